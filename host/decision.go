@@ -1,0 +1,109 @@
+package host
+
+import (
+	"fmt"
+	"time"
+)
+
+// Route is a plugin's HTTP entry as it was matched, one per request. Policy
+// sees it as input.route.
+type Route struct {
+	Plugin  string            `json:"plugin"` // the instance name in the operator's config
+	Name    string            `json:"name"`
+	Action  Action            `json:"action"`
+	Method  string            `json:"method"`
+	Path    string            `json:"path"` // the route's template, below the plugin's root
+	Params  map[string]string `json:"params,omitempty"`
+	Mutates bool              `json:"mutates"`
+}
+
+// Resource is what path and query of a route name, for routes that declare it.
+// An absent key is a dimension the request does not name. Keys are the ones in
+// sdk/manifest: cluster, namespace, resource, name, resourceGroup, type, pod, …
+type Resource map[string]string
+
+// CapabilityCall is one thing a plugin asks of the host for a person. Policy
+// sees it as input.capability; absent dimensions are empty.
+type CapabilityCall struct {
+	Name        string `json:"name"` // "kube", "helm", "exec", …
+	Verb        string `json:"verb"`
+	Cluster     string `json:"cluster,omitempty"`
+	Group       string `json:"group,omitempty"`
+	Resource    string `json:"resource,omitempty"` // "pods", "applications"
+	Subresource string `json:"subresource,omitempty"`
+	Namespace   string `json:"namespace,omitempty"`
+	Object      string `json:"object,omitempty"` // the object's or release's name
+	Host        string `json:"host,omitempty"`
+	Path        string `json:"path,omitempty"`
+}
+
+// GroupResource is how permissions and grants write the call's resource:
+// "applications.argoproj.io", core ones bare, "pods/exec" with its subresource.
+func (c *CapabilityCall) GroupResource() string {
+	s := c.Resource
+	if c.Group != "" {
+		s += "." + c.Group
+	}
+	if c.Subresource != "" {
+		s += "/" + c.Subresource
+	}
+	return s
+}
+
+// String names the call for messages and logs: "helm upgrade dev/shop/web".
+func (c *CapabilityCall) String() string {
+	target := c.Cluster + "/" + c.Namespace + "/" + c.Object
+	if c.Host != "" {
+		target = c.Host + c.Path
+	}
+	if gr := c.GroupResource(); gr != "" {
+		target = gr + " " + target
+	}
+	return fmt.Sprintf("%s %s %s", c.Name, c.Verb, target)
+}
+
+// Question is what policy is asked. Capability is nil for the route decision,
+// set for each capability call the route then makes.
+type Question struct {
+	Principal  *Principal
+	Route      Route
+	Resource   Resource
+	Capability *CapabilityCall
+}
+
+// Reason says why, as a code that programs compare and arguments for a sentence.
+type Reason struct {
+	Code string         `json:"code"`
+	Args map[string]any `json:"args,omitempty"`
+}
+
+// Obligations are conditions of an allow that the host enforces. The zero
+// value obliges to nothing, except that a missing Impersonate refuses any
+// effect on a cluster.
+type Obligations struct {
+	Impersonate    *Impersonation `json:"impersonate,omitempty"`
+	MaxSession     time.Duration  `json:"-"` // 0: the host's own limit
+	Idle           time.Duration  `json:"-"` // 0: the host's own limit
+	Namespaces     []string       `json:"namespaces,omitempty"`
+	ResourceGroups []string       `json:"resource_groups,omitempty"`
+	Redact         []string       `json:"redact,omitempty"`
+	Record         string         `json:"record,omitempty"`
+}
+
+// Impersonation is whom the host is for the API server (Kubernetes user
+// impersonation). Groups never begin with "system:".
+type Impersonation struct {
+	User   string   `json:"user"`
+	Groups []string `json:"groups,omitempty"`
+}
+
+// Decision is what policy said. The zero Decision denies.
+type Decision struct {
+	Allow       bool
+	Reason      Reason
+	Obligations Obligations
+	ID          string // unique, for the decision log
+	Revision    uint64 // of the policy that decided
+	Cached      bool
+	Duration    time.Duration
+}

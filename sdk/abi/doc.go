@@ -1,0 +1,107 @@
+// Package abi is the wire contract between the host and a plugin, version 1:
+// names of exports and imports, frames, limits. Both sides import it, so it
+// uses the standard library only and compiles for wasip1.
+//
+// # Frames
+//
+// Everything that crosses is a frame: a header of eight bytes, then fields in
+// a fixed order. Integers are little-endian, a string or byte slice is a
+// 32-bit length and its bytes, a list is a 32-bit count and its elements.
+//
+//	offset  size  field
+//	0       1     version (1)
+//	1       1     kind
+//	2       2     reserved, zero
+//	4       4     length of the whole frame, header included
+//
+// A decoder accepts exactly one frame and refuses trailing bytes, a length or
+// count beyond Limits, and any reserved bit that is set. Decoding copies the
+// frame once and slices that copy; it never allocates more than a constant
+// factor of the frame's own length.
+//
+// # Calling convention
+//
+// The host obtains memory for an inbound frame by calling the guest's
+// bulkhead_alloc, writes the frame there, and calls the entry. An entry
+// returns ptr<<32|len of the outbound frame, which the host copies at once;
+// the guest may reuse that memory on its next entry. Golden frames in testdata
+// hold both sides to the same bytes.
+package abi
+
+// Version is the version of this contract. It is the first byte of every frame
+// and part of every import module's name.
+const Version = 1
+
+// Exports of a plugin. A guest exports Memory, Alloc, Start and Handle;
+// Session if its manifest has a socket or event route. Initialize is the WASI
+// reactor's own and is called first when present.
+const (
+	ExportMemory     = "memory"
+	ExportInitialize = "_initialize"
+	ExportAlloc      = "bulkhead_alloc"   // (n i32) -> ptr i32
+	ExportStart      = "bulkhead_start"   // (ptr, n i32) -> i64: a Response or an Error frame
+	ExportHandle     = "bulkhead_handle"  // (ptr, n i32) -> i64: a Response or an Error frame
+	ExportSession    = "bulkhead_session" // (ptr, n i32) -> i64: as handle; see ModuleSession
+)
+
+// Import modules. A capability's module is ModulePrefix + name + "/v1", so the
+// import section of a plugin is its capability list.
+const (
+	ModulePrefix = "bulkhead:"
+	ModuleSuffix = "/v1"
+
+	// ModuleABI serves take(ptr, cap i32) -> i64: the response that a fetch or
+	// next kept because the guest's buffer was too short. Returns its length.
+	ModuleABI  = "bulkhead:abi/v1"
+	ImportTake = "take"
+
+	// ModuleLog serves write(level, ptr, n i32). Levels are those of log/slog.
+	ModuleLog   = "bulkhead:log/v1"
+	ImportWrite = "write"
+
+	// ModuleSession serves a running session:
+	//	next(ptr, cap, timeoutMs i32) -> i64   length of the next Message frame
+	//	send(ptr, n i32) -> i32                a Message frame; Status codes
+	//	close(code, ptr, n i32) -> i32         close code and reason
+	//	splice(stream i32) -> i32              hand a stream to the client; terminal
+	// The client's upgrade is answered at the first of these calls. A session
+	// entry that returns a Response or Error frame before that refuses the
+	// upgrade as plain HTTP.
+	ModuleSession = "bulkhead:session/v1"
+	ImportNext    = "next"
+	ImportSend    = "send"
+	ImportClose   = "close"
+	ImportSplice  = "splice"
+
+	// Every capability module serves
+	//	fetch(req, n, resp, cap i32) -> i64
+	//	open(req, n, resp, cap i32) -> i64     where it streams
+	// A result longer than cap was kept by the host: read it with take. open
+	// answers with a Response whose HeaderStream names the stream.
+	ImportFetch  = "fetch"
+	ImportOpen   = "open"
+	HeaderStream = "Bulkhead-Stream"
+)
+
+// CapabilityModule is the import module of a capability.
+func CapabilityModule(name string) string { return ModulePrefix + name + ModuleSuffix }
+
+// Status is what the session imports return.
+type Status int32
+
+const (
+	StatusOK      Status = 0
+	StatusClosed  Status = -1 // the session is over, or has lost its authority
+	StatusInvalid Status = -2 // a bad frame, length or stream
+	StatusRefused Status = -3 // not possible in this state
+)
+
+// Limits of every frame, in bytes and counts. They bound what a decoder
+// allocates before it has looked at anything but lengths.
+const (
+	MaxFrame   = 16 << 20
+	MaxBody    = 8 << 20
+	MaxString  = 64 << 10 // any string that is not a body or config
+	MaxHeaders = 256
+	MaxList    = 4096 // any other list
+)

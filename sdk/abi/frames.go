@@ -1,0 +1,308 @@
+package abi
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Pair is a header or a parameter. Header names compare without case.
+type Pair struct{ Name, Value string }
+
+// Request is an inbound HTTP request on its way to the plugin, or an outbound
+// one on its way to a capability. URL is path and query inbound, a capability
+// URL such as helm://dev/shop/web outbound.
+type Request struct {
+	Method string
+	URL    string
+	Header []Pair
+	Body   []byte
+
+	// Host is what the host says about the request. It is present on every
+	// inbound frame and refused on outbound ones: no client and no guest can
+	// write it.
+	Host *HostSection
+}
+
+// HostSection is the part of an inbound request that only the host writes.
+type HostSection struct {
+	RequestID  string
+	User       string
+	Name       string
+	Roles      []string
+	Teams      []string
+	Route      string // the route's name in the manifest
+	Action     string
+	Params     []Pair // of the route's template
+	TimeoutMS  int64  // what is left until the deadline when the frame was made
+	Namespaces []string
+	Groups     []string // resource groups that a list may show
+	Redact     []string
+}
+
+// Response answers a Request. Status is an HTTP status code.
+type Response struct {
+	Status int
+	Header []Pair
+	Body   []byte
+}
+
+// Origin says whose refusal or failure an Error is.
+type Origin uint8
+
+const (
+	OriginPlugin   Origin = 0 // the plugin's own
+	OriginPolicy   Origin = 1 // policy forbids it to this person
+	OriginGrant    Origin = 2 // the operator did not grant it to this plugin
+	OriginHost     Origin = 3 // the host could not
+	OriginUpstream Origin = 4 // what the host called failed
+)
+
+func (o Origin) String() string {
+	switch o {
+	case OriginPlugin:
+		return "plugin"
+	case OriginPolicy:
+		return "policy"
+	case OriginGrant:
+		return "grant"
+	case OriginHost:
+		return "host"
+	case OriginUpstream:
+		return "upstream"
+	}
+	return fmt.Sprintf("origin(%d)", uint8(o))
+}
+
+// Error is a refusal or failure as a frame. Code is for programs
+// ("forbidden", "not_found", …), Message and Detail for people. Status is the
+// HTTP status that the host would answer with.
+type Error struct {
+	Code      string
+	Origin    Origin
+	Status    int
+	Retryable bool
+	Message   string
+	Detail    string
+}
+
+func (e *Error) Error() string {
+	s := e.Origin.String() + ": " + e.Message
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+// Start is given to the plugin once, before its first request.
+type Start struct {
+	ABI      uint32
+	Instance string   // the name in the operator's config
+	Config   []byte   // JSON
+	Denied   []string // optional capabilities that were not granted
+}
+
+// MessageKind tells the messages of a session apart.
+type MessageKind uint8
+
+const (
+	MessageText   MessageKind = 1
+	MessageBinary MessageKind = 2
+	MessageClose  MessageKind = 3 // the client or the host ended the session
+	MessageIdle   MessageKind = 4 // next's time-out passed with nothing to read
+)
+
+// Message is one message of a session, in either direction.
+type Message struct {
+	Kind MessageKind
+	Data []byte
+}
+
+// AppendRequest appends r's frame to b.
+func AppendRequest(b []byte, r *Request) []byte {
+	start := len(b)
+	e := begin(b, KindRequest)
+	e.str(r.Method)
+	e.str(r.URL)
+	e.pairs(r.Header)
+	e.raw(r.Body)
+	e.bool(r.Host != nil)
+	if r.Host == nil {
+		return e.finish(start)
+	}
+	h := r.Host
+	e.str(h.RequestID)
+	e.str(h.User)
+	e.str(h.Name)
+	e.strs(h.Roles)
+	e.strs(h.Teams)
+	e.str(h.Route)
+	e.str(h.Action)
+	e.pairs(h.Params)
+	e.i64(h.TimeoutMS)
+	e.strs(h.Namespaces)
+	e.strs(h.Groups)
+	e.strs(h.Redact)
+	return e.finish(start)
+}
+
+// DecodeRequest decodes a Request frame.
+func DecodeRequest(frame []byte) (*Request, error) {
+	d := open(frame, KindRequest)
+	r := &Request{
+		Method: d.str("method"),
+		URL:    d.str("url"),
+		Header: d.pairs("header", MaxHeaders),
+		Body:   d.raw("body", MaxBody),
+	}
+	if d.bool("host section") {
+		r.Host = &HostSection{
+			RequestID:  d.str("request id"),
+			User:       d.str("user"),
+			Name:       d.str("name"),
+			Roles:      d.strs("roles"),
+			Teams:      d.strs("teams"),
+			Route:      d.str("route"),
+			Action:     d.str("action"),
+			Params:     d.pairs("params", MaxList),
+			TimeoutMS:  d.i64("timeout"),
+			Namespaces: d.strs("namespaces"),
+			Groups:     d.strs("groups"),
+			Redact:     d.strs("redact"),
+		}
+	}
+	return result(r, d)
+}
+
+// AppendResponse appends r's frame to b.
+func AppendResponse(b []byte, r *Response) []byte {
+	start := len(b)
+	e := begin(b, KindResponse)
+	e.u32(uint32(r.Status))
+	e.pairs(r.Header)
+	e.raw(r.Body)
+	return e.finish(start)
+}
+
+// DecodeResponse decodes a Response frame. A status outside 100 to 599 is an
+// error.
+func DecodeResponse(frame []byte) (*Response, error) {
+	d := open(frame, KindResponse)
+	r := &Response{
+		Status: d.status(),
+		Header: d.pairs("header", MaxHeaders),
+		Body:   d.raw("body", MaxBody),
+	}
+	return result(r, d)
+}
+
+// AppendError appends x's frame to b. Message and Detail are cut to MaxString
+// bytes, since they often carry somebody else's text.
+func AppendError(b []byte, x *Error) []byte {
+	start := len(b)
+	e := begin(b, KindError)
+	e.str(x.Code)
+	e.u8(uint8(x.Origin))
+	e.u32(uint32(x.Status))
+	e.bool(x.Retryable)
+	e.str(clip(x.Message))
+	e.str(clip(x.Detail))
+	return e.finish(start)
+}
+
+// DecodeError decodes an Error frame.
+func DecodeError(frame []byte) (*Error, error) {
+	d := open(frame, KindError)
+	x := &Error{
+		Code:      d.str("code"),
+		Origin:    Origin(d.u8("origin")),
+		Status:    d.status(),
+		Retryable: d.bool("flags"),
+		Message:   d.str("message"),
+		Detail:    d.str("detail"),
+	}
+	if x.Origin > OriginUpstream {
+		d.fail("origin", "is unknown")
+	}
+	return result(x, d)
+}
+
+// AppendStart appends s's frame to b.
+func AppendStart(b []byte, s *Start) []byte {
+	start := len(b)
+	e := begin(b, KindStart)
+	e.u32(s.ABI)
+	e.str(s.Instance)
+	e.raw(s.Config)
+	e.strs(s.Denied)
+	return e.finish(start)
+}
+
+// DecodeStart decodes a Start frame.
+func DecodeStart(frame []byte) (*Start, error) {
+	d := open(frame, KindStart)
+	s := &Start{
+		ABI:      d.u32("abi"),
+		Instance: d.str("instance"),
+		Config:   d.raw("config", MaxBody),
+		Denied:   d.strs("denied"),
+	}
+	return result(s, d)
+}
+
+// AppendMessage appends m's frame to b.
+func AppendMessage(b []byte, m *Message) []byte {
+	start := len(b)
+	e := begin(b, KindMessage)
+	e.u8(uint8(m.Kind))
+	e.raw(m.Data)
+	return e.finish(start)
+}
+
+// DecodeMessage decodes a Message frame.
+func DecodeMessage(frame []byte) (*Message, error) {
+	d := open(frame, KindMessage)
+	m := &Message{Kind: MessageKind(d.u8("message kind")), Data: d.raw("data", MaxBody)}
+	if m.Kind < MessageText || m.Kind > MessageIdle {
+		d.fail("message kind", "is unknown")
+	}
+	return result(m, d)
+}
+
+// DecodeReply decodes what an entry or a fetch returned: a Response, or an
+// *Error as err. Any other frame is a *FrameError.
+func DecodeReply(frame []byte) (*Response, error) {
+	kind, err := KindOf(frame)
+	if err != nil {
+		return nil, err
+	}
+	if kind != KindError {
+		return DecodeResponse(frame)
+	}
+	x, err := DecodeError(frame)
+	if err != nil {
+		return nil, err
+	}
+	return nil, x
+}
+
+func (d *decoder) status() int {
+	n := int(d.u32("status"))
+	if d.err == nil && (n < 100 || n > 599) {
+		d.fail("status", fmt.Sprintf("is %d", n))
+	}
+	return n
+}
+
+func result[T any](v *T, d *decoder) (*T, error) {
+	if err := d.done(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func clip(s string) string {
+	if len(s) > MaxString {
+		return strings.ToValidUTF8(s[:MaxString], "")
+	}
+	return s
+}

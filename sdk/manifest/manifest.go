@@ -1,0 +1,242 @@
+// Package manifest is what a plugin says about itself: identity, routes, the
+// capabilities it asks for, limits. The manifest is JSON in the custom section
+// "bulkhead.manifest" of the plugin's module; authors write it as
+// manifest.json. It asks, the operator grants. Standard library only.
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Section is the name of the custom section that holds the manifest.
+const Section = "bulkhead.manifest"
+
+// MaxSize bounds a manifest's JSON, in bytes.
+const MaxSize = 256 << 10
+
+// Limits on counts, so that a manifest cannot make the host's tables large.
+const (
+	MaxRoutes       = 256
+	MaxCapabilities = 32
+)
+
+// Manifest describes one plugin.
+type Manifest struct {
+	// Name is the plugin's own name, lower case letters, digits and dashes. The
+	// operator may run it under another instance name.
+	Name         string       `json:"name"`
+	Version      string       `json:"version"` // semantic version without "v"
+	Description  string       `json:"description,omitempty"`
+	Routes       []Route      `json:"routes"`
+	Capabilities []Capability `json:"capabilities,omitempty"`
+	Limits       Limits       `json:"limits,omitzero"`
+}
+
+// Kind is how a route talks.
+type Kind string
+
+const (
+	Unary  Kind = "unary"  // one request, one response; below /api/{plugin}
+	Events Kind = "events" // text/event-stream; below /api/{plugin}
+	Socket Kind = "socket" // a websocket; below /ws/{plugin}
+)
+
+// Route is one entry of the plugin.
+type Route struct {
+	Name   string `json:"name"`
+	Kind   Kind   `json:"kind,omitempty"` // default unary
+	Method string `json:"method"`         // sockets and events: GET
+	// Path is below the plugin's root and may hold {params}, each one segment;
+	// "/" is the root itself.
+	Path string `json:"path"`
+	// Action is the name half of the route's action, which becomes
+	// PLUGIN:ACTION. It ends in ".read" exactly when Mutates is false.
+	Action  string `json:"action"`
+	Mutates bool   `json:"mutates,omitempty"`
+	// Resource maps a dimension that policy knows (cluster, namespace, name, …)
+	// to where the request names it: "query:NAME" or "path:NAME".
+	Resource map[string]string `json:"resource,omitempty"`
+	// Required lists the dimensions of Resource without which the request is
+	// refused with 400, after authorization.
+	Required []string `json:"required,omitempty"`
+}
+
+// Capability is one thing the plugin reaches through the host.
+type Capability struct {
+	Name     string `json:"name"`
+	Optional bool   `json:"optional,omitempty"` // without a grant, link a stub that refuses
+	Reason   string `json:"reason"`             // for the operator who grants it
+}
+
+// Limits are what the plugin asks for; the operator's own limits cap them.
+// Zero leaves it to the host.
+type Limits struct {
+	MemoryMiB int      `json:"memoryMiB,omitempty"`
+	Timeout   Duration `json:"timeout,omitempty"`
+	BodyBytes int      `json:"bodyBytes,omitempty"`
+}
+
+// Duration is a time.Duration written as "1m30s".
+type Duration time.Duration
+
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// Resource dimensions that policy knows.
+var dimensions = []string{
+	"cluster", "group", "resource", "subresource", "namespace", "name", "verb",
+	"instance", "resourceGroup", "type",
+}
+
+var (
+	nameRE    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,61}[a-z0-9]$|^[a-z]$`)
+	versionRE = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	actionRE  = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$`)
+	sourceRE  = regexp.MustCompile(`^(query|path):[A-Za-z][A-Za-z0-9_]*$`)
+	segmentRE = regexp.MustCompile(`^(\{[A-Za-z][A-Za-z0-9_]*\}|[A-Za-z0-9._~-]+)$`)
+	methods   = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+)
+
+// ValidName reports whether s can name a plugin, an instance or a capability.
+func ValidName(s string) bool { return nameRE.MatchString(s) }
+
+// Parse decodes and validates a manifest. Unknown keys are errors. All
+// problems are reported at once, each naming its field.
+func Parse(data []byte) (*Manifest, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("manifest: is %d bytes, the limit is %d", len(data), MaxSize)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var m Manifest
+	if err := dec.Decode(&m); err != nil {
+		return nil, fmt.Errorf("manifest: %w", describe(data, err))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("manifest: something follows the JSON object")
+	}
+	for i := range m.Routes {
+		if m.Routes[i].Kind == "" {
+			m.Routes[i].Kind = Unary
+		}
+	}
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+// describe adds the line to an error of encoding/json that knows its offset.
+func describe(data []byte, err error) error {
+	var offset int64
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		offset = e.Offset
+	} else if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		offset = e.Offset
+	} else {
+		return err
+	}
+	offset = min(offset, int64(len(data)))
+	return fmt.Errorf("line %d: %w", 1+bytes.Count(data[:offset], []byte("\n")), err)
+}
+
+// Validate reports everything that is wrong with m, joined.
+func (m *Manifest) Validate() error {
+	var p problems
+	p.check(ValidName(m.Name), "name", "%q is not a lower-case name", m.Name)
+	p.check(versionRE.MatchString(m.Version), "version", "%q is not a semantic version", m.Version)
+	p.check(len(m.Routes) > 0, "routes", "are missing")
+	p.check(len(m.Routes) <= MaxRoutes, "routes", "are more than %d", MaxRoutes)
+	p.check(len(m.Capabilities) <= MaxCapabilities, "capabilities", "are more than %d", MaxCapabilities)
+	names, entries := map[string]bool{}, map[string]string{}
+	for i := range m.Routes {
+		m.Routes[i].validate(&p, fmt.Sprintf("routes[%d]", i), names, entries)
+	}
+	seen := map[string]bool{}
+	for i, c := range m.Capabilities {
+		at := fmt.Sprintf("capabilities[%d]", i)
+		p.check(ValidName(c.Name), at+".name", "%q is not a lower-case name", c.Name)
+		p.check(!seen[c.Name], at+".name", "%q is listed twice", c.Name)
+		p.check(c.Reason != "", at+".reason", "is missing")
+		seen[c.Name] = true
+	}
+	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "is not within 0 to 4096")
+	p.check(m.Limits.Timeout >= 0, "limits.timeout", "is negative")
+	p.check(m.Limits.BodyBytes >= 0, "limits.bodyBytes", "is negative")
+	return errors.Join(p...)
+}
+
+func (r *Route) validate(p *problems, at string, names map[string]bool, entries map[string]string) {
+	p.check(ValidName(r.Name), at+".name", "%q is not a lower-case name", r.Name)
+	p.check(!names[r.Name], at+".name", "%q is used twice", r.Name)
+	names[r.Name] = true
+	p.check(slices.Contains([]Kind{Unary, Events, Socket}, r.Kind), at+".kind", "%q is not unary, events or socket", r.Kind)
+	p.check(slices.Contains(methods, r.Method), at+".method", "%q is not one of %s", r.Method, strings.Join(methods, ", "))
+	p.check(r.Kind == Unary || r.Method == "GET", at+".method", "of a route of kind %s must be GET", r.Kind)
+	p.check(actionRE.MatchString(r.Action), at+".action", "%q is not dotted lower-case words", r.Action)
+	read := r.Action == "read" || strings.HasSuffix(r.Action, ".read")
+	p.check(read != r.Mutates, at+".action", "%q must end in .read exactly when mutates is false", r.Action)
+	p.check(!r.Mutates || r.Method != "GET" || r.Kind == Socket, at+".method", "of a route that mutates must not be GET")
+	params := r.params(p, at+".path")
+	entry := string(r.Kind[:min(1, len(r.Kind))]) + " " + r.Method + " " + paramRE.ReplaceAllString(r.Path, "{}")
+	p.check(entries[entry] == "", at+".path", "is the same entry as route %q", entries[entry])
+	entries[entry] = r.Name
+	for dim, source := range r.Resource {
+		where := at + ".resource." + dim
+		p.check(slices.Contains(dimensions, dim), where, "is not one of %s", strings.Join(dimensions, ", "))
+		p.check(sourceRE.MatchString(source), where, "%q is neither query:NAME nor path:NAME", source)
+		if name, ok := strings.CutPrefix(source, "path:"); ok {
+			p.check(slices.Contains(params, name), where, "path has no {%s}", name)
+		}
+	}
+	for _, dim := range r.Required {
+		_, ok := r.Resource[dim]
+		p.check(ok, at+".required", "%q is not in resource", dim)
+	}
+}
+
+var paramRE = regexp.MustCompile(`\{[^}]*\}`)
+
+// params checks the path's form and returns the names of its parameters.
+func (r *Route) params(p *problems, at string) []string {
+	if r.Path == "/" {
+		return nil
+	}
+	rest, ok := strings.CutPrefix(r.Path, "/")
+	if !ok {
+		p.check(false, at, "%q does not begin with /", r.Path)
+		return nil
+	}
+	var params []string
+	for seg := range strings.SplitSeq(rest, "/") {
+		p.check(segmentRE.MatchString(seg) && seg != "." && seg != "..", at, "%q is not a path segment", seg)
+		if name, ok := strings.CutPrefix(seg, "{"); ok {
+			name = strings.TrimSuffix(name, "}")
+			p.check(!slices.Contains(params, name), at, "{%s} appears twice", name)
+			params = append(params, name)
+		}
+	}
+	return params
+}
+
+// problems collects what is wrong, each prefixed by its field.
+type problems []error
+
+func (p *problems) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		*p = append(*p, fmt.Errorf("manifest: %s: %s", field, fmt.Sprintf(format, args...)))
+	}
+}
