@@ -1,0 +1,64 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// Fault says how a guest failed.
+type Fault uint8
+
+const (
+	Trapped  Fault = iota // unreachable, out of bounds, stack overflow, a guest's panic
+	Exited                // the guest called proc_exit
+	Deadline              // the call's deadline passed
+	Canceled              // the call's context was cancelled
+	Broken                // the guest broke the calling contract
+)
+
+func (f Fault) String() string {
+	return [...]string{"trapped", "exited", "ran past its deadline", "was cancelled", "broke the contract"}[f]
+}
+
+// Error is a failed call. It unwraps to its cause: for Deadline and Canceled
+// that is the cause of the context (context.Cause).
+type Error struct {
+	Fault  Fault
+	Module string
+	Export string
+	Cause  error
+	Stack  string // the guest's own frames, innermost first; may be empty
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("module %s: %s %s", e.Module, e.Export, e.Fault)
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// fault makes the Error of a call that returned err. Whether the call was
+// cancelled is judged by its context alone: a guest can exit with any code.
+func fault(ctx context.Context, module, export string, err error) *Error {
+	e := &Error{Fault: Trapped, Module: module, Export: export}
+	cause, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
+	e.Stack = strings.TrimRight(stack, "\n")
+	switch exit, exited := errors.AsType[*sys.ExitError](err); {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		e.Fault, e.Cause = Deadline, context.Cause(ctx)
+	case ctx.Err() != nil:
+		e.Fault, e.Cause = Canceled, context.Cause(ctx)
+	case exited:
+		e.Fault, e.Cause = Exited, fmt.Errorf("exit code %d", exit.ExitCode())
+	default:
+		e.Cause = errors.New(strings.TrimSuffix(cause, " (recovered by wazero)"))
+	}
+	return e
+}
