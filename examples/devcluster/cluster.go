@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,7 +30,8 @@ type cluster struct {
 	progress
 	lock     *os.File
 	logs     *os.File
-	listener net.Listener // of the API server
+	listener net.Listener // of the API server, until it has taken it over
+	address  string       // of the API server
 	kubelets net.Listener
 
 	ca    *pki.Authority
@@ -57,6 +59,7 @@ func newCluster(o options, p progress) (_ *cluster, err error) {
 	if c.listener, err = net.Listen("tcp", o.listen); err != nil {
 		return nil, usagef("--listen %s: %w", o.listen, err)
 	}
+	c.address = c.listener.Addr().String()
 	if c.kubelets, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
@@ -97,19 +100,23 @@ func (c *cluster) start(ctx context.Context) error {
 
 // unlessBroken runs one step, but does not wait for it when a part it may depend on has ended.
 func (c *cluster) unlessBroken(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	done := make(chan error, 1)
 	go func() { done <- step(ctx) }()
 	select {
 	case err := <-done:
 		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
+			return context.Cause(ctx) // says why, where the step only says that it was cancelled
 		}
 		return err
 	case err := <-c.broken:
-		return err
+		cancel(err)
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	// What the step is about to start, stop must find.
+	within(partTimeout, func() { <-done })
+	return context.Cause(ctx)
 }
 
 func (c *cluster) startEtcd(ctx context.Context) (err error) {
@@ -137,6 +144,7 @@ func (c *cluster) startAPI(ctx context.Context) error {
 		return err
 	}
 	c.admin = access{server: c.server(), ca: c.ca.CertPEM, auth: certificate(admin)}
+	c.listener = nil // the API server panics when another closes it
 	c.api.run("API server", func(ctx context.Context) error { return plane.RunAPIServer(ctx, config) })
 	return c.waitForAPI(ctx)
 }
@@ -224,11 +232,9 @@ func (c *cluster) stop() {
 	c.release()
 }
 
-var stopEtcdTimeout = partTimeout
-
 func (c *cluster) release() {
 	if c.etcd != nil {
-		within(stopEtcdTimeout, c.etcd.Stop)
+		within(partTimeout, c.etcd.Stop)
 	}
 	for _, closer := range []io.Closer{c.listener, c.kubelets} {
 		if closer != nil {
@@ -238,9 +244,17 @@ func (c *cluster) release() {
 	c.removeTemporary()
 }
 
+// removeTemporary tries more than once: a part that did not end in its time may create a file meanwhile.
 func (c *cluster) removeTemporary() {
-	if c.temporary {
+	if !c.temporary {
+		return
+	}
+	for range 20 {
 		_ = os.RemoveAll(c.data)
+		time.Sleep(20 * time.Millisecond)
+		if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
 	}
 }
 
@@ -255,7 +269,7 @@ func (c *cluster) failed(ctx context.Context, stderr io.Writer, err error) int {
 	return fail(stderr, err)
 }
 
-func (c *cluster) server() string   { return "https://" + c.listener.Addr().String() }
+func (c *cluster) server() string   { return "https://" + c.address }
 func (c *cluster) auditLog() string { return c.path("audit.log") }
 
 // group is some parts that are stopped together.

@@ -77,15 +77,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// stopOnSignal asks for shutdown at the first signal and ends the process at the second.
+// stopOnSignal asks for shutdown. More signals change nothing: Ctrl-C reaches a whole process group, and a parent may well
+// pass on what the terminal sent already. The shutdown is bounded as it is.
 func stopOnSignal(stop context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 2)
+	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
 		stop(errInterrupted)
-		<-signals
-		os.Exit(exitFailure)
 	}()
 }
 

@@ -24,8 +24,8 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // whileConnected returns a context that ends when the peer closes the connection of the request.
 //
 // net/http does this for ordinary requests only: once a connection is hijacked for a stream, reading it is the new
-// owner's business. The stream libraries do read, but they stop while a command does not take its standard input, and
-// then a peer that left goes unnoticed. So the socket itself is asked.
+// owner's business. The stream libraries do read, but tell nobody, and stop reading while input backs up. So the socket
+// itself is asked.
 func whileConnected(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	if raw := rawConn(parent); raw != nil {

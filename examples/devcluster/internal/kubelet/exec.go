@@ -81,10 +81,7 @@ func (c *command) runPipes(in io.Reader, out, errOut io.Writer) error {
 		if err != nil {
 			return err
 		}
-		go func() {
-			_, _ = io.Copy(stdin, in)
-			_ = stdin.Close()
-		}()
+		copyInput(stdin, in, func() { _ = stdin.Close() })
 	}
 	if err := c.Start(); err != nil {
 		return err
@@ -109,10 +106,7 @@ func (c *command) runTerminal(in io.Reader, out io.Writer, resize <-chan remotec
 		_ = pty.Setsize(master, &pty.Winsize{Rows: size.Height, Cols: size.Width})
 	})
 	if in != nil {
-		go func() {
-			_, _ = io.Copy(master, in)
-			_, _ = master.Write([]byte{4}) // the end of input is Ctrl-D on a terminal
-		}()
+		copyInput(master, in, func() { _, _ = master.Write([]byte{4}) }) // the end of input is Ctrl-D on a terminal
 	}
 	written := make(chan struct{})
 	go func() {

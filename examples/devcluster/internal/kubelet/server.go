@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -25,15 +26,16 @@ const (
 // Server answers for the pods of all nodes.
 type Server struct {
 	dir     string // one directory per pod below it
+	client  string // the only client's name
 	started time.Time
 	running sync.WaitGroup // exec'd commands
 }
 
-// New returns a server whose pods keep their files below dir.
-func New(dir string) *Server { return &Server{dir: dir, started: time.Now()} }
+// New returns a server whose pods keep their files below dir, for the API server that shows a certificate of this name.
+func New(dir, client string) *Server { return &Server{dir: dir, client: client, started: time.Now()} }
 
 // Serve answers on the listener until ctx ends, then kills every command that is still running and returns when all of
-// them are gone. Clients prove with a certificate of the given authority that they are the API server.
+// them are gone. The client's certificate must come from the given authority.
 func (s *Server) Serve(ctx context.Context, l net.Listener, serving tls.Certificate, clients *x509.CertPool) error {
 	srv := &http.Server{
 		Handler:           s.handler(),
@@ -47,6 +49,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, serving tls.Certific
 			ClientCAs:    clients,
 			MinVersion:   tls.VersionTLS12,
 			NextProtos:   []string{"http/1.1"}, // streams upgrade, which HTTP/2 cannot
+			VerifyConnection: func(state tls.ConnectionState) error {
+				if name := state.PeerCertificates[0].Subject.CommonName; name != s.client {
+					return fmt.Errorf("%q is not the API server", name)
+				}
+				return nil
+			},
 		},
 	}
 	failed := make(chan error, 1)

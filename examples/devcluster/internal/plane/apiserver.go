@@ -48,7 +48,9 @@ func (a APIServer) flags() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--audit-policy-file=" + a.AuditPolicy,
 		"--audit-log-path=" + a.AuditLog,
-		"--audit-log-mode=blocking", // a request that was answered has been recorded
+		"--audit-log-mode=blocking", // lines appear as requests end, not in batches
+		// It taints new nodes until the node lifecycle controller says that they are ready; that one does not run here.
+		"--disable-admission-plugins=TaintNodesByCondition",
 		"--profiling=false",
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 )
@@ -35,6 +36,7 @@ func StartEtcd(ctx context.Context, dir, logFile string) (*Etcd, error) {
 	cfg.ListenClientUrls = []url.URL{{Scheme: "unix", Path: socket}}
 	cfg.ListenPeerUrls = nil // a single member has no peers to listen to
 	cfg.LogLevel = "warn"
+	cfg.WarningUnaryRequestDuration = time.Second // zero, its value here, would log every request
 	cfg.LogOutputs = []string{logFile}
 	cfg.UnsafeNoFsync = true // a power cut may cost the development cluster; a crash of the process does not
 	if e.server, err = embed.StartEtcd(cfg); err != nil {
