@@ -94,16 +94,16 @@ type decoder struct {
 	err error
 }
 
-func open(frame []byte, want Kind) *decoder {
+func open(frame []byte, want Kind) decoder {
 	kind, err := KindOf(frame)
 	if err == nil && kind != want {
 		err = &FrameError{"kind", fmt.Sprintf("is %d, want %d", kind, want)}
 	}
 	if err != nil {
-		return &decoder{err: err}
+		return decoder{err: err}
 	}
 	b := append([]byte(nil), frame...)
-	return &decoder{b: b, s: unsafe.String(unsafe.SliceData(b), len(b)), off: headerSize}
+	return decoder{b: b, s: unsafe.String(unsafe.SliceData(b), len(b)), off: headerSize}
 }
 
 func (d *decoder) fail(field, what string) {

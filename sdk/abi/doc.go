@@ -60,7 +60,7 @@ const (
 	ImportWrite = "write"
 
 	// ModuleSession serves a running session:
-	//	next(ptr, cap, timeoutMs i32) -> i64   length of the next Message frame
+	//	next(ptr, cap, timeoutMs i32) -> i64   length of the next Message frame, or a negative Status
 	//	send(ptr, n i32) -> i32                a Message frame; Status codes
 	//	close(code, ptr, n i32) -> i32         close code and reason
 	//	splice(stream i32) -> i32              hand a stream to the client; terminal
@@ -77,7 +77,9 @@ const (
 	//	fetch(req, n, resp, cap i32) -> i64
 	//	open(req, n, resp, cap i32) -> i64     where it streams
 	// A result longer than cap was kept by the host: read it with take. open
-	// answers with a Response whose HeaderStream names the stream.
+	// answers with a Response whose HeaderStream names the stream. Refusals and
+	// failures are Error frames; a negative result means that not even those
+	// could be made.
 	ImportFetch  = "fetch"
 	ImportOpen   = "open"
 	HeaderStream = "Bulkhead-Stream"

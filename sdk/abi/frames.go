@@ -170,7 +170,7 @@ func DecodeRequest(frame []byte) (*Request, error) {
 			Redact:     d.strs("redact"),
 		}
 	}
-	return result(r, d)
+	return result(r, &d)
 }
 
 // AppendResponse appends r's frame to b.
@@ -192,7 +192,7 @@ func DecodeResponse(frame []byte) (*Response, error) {
 		Header: d.pairs("header", MaxHeaders),
 		Body:   d.raw("body", MaxBody),
 	}
-	return result(r, d)
+	return result(r, &d)
 }
 
 // AppendError appends x's frame to b. Message and Detail are cut to MaxString
@@ -223,7 +223,7 @@ func DecodeError(frame []byte) (*Error, error) {
 	if x.Origin > OriginUpstream {
 		d.fail("origin", "is unknown")
 	}
-	return result(x, d)
+	return result(x, &d)
 }
 
 // AppendStart appends s's frame to b.
@@ -246,7 +246,7 @@ func DecodeStart(frame []byte) (*Start, error) {
 		Config:   d.raw("config", MaxBody),
 		Denied:   d.strs("denied"),
 	}
-	return result(s, d)
+	return result(s, &d)
 }
 
 // AppendMessage appends m's frame to b.
@@ -265,7 +265,7 @@ func DecodeMessage(frame []byte) (*Message, error) {
 	if m.Kind < MessageText || m.Kind > MessageIdle {
 		d.fail("message kind", "is unknown")
 	}
-	return result(m, d)
+	return result(m, &d)
 }
 
 // DecodeReply decodes what an entry or a fetch returned: a Response, or an

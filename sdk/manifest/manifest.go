@@ -30,6 +30,8 @@ const (
 
 // Manifest describes one plugin.
 type Manifest struct {
+	Schema string `json:"$schema,omitempty"` // for editors; ignored
+
 	// Name is the plugin's own name, lower case letters, digits and dashes. The
 	// operator may run it under another instance name.
 	Name         string       `json:"name"`

@@ -1,0 +1,86 @@
+// Echo is a plugin without capabilities: it answers with what it was asked,
+// and misbehaves on request, so that what the host does about that can be seen.
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/session"
+)
+
+func init() {
+	sdk.Handle("echo", echo)
+	sdk.Handle("echo-get", echo)
+	sdk.Handle("spin", spin)
+	sdk.Handle("sleep", sleep)
+	sdk.Handle("trap", trap)
+	session.Handle("chat", chat)
+}
+
+func main() {}
+
+const textPlain = "text/plain; charset=utf-8"
+
+// echo answers one line "name: value" for each thing it was told, then an empty
+// line and the body.
+func echo(r *sdk.Request) (*sdk.Response, error) {
+	lines := [...][2]string{
+		{"method: ", r.Method()},
+		{"path: ", r.Path()},
+		{"query: ", r.RawQuery()},
+		{"user: ", r.User()},
+		{"action: ", r.Action()},
+	}
+	size := 1 + len(r.Body())
+	for _, l := range lines {
+		size += len(l[0]) + len(l[1]) + 1
+	}
+	out := make([]byte, 0, size)
+	for _, l := range lines {
+		out = append(append(append(out, l[0]...), l[1]...), '\n')
+	}
+	out = append(append(out, '\n'), r.Body()...)
+	return sdk.Bytes(200, textPlain, out), nil
+}
+
+// turns makes the loop of spin one that the compiler has to run.
+var turns uint64
+
+// spin never returns by itself.
+func spin(*sdk.Request) (*sdk.Response, error) {
+	for {
+		turns++
+	}
+}
+
+const maxSleep = 10 * time.Minute
+
+// sleep waits for ?ms= milliseconds.
+func sleep(r *sdk.Request) (*sdk.Response, error) {
+	ms, err := strconv.Atoi(r.Query("ms"))
+	if err != nil || ms < 0 || ms > int(maxSleep/time.Millisecond) {
+		return nil, sdk.Errorf(400, "ms must be a number within 0 to 600000")
+	}
+	time.Sleep(time.Duration(ms) * time.Millisecond)
+	return sdk.Text(200, "slept "+strconv.Itoa(ms)+" ms\n"), nil
+}
+
+func trap(*sdk.Request) (*sdk.Response, error) { panic("trap was asked for") }
+
+// chat sends every message back and closes when it reads "bye".
+func chat(_ *sdk.Request, s *session.Session) error {
+	for {
+		m, err := s.Next(0)
+		if err != nil {
+			return session.Done(err)
+		}
+		if m.Kind == session.Text && string(m.Data) == "bye" {
+			return session.Done(s.Close(1000, "bye"))
+		}
+		if err := s.Send(m); err != nil {
+			return session.Done(err)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+// Gitops is the console's Helm feature: releases, their history and values,
+// upgrade, rollback, uninstall. It checks what was asked and shapes answers;
+// Helm itself, the cluster's credentials and the person's rights are the
+// host's.
+package main
+
+import (
+	"cmp"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/helm"
+)
+
+// config is what the operator may set.
+type config struct {
+	DefaultCluster   string `json:"defaultCluster"`   // when a request names none
+	DefaultNamespace string `json:"defaultNamespace"` // the same, for reading one release
+}
+
+var settings config
+
+func init() {
+	sdk.OnStart(start)
+	sdk.Handle("helm-releases", releases)
+	sdk.Handle("helm-history", history)
+	sdk.Handle("helm-values", values)
+	sdk.Handle("helm-upgrade", upgrade)
+	sdk.Handle("helm-rollback", rollback)
+	sdk.Handle("helm-uninstall", uninstall)
+}
+
+func main() {}
+
+func start(s *sdk.Start) error {
+	settings = config{DefaultNamespace: "default"}
+	if err := s.Config(&settings); err != nil {
+		return err
+	}
+	if settings.DefaultCluster != "" && !validName(settings.DefaultCluster) {
+		return sdk.Errorf(500, "config: defaultCluster %q is not a cluster's name", settings.DefaultCluster)
+	}
+	return nil
+}
+
+// clusterOf returns the cluster that a request names, or the default one.
+func clusterOf(name string) (helm.Cluster, error) {
+	name = cmp.Or(name, settings.DefaultCluster)
+	if name == "" {
+		return "", sdk.Errorf(400, "cluster is required")
+	}
+	return helm.Cluster(name), checkName("cluster", name)
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/sdktest"
+)
+
+//go:embed manifest.json
+var manifest string
+
+// calls is a helm capability that answers everything with one body and
+// remembers what it was asked.
+type calls struct {
+	asked []*abi.Request
+	body  string
+	err   error
+}
+
+func (c *calls) answer(r *abi.Request) (*abi.Response, error) {
+	c.asked = append(c.asked, r)
+	if c.err != nil {
+		return nil, c.err
+	}
+	return &abi.Response{Status: 200, Body: []byte(c.body)}, nil
+}
+
+func serve(t *testing.T, helm *calls) *sdktest.Harness {
+	h := sdktest.New(t, manifest)
+	h.Config(map[string]string{"defaultCluster": "dev"})
+	h.Capability("helm", helm.answer)
+	return h
+}
+
+func post(path, body string) sdktest.Request {
+	return sdktest.Request{Method: "POST", Path: path, Body: body}
+}
+
+func TestReadsAskForWhatTheQueryNames(t *testing.T) {
+	for _, c := range []struct{ path, url, helm, want string }{
+		{"/helm-releases", "helm://dev", `{"releases":[]}`, `{"releases":[]}`},
+		{"/helm-releases", "helm://dev", `{}`, `{"releases":[]}`},
+		{"/helm-releases?cluster=prod&namespace=shop", "helm://prod/shop",
+			`{"releases":[{"name":"web","namespace":"shop","revision":2,"updated":"2026-01-02T03:04:05Z","status":"deployed","chart":"demo","version":"1.0.0","appVersion":"9"}]}`,
+			`{"releases":[{"name":"web","namespace":"shop","revision":2,"updated":"2026-01-02T03:04:05Z","status":"deployed","chart":"demo","version":"1.0.0","appVersion":"9"}]}`},
+		{"/helm-history?release=web&namespace=shop", "helm://dev/shop/web/history?max=20", `{"history":[{"revision":1,"description":"Install complete"}]}`,
+			`{"history":[{"revision":1,"updated":"","status":"","chart":"","version":"","appVersion":"","description":"Install complete"}]}`},
+		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":{"replicas":2}}`, `{"format":"json","values":{"replicas":2}}`},
+		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":null}`, `{"format":"json","values":{}}`},
+	} {
+		helm := &calls{body: c.helm}
+		resp := serve(t, helm).Do(sdktest.Request{Path: c.path})
+		if resp.Status != 200 || resp.Text() != c.want {
+			t.Errorf("%s: got %d %s\nwant %s", c.path, resp.Status, resp.Text(), c.want)
+		}
+		if len(helm.asked) != 1 || helm.asked[0].Method != "GET" || helm.asked[0].URL != c.url {
+			t.Errorf("%s: asked %+v, want %s", c.path, helm.asked, c.url)
+		}
+	}
+}
+
+func TestChangesSendOneCall(t *testing.T) {
+	for _, c := range []struct{ path, body, method, url, sent, message string }{
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true}`,
+			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true}`, "release web upgraded"},
+		{"/helm-rollback", `{"release":"web","namespace":"shop","cluster":"prod","revision":3}`,
+			"POST", "helm://prod/shop/web/rollback", `{"revision":3}`, "release web rolled back"},
+		{"/helm-uninstall", `{"release":"web","namespace":"shop"}`, "DELETE", "helm://dev/shop/web", ``, "release web uninstalled"},
+	} {
+		helm := &calls{body: `{"release":{"name":"web"},"output":"did it"}`}
+		resp := serve(t, helm).Do(post(c.path, c.body))
+		want := `{"success":true,"message":"` + c.message + `","output":"did it"}`
+		if resp.Status != 200 || resp.Text() != want {
+			t.Errorf("%s: got %d %s\nwant %s", c.path, resp.Status, resp.Text(), want)
+		}
+		if len(helm.asked) != 1 {
+			t.Fatalf("%s: %d calls", c.path, len(helm.asked))
+		}
+		if r := helm.asked[0]; r.Method != c.method || r.URL != c.url || string(r.Body) != c.sent {
+			t.Errorf("%s: asked %s %s %s\nwant %s %s %s", c.path, r.Method, r.URL, r.Body, c.method, c.url, c.sent)
+		}
+	}
+}
+
+// Body first, then fields, then names; Helm is not called for any of these.
+func TestBadInputIsRefusedInOrderAndChangesNothing(t *testing.T) {
+	long := strings.Repeat("a", 254)
+	for _, c := range []struct{ path, body, want string }{
+		{"/helm-upgrade", ``, "invalid request body"},
+		{"/helm-upgrade", `{`, "invalid request body"},
+		{"/helm-upgrade", `{"releese":"web"}`, "invalid request body"},
+		{"/helm-upgrade", `{"release":7}`, "invalid request body"},
+		{"/helm-upgrade", `{} {}`, "invalid request body"},
+		{"/helm-upgrade", `{}`, "release, namespace, and chart are required"},
+		{"/helm-upgrade", `{"release":"-x","namespace":"shop"}`, "release, namespace, and chart are required"},
+		{"/helm-upgrade", `{"release":"-x","namespace":"shop","chart":"c"}`, "invalid release"},
+		{"/helm-upgrade", `{"release":"` + long + `","namespace":"shop","chart":"c"}`, "invalid release"},
+		{"/helm-upgrade", `{"release":"web","namespace":"a/b","chart":"c"}`, "invalid namespace"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"-c"}`, "invalid chart"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c d"}`, "invalid chart"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","version":"1;2"}`, "invalid version"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","cluster":"a/b"}`, "invalid cluster"},
+		{"/helm-rollback", `[]`, "invalid request body"},
+		{"/helm-rollback", `{"revision":1}`, "release and namespace are required"},
+		{"/helm-rollback", `{"release":"-x","namespace":"shop"}`, "revision must be a positive integer"},
+		{"/helm-rollback", `{"release":"-x","namespace":"shop","revision":-1}`, "revision must be a positive integer"},
+		{"/helm-rollback", `{"release":"-x","namespace":"shop","revision":1}`, "invalid release"},
+		{"/helm-uninstall", `nonsense`, "invalid request body"},
+		{"/helm-uninstall", `{}`, "release and namespace are required"},
+		{"/helm-uninstall", `{"release":"web","namespace":"sho\u0000p"}`, "invalid namespace"},
+	} {
+		helm := &calls{}
+		resp := serve(t, helm).Do(post(c.path, c.body))
+		if resp.Status != 400 || resp.Err == nil || resp.Err.Message != c.want {
+			t.Errorf("%s %s: got %d %s, want 400 %q", c.path, c.body, resp.Status, resp.Text(), c.want)
+		}
+		if len(helm.asked) != 0 {
+			t.Errorf("%s %s: helm was called", c.path, c.body)
+		}
+	}
+}
+
+func TestReadsRefuseBadNames(t *testing.T) {
+	for path, want := range map[string]string{
+		"/helm-values":                             "release is required",
+		"/helm-values?release=-x":                  "invalid release",
+		"/helm-history?release=web&namespace=a/b":  "invalid namespace",
+		"/helm-releases?namespace=..%2Fx":          "invalid namespace",
+		"/helm-releases?cluster=dev%2Fkube-system": "invalid cluster",
+	} {
+		helm := &calls{}
+		resp := serve(t, helm).Do(sdktest.Request{Path: path})
+		if resp.Status != 400 || resp.Err.Message != want || len(helm.asked) != 0 {
+			t.Errorf("%s: got %d %s after %d calls, want 400 %q", path, resp.Status, resp.Text(), len(helm.asked), want)
+		}
+	}
+}
+
+func TestWithoutADefaultTheClusterIsRequired(t *testing.T) {
+	h := sdktest.New(t, manifest)
+	h.Capability("helm", (&calls{}).answer)
+	if resp := h.Do(sdktest.Request{Path: "/helm-releases"}); resp.Status != 400 || resp.Err.Message != "cluster is required" {
+		t.Errorf("got %d %s", resp.Status, resp.Text())
+	}
+}
+
+func TestRefusalsAndFailuresKeepTheirStatus(t *testing.T) {
+	upgrade := post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c"}`)
+	for _, c := range []struct {
+		err    error
+		status int
+		body   string
+	}{
+		{&abi.Error{Code: abi.CodeForbidden, Origin: abi.OriginPolicy, Status: 403, Message: "forbidden"}, 403, `"error":"forbidden"`},
+		{&abi.Error{Code: abi.CodeNotFound, Origin: abi.OriginUpstream, Status: 404, Message: "release not found"}, 404, `"error":"release not found"`},
+		{&abi.Error{Code: abi.CodeUpstream, Origin: abi.OriginUpstream, Status: 502, Message: "upgrade failed", Detail: "no such chart"}, 502, `"error":"upgrade failed","detail":"no such chart"`},
+		{errors.New("connection refused"), 502, `"detail":"connection refused"`},
+	} {
+		resp := serve(t, &calls{err: c.err}).Do(upgrade)
+		if resp.Status != c.status || !strings.Contains(resp.Text(), c.body) {
+			t.Errorf("%v: got %d %s", c.err, resp.Status, resp.Text())
+		}
+		var sent *abi.Error
+		if errors.As(c.err, &sent) && resp.Err.Origin != sent.Origin {
+			t.Errorf("%v: origin became %v", c.err, resp.Err.Origin)
+		}
+	}
+}
+
+func TestHistoryShowsHelmsFailureButNotARefusal(t *testing.T) {
+	request := sdktest.Request{Path: "/helm-history?release=web&namespace=shop"}
+	for _, c := range []struct {
+		status int
+		want   int
+		body   string
+	}{
+		{404, 200, `{"history":[],"error":"went wrong: more"}`},
+		{502, 200, `{"history":[],"error":"went wrong: more"}`},
+		{401, 401, `"error":"went wrong"`},
+		{403, 403, `"error":"went wrong"`},
+		{503, 503, `"error":"went wrong"`},
+	} {
+		helm := &calls{err: &abi.Error{Origin: abi.OriginUpstream, Status: c.status, Code: "x", Message: "went wrong", Detail: "more"}}
+		resp := serve(t, helm).Do(request)
+		if resp.Status != c.want || !strings.Contains(resp.Text(), c.body) {
+			t.Errorf("helm %d: got %d %s", c.status, resp.Status, resp.Text())
+		}
+	}
+	helm := &calls{}
+	resp := serve(t, helm).Do(sdktest.Request{Path: "/helm-history"})
+	if resp.Status != 200 || resp.Text() != `{"history":[]}` || len(helm.asked) != 0 {
+		t.Errorf("without a release: got %d %s", resp.Status, resp.Text())
+	}
+}
+
+func TestWithoutTheGrantEveryRouteIsRefused(t *testing.T) {
+	h := sdktest.New(t, manifest)
+	h.Config(map[string]string{"defaultCluster": "dev"})
+	for _, r := range []sdktest.Request{
+		{Path: "/helm-releases"},
+		{Path: "/helm-history?release=web"},
+		{Path: "/helm-values?release=web"},
+		post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c"}`),
+		post("/helm-rollback", `{"release":"web","namespace":"shop","revision":1}`),
+		post("/helm-uninstall", `{"release":"web","namespace":"shop"}`),
+	} {
+		resp := h.Do(r)
+		if resp.Status != 403 || resp.Err == nil || resp.Err.Origin != abi.OriginGrant {
+			t.Errorf("%s: got %d %s", r.Path, resp.Status, resp.Text())
+		}
+	}
+}
+
+func TestAMisspeltConfigKeepsThePluginFromStarting(t *testing.T) {
+	for _, config := range []map[string]any{
+		{"defaultClutser": "dev"}, {"defaultCluster": 7}, {"defaultCluster": "a/b"},
+	} {
+		h := sdktest.New(t, manifest)
+		h.Config(config)
+		if err := h.Start(); err == nil || !strings.Contains(err.Error(), "defaultClu") {
+			t.Errorf("%v: got %v", config, err)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package helm_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/helm"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/sdktest"
+)
+
+const manifest = `{
+  "name": "probe", "version": "1.0.0",
+  "routes": [{"name": "run", "method": "GET", "path": "/", "action": "read"}],
+  "capabilities": [{"name": "helm", "reason": "test"}]
+}`
+
+var use func(helm.Cluster) error
+
+func init() {
+	sdk.Handle("run", func(*sdk.Request) (*sdk.Response, error) { return nil, use("dev") })
+}
+
+func asked(t *testing.T, body string, f func(helm.Cluster) error) (calls []string, err error) {
+	t.Helper()
+	h := sdktest.New(t, manifest)
+	h.Capability("helm", func(r *abi.Request) (*abi.Response, error) {
+		calls = append(calls, r.Method+" "+r.URL+" "+string(r.Body))
+		return &abi.Response{Status: 200, Body: []byte(body)}, nil
+	})
+	use = func(c helm.Cluster) error { err = f(c); return nil }
+	if r := h.Do(sdktest.Request{Path: "/"}); r.Status != 204 {
+		t.Fatalf("the plugin answered %d %s", r.Status, r.Text())
+	}
+	return calls, err
+}
+
+func TestCallsAreTheWireContract(t *testing.T) {
+	for want, f := range map[string]func(helm.Cluster) error{
+		"GET helm://dev ":                         func(c helm.Cluster) error { _, err := c.Releases(""); return err },
+		"GET helm://dev/shop ":                    func(c helm.Cluster) error { _, err := c.Releases("shop"); return err },
+		"GET helm://dev/shop/web/history?max=20 ": func(c helm.Cluster) error { _, err := c.History("shop", "web", 20); return err },
+		"GET helm://dev/shop/web/history ":        func(c helm.Cluster) error { _, err := c.History("shop", "web", 0); return err },
+		"GET helm://dev/shop/web/values?all=true&revision=3 ": func(c helm.Cluster) error {
+			_, err := c.Values("shop", "web", 3, true)
+			return err
+		},
+		"GET helm://dev/shop/web/values ": func(c helm.Cluster) error { _, err := c.Values("shop", "web", 0, false); return err },
+		`POST helm://dev/shop/web/upgrade {"chart":"demo/hello","version":"","values":"a: 1","reuseValues":false}`: func(c helm.Cluster) error {
+			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "demo/hello", Values: "a: 1"})
+			return err
+		},
+		`POST helm://dev/shop/web/rollback {"revision":2}`: func(c helm.Cluster) error { _, err := c.Rollback("shop", "web", 2); return err },
+		"DELETE helm://dev/shop/web ":                      func(c helm.Cluster) error { _, err := c.Uninstall("shop", "web"); return err },
+	} {
+		calls, err := asked(t, `{}`, f)
+		if err != nil || len(calls) != 1 || calls[0] != want {
+			t.Errorf("asked %q, %v\nwant  %q", calls, err, want)
+		}
+	}
+}
+
+func TestAnswersAreTyped(t *testing.T) {
+	_, err := asked(t, `{"release":{"name":"web","namespace":"shop","revision":2,"status":"deployed"},"output":"done"}`, func(c helm.Cluster) error {
+		got, err := c.Rollback("shop", "web", 1)
+		if err == nil && (got.Release != helm.Release{Name: "web", Namespace: "shop", Revision: 2, Status: "deployed"} || got.Output != "done") {
+			t.Errorf("got %+v", got)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = asked(t, `{"values":{"a":{"b":1.50}}}`, func(c helm.Cluster) error {
+		got, err := c.Values("shop", "web", 0, false)
+		if string(got) != `{"a":{"b":1.50}}` {
+			t.Errorf("got %s", got)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNamesThatWouldChangeTheURLAreRefusedByName(t *testing.T) {
+	for want, f := range map[string]func(helm.Cluster) error{
+		"release is required":            func(c helm.Cluster) error { _, err := c.Uninstall("shop", ""); return err },
+		"namespace is required":          func(c helm.Cluster) error { _, err := c.Uninstall("", "web"); return err },
+		`release "a/b" is not a name`:    func(c helm.Cluster) error { _, err := c.Uninstall("shop", "a/b"); return err },
+		`namespace ".." is not a name`:   func(c helm.Cluster) error { _, err := c.Releases(".."); return err },
+		"cluster is required":            func(helm.Cluster) error { _, err := helm.Cluster("").Releases(""); return err },
+		`cluster "d/shop" is not a name`: func(helm.Cluster) error { _, err := helm.Cluster("d/shop").Releases(""); return err },
+	} {
+		calls, err := asked(t, `{}`, f)
+		if x, ok := errors.AsType[*sdk.Error](err); !ok || x.Status != 400 || x.Message != want || len(calls) != 0 {
+			t.Errorf("got %v after %d calls, want %q", err, len(calls), want)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package guest
+
+import (
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Both buffers belong to the guest and stay reachable, so the collector leaves
+// them alone while the host reads or writes them. They are made before the
+// first request, so that an ordinary one does not grow memory.
+var (
+	inbound  = make([]byte, 64<<10)
+	outbound = make([]byte, 0, 64<<10)
+)
+
+// Alloc returns the inbound buffer with room for n bytes, nil if n is more than
+// a frame may be. It replaces what an earlier call returned.
+func Alloc(n uint32) []byte {
+	if n > abi.MaxFrame {
+		return nil
+	}
+	if int(n) > len(inbound) {
+		inbound = make([]byte, n)
+	}
+	return inbound[:n]
+}
+
+// Start runs the start functions with a Start frame and returns a Response or
+// Error frame, valid until the next entry.
+func Start(frame []byte) []byte {
+	s, err := abi.DecodeStart(frame)
+	if err != nil {
+		return refuse(hostFault(err))
+	}
+	for _, f := range starters {
+		if err := f(s); err != nil {
+			return refuse(startFault(err))
+		}
+	}
+	return answer(&abi.Response{Status: 204})
+}
+
+// Handle runs the handler that a Request frame names and returns a Response or
+// Error frame, valid until the next entry.
+func Handle(frame []byte) []byte {
+	r, x := decodeRequest(frame)
+	if x != nil {
+		return refuse(x)
+	}
+	f := handlers[r.Host.Route]
+	if f == nil {
+		return refuse(noHandler(r.Host.Route))
+	}
+	resp, err := f(r)
+	if err != nil {
+		return refuse(publicError(r.Host.Route, err))
+	}
+	return answer(resp)
+}
+
+// Session runs a session route to its end. The frame it returns matters to the
+// client only if the session was never used: see abi.ModuleSession.
+func Session(frame []byte) []byte {
+	r, x := decodeRequest(frame)
+	if x != nil {
+		return refuse(x)
+	}
+	f := sessions[r.Host.Route]
+	if f == nil {
+		return refuse(noHandler(r.Host.Route))
+	}
+	if err := f(r); err != nil {
+		return refuse(publicError(r.Host.Route, err))
+	}
+	return answer(&abi.Response{Status: 204})
+}
+
+func decodeRequest(frame []byte) (*abi.Request, *abi.Error) {
+	r, err := abi.DecodeRequest(frame)
+	if err != nil {
+		return nil, hostFault(err)
+	}
+	if r.Host == nil {
+		return nil, hostFault(&abi.FrameError{Field: "host section", What: "is missing"})
+	}
+	return r, nil
+}
+
+func answer(r *abi.Response) []byte {
+	if r == nil {
+		r = &abi.Response{Status: 204}
+	}
+	if what := unsendable(r); what != "" {
+		Log(levelError, "response "+what)
+		return refuse(internalError())
+	}
+	outbound = abi.AppendResponse(outbound[:0], r)
+	return outbound
+}
+
+// unsendable says what keeps r from being a frame that the host decodes.
+func unsendable(r *abi.Response) string {
+	switch {
+	case r.Status < 200 || r.Status > 599:
+		return "status is not within 200 to 599"
+	case len(r.Body) > abi.MaxBody:
+		return "body is over the limit of 8 MiB"
+	}
+	return badHeader(r.Header)
+}
+
+func badHeader(header []abi.Pair) string {
+	if len(header) > abi.MaxHeaders {
+		return "has more than 256 headers"
+	}
+	for _, p := range header {
+		if len(p.Name) > abi.MaxString || len(p.Value) > abi.MaxString {
+			return "has a header over 64 KiB"
+		}
+	}
+	return ""
+}
+
+func refuse(x *abi.Error) []byte {
+	outbound = abi.AppendError(outbound[:0], x)
+	return outbound
+}

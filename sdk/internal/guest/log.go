@@ -1,0 +1,20 @@
+package guest
+
+import "strings"
+
+// Levels are log/slog's numbers.
+const (
+	levelWarn  = 4
+	levelError = 8
+)
+
+// MaxLog bounds one log message, in bytes. Longer ones are cut.
+const MaxLog = 8 << 10
+
+// Log writes one message to the host's log.
+func Log(level int32, text string) {
+	if len(text) > MaxLog {
+		text = strings.ToValidUTF8(text[:MaxLog], "")
+	}
+	write(level, text)
+}

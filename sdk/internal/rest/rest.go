@@ -1,0 +1,104 @@
+// Package rest is what the typed capability clients have in common: building
+// URLs from names that may come from a client, JSON in and out, and failures
+// as one error type.
+package rest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
+)
+
+// URL joins scheme, the name of what is addressed, and path segments. A name or
+// segment that is empty or would change the URL's structure is a 400 naming it;
+// anything else is escaped. Segments alternate: what it is, its value.
+func URL(scheme, target string, segments ...string) (string, error) {
+	if !plain(target) {
+		return "", invalid("cluster", target)
+	}
+	var b strings.Builder
+	b.WriteString(scheme + "://" + target)
+	for i := 0; i+1 < len(segments); i += 2 {
+		what, value := segments[i], segments[i+1]
+		if value == "" || value == "." || value == ".." || strings.ContainsAny(value, "/\x00") {
+			return "", invalid(what, value)
+		}
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(value))
+	}
+	return b.String(), nil
+}
+
+// plain reports whether s is a name that needs no escaping as a URL's host.
+func plain(s string) bool {
+	return s != "" && len(s) <= 253 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
+	})
+}
+
+func invalid(what, value string) error {
+	if value == "" {
+		return &abi.Error{Code: abi.CodeInvalid, Status: 400, Message: what + " is required"}
+	}
+	return &abi.Error{Code: abi.CodeInvalid, Status: 400, Message: fmt.Sprintf("%s %.80q is not a name", what, value)}
+}
+
+// Do makes one call with in as its JSON body, unless it is nil, and decodes the
+// answer into out, unless that is nil.
+func Do(f guest.Func, method, target string, in, out any) error {
+	r := &abi.Request{Method: method, URL: target}
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		r.Body = body
+		r.Header = []abi.Pair{{Name: "Content-Type", Value: "application/json"}}
+	}
+	return Send(f, r, out)
+}
+
+// Send is Do for a request that is complete.
+func Send(f guest.Func, r *abi.Request, out any) error {
+	resp, err := guest.Call(f, r)
+	if err != nil {
+		return err
+	}
+	if resp.Status >= 400 {
+		return failure(resp)
+	}
+	if out == nil || len(resp.Body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(resp.Body, out); err != nil {
+		return fmt.Errorf("answer of %s %s: %w", r.Method, r.URL, err)
+	}
+	return nil
+}
+
+// failure turns an answer of 400 and above into an error of the upstream's,
+// with the text that the host's own errors and Kubernetes' Status carry.
+func failure(resp *abi.Response) error {
+	var text struct {
+		Error   string `json:"error"`
+		Detail  string `json:"detail"`
+		Message string `json:"message"`
+	}
+	// A body that is not JSON leaves the text empty, and the status speaks.
+	_ = json.Unmarshal(resp.Body, &text)
+	x := &abi.Error{
+		Code: abi.CodeOf(resp.Status), Origin: abi.OriginUpstream, Status: resp.Status,
+		Message: text.Error, Detail: text.Detail,
+	}
+	if x.Message == "" {
+		x.Message = text.Message
+	}
+	if x.Message == "" {
+		x.Message = fmt.Sprintf("answered with status %d", resp.Status)
+	}
+	return x
+}

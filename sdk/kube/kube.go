@@ -1,0 +1,158 @@
+// Package kube is the client of capability "kube": the API servers of the
+// operator's clusters, called as the person whom the plugin serves. The host
+// holds the credentials, attaches them, and lets through what manifest, grant,
+// policy and the cluster's own RBAC all allow.
+//
+// Paths are the API server's own, such as /api/v1/namespaces/shop/pods/web;
+// build them from request data with Path. Errors are *sdk.Error with the API
+// server's status and message.
+package kube
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/rest"
+)
+
+// Cluster is a cluster by its name in the operator's config.
+type Cluster string
+
+// PatchType is the content type of a patch.
+type PatchType string
+
+const (
+	JSONPatch      PatchType = "application/json-patch+json"            // RFC 6902
+	MergePatch     PatchType = "application/merge-patch+json"           // RFC 7386
+	StrategicPatch PatchType = "application/strategic-merge-patch+json" // built-in types only
+	ApplyPatch     PatchType = "application/apply-patch+yaml"           // server-side apply
+)
+
+// ListOptions narrow a List. The zero value lists everything.
+type ListOptions struct {
+	LabelSelector string
+	FieldSelector string
+	Limit         int    // 0: no paging
+	Continue      string // from the metadata of the page before
+}
+
+// Path joins segments to a path, escaping each, so that a name from a request
+// cannot reach another resource. Empty ones are kept and so refused by the
+// call.
+func Path(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+// Get reads the object at path into out.
+func (c Cluster) Get(path string, out any) error { return c.do("GET", path, "", nil, out) }
+
+// List reads the collection at path into out, which has an items field.
+func (c Cluster) List(path string, o ListOptions, out any) error {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"labelSelector": o.LabelSelector, "fieldSelector": o.FieldSelector, "continue": o.Continue,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if o.Limit > 0 {
+		query.Set("limit", strconv.Itoa(o.Limit))
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.do("GET", path, "", nil, out)
+}
+
+// Create posts object to the collection at path and reads what was created
+// into out, unless that is nil.
+func (c Cluster) Create(path string, object, out any) error {
+	return c.do("POST", path, "application/json", object, out)
+}
+
+// Update replaces the object at path.
+func (c Cluster) Update(path string, object, out any) error {
+	return c.do("PUT", path, "application/json", object, out)
+}
+
+// Patch changes the object at path. A patch given as []byte or
+// json.RawMessage is sent as it is, anything else as JSON.
+func (c Cluster) Patch(path string, kind PatchType, patch, out any) error {
+	return c.do("PATCH", path, string(kind), patch, out)
+}
+
+// Delete removes the object at path.
+func (c Cluster) Delete(path string, out any) error { return c.do("DELETE", path, "", nil, out) }
+
+// Fetch makes one call and returns the answer whatever its status. Only
+// refusals and failures of the host are errors.
+func (c Cluster) Fetch(method, path string, header []sdk.Pair, body []byte) (*sdk.Response, error) {
+	target, err := c.url(path)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := guest.Call(fetch, &abi.Request{Method: method, URL: target, Header: header, Body: body})
+	return (*sdk.Response)(resp), err
+}
+
+func (c Cluster) do(method, path, contentType string, in, out any) error {
+	target, err := c.url(path)
+	if err != nil {
+		return err
+	}
+	r := &abi.Request{Method: method, URL: target, Header: []abi.Pair{{Name: "Accept", Value: "application/json"}}}
+	if in != nil {
+		if r.Body, err = encode(in); err != nil {
+			return err
+		}
+		r.Header = append(r.Header, abi.Pair{Name: "Content-Type", Value: contentType})
+	}
+	return rest.Send(fetch, r, out)
+}
+
+func encode(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case []byte:
+		return v, nil
+	case json.RawMessage:
+		return v, nil
+	}
+	return json.Marshal(v)
+}
+
+// url refuses a path whose meaning could change on the way to the API server.
+func (c Cluster) url(path string) (string, error) {
+	base, err := rest.URL("kube", string(c))
+	if err != nil {
+		return "", err
+	}
+	if !plainPath(path) {
+		return "", &abi.Error{Code: abi.CodeInvalid, Status: 400, Message: "not a path of the API server: " + strconv.Quote(path)}
+	}
+	return base + path, nil
+}
+
+func plainPath(path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return false
+	}
+	for segment := range strings.SplitSeq(rest, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
+}

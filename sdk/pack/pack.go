@@ -1,0 +1,125 @@
+// Package pack builds a plugin: from a directory with Go sources and a
+// manifest.json to one .wasm file that holds both. It is a build tool; plugins
+// do not import it.
+package pack
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// ManifestFile is the manifest's name in a plugin's directory.
+const ManifestFile = "manifest.json"
+
+// MaxModule bounds the compiled module, in bytes.
+const MaxModule = 64 << 20
+
+// Options change how a plugin is built. The zero value is the ordinary way.
+type Options struct {
+	Go  string   // the go command; default "go", found in PATH
+	Env []string // NAME=VALUE, added to the process's environment
+}
+
+// Build checks dir/manifest.json, compiles the package in dir for wasip1,
+// checks that the module exports what its routes need and imports only
+// capabilities that the manifest asks for, embeds the manifest, and replaces
+// out in one step. After an error out is as it was. The compiler's own output
+// is part of the error.
+func Build(ctx context.Context, dir, out string, o Options) error {
+	text, m, err := readManifest(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return err
+	}
+	module, err := compile(ctx, dir, o)
+	if err != nil {
+		return err
+	}
+	if err := check(module, m); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	packed, err := manifest.Embed(module, text)
+	if err != nil {
+		return err
+	}
+	return replace(out, packed)
+}
+
+func readManifest(path string) ([]byte, *manifest.Manifest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := manifest.Parse(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, m, nil
+}
+
+// compile runs the go command and returns the module.
+func compile(ctx context.Context, dir string, o Options) ([]byte, error) {
+	tmp, err := os.MkdirTemp("", "bulkhead-pack-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	wasm := filepath.Join(tmp, "plugin.wasm")
+	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), "build", "-buildmode=c-shared",
+		"-ldflags=-s -w", "-trimpath", "-buildvcs=false", "-o", wasm, ".")
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), o.Env...), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	cmd.WaitDelay = 5 * time.Second
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build in %s: %w\n%s", dir, errors.Join(err, ctx.Err()), bytes.TrimSpace(output))
+	}
+	info, err := os.Stat(wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%s: go build made no module; is it package main?", dir)
+	}
+	if info.Size() > MaxModule {
+		return nil, fmt.Errorf("%s: the module is %d bytes, the limit is %d", dir, info.Size(), MaxModule)
+	}
+	return os.ReadFile(wasm)
+}
+
+// replace writes a file under a temporary name next to path and renames it.
+func replace(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,108 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+func build(t *testing.T, dir string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "plugin.wasm")
+	if err := Build(t.Context(), dir, out, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	wasm, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
+}
+
+// A plugin's import section is its list of capabilities, so what it does not
+// use must not be there.
+func TestAPluginImportsOnlyWhatItUses(t *testing.T) {
+	for dir, want := range map[string][]string{
+		"testdata/hello":       {"bulkhead:log/v1"},
+		"../../plugins/echo":   {"bulkhead:abi/v1", "bulkhead:log/v1", "bulkhead:session/v1"},
+		"../../plugins/gitops": {"bulkhead:abi/v1", "bulkhead:helm/v1", "bulkhead:log/v1"},
+		"../../plugins/exec":   {"bulkhead:abi/v1", "bulkhead:exec/v1", "bulkhead:log/v1", "bulkhead:session/v1"},
+	} {
+		m, err := readModule(build(t, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.importModules(); !slices.Equal(got, append(want, "wasi_snapshot_preview1")) {
+			t.Errorf("%s imports %q", dir, got)
+		}
+	}
+}
+
+func TestThePackedFileHoldsItsManifest(t *testing.T) {
+	want, err := os.ReadFile("testdata/hello/manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := manifest.Extract(build(t, "testdata/hello"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestTheSameSourcesMakeTheSameBytes(t *testing.T) {
+	if !bytes.Equal(build(t, "testdata/hello"), build(t, "testdata/hello")) {
+		t.Error("two builds differ")
+	}
+}
+
+func TestAFailedBuildSaysWhyAndLeavesTheFileAlone(t *testing.T) {
+	empty, bad := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(bad, ManifestFile), []byte("{\n\"name\": 7}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ why, dir, want string }{
+		{"no manifest", empty, "manifest.json"},
+		{"bad manifest", bad, "line 2"},
+		{"compiler error", "testdata/broken", "main.go:3:15: undefined: thisIsNotDefined"},
+		{"no program", "testdata/library", "testdata/library"},
+		{"capability not asked for", "testdata/greedy", `"capabilities": [{"name": "kube"`},
+		{"socket without session", "testdata/mute", `route "talk" is of kind socket and needs a handler of package sdk/session`},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			dir := t.TempDir()
+			out := filepath.Join(dir, "plugin.wasm")
+			if err := os.WriteFile(out, []byte("old"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err := Build(t.Context(), c.dir, out, Options{})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if got, _ := os.ReadFile(out); string(got) != "old" {
+				t.Errorf("the old file now holds %d bytes", len(got))
+			}
+			if files, _ := os.ReadDir(dir); len(files) != 1 {
+				t.Errorf("files were left behind: %v", files)
+			}
+		})
+	}
+}
+
+func TestBuildCanBeCancelledAndNeedsTheGoCommand(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "plugin.wasm")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Build(ctx, "testdata/hello", out, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := Build(t.Context(), "testdata/hello", out, Options{Go: "/nowhere/go"}); err == nil || !strings.Contains(err.Error(), "/nowhere/go") {
+		t.Errorf("got %v", err)
+	}
+}

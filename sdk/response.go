@@ -1,0 +1,38 @@
+package sdk
+
+import "encoding/json"
+
+// Response answers a request. Status is an HTTP status code.
+type Response struct {
+	Status int
+	Header []Pair
+	Body   []byte
+}
+
+// With adds a header and returns r.
+func (r *Response) With(name, value string) *Response {
+	r.Header = append(r.Header, Pair{Name: name, Value: value})
+	return r
+}
+
+// Bytes answers with a body of the given content type. The body is not copied.
+func Bytes(status int, contentType string, body []byte) *Response {
+	return &Response{Status: status, Header: []Pair{{Name: "Content-Type", Value: contentType}}, Body: body}
+}
+
+// Text answers with plain text.
+func Text(status int, text string) *Response {
+	return Bytes(status, "text/plain; charset=utf-8", []byte(text))
+}
+
+// JSON answers with v as JSON. The error is that of json.Marshal.
+func JSON(status int, v any) (*Response, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return Bytes(status, "application/json", body), nil
+}
+
+// NoContent answers 204.
+func NoContent() *Response { return &Response{Status: 204} }

@@ -1,0 +1,133 @@
+package sdktest
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// Outcome is what a session came to.
+type Outcome struct {
+	// Accepted reports whether the client's upgrade was answered. If not,
+	// Response is the plain HTTP answer that the client got instead.
+	Accepted bool
+	Response *Response
+
+	Sent        []abi.Message
+	CloseCode   int // 0: the plugin did not close it
+	CloseReason string
+	Spliced     int // the stream handed to the client, 0 if none
+}
+
+// Text is a client's text message, for a session's script.
+func Text(s string) abi.Message { return abi.Message{Kind: abi.MessageText, Data: []byte(s)} }
+
+// Binary is a client's binary message.
+func Binary(b []byte) abi.Message { return abi.Message{Kind: abi.MessageBinary, Data: b} }
+
+// Idle lets one Next of the plugin time out.
+func Idle() abi.Message { return abi.Message{Kind: abi.MessageIdle} }
+
+// Session runs a socket or event route to its end. The client sends the
+// messages given, one at each Next of the plugin, and then goes away.
+func (h *Harness) Session(r Request, messages ...abi.Message) *Outcome {
+	h.t.Helper()
+	route, req, refused := h.match(r, manifest.Socket, manifest.Events)
+	if refused != nil {
+		return &Outcome{Response: fromError(refused)}
+	}
+	req.Host.Route, req.Host.Action = route.Name, h.instance+":"+route.Action
+	s := &script{messages: messages}
+	resp := h.run(guest.Session, req, s)
+	if !s.out.Accepted || resp.Err != nil {
+		s.out.Response = resp
+	}
+	return &s.out
+}
+
+// script is the client's side of a session.
+type script struct {
+	mu       sync.Mutex
+	messages []abi.Message
+	read     bool
+	out      Outcome
+}
+
+func (s *script) over() bool { return s.out.CloseCode != 0 || s.out.Spliced != 0 }
+
+func (c *host) Next(buf []byte, _ uint32) int64 {
+	s := c.script
+	if s == nil {
+		return int64(abi.StatusRefused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over() {
+		return int64(abi.StatusClosed)
+	}
+	s.out.Accepted, s.read = true, true
+	m := abi.Message{Kind: abi.MessageClose}
+	if len(s.messages) > 0 {
+		m, s.messages = s.messages[0], s.messages[1:]
+	}
+	return c.deliver(buf, abi.AppendMessage(nil, &m))
+}
+
+func (c *host) Send(frame []byte) int32 {
+	s := c.script
+	if s == nil {
+		return int32(abi.StatusRefused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := abi.DecodeMessage(bytes.Clone(frame))
+	switch {
+	case s.over():
+		return int32(abi.StatusClosed)
+	case err != nil || m.Kind > abi.MessageBinary:
+		return int32(abi.StatusInvalid)
+	}
+	s.out.Accepted = true
+	s.out.Sent = append(s.out.Sent, *m)
+	return int32(abi.StatusOK)
+}
+
+func (c *host) Close(code uint32, reason []byte) int32 {
+	s := c.script
+	if s == nil {
+		return int32(abi.StatusRefused)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case code != 1000 && (code < 4000 || code > 4999):
+		return int32(abi.StatusInvalid)
+	case s.over():
+		return int32(abi.StatusClosed)
+	}
+	s.out.Accepted, s.out.CloseCode, s.out.CloseReason = true, int(code), string(reason)
+	return int32(abi.StatusOK)
+}
+
+func (c *host) Splice(stream uint32) int32 {
+	s := c.script
+	if s == nil {
+		return int32(abi.StatusRefused)
+	}
+	c.mu.Lock()
+	opened := c.streams
+	c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case stream == 0 || int(stream) > opened:
+		return int32(abi.StatusInvalid)
+	case s.over() || s.read:
+		return int32(abi.StatusRefused)
+	}
+	s.out.Accepted, s.out.Spliced = true, int(stream)
+	return int32(abi.StatusOK)
+}
