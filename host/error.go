@@ -45,6 +45,7 @@ type Error struct {
 	Op      string // what was being done: "helm.upgrade"
 	Message string // one short sentence; empty: the kind's own words
 	Detail  string // more, such as the upstream's own text; may be empty
+	Status  int    // HTTP status of the upstream that is to be kept; 0: it follows from Kind
 	Err     error
 }
 
@@ -65,7 +66,7 @@ func (e *Error) Error() string {
 	if e.Detail != "" {
 		parts = append(parts, e.Detail)
 	}
-	if e.Err != nil && !strings.Contains(e.Message, e.Err.Error()) {
+	if e.Err != nil && !strings.Contains(e.Message+e.Detail, e.Err.Error()) {
 		parts = append(parts, e.Err.Error())
 	}
 	return strings.Join(parts, ": ")

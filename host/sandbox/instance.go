@@ -46,6 +46,9 @@ func (i *Instance) Call(ctx context.Context, export string, args ...uint64) (uin
 	return stack[0], nil
 }
 
+// Has reports whether the module has an optional export.
+func (i *Instance) Has(export string) bool { _, ok := i.functions[export]; return ok }
+
 // Memory is the instance's memory.
 func (i *Instance) Memory() Memory { return Memory{i.mod.Memory()} }
 

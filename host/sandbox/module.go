@@ -34,9 +34,6 @@ type Module struct {
 	closed atomic.Bool
 }
 
-// Has reports whether the module has an optional export.
-func (m *Module) Has(export string) bool { _, ok := m.exports[export]; return ok }
-
 // Live is how many instances exist, the ones made ahead of time included.
 func (m *Module) Live() int { return int(m.live.Load()) }
 

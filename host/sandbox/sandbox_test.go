@@ -162,7 +162,7 @@ func TestGuestFaultsAreTyped(t *testing.T) {
 		{"crash", nil, sandbox.Trapped, "unreachable"},
 		{"exit", []uint64{7}, sandbox.Exited, "exit code 7"},
 		{"exit", []uint64{0xffffffff}, sandbox.Exited, "exit code 4294967295"}, // wazero's own code for a cancelled context
-		{"block", nil, sandbox.Trapped, "unreachable"}, // Go reports a deadlock and aborts
+		{"block", nil, sandbox.Trapped, "unreachable"},                         // Go reports a deadlock and aborts
 		{"grow", nil, sandbox.Trapped, "unreachable"},
 		{"nowhere", nil, sandbox.Broken, "not exported"},
 	} {

@@ -1,0 +1,52 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.json)))
+
+.PHONY: help
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build the host (build/bulkhead)
+	@echo "building the host (the first time takes a few minutes)"
+	@go build -trimpath -o build/bulkhead ./cmd/bulkhead
+
+# Always handed to the go command, whose cache knows what has changed.
+.PHONY: plugins
+plugins: build ## build the plugins (build/plugins/*.wasm)
+	@mkdir -p build/plugins
+	@for p in $(PLUGINS); do build/bulkhead plugin build plugins/$$p -o build/plugins/$$p.wasm || exit; done
+
+.PHONY: run
+run: plugins ## run host and dev cluster; KUBECONFIG=… uses yours, CLUSTER=none none
+	@exec examples/dev/run.sh
+
+.PHONY: lint
+lint: ## gofmt and vet, in all modules
+	@test -z "$$(gofmt -l cmd host plugins policies sdk examples | tee /dev/stderr)" || { echo "run gofmt -w on these"; exit 1; }
+	go vet ./...
+	GOOS=wasip1 GOARCH=wasm go vet ./plugins/... ./sdk/...
+	cd examples/devcluster && CGO_ENABLED=0 go vet ./...
+
+.PHONY: test
+test: lint ## everything, with the race detector, on a real cluster
+	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
+	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test ./...) && \
+	echo "testing with the race detector" && go test -race -timeout 20m ./...
+
+.PHONY: bench
+bench: ## measure, side by side in one run
+	@sed -n 's/^model name[^:]*: */machine: /p' /proc/cpuinfo 2>/dev/null | head -1; go version
+	go test -run '^$$' -bench . -benchtime 3s -timeout 30m ./host/... ./sdk/...
+
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## run every fuzz target for FUZZTIME
+	@go list ./... | while read -r p; do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit; done; done
+
+.PHONY: clean
+clean: ## remove what was built and the data of make run
+	rm -rf build data

@@ -1,0 +1,49 @@
+// Command bulkhead is the host and its tools in one binary. Run it with --help.
+//
+// Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "bulkhead:", err)
+	if _, ok := errors.AsType[*runError](err); ok {
+		os.Exit(1)
+	}
+	os.Exit(2)
+}
+
+// runError is a failure after everything the operator wrote was accepted.
+type runError struct{ error }
+
+func (e *runError) Unwrap() error { return e.error }
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bulkhead",
+		Short: "A WebAssembly policy-plugin host: the backend of a Kubernetes console",
+		Long: `Bulkhead authenticates each request, asks Rego whether this person may do this,
+runs the feature as a sandboxed WebAssembly plugin with only the capabilities
+that were granted, acts as the user, and ends everything a person has running
+when they log out.`,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs,
+	}
+	root.AddCommand(serveCommand(), pluginCommand(), configCommand(), versionCommand())
+	return root
+}

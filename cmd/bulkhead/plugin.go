@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack"
+	"github.com/spf13/cobra"
+)
+
+func pluginCommand() *cobra.Command {
+	c := &cobra.Command{Use: "plugin", Short: "Build plugins"}
+	build := &cobra.Command{
+		Use:   "build DIR",
+		Short: "Compile the Go plugin in DIR and embed its manifest.json",
+		Long: `Compile the Go plugin in DIR for wasip1, check that it exports what its routes
+need and imports only the capabilities that DIR/manifest.json asks for, and
+write one .wasm file with the manifest inside. After an error the old file is
+as it was.`,
+		Example: "  bulkhead plugin build ./plugins/echo -o build/plugins/echo.wasm",
+		Args:    cobra.ExactArgs(1),
+	}
+	out := build.Flags().StringP("output", "o", "", "file to write (default: the directory's name with .wasm, here)")
+	build.RunE = func(c *cobra.Command, args []string) error {
+		if *out == "" {
+			dir, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			*out = filepath.Base(dir) + ".wasm"
+		}
+		if err := pack.Build(c.Context(), args[0], *out, pack.Options{}); err != nil {
+			return &runError{err}
+		}
+		fmt.Fprintln(c.OutOrStdout(), *out)
+		return nil
+	}
+	c.AddCommand(build)
+	return c
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/server"
+	"github.com/spf13/cobra"
+)
+
+func configFlag(c *cobra.Command) *string {
+	return c.Flags().StringP("config", "c", "bulkhead.yaml", "configuration file")
+}
+
+func serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the host until it is interrupted",
+		Long: `Run the host until it is interrupted.
+
+Every key of the configuration can also be given in the environment, as
+BULKHEAD_ and the key's path in capitals: BULKHEAD_LISTEN, BULKHEAD_DIRECTORY_FILES.
+The value is YAML. Paths in the file are relative to the file.`,
+		Args: cobra.NoArgs,
+	}
+	file := configFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		config, err := server.Load(*file, os.Environ())
+		if err != nil {
+			return err
+		}
+		s, err := server.Open(c.Context(), config, config.Log.Logger(os.Stderr))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "bulkhead serves at %s\n", s.URL())
+		if err := errors.Join(s.Serve(c.Context()), s.Close()); err != nil {
+			return &runError{err}
+		}
+		return nil
+	}
+	return c
+}
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Look at the configuration"}
+	check := &cobra.Command{
+		Use: "check", Args: cobra.NoArgs,
+		Short: "Read the configuration and say whether it is well-formed; opens nothing",
+	}
+	file := configFlag(check)
+	check.RunE = func(c *cobra.Command, _ []string) error {
+		_, err := server.Load(*file, os.Environ())
+		if err == nil {
+			fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")
+		}
+		return err
+	}
+	show := &cobra.Command{
+		Use: "print", Args: cobra.NoArgs,
+		Short: "Print the configuration as the host would use it, environment and defaults included",
+	}
+	shown := configFlag(show)
+	show.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := server.Load(*shown, os.Environ())
+		if err != nil {
+			return err
+		}
+		text, err := config.YAML()
+		if err == nil {
+			_, err = c.OutOrStdout().Write(text)
+		}
+		return err
+	}
+	c.AddCommand(check, show)
+	return c
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), server.Version()) },
+	}
+}

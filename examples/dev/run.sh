@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# make run: the host and, unless told otherwise, the dev cluster. Ctrl-C ends
+# both. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+data=$root/data
+config=$root/examples/dev/bulkhead.yaml
+mkdir -p "$data/cluster"
+children=()
+finish() {
+  trap - EXIT INT TERM
+  for pid in "${children[@]:-}"; do [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null || true; done
+  wait
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+export BULKHEAD_LISTEN=${BULKHEAD_LISTEN:-127.0.0.1:8080}
+if [ "${CLUSTER:-dev}" = none ]; then
+  export BULKHEAD_CLUSTERS='[]'
+elif [ -n "${KUBECONFIG:-}" ]; then
+  export BULKHEAD_CLUSTERS="[{name: dev, kubeconfig: \"$KUBECONFIG\"}]"
+else
+  # Built and started beside the host, which serves meanwhile.
+  rm -f "$data/cluster/host.kubeconfig"
+  (
+    program=$(examples/devcluster/build.sh)
+    exec "$program" --data "$data/cluster/state" --kubeconfig "$data/cluster/kubeconfig" \
+      --host-kubeconfig "$data/cluster/host.kubeconfig" >"$data/cluster/ready.json"
+  ) &
+  children+=($!)
+fi
+
+build/bulkhead serve --config "$config" &
+host=$!
+children+=("$host")
+url=http://$BULKHEAD_LISTEN
+for _ in $(seq 300); do
+  kill -0 "$host" 2>/dev/null || { wait "$host"; exit; }
+  (exec 3<>"/dev/tcp/${BULKHEAD_LISTEN%:*}/${BULKHEAD_LISTEN##*:}") 2>/dev/null && break
+  sleep 0.1
+done
+cat <<TEXT
+
+Bulkhead is at $url. Try, in another terminal:
+
+  curl -c eve.jar -H 'Content-Type: application/json' -d '{"user":"eve@example.com"}' $url/auth/login
+  curl -b eve.jar '$url/api/echo/echo?hello=world'
+  curl -b eve.jar '$url/api/gitops/helm-releases?cluster=dev'
+
+The last answers 503 until the dev cluster is up. People: vic@ (viewer), eve@ (editor), ada@example.com (admin).
+Ctrl-C ends the host and the cluster.
+
+TEXT
+wait "$host"

@@ -1,0 +1,475 @@
+package authn
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/goleak"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// people is a directory.
+type people struct {
+	mu       sync.Mutex
+	revision uint64
+	listed   map[host.UserID]Person
+}
+
+func (d *people) Person(id host.UserID) (Person, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, ok := d.listed[id]
+	return p, ok
+}
+
+func (d *people) Revision() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.revision
+}
+
+func (d *people) set(id host.UserID, p Person) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listed[id] = p
+	d.revision++
+}
+
+// fixture is a service over a real store and a real session table.
+type fixture struct {
+	*Service
+	store  *state.Store
+	table  *session.Table
+	people *people
+}
+
+func setUp(t testing.TB, edit ...func(*Config)) *fixture {
+	t.Helper()
+	store, err := state.Open(t.Context(), state.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f := &fixture{store: store, table: session.NewTable(store.Revoked, session.Options{}), people: &people{
+		listed: map[host.UserID]Person{
+			"ann": {Name: "Ann Lee", Roles: []string{"editor"}, Teams: []string{"payments"}},
+			"ben": {Name: "Ben"}, "gone": {},
+		},
+	}}
+	public, err := url.Parse("http://127.0.0.1:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{PublicURL: public, State: store, Sessions: f.table, Directory: f.people, Dev: true}
+	for _, e := range edit {
+		e(&c)
+	}
+	if f.Service, err = New(c); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fixture) signIn(t testing.TB, user host.UserID) (string, *host.Principal) {
+	t.Helper()
+	raw, p, err := f.Issue(t.Context(), Identity{Issuer: "dev", Subject: string(user), User: user, Method: "dev"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw, p
+}
+
+// expired returns a genuine token of a live login whose time is up.
+func (f *fixture) expired(t testing.TB, user host.UserID) string {
+	t.Helper()
+	_, p := f.signIn(t, user)
+	raw, err := f.sign(user, p.Login.ID, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// revoked returns a token, unexpired, of a login that ended.
+func (f *fixture) revoked(t testing.TB, user host.UserID) string {
+	t.Helper()
+	raw, p := f.signIn(t, user)
+	if err := f.store.EndLogin(t.Context(), p.Login.ID); err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// forge signs what a genuine token of a live login says, after edit. Without
+// an edit the result is genuine.
+func (f *fixture) forge(t testing.TB, user host.UserID, edit func(header map[string]any, body jwt.MapClaims) (jwt.SigningMethod, any)) string {
+	t.Helper()
+	_, p := f.signIn(t, user)
+	key := f.store.Keys()[0]
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
+		"iss": f.issuer, "aud": audience, "sub": string(user), "sid": string(p.Login.ID), "jti": "1",
+		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+	})
+	token.Header["typ"], token.Header["kid"] = tokenType, key.ID
+	method, signer := edit(token.Header, token.Claims.(jwt.MapClaims))
+	token.Method = method
+	if method != jwt.SigningMethodEdDSA {
+		token.Header["alg"] = method.Alg()
+	}
+	if signer == nil {
+		signer = key.Private
+	}
+	raw, err := token.SignedString(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func request(method, header, cookieValue string) *http.Request {
+	r := httptest.NewRequest(method, "/", nil)
+	if header != "" {
+		r.Header.Set("Authorization", header)
+	}
+	if cookieValue != "" {
+		r.AddCookie(&http.Cookie{Name: "bulkhead", Value: cookieValue})
+	}
+	return r
+}
+
+// TestHeaderFallsBackToCookie: whatever is wrong with the header, a valid
+// cookie counts; a valid header wins outright.
+func TestHeaderFallsBackToCookie(t *testing.T) {
+	f := setUp(t)
+	valid, _ := f.signIn(t, "ann")
+	parts := strings.Split(valid, ".")
+	eddsa := jwt.SigningMethodEdDSA
+	_, stranger, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.people.set("off", Person{})
+	disabled, _ := f.signIn(t, "off")
+	f.people.set("off", Person{Disabled: true})
+
+	forge := func(edit func(map[string]any, jwt.MapClaims) (jwt.SigningMethod, any)) string {
+		return "Bearer " + f.forge(t, "ann", edit)
+	}
+	set := func(key string, v any) string { // a claim
+		return forge(func(_ map[string]any, c jwt.MapClaims) (jwt.SigningMethod, any) {
+			if c[key] = v; v == nil {
+				delete(c, key)
+			}
+			return eddsa, nil
+		})
+	}
+	setHeader := func(key string, v any) string {
+		return forge(func(h map[string]any, _ jwt.MapClaims) (jwt.SigningMethod, any) {
+			if h[key] = v; v == nil {
+				delete(h, key)
+			}
+			return eddsa, nil
+		})
+	}
+	headers := map[string]string{
+		"absent":             "",
+		"another scheme":     "Basic YW5uOmFubg==",
+		"scheme alone":       "Bearer",
+		"scheme and space":   "Bearer  ",
+		"no scheme":          valid,
+		"two tokens":         "Bearer " + valid + " " + valid,
+		"comma":              "Bearer " + valid + ",x",
+		"garbage":            "Bearer garbage",
+		"dots":               "Bearer ..",
+		"two parts":          "Bearer " + parts[0] + "." + parts[1],
+		"four parts":         "Bearer " + valid + ".e30",
+		"padded base64":      "Bearer " + valid + "==",
+		"expired":            "Bearer " + f.expired(t, "ann"),
+		"revoked":            "Bearer " + f.revoked(t, "ann"),
+		"disabled user":      "Bearer " + disabled,
+		"wrong signature":    "Bearer " + parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
+		"no signature":       "Bearer " + parts[0] + "." + parts[1] + ".",
+		"another payload":    "Bearer " + parts[0] + "." + strings.Split(f.expired(t, "ben"), ".")[1] + "." + parts[2],
+		"another host's key": forge(func(map[string]any, jwt.MapClaims) (jwt.SigningMethod, any) { return eddsa, stranger }),
+		"unsigned": forge(func(map[string]any, jwt.MapClaims) (jwt.SigningMethod, any) {
+			return jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType
+		}),
+		"signed with the public key as a secret": forge(func(map[string]any, jwt.MapClaims) (jwt.SigningMethod, any) {
+			return jwt.SigningMethodHS256, []byte(f.store.Keys()[0].Public())
+		}),
+		"unknown key":      setHeader("kid", "unknown"),
+		"no key id":        setHeader("kid", nil),
+		"key in header":    setHeader("jwk", map[string]any{"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}),
+		"key URL":          setHeader("jku", "https://evil.example/keys"),
+		"critical header":  setHeader("crit", []string{"exp"}),
+		"another type":     setHeader("typ", "JWT"),
+		"no type":          setHeader("typ", nil),
+		"another issuer":   set("iss", "https://evil.example"),
+		"no issuer":        set("iss", nil),
+		"another audience": set("aud", "other"),
+		"no audience":      set("aud", nil),
+		"no expiry":        set("exp", nil),
+		"no issue time":    set("iat", nil),
+		"not valid yet":    set("nbf", time.Now().Add(time.Hour).Unix()),
+		"no subject":       set("sub", nil),
+		"another subject":  set("sub", "ben"),
+		"no login":         set("sid", nil),
+		"unknown login":    set("sid", "unknown"),
+		"no id":            set("jti", nil),
+		"numeric subject":  set("sub", 7),
+		"huge":             set("pad", strings.Repeat("x", maxToken)),
+	}
+	wins := map[string]string{
+		"valid":            "Bearer " + valid,
+		"valid, lower":     "bearer " + valid,
+		"valid, two space": "BEARER  " + valid,
+		"valid, unused claim": forge(func(_ map[string]any, c jwt.MapClaims) (jwt.SigningMethod, any) {
+			c["pad"] = "x"
+			return eddsa, nil
+		}),
+	}
+	cookieValid, _ := f.signIn(t, "ben")
+	cookies := map[string]string{
+		"absent": "", "invalid": "garbage", "expired": f.expired(t, "ben"), "revoked": f.revoked(t, "ben"), "valid": cookieValid,
+	}
+	check := func(name, header, cookieName string, want host.UserID) {
+		t.Run(name+" header, "+cookieName+" cookie", func(t *testing.T) {
+			for range 2 { // the second time from the cache
+				p, err := f.Resolve(request("GET", header, cookies[cookieName]))
+				if want == "" {
+					if p != nil || host.KindOf(err) != host.Unauthenticated {
+						t.Errorf("%+v, %v; want nobody", p, err)
+					}
+				} else if err != nil || p.User != want {
+					t.Errorf("%+v, %v; want %s", p, err, want)
+				}
+			}
+		})
+	}
+	for c := range cookies {
+		for name, header := range wins {
+			check(name, header, c, "ann")
+		}
+		want := host.UserID("")
+		if c == "valid" {
+			want = "ben"
+		}
+		for name, header := range headers {
+			check(name, header, c, want)
+		}
+	}
+}
+
+func TestTwoAuthorizationHeadersAreNone(t *testing.T) {
+	f := setUp(t)
+	ann, _ := f.signIn(t, "ann")
+	ben, _ := f.signIn(t, "ben")
+	r := request("GET", "Bearer "+ann, "")
+	r.Header.Add("Authorization", "Bearer "+ben)
+	if p, err := f.Resolve(r); err == nil {
+		t.Errorf("resolved to %s", p.User)
+	}
+}
+
+func TestTokenOfAnotherHostIsNobody(t *testing.T) {
+	here, there := setUp(t), setUp(t)
+	raw, _ := there.signIn(t, "ann")
+	if p, err := here.Resolve(request("GET", "Bearer "+raw, "")); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestHugeTokenIsRefusedThoughGenuine(t *testing.T) {
+	f := setUp(t)
+	padded := func(n int) string {
+		return f.forge(t, "ann", func(_ map[string]any, c jwt.MapClaims) (jwt.SigningMethod, any) {
+			c["pad"] = strings.Repeat("x", n)
+			return jwt.SigningMethodEdDSA, nil
+		})
+	}
+	small, huge := padded(100), padded(maxToken)
+	if _, err := f.verify(f.strict, small); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.verify(f.strict, huge); !errors.Is(err, errBadToken) {
+		t.Errorf("%d bytes: %v", len(huge), err)
+	}
+	if _, err := f.Resolve(request("GET", "Bearer "+huge, huge)); host.KindOf(err) != host.Unauthenticated {
+		t.Error(err)
+	}
+}
+
+func TestPrincipalFollowsDirectoryAndLogin(t *testing.T) {
+	f := setUp(t)
+	raw, issued := f.signIn(t, "ann")
+	resolve := func() (*host.Principal, error) { return f.Resolve(request("GET", "Bearer "+raw, "")) }
+
+	p, err := resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Name != "Ann Lee" || !slices.Equal(p.Roles, []string{"editor"}) || !slices.Equal(p.Teams, []string{"payments"}) ||
+		p.Issuer != "dev" || p.Subject != "ann" || p.Login.ID != issued.Login.ID || p.Login.Method != "dev" {
+		t.Errorf("principal %+v", p)
+	}
+	if again, _ := resolve(); again != p {
+		t.Error("the principal was built anew though nothing changed")
+	}
+	f.people.set("ann", Person{Name: "Ann", Roles: []string{"viewer"}})
+	if p, err = resolve(); err != nil || !slices.Equal(p.Roles, []string{"viewer"}) || len(p.Teams) != 0 {
+		t.Errorf("after demotion: %+v, %v", p, err)
+	}
+	f.people.set("ann", Person{Disabled: true})
+	if p, err = resolve(); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("after being disabled: %+v, %v", p, err)
+	}
+	f.people.set("ann", Person{})
+	if err := f.store.EndUserLogins(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = resolve(); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("after logout: %+v, %v", p, err)
+	}
+}
+
+func TestTokenExpiresThoughCached(t *testing.T) {
+	f := setUp(t)
+	_, p := f.signIn(t, "ann")
+	now := time.Now()
+	raw, err := f.sign("ann", p.Login.ID, now, now.Add(2*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request("GET", "Bearer "+raw, "")
+	if _, err := f.Resolve(r); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if _, err := f.Resolve(r); err != nil {
+			break
+		}
+		if time.Since(now) > 10*time.Second {
+			t.Fatal("still good long after its expiry")
+		}
+	}
+	if time.Since(now) < time.Second {
+		t.Error("refused before its expiry")
+	}
+}
+
+func TestStoreThatIsDownIsNotTheSameAsNobody(t *testing.T) {
+	f := setUp(t)
+	raw, _ := f.signIn(t, "ann")
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]*http.Request{
+		"header": request("GET", "Bearer "+raw, ""), "cookie": request("GET", "", raw), "both": request("GET", "Bearer "+raw, "garbage"),
+	} {
+		if _, err := f.Resolve(r); host.KindOf(err) != host.Unavailable {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := f.Resolve(request("GET", "Bearer garbage", "")); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("garbage: %v", err)
+	}
+}
+
+func TestCacheIsBoundedAndHoldsNoRefusal(t *testing.T) {
+	var c tokenCache
+	for i := range 4 * cacheShards * cachePerShard {
+		c.put(tokenHash{byte(i), byte(i >> 8), byte(i >> 16)}, &token{})
+	}
+	total := 0
+	for i := range c.shards {
+		total += len(c.shards[i].tokens)
+	}
+	if total != cacheShards*cachePerShard {
+		t.Errorf("%d tokens cached, want %d", total, cacheShards*cachePerShard)
+	}
+	f := setUp(t)
+	if _, err := f.Resolve(request("GET", "Bearer garbage", "rubbish")); err == nil {
+		t.Error("garbage resolved")
+	}
+	for i := range f.tokens.shards {
+		if len(f.tokens.shards[i].tokens) != 0 {
+			t.Error("a refused token takes up the cache")
+		}
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	f := setUp(t)
+	for name, c := range map[string]struct {
+		url  string
+		dev  bool
+		want string
+	}{
+		"plain http off loopback": {"http://console.example.com", false, "publicURL"},
+		"no host":                 {"https://", false, "publicURL"},
+		"dev off loopback":        {"https://console.example.com", true, "auth.dev"},
+	} {
+		u, err := url.Parse(c.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := f.Config
+		cfg.PublicURL, cfg.Dev = u, c.dev
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want it to name %s", name, err, c.want)
+		}
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	f := setUp(b)
+	raw, _ := f.signIn(b, "ann")
+	for name, r := range map[string]*http.Request{"hit/header": request("GET", "Bearer "+raw, ""), "hit/cookie": request("GET", "", raw)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.Resolve(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("miss", func(b *testing.B) {
+		r := request("GET", "Bearer "+raw, "")
+		b.ReportAllocs()
+		for b.Loop() {
+			f.tokens = tokenCache{}
+			if _, err := f.Resolve(r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("garbage", func(b *testing.B) {
+		r := request("GET", "Bearer "+raw[:len(raw)-4]+"AAAA", "")
+		for b.Loop() {
+			if _, err := f.Resolve(r); err == nil {
+				b.Fatal("garbage resolved")
+			}
+		}
+	})
+}

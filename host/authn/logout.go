@@ -1,0 +1,135 @@
+package authn
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// What a logout ends.
+const (
+	scopeDefault = "default" // this login, and every live session of the user
+	scopeLogin   = "login"   // this login and its sessions
+	scopeUser    = "user"    // every login and every session of the user
+)
+
+const (
+	commitTimeout = 5 * time.Second // for the store to take a logout
+	endingTimeout = 2 * time.Second // for sessions to leave, once they have no authority
+)
+
+type loggedOut struct {
+	Success  bool   `json:"success"`
+	Message  string `json:"message"`
+	Sessions struct {
+		Ended  int `json:"ended"`
+		Closed int `json:"closed"`
+	} `json:"sessions"`
+}
+
+// Logout handles POST /auth/logout, with an optional {"scope": …}. In this
+// order: the logout is committed, the sessions lose their authority and are
+// closed, the cookie is cleared, the answer is given. When committing fails so
+// does the request, and nothing is cleared.
+//
+// Somebody whose credential is no longer good is told "Already logged out".
+// A token that merely expired still ends its login, because sessions last as
+// long as the login does.
+func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
+	if len(s.presented(r)) == 0 {
+		return errNobody
+	}
+	if err := s.CheckOrigin(r); err != nil {
+		return err
+	}
+	scope, err := readScope(w, r)
+	if err != nil {
+		return err
+	}
+	answer := loggedOut{Success: true, Message: "Already logged out"}
+	if who, ok := s.leaving(r); ok {
+		ctx, cancel := afterwards(r.Context())
+		defer cancel()
+		ended, err := s.end(ctx, who, scope)
+		if err != nil {
+			return err
+		}
+		s.log.Info("signed out", "user", string(who.user), "scope", scope, "sessions", ended.Ended, "closed", ended.Closed)
+		answer.Message = "Logged out"
+		answer.Sessions.Ended, answer.Sessions.Closed = ended.Ended, ended.Closed
+	}
+	s.cookie.clear(w)
+	return writeJSON(w, answer)
+}
+
+func readScope(w http.ResponseWriter, r *http.Request) (string, error) {
+	body := struct {
+		Scope string `json:"scope"`
+	}{scopeDefault}
+	if err := readJSON(w, r, &body); err != nil {
+		return "", err
+	}
+	switch body.Scope {
+	case scopeDefault, scopeLogin, scopeUser:
+		return body.Scope, nil
+	}
+	return "", host.E(host.Invalid, "authn.logout", "body: scope must be default, login or user, not %q", body.Scope)
+}
+
+// afterwards is a context for what must be finished although the client may go.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+}
+
+// leaver is whose login is to end.
+type leaver struct {
+	user  host.UserID
+	login host.LoginID
+}
+
+// leaving finds the login a request signs out of: the one it resolves to, as
+// at every door, else any of its credentials that belongs to a live login.
+func (s *Service) leaving(r *http.Request) (leaver, bool) {
+	if p, err := s.Resolve(r); err == nil {
+		return leaver{p.User, p.Login.ID}, true
+	}
+	for _, raw := range s.presented(r) {
+		if who, ok := s.ours(raw); ok {
+			return who, true
+		}
+	}
+	return leaver{}, false
+}
+
+// ours tells the live login of a token that we signed, expired or not.
+func (s *Service) ours(raw string) (leaver, bool) {
+	t, err := s.verify(s.lenient, raw)
+	if err != nil {
+		return leaver{}, false
+	}
+	rec, ok := s.State.Login(t.login)
+	return leaver{rec.User, rec.ID}, ok && rec.User == t.user
+}
+
+// end commits the end of the login, or of all, and then ends sessions. From the
+// commit on no session can open; those that opened before are in the table.
+func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Result, error) {
+	var err error
+	if scope == scopeUser {
+		err = s.State.EndUserLogins(ctx, who.user)
+	} else {
+		err = s.State.EndLogin(ctx, who.login)
+	}
+	if err != nil {
+		return session.Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endingTimeout)
+	defer cancel()
+	if scope == scopeLogin {
+		return s.Sessions.EndLogin(ctx, who.user, who.login, host.ErrLoggedOut), nil
+	}
+	return s.Sessions.EndUser(ctx, who.user, host.ErrLoggedOut), nil
+}

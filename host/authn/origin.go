@@ -1,0 +1,89 @@
+package authn
+
+import (
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+var (
+	errForeign = &host.Error{Kind: host.Forbidden, Op: "authn", Message: "cross-site request refused"}
+	errForm    = &host.Error{Kind: host.Forbidden, Op: "authn",
+		Message: "CSRF header required: send X-Requested-With: XMLHttpRequest, or a JSON body"}
+)
+
+// CheckOrigin refuses, with kind Forbidden, a request that a foreign page may
+// have made a browser send: an upgrade whose Origin is not ours, and an unsafe
+// request with our cookie that does not come from our own pages or could come
+// from an HTML form. Programs send neither Origin nor Sec-Fetch-Site and pass.
+func (s *Service) CheckOrigin(r *http.Request) error {
+	if r.Header.Get("Upgrade") != "" {
+		return s.checkSite(r)
+	}
+	if isSafe(r.Method) || s.cookie.read(r) == "" {
+		return nil
+	}
+	if err := s.checkSite(r); err != nil {
+		return err
+	}
+	if r.Header.Get("X-Requested-With") != "XMLHttpRequest" && !isJSON(r) {
+		return errForm
+	}
+	return nil
+}
+
+// checkSite trusts what browsers say about where a request comes from (Fetch
+// Metadata, Sec-Fetch-Site; RFC 6454, section 7, Origin).
+func (s *Service) checkSite(r *http.Request) error {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		return errForeign
+	}
+	for _, origin := range r.Header["Origin"] {
+		if !s.origins[strings.ToLower(origin)] {
+			return errForeign
+		}
+	}
+	return nil
+}
+
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+func isJSON(r *http.Request) bool {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && media == "application/json"
+}
+
+// originOf writes an origin as browsers do: lower case, no default port.
+func originOf(u *url.URL) string {
+	authority := strings.ToLower(u.Host)
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		authority = strings.TrimSuffix(authority, ":"+port)
+	}
+	return u.Scheme + "://" + authority
+}
+
+// originsOf are the origins of our own pages. A loopback host is known by
+// several names, which all mean this machine and this port.
+func originsOf(public *url.URL) map[string]bool {
+	origins := map[string]bool{originOf(public): true}
+	if !isLoopback(public.Hostname()) {
+		return origins
+	}
+	for _, name := range []string{"localhost", "127.0.0.1", "[::1]"} {
+		alias := *public
+		alias.Host = name
+		if port := public.Port(); port != "" {
+			alias.Host = net.JoinHostPort(strings.Trim(name, "[]"), port)
+		}
+		origins[originOf(&alias)] = true
+	}
+	return origins
+}

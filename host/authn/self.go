@@ -1,0 +1,71 @@
+package authn
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// self is what a person may know about their own sign-in.
+type self struct {
+	User  host.UserID `json:"user"`
+	Name  string      `json:"name"`
+	Roles []string    `json:"roles"`
+	Teams []string    `json:"teams"`
+	Login selfLogin   `json:"login"`
+}
+
+type selfLogin struct {
+	Method string    `json:"method"`
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until"`
+}
+
+func describe(p *host.Principal) self {
+	return self{
+		User: p.User, Name: p.Name, Roles: notNil(p.Roles), Teams: notNil(p.Teams),
+		Login: selfLogin{Method: p.Login.Method, At: p.Login.At.UTC(), Until: p.Login.Until.UTC()},
+	}
+}
+
+// notNil keeps an empty list a list in JSON.
+func notNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// Me handles GET /auth/me.
+func (s *Service) Me(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.Resolve(r)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, describe(p))
+}
+
+// Refresh handles POST /auth/refresh: a new token, as the cookie, for the same
+// login. The old one stays good for the rest of its own time, so that another
+// tab which still sends it is not signed out. The login's end does not move.
+func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.Resolve(r)
+	if err != nil {
+		return err
+	}
+	if err := s.CheckOrigin(r); err != nil {
+		return err
+	}
+	now := time.Now()
+	expires := s.expiry(now, p.Login.Until)
+	raw, err := s.sign(p.User, p.Login.ID, now, expires)
+	if err != nil {
+		return err
+	}
+	s.cookie.set(w, raw, p.Login.Until)
+	return writeJSON(w, struct {
+		Refreshed bool      `json:"refreshed"`
+		Expires   time.Time `json:"expires"`
+	}{true, expires.UTC().Truncate(time.Second)})
+}

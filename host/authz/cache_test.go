@@ -1,0 +1,215 @@
+package authz
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// unlabelled is a decision without what differs each time.
+func unlabelled(d host.Decision) host.Decision {
+	d.ID, d.Cached, d.Duration = "", false, 0
+	return d
+}
+
+func TestTheCachedDecisionIsTheDecision(t *testing.T) {
+	w := newWorld(t, 3)
+	cached := openEngine(t, "", w.directory)
+	for range 500 {
+		q := w.question()
+		m := w.directory.Match(q)
+		want, err := cached.evaluate(t.Context(), cached.current.Load(), q, &m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Revision = 1
+		for i := range 2 {
+			got := cached.Decide(t.Context(), q)
+			if !reflect.DeepEqual(unlabelled(got), want) {
+				t.Fatalf("%+v: decided %+v, without a cache %+v", q, got, want)
+			}
+			if i == 1 && !got.Cached {
+				t.Fatalf("%+v was decided twice", q)
+			}
+		}
+	}
+}
+
+func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
+	base := func() *host.Question {
+		return &host.Question{
+			Principal:  &host.Principal{User: "ab", Claims: map[string]any{"k": "v"}, Login: host.Login{ID: "l", Method: "dev"}},
+			Route:      host.Route{Plugin: "ab", Name: "ab", Action: "ab", Method: "ab", Path: "ab", Params: map[string]string{"ab": "ab", "b": ""}},
+			Resource:   host.Resource{"ab": "ab"},
+			Capability: &host.CapabilityCall{Name: "ab", Verb: "ab", Cluster: "ab"},
+		}
+	}
+	rev := &published{number: 1, revision: &revision{cacheable: true, reads: reads{true, true}}}
+	seen := map[string]string{}
+	for name, edit := range map[string]func(*host.Question){
+		"nothing":          func(q *host.Question) {},
+		"user":             func(q *host.Question) { q.Principal.User = "a" },
+		"user to plugin":   func(q *host.Question) { q.Principal.User, q.Route.Plugin = "a", "bab" },
+		"plugin to name":   func(q *host.Question) { q.Route.Plugin, q.Route.Name = "aba", "b" },
+		"name to action":   func(q *host.Question) { q.Route.Name, q.Route.Action = "aba", "b" },
+		"method":           func(q *host.Question) { q.Route.Method = "abc" },
+		"path":             func(q *host.Question) { q.Route.Path = "" },
+		"param key":        func(q *host.Question) { q.Route.Params = map[string]string{"a": "bab", "b": ""} },
+		"params swapped":   func(q *host.Question) { q.Route.Params = map[string]string{"ab": "", "b": "ab"} },
+		"param to res":     func(q *host.Question) { q.Route.Params, q.Resource = nil, host.Resource{"ab": "ab", "b": ""} },
+		"mutates":          func(q *host.Question) { q.Route.Mutates = true },
+		"no resource":      func(q *host.Question) { q.Resource = nil },
+		"no capability":    func(q *host.Question) { q.Capability = nil },
+		"empty capability": func(q *host.Question) { q.Capability = &host.CapabilityCall{} },
+		"verb to cluster":  func(q *host.Question) { q.Capability.Verb, q.Capability.Cluster = "a", "bab" },
+		"object":           func(q *host.Question) { q.Capability.Object = "x" },
+		"namespace":        func(q *host.Question) { q.Capability.Namespace = "x" },
+		"host":             func(q *host.Question) { q.Capability.Host = "x" },
+		"cap path":         func(q *host.Question) { q.Capability.Path = "x" },
+		"group":            func(q *host.Question) { q.Capability.Group = "x" },
+		"cap resource":     func(q *host.Question) { q.Capability.Resource = "x" },
+		"subresource":      func(q *host.Question) { q.Capability.Subresource = "x" },
+		"claim":            func(q *host.Question) { q.Principal.Claims = map[string]any{"k": "w"} },
+		"no claims":        func(q *host.Question) { q.Principal.Claims = nil },
+		"login":            func(q *host.Question) { q.Principal.Login.ID = "m" },
+		"login method":     func(q *host.Question) { q.Principal.Login.Method = "oidc" },
+		"login time":       func(q *host.Question) { q.Principal.Login.At = time.Unix(7, 0) },
+	} {
+		q := base()
+		edit(q)
+		for range 20 { // maps are walked in another order each time
+			key, ok := appendKey(nil, rev, 5, q)
+			if !ok {
+				t.Fatalf("%s: no key", name)
+			}
+			if other, ok := seen[string(key)]; ok && other != name {
+				t.Errorf("%s has the key of %s", name, other)
+			}
+			seen[string(key)] = name
+		}
+	}
+	if len(seen) != 27 {
+		t.Errorf("%d keys for 27 questions", len(seen))
+	}
+	a, _ := appendKey(nil, rev, 5, base())
+	b, _ := appendKey(nil, rev, 6, base())
+	if string(a) == string(b) {
+		t.Error("another state of the directory has the same key")
+	}
+}
+
+func TestHugeQuestionsAreNotKept(t *testing.T) {
+	e := openEngine(t, "", staff(t))
+	q := ask(vic, "gitops", "helm.read")
+	q.Route.Params = map[string]string{"release": strings.Repeat("x", maxKey)}
+	for range 2 {
+		if d := e.Decide(t.Context(), q); !d.Allow || d.Cached {
+			t.Errorf("decided %+v", d)
+		}
+	}
+}
+
+func TestClaimsAndLoginCountExactlyIfThePolicyReadsThem(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		want       reads
+	}{
+		{"neither", "input.principal.user == \"a\"", reads{}},
+		{"claims", "input.principal.claims.dep == \"ops\"", reads{claims: true}},
+		{"login", "input.principal.login.method == \"dev\"", reads{login: true}},
+		{"through a variable", "p := input.principal; p.claims.dep == \"ops\"", reads{true, true}},
+		{"through a computed key", "some k in [\"claims\"]; input.principal[k].dep == \"ops\"", reads{true, true}},
+		{"through a function", "f(input)", reads{true, true}},
+		{"by walking", "walk(input, [[_, \"claims\", _], \"ops\"])", reads{true, true}},
+		{"bracketed", "input[\"principal\"][\"claims\"].dep == \"ops\"", reads{claims: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, _ := withPolicy(t, "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"no\"}} if {\n\t"+
+				c.body+"\n} else := {\"allow\": true, \"reason\": {\"code\": \"yes\"}}\n\nf(x) if x.principal.claims.dep == \"ops\"\n")
+			if got := e.current.Load().reads; got != c.want {
+				t.Fatalf("reads %+v, want %+v", got, c.want)
+			}
+			q := ask(vic, "gitops", "helm.read")
+			for range 2 {
+				for _, dep := range []string{"ops", "dev"} {
+					p := *q.Principal
+					p.Claims = map[string]any{"dep": dep}
+					d := e.Decide(t.Context(), &host.Question{Principal: &p, Route: q.Route})
+					if want := !(c.want.claims && dep == "ops"); d.Allow != want {
+						t.Errorf("with %s allow is %t", dep, d.Allow)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAPolicyThatReadsTheClockIsNotCached(t *testing.T) {
+	e, _ := withPolicy(t, `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "no", "args": {"at": at}}}
+
+at := time.now_ns()
+`)
+	q := ask(vic, "gitops", "helm.read")
+	first, second := e.Decide(t.Context(), q), e.Decide(t.Context(), q)
+	if second.Cached || fmt.Sprint(first.Reason.Args) == fmt.Sprint(second.Reason.Args) {
+		t.Errorf("decided %+v, then %+v", first, second)
+	}
+}
+
+func TestTheCacheIsBounded(t *testing.T) {
+	var c cache
+	c.init()
+	key := func(i int) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(i)) }
+	c.put(string(key(0)), &host.Decision{Revision: 7})
+	for i := 1; i < 8*shardCount*shardSize; i++ {
+		c.put(string(key(i)), &host.Decision{})
+		if i%shardSize == 0 {
+			if d, ok := c.get(key(0)); !ok || d.Revision != 7 {
+				t.Fatalf("what is used all the time was dropped after %d others", i)
+			}
+		}
+	}
+	n := 0
+	for i := range c.shards {
+		n += len(c.shards[i].young) + len(c.shards[i].old)
+	}
+	if n > 2*shardCount*shardSize {
+		t.Errorf("%d decisions are kept", n)
+	}
+	if _, ok := c.get(key(1)); ok {
+		t.Error("what was never used again is still there")
+	}
+}
+
+func TestDecisionIDsAreUnique(t *testing.T) {
+	const workers, each = 4, 2000
+	g, got := newIDs(), make(chan []string, workers)
+	for range workers {
+		go func() {
+			var mine []string
+			for range each {
+				mine = append(mine, g.next())
+			}
+			got <- mine
+		}()
+	}
+	seen := map[string]bool{}
+	for range workers {
+		for _, id := range <-got {
+			seen[id] = true
+		}
+	}
+	if len(seen) != workers*each {
+		t.Errorf("%d ids for %d decisions", len(seen), workers*each)
+	}
+	if a, b := newIDs().next(), newIDs().next(); a == b {
+		t.Errorf("two processes say %s", a)
+	}
+}

@@ -1,0 +1,80 @@
+package authz
+
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// effectful are the built-in functions that a policy is compiled without: they
+// reach out of the process, tell about it, or answer by chance. A policy that
+// calls one is refused with the line of the call. The functions on network
+// addresses stay, they only compute.
+var effectful = []string{
+	"http.send", "net.lookup_ip_addr", "json.match_schema", "json.verify_schema", "providers.aws.sign_req",
+	"opa.runtime", "trace", "rand.intn", "uuid.rfc4122",
+}
+
+// capabilities are what policies may use.
+var capabilities = func() *ast.Capabilities {
+	c := ast.CapabilitiesForThisVersion()
+	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
+		return slices.Contains(effectful, b.Name)
+	})
+	c.AllowNet = []string{}
+	return c
+}()
+
+// deterministic reports whether nothing in c calls a function whose result may
+// differ for equal arguments, such as the clock.
+func deterministic(c *ast.Compiler) bool {
+	varying := map[string]bool{}
+	for _, b := range capabilities.Builtins {
+		if b.IsNondeterministic() {
+			varying[b.Name] = true
+		}
+	}
+	ok := true
+	for _, m := range c.Modules {
+		ast.WalkRefs(m, func(r ast.Ref) bool {
+			ok = ok && !varying[r.String()]
+			return false
+		})
+	}
+	return ok
+}
+
+// reads says which of the costly or changing parts of the input a policy may
+// look at.
+type reads struct {
+	claims, login bool
+}
+
+// readsOf looks at every reference to the input in c. A reference that stops
+// above a part, or whose next step is computed, may look at all below it.
+func readsOf(c *ast.Compiler) reads {
+	var r reads
+	for _, m := range c.Modules {
+		ast.WalkRefs(m, func(ref ast.Ref) bool {
+			r.claims = r.claims || mayRead(ref, "principal", "claims")
+			r.login = r.login || mayRead(ref, "principal", "login")
+			return false
+		})
+	}
+	return r
+}
+
+func mayRead(ref ast.Ref, path ...string) bool {
+	if !ref.HasPrefix(ast.InputRootRef) {
+		return false
+	}
+	for i, want := range path {
+		if i+1 >= len(ref) {
+			return true
+		}
+		if step, ok := ref[i+1].Value.(ast.String); ok && string(step) != want {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,131 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// parseDecision reads the document that a policy produced. It is strict: a key
+// that is not known may be a condition that nobody would enforce.
+func parseDecision(v any) (host.Decision, error) {
+	top := fields{at: "decision"}
+	top.read(v, "allow", "reason", "obligations")
+	allow, isBool := top.m["allow"].(bool)
+	top.check(isBool, "allow is not a boolean")
+	reason := top.object("reason", "code", "args")
+	d := host.Decision{Allow: allow, Reason: host.Reason{Code: reason.text("code")}}
+	reason.check(d.Reason.Code != "", "code is missing")
+	if args, ok := reason.m["args"]; ok {
+		d.Reason.Args, ok = args.(map[string]any)
+		reason.check(ok, "args is not an object")
+	}
+	o := top.object("obligations",
+		"impersonate", "max_session", "idle", "namespaces", "resource_groups", "redact", "record")
+	obligations := parseObligations(o)
+	if allow {
+		d.Obligations = obligations
+	}
+	if err := errors.Join(top.err, reason.err, o.err); err != nil {
+		return host.Decision{}, err
+	}
+	return d, nil
+}
+
+func parseObligations(o *fields) host.Obligations {
+	out := host.Obligations{
+		MaxSession:     o.duration("max_session"),
+		Idle:           o.duration("idle"),
+		Namespaces:     o.texts("namespaces"),
+		ResourceGroups: o.texts("resource_groups"),
+		Redact:         o.texts("redact"),
+		Record:         o.text("record"),
+	}
+	if _, ok := o.m["impersonate"]; !ok {
+		return out
+	}
+	i := o.object("impersonate", "user", "groups")
+	out.Impersonate = &host.Impersonation{User: i.text("user"), Groups: i.texts("groups")}
+	i.check(out.Impersonate.User != "", "user is missing")
+	// The cluster's own identities are out of a policy's reach.
+	for _, name := range append([]string{out.Impersonate.User}, out.Impersonate.Groups...) {
+		i.check(!strings.HasPrefix(name, "system:"), "%q begins with system:", name)
+	}
+	o.err = errors.Join(o.err, i.err)
+	return out
+}
+
+// fields reads one object and keeps what is wrong with it.
+type fields struct {
+	at  string
+	m   map[string]any
+	err error
+}
+
+func (f *fields) check(ok bool, format string, args ...any) {
+	if !ok {
+		f.err = errors.Join(f.err, fmt.Errorf("%s: "+format, append([]any{f.at}, args...)...))
+	}
+}
+
+func (f *fields) read(v any, known ...string) {
+	var ok bool
+	f.m, ok = v.(map[string]any)
+	f.check(ok, "is not an object")
+	for key := range f.m {
+		found := false
+		for _, k := range known {
+			found = found || k == key
+		}
+		f.check(found, "unknown key %q", key)
+	}
+}
+
+// object returns the fields of an object inside f; absent, it has none.
+func (f *fields) object(key string, known ...string) *fields {
+	in := &fields{at: f.at + "." + key}
+	if v, ok := f.m[key]; ok {
+		in.read(v, known...)
+	}
+	return in
+}
+
+func (f *fields) text(key string) string {
+	v, ok := f.m[key]
+	if !ok {
+		return ""
+	}
+	s, ok := v.(string)
+	f.check(ok, "%s is not a string", key)
+	return s
+}
+
+func (f *fields) texts(key string) []string {
+	v, ok := f.m[key]
+	if !ok {
+		return nil
+	}
+	items, ok := v.([]any)
+	f.check(ok, "%s is not an array", key)
+	out := make([]string, 0, len(items))
+	for _, item := range items {
+		s, ok := item.(string)
+		f.check(ok, "%s has an item that is not a string", key)
+		out = append(out, s)
+	}
+	return out
+}
+
+// duration reads one as time.ParseDuration does: "30m". It must be more than
+// nothing, since zero leaves the limit to the host.
+func (f *fields) duration(key string) time.Duration {
+	if _, ok := f.m[key]; !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(f.text(key))
+	f.check(err == nil && d > 0, "%s is not a duration such as \"30m\"", key)
+	return d
+}

@@ -1,0 +1,192 @@
+package authz
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// terms keeps permissions in the form that Rego sees. Their pointers stand for
+// the same permissions within one revision of the directory only.
+type terms struct {
+	revision uint64
+	byMatch  sync.Map // *host.Matched → *ast.Term
+}
+
+func (t *terms) of(m *host.Matched) (*ast.Term, error) {
+	if term, ok := t.byMatch.Load(m); ok {
+		return term.(*ast.Term), nil
+	}
+	term, err := permissionTerm(m)
+	if err == nil {
+		t.byMatch.Store(m, term)
+	}
+	return term, err
+}
+
+// object makes an object of keys and values by turns.
+type object [][2]*ast.Term
+
+func (o *object) set(key string, value *ast.Term) {
+	*o = append(*o, [2]*ast.Term{ast.InternedTerm(key), value})
+}
+
+func (o *object) text(key, value string) { o.set(key, ast.StringTerm(value)) }
+
+func (o object) term() *ast.Term { return ast.ObjectTerm(o...) }
+
+// newInput is the question as the policy sees it. Every key that the policy
+// may read is there, but for capability, which is absent in the decision about
+// a route.
+func newInput(q *host.Question, m *host.Matching, t *terms, r reads) (ast.Value, error) {
+	principal, err := principalTerm(q.Principal, m, r)
+	if err != nil {
+		return nil, err
+	}
+	permissions, err := permissionsTerm(m, t)
+	if err != nil {
+		return nil, err
+	}
+	in := make(object, 0, 5)
+	in.set("principal", principal)
+	in.set("permissions", permissions)
+	in.set("route", routeTerm(&q.Route))
+	in.set("resource", textsTerm(q.Resource))
+	if q.Capability != nil {
+		in.set("capability", capabilityTerm(q.Capability))
+	}
+	return ast.NewObject(in...), nil
+}
+
+// principalTerm takes roles and teams from the directory's answer, so that
+// they and the permissions are of one revision.
+func principalTerm(p *host.Principal, m *host.Matching, r reads) (*ast.Term, error) {
+	o := make(object, 0, 5)
+	o.text("user", string(p.User))
+	o.set("roles", listTerm(m.Roles))
+	o.set("teams", listTerm(m.Teams))
+	if r.claims {
+		claims := ast.Value(ast.NewObject())
+		if len(p.Claims) > 0 {
+			var err error
+			if claims, err = ast.InterfaceToValue(p.Claims); err != nil {
+				return nil, fmt.Errorf("claims: %w", err)
+			}
+		}
+		o.set("claims", ast.NewTerm(claims))
+	}
+	if r.login {
+		o.set("login", loginTerm(&p.Login))
+	}
+	return o.term(), nil
+}
+
+func loginTerm(l *host.Login) *ast.Term {
+	o := make(object, 0, 4)
+	o.text("id", string(l.ID))
+	o.text("method", l.Method)
+	o.text("at", l.At.UTC().Format(time.RFC3339))
+	o.text("until", l.Until.UTC().Format(time.RFC3339))
+	return o.term()
+}
+
+func routeTerm(r *host.Route) *ast.Term {
+	o := make(object, 0, 7)
+	o.text("plugin", r.Plugin)
+	o.text("name", r.Name)
+	o.text("action", string(r.Action))
+	o.text("method", r.Method)
+	o.text("path", r.Path)
+	o.set("params", textsTerm(r.Params))
+	o.set("mutates", ast.InternedTerm(r.Mutates))
+	return o.term()
+}
+
+func capabilityTerm(c *host.CapabilityCall) *ast.Term {
+	o := make(object, 0, 10)
+	o.text("name", c.Name)
+	o.text("verb", c.Verb)
+	o.text("cluster", c.Cluster)
+	o.text("group", c.Group)
+	o.text("resource", c.Resource)
+	o.text("subresource", c.Subresource)
+	o.text("namespace", c.Namespace)
+	o.text("object", c.Object)
+	o.text("host", c.Host)
+	o.text("path", c.Path)
+	return o.term()
+}
+
+func textsTerm[M ~map[string]string](m M) *ast.Term {
+	o := make(object, 0, len(m))
+	for k, v := range m {
+		o = append(o, [2]*ast.Term{ast.StringTerm(k), ast.StringTerm(v)})
+	}
+	return o.term()
+}
+
+func listTerm(list []string) *ast.Term {
+	items := make([]*ast.Term, len(list))
+	for i, s := range list {
+		items[i] = ast.StringTerm(s)
+	}
+	return ast.ArrayTerm(items...)
+}
+
+// permissionsTerm sorts what matched by kind, each list in the directory's order.
+func permissionsTerm(m *host.Matching, t *terms) (*ast.Term, error) {
+	var actions, plugins, resources []*ast.Term
+	for _, match := range m.Matched {
+		term, err := t.of(match)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case match.Resource != nil:
+			resources = append(resources, term)
+		case match.Plugin != nil:
+			plugins = append(plugins, term)
+		default:
+			actions = append(actions, term)
+		}
+	}
+	o := make(object, 0, 3)
+	o.set("actions", ast.ArrayTerm(actions...))
+	o.set("plugins", ast.ArrayTerm(plugins...))
+	o.set("resources", ast.ArrayTerm(resources...))
+	return o.term(), nil
+}
+
+func permissionTerm(m *host.Matched) (*ast.Term, error) {
+	from := object{}
+	from.text("kind", string(m.From.Kind))
+	from.text("id", m.From.ID)
+	o := object{}
+	o.set("from", from.term())
+	switch {
+	case m.Resource != nil:
+		o.set("clusters", listTerm(m.Resource.Clusters))
+		o.set("namespaces", listTerm(m.Resource.Namespaces))
+		o.set("resources", listTerm(m.Resource.Resources))
+		o.set("verbs", listTerm(m.Resource.Verbs))
+	case m.Plugin != nil:
+		custom := make([]*ast.Term, len(m.Plugin.Custom))
+		for i, raw := range m.Plugin.Custom {
+			v, err := ast.ValueFromReader(bytes.NewReader(raw))
+			if err != nil {
+				return nil, fmt.Errorf("custom permission of %s %s: %w", m.From.Kind, m.From.ID, err)
+			}
+			custom[i] = ast.NewTerm(v)
+		}
+		o.text("name", m.Plugin.Name)
+		o.set("custom", ast.ArrayTerm(custom...))
+	default:
+		o.text("action", m.Action)
+	}
+	return o.term(), nil
+}

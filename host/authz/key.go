@@ -1,0 +1,99 @@
+package authz
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"sync"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// maxKey bounds what the cache keeps for one question, in bytes. Longer
+// questions are decided each time.
+const maxKey = 4 << 10
+
+var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// appendKey appends the canonical form of everything that the decision depends
+// on: equal keys mean equal inputs to equal policies. Every part has its length
+// in front, so that no two questions share a form. Permissions, roles and teams
+// follow from the user and the directory's revision. It is not ok if the answer
+// must not be cached.
+func appendKey(b []byte, rev *published, directory uint64, q *host.Question) ([]byte, bool) {
+	if !rev.cacheable {
+		return b, false
+	}
+	b = binary.LittleEndian.AppendUint64(b, rev.number)
+	b = binary.LittleEndian.AppendUint64(b, directory)
+	b = appendText(b, string(q.Principal.User))
+	b = appendRoute(b, &q.Route)
+	b = appendMap(b, q.Resource)
+	b = appendCapability(b, q.Capability)
+	ok := true
+	if rev.reads.claims {
+		b, ok = appendClaims(b, q.Principal.Claims)
+	}
+	if rev.reads.login {
+		l := &q.Principal.Login
+		b = appendText(b, string(l.ID))
+		b = appendText(b, l.Method)
+		b = binary.LittleEndian.AppendUint64(b, uint64(l.At.Unix()))
+		b = binary.LittleEndian.AppendUint64(b, uint64(l.Until.Unix()))
+	}
+	return b, ok && len(b) <= maxKey
+}
+
+func appendRoute(b []byte, r *host.Route) []byte {
+	for _, s := range [...]string{r.Plugin, r.Name, string(r.Action), r.Method, r.Path} {
+		b = appendText(b, s)
+	}
+	b = appendMap(b, r.Params)
+	if r.Mutates {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+func appendCapability(b []byte, c *host.CapabilityCall) []byte {
+	if c == nil {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	for _, s := range [...]string{
+		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.Object, c.Host, c.Path,
+	} {
+		b = appendText(b, s)
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+func appendMap[M ~map[string]string](b []byte, m M) []byte {
+	b = binary.AppendUvarint(b, uint64(len(m)))
+	var few [8]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		b = appendText(b, k)
+		b = appendText(b, m[k])
+	}
+	return b
+}
+
+// appendClaims uses the JSON encoder, which sorts keys. Claims that it cannot
+// write fail the evaluation as well.
+func appendClaims(b []byte, claims map[string]any) ([]byte, bool) {
+	if len(claims) == 0 {
+		return appendText(b, ""), true
+	}
+	data, err := json.Marshal(claims)
+	return appendText(b, string(data)), err == nil
+}

@@ -1,0 +1,247 @@
+package capability
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Broker knows the capabilities of this host. It is immutable and safe for
+// concurrent use.
+type Broker struct {
+	decide func(context.Context, *host.Question) host.Decision
+	logger *slog.Logger
+	caps   map[string]Capability
+}
+
+// NewBroker makes a broker. decide is policy; it must not be nil. Two
+// capabilities of one name are a defect and panic.
+func NewBroker(decide func(context.Context, *host.Question) host.Decision, logger *slog.Logger, caps ...Capability) *Broker {
+	if decide == nil {
+		panic("capability: no policy")
+	}
+	b := &Broker{decide: decide, logger: logger, caps: map[string]Capability{}}
+	for _, c := range caps {
+		if b.caps[c.Name()] != nil {
+			panic("capability: two are named " + c.Name())
+		}
+		b.caps[c.Name()] = c
+	}
+	return b
+}
+
+// Granted is what one plugin may call. It is immutable and safe for concurrent
+// use.
+type Granted struct {
+	broker *Broker
+	plugin string
+	by     map[string]granted
+}
+
+type granted struct {
+	Capability
+	dims   []Dimension
+	grants []Grant
+}
+
+// Grant checks a plugin's grants. The error names every field that is wrong,
+// relative to the plugin's entry: "grants.helm[0].actions".
+func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, error) {
+	g := &Granted{broker: b, plugin: plugin, by: map[string]granted{}}
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(grants)) {
+		c := b.caps[name]
+		if c == nil {
+			known := strings.Join(slices.Sorted(maps.Keys(b.caps)), ", ")
+			problems = append(problems, fmt.Errorf("grants.%s: there is no such capability; there are %s", name, known))
+			continue
+		}
+		dims := c.Dimensions()
+		for i := range grants[name] {
+			problems = append(problems, grants[name][i].check(fmt.Sprintf("grants.%s[%d]", name, i), dims))
+		}
+		if len(grants[name]) > 0 {
+			g.by[name] = granted{Capability: c, dims: dims, grants: slices.Clone(grants[name])}
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Names are the granted capabilities, sorted.
+func (g *Granted) Names() []string { return slices.Sorted(maps.Keys(g.by)) }
+
+// Streams reports whether the capability is granted and has streams.
+func (g *Granted) Streams(name string) bool {
+	_, ok := g.by[name].Capability.(Opener)
+	return ok
+}
+
+// Fetch makes one call for the caller. Errors are for ErrorFrame.
+func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *abi.Request) (resp *abi.Response, err error) {
+	defer g.contain(c, capability, &err)
+	p, entry, err := g.permit(ctx, c, capability, r)
+	if err != nil {
+		return nil, err
+	}
+	resp, err = entry.Fetch(ctx, p, r)
+	if lost := g.ended(ctx, c); lost != nil {
+		return nil, lost
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, fits(resp)
+}
+
+// Open opens a stream for the caller, who closes or splices it.
+func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi.Request) (s Stream, err error) {
+	defer g.contain(c, capability, &err)
+	if entry, ok := g.by[capability]; ok && !g.Streams(capability) {
+		return nil, host.E(host.Invalid, entry.Name(), "capability %q has no streams", capability)
+	}
+	p, entry, err := g.permit(ctx, c, capability, r)
+	if err != nil {
+		return nil, err
+	}
+	s, err = entry.Capability.(Opener).Open(ctx, p, r)
+	if lost := g.ended(ctx, c); lost != nil {
+		if err == nil {
+			_ = s.Close()
+		}
+		return nil, lost
+	}
+	return s, err
+}
+
+// permit is everything that comes before the effect.
+func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *abi.Request) (*Permit, granted, error) {
+	entry, ok := g.by[capability]
+	switch {
+	case c == nil || !c.Principal.Known() || c.Authority == nil:
+		return nil, entry, &host.Error{Kind: host.Unauthenticated, Op: capability, Message: "a plugin acts for a person; there is none here"}
+	case !ok:
+		return nil, entry, notGranted(g.plugin, &host.CapabilityCall{Name: capability}, nil)
+	}
+	if err := g.ended(ctx, c); err != nil {
+		return nil, entry, err
+	}
+	if r.Host != nil {
+		return nil, entry, &host.Error{Kind: host.Invalid, Op: capability, Message: "a plugin must not write the host section"}
+	}
+	call, err := entry.Classify(r)
+	if err != nil {
+		return nil, entry, err
+	}
+	call.Name = capability
+	p := &Permit{Caller: c, Call: call}
+	if err := entry.admit(g.plugin, p); err != nil {
+		return nil, entry, err
+	}
+	if err := g.broker.ask(ctx, entry, p); err != nil {
+		return nil, entry, err
+	}
+	return p, entry, nil
+}
+
+// admit compares the call with the grants.
+func (e *granted) admit(plugin string, p *Permit) error {
+	for i := range e.grants {
+		if e.grants[i].covers(&p.Call, e.dims, "") {
+			return nil
+		}
+	}
+	if !e.spans(p.Call) {
+		return notGranted(plugin, &p.Call, e.dims)
+	}
+	var within []string
+	for i := range e.grants {
+		if e.grants[i].covers(&p.Call, e.dims, Namespaced) {
+			within = append(within, e.grants[i].Namespaces...)
+		}
+	}
+	if len(within) == 0 {
+		return notGranted(plugin, &p.Call, e.dims)
+	}
+	p.Namespaces = p.Namespaces.and(within)
+	return nil
+}
+
+// spans reports whether the call covers namespaces that the capability narrows.
+func (e *granted) spans(call host.CapabilityCall) bool {
+	s, ok := e.Capability.(Spanner)
+	return ok && call.Namespace == "" && s.Spans(call)
+}
+
+// ask puts the call to policy and takes its obligations over.
+func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
+	c := p.Caller
+	d := b.decide(ctx, &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call})
+	if !d.Allow {
+		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
+	}
+	p.Obligations = d.Obligations
+	if d.Obligations.Record != "" || len(d.Obligations.Redact) > 0 {
+		// A condition of the allow that nothing here can meet.
+		return notPermitted(&p.Call, "obligation_not_supported")
+	}
+	if d.Obligations.Namespaces == nil {
+		return nil
+	}
+	switch {
+	case e.spans(p.Call):
+		p.Namespaces = p.Namespaces.and(d.Obligations.Namespaces)
+	case !matchAny(d.Obligations.Namespaces, p.Call.Namespace):
+		return notPermitted(&p.Call, "other_namespace")
+	}
+	return nil
+}
+
+// ended is why the caller may have no effect any more, nil while it may.
+func (g *Granted) ended(ctx context.Context, c *Caller) error {
+	if c.Authority.Alive() {
+		return context.Cause(ctx)
+	}
+	if err := c.Authority.Cause(); err != nil {
+		return err
+	}
+	return host.ErrNoLonger
+}
+
+// contain turns a capability's panic into an error.
+func (g *Granted) contain(c *Caller, capability string, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	logger := g.broker.logger
+	if c != nil && c.Logger != nil {
+		logger = c.Logger
+	}
+	logger.Error("capability panicked", "plugin", g.plugin, "capability", capability, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	*err = &host.Error{Kind: host.Internal, Op: capability, Err: fmt.Errorf("panic: %v", p)}
+}
+
+// fits refuses an answer that is no frame.
+func fits(r *abi.Response) error {
+	switch {
+	case r == nil || r.Status < 100 || r.Status > 599:
+		return &host.Error{Kind: host.Internal, Message: "the capability gave no answer"}
+	case len(r.Body) > abi.MaxBody:
+		return host.E(host.Upstream, "", "the answer is over %d bytes; narrow the request", abi.MaxBody)
+	case len(r.Header) > abi.MaxHeaders:
+		return host.E(host.Upstream, "", "the answer has over %d headers", abi.MaxHeaders)
+	}
+	return nil
+}

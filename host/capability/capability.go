@@ -1,0 +1,82 @@
+package capability
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Caller is for whom a plugin acts, fixed for one plugin call or session.
+type Caller struct {
+	Plugin    string // the instance's name
+	Principal *host.Principal
+	Route     host.Route
+	Resource  host.Resource
+	Authority host.Authority
+	RequestID string
+	Logger    *slog.Logger
+}
+
+// Permit is one allowed call.
+type Permit struct {
+	Caller      *Caller
+	Call        host.CapabilityCall
+	Obligations host.Obligations
+	// Namespaces narrows a call that spans namespaces; see Spanner.
+	Namespaces Namespaces
+}
+
+// Capability is something that plugins reach through the host. It is safe for
+// concurrent use.
+type Capability interface {
+	// Name is the name in manifests, grants and import modules.
+	Name() string
+	// Dimensions are what a grant must say and what a call is compared by.
+	Dimensions() []Dimension
+	// Classify reads a request and has no effect. It fails with host.Invalid.
+	Classify(*abi.Request) (host.CapabilityCall, error)
+	// Fetch makes the call that p permits. It reads r the way Classify did.
+	Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error)
+}
+
+// Opener is a Capability with streams.
+type Opener interface {
+	Open(ctx context.Context, p *Permit, r *abi.Request) (Stream, error)
+}
+
+// Spanner is a Capability with calls over several namespaces, which it narrows
+// to Permit.Namespaces by itself. Other calls without a namespace need a grant
+// and a permission for all of them.
+type Spanner interface {
+	Spans(host.CapabilityCall) bool
+}
+
+// Stream is an upstream that the host splices to the client.
+type Stream interface {
+	// Subprotocols are the websocket subprotocols that Splice speaks, the
+	// preferred one first. The upgrade is answered with the first of them that
+	// the client offers; Splice refuses a client without one that it speaks.
+	Subprotocols() []string
+	// Splice moves data until either side ends or ctx does, and has closed the
+	// upstream when it returns. It is called once.
+	//
+	// When the upstream ended, or the client broke the protocol, Splice has told
+	// and closed the client. When ctx ended, authority was lost, a limit was
+	// reached (host.ErrTooLong, host.ErrIdle) or the client went away, it returns
+	// that cause and the caller closes the client. A Read of the client may still
+	// be under way then; closing ends it.
+	Splice(ctx context.Context, c Client) error
+	// Close releases a stream that is not spliced. It may be called repeatedly.
+	Close() error
+}
+
+// Client is the person's end of a socket. One goroutine reads and one writes
+// at a time; Close may be called at any time and ends both.
+type Client interface {
+	Subprotocol() string
+	Read() (binary bool, data []byte, err error)
+	Write(binary bool, data []byte) error
+	Close(code int, reason string) error
+}

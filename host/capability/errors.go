@@ -1,0 +1,75 @@
+package capability
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// refused is a host.Error that knows who refused.
+type refused struct {
+	err    *host.Error
+	origin abi.Origin
+	code   string
+}
+
+func (r *refused) Error() string { return r.err.Error() }
+func (r *refused) Unwrap() error { return r.err }
+
+func notGranted(plugin string, call *host.CapabilityCall, dims []Dimension) error {
+	return &refused{origin: abi.OriginGrant, code: abi.CodeNotGranted, err: &host.Error{
+		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
+		Message: fmt.Sprintf("plugin %q is not granted %s", plugin, call),
+		Detail:  fmt.Sprintf("plugins[name=%s].grants.%s: [%s] would allow it", plugin, call.Name, wanted(call, dims)),
+	}}
+}
+
+// notPermitted says what was asked and why not; neither tells what exists.
+func notPermitted(call *host.CapabilityCall, reason string) error {
+	return &refused{origin: abi.OriginPolicy, code: abi.CodeForbidden, err: &host.Error{
+		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
+		Message: fmt.Sprintf("not permitted: %s", call),
+		Detail:  reason,
+	}}
+}
+
+// ErrorFrame turns err into what a guest may read. Internal errors keep their
+// text with the operator.
+func ErrorFrame(err error) *abi.Error {
+	if x, ok := errors.AsType[*abi.Error](err); ok {
+		return x
+	}
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok {
+		e = unclassified(err)
+	}
+	x := &abi.Error{
+		Origin: abi.OriginHost, Status: e.HTTPStatus(),
+		Retryable: e.Kind == host.Unavailable || e.Kind == host.Limited,
+		Message:   e.Public(), Detail: e.Detail,
+	}
+	x.Code = abi.CodeOf(x.Status)
+	if e.Kind == host.Upstream || e.Status != 0 {
+		x.Origin = abi.OriginUpstream
+	}
+	if e.Kind == host.Internal {
+		x.Message, x.Detail = host.Internal.String(), ""
+	}
+	if r, ok := errors.AsType[*refused](err); ok {
+		x.Origin, x.Code = r.origin, r.code
+	}
+	return x
+}
+
+func unclassified(err error) *host.Error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &host.Error{Kind: host.Timeout, Err: err}
+	case errors.Is(err, context.Canceled):
+		return &host.Error{Kind: host.Unavailable, Message: "the call was given up", Err: err}
+	}
+	return &host.Error{Kind: host.Internal, Err: err}
+}

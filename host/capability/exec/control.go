@@ -1,0 +1,80 @@
+package exec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+)
+
+// controlProtocol is bulkhead.exec.v1: binary messages are bytes of a stream,
+// named by their first byte as in v5; text messages are JSON objects with a
+// "type".
+//
+//	client  {"type":"resize","cols":80,"rows":24}  {"type":"eof"}
+//	server  {"type":"started"}  {"type":"exit","exitCode":0}  {"type":"error","error":"…"}
+type controlProtocol struct{}
+
+type control struct {
+	Type string `json:"type"`
+	Cols uint16 `json:"cols,omitempty"`
+	Rows uint16 `json:"rows,omitempty"`
+}
+
+func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
+	if binary {
+		if len(data) == 0 {
+			return &violation{closeMalformed, "a binary message is empty"}
+		}
+		if data[0] != channelStdin {
+			return &violation{closeViolation, fmt.Sprintf("stream %d is not the client's", data[0])}
+		}
+		return v.input(data[1:])
+	}
+	var c control
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil || d.More() {
+		return &violation{closeMalformed, "a text message is malformed"}
+	}
+	switch {
+	case c.Type == "eof" && c == control{Type: "eof"}:
+		return v.closeInput()
+	case c.Type == "resize" && c.Cols > 0 && c.Rows > 0:
+		v.sizes.put(cluster.Size{Cols: c.Cols, Rows: c.Rows})
+		return nil
+	case c.Type == "eof" || c.Type == "resize":
+		return &violation{closeMalformed, "a text message is malformed"}
+	}
+	return &violation{closeViolation, "the type of a text message is unknown"}
+}
+
+func (controlProtocol) output(stderr bool, p []byte) []byte {
+	return channelProtocol{}.output(stderr, p)
+}
+
+func (controlProtocol) started(v *splice) error {
+	return v.sendJSON(map[string]any{"type": "started"})
+}
+
+func (controlProtocol) finished(v *splice, exitCode int, err error) error {
+	if err == nil {
+		return v.sendJSON(map[string]any{"type": "exit", "exitCode": exitCode})
+	}
+	x := capability.ErrorFrame(describe(err))
+	text := x.Message
+	if x.Detail != "" {
+		text += ": " + x.Detail
+	}
+	return v.sendJSON(map[string]any{"type": "error", "error": text})
+}
+
+func (v *splice) sendJSON(m any) error {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return v.send(false, body)
+}

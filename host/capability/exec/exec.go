@@ -1,0 +1,235 @@
+// Package exec is the capability "exec": a command in a container, as the user,
+// its streams spliced to the user's socket. Its URLs are
+//
+//	exec://CLUSTER/NAMESPACE/POD?container=&command=a&command=b&tty=true&cols=80&rows=24
+//
+// It owns the two wire protocols of the socket (v5.go, control.go), their
+// bounds and what ends a session. Nothing is dropped: who sends faster than the
+// other side reads has to wait. Authority is compared before every frame in
+// either direction. Running the command is host/cluster's; who may is policy's
+// and RBAC's.
+package exec
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	name        = "exec"
+	openTimeout = 15 * time.Second
+	maxCommand  = 64 // words
+	maxWords    = 8 << 10
+	maxAnswer   = 4 << 20 // a pod with a long history of managed fields
+)
+
+// Exec is the capability. Safe for concurrent use.
+type Exec struct{ clusters *cluster.Set }
+
+// New makes the capability for the clusters of this host.
+func New(clusters *cluster.Set) *Exec { return &Exec{clusters} }
+
+// Name is "exec".
+func (*Exec) Name() string { return name }
+
+// Dimensions of a grant: clusters, namespaces.
+func (*Exec) Dimensions() []capability.Dimension {
+	return []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}}
+}
+
+// request is a guest's request in typed parts.
+type request struct {
+	cluster string
+	options cluster.ExecOptions
+	size    cluster.Size
+}
+
+var (
+	labelRE     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	subdomainRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+)
+
+func parse(r *abi.Request) (*request, error) {
+	if r.Method != http.MethodGet || len(r.Body) > 0 {
+		return nil, host.E(host.Invalid, name, "exec is opened with GET and no body")
+	}
+	t, err := capability.ParseTarget(name, r.URL, "command")
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Only(name, "container", "command", "tty", "cols", "rows"); err != nil {
+		return nil, err
+	}
+	if len(t.Segments) != 2 || !labelRE.MatchString(t.Segments[0]) || !subdomainRE.MatchString(t.Segments[1]) {
+		return nil, host.E(host.Invalid, name, "the URL is not exec://CLUSTER/NAMESPACE/POD")
+	}
+	q := &request{cluster: t.Cluster, options: cluster.ExecOptions{
+		Namespace: t.Segments[0], Pod: t.Segments[1], Container: t.Query.Get("container"), Command: t.Query["command"],
+	}}
+	if c := q.options.Container; c != "" && !labelRE.MatchString(c) {
+		return nil, host.E(host.Invalid, name, "container is no name of a container")
+	}
+	return q, q.readTerminal(t)
+}
+
+func (q *request) readTerminal(t *capability.Target) (err error) {
+	if len(q.options.Command) == 0 {
+		q.options.Command = []string{"/bin/sh"}
+	}
+	words := strings.Join(q.options.Command, "\x00")
+	if q.options.Command[0] == "" || len(q.options.Command) > maxCommand || len(words) > maxWords {
+		return host.E(host.Invalid, name, "command is empty, over %d words or over %d bytes", maxCommand, maxWords)
+	}
+	if v := t.Query.Get("tty"); v != "" {
+		if q.options.TTY, err = strconv.ParseBool(v); err != nil {
+			return host.E(host.Invalid, name, "tty is neither true nor false")
+		}
+	}
+	if q.size.Cols, err = characters(t, "cols", 80); err != nil {
+		return err
+	}
+	q.size.Rows, err = characters(t, "rows", 24)
+	return err
+}
+
+func characters(t *capability.Target, key string, otherwise uint16) (uint16, error) {
+	n, err := strconv.ParseUint(cmp.Or(t.Query.Get(key), fmt.Sprint(otherwise)), 10, 16)
+	if err != nil || n == 0 {
+		return 0, host.E(host.Invalid, name, "%s is not within 1 to 65535", key)
+	}
+	return uint16(n), nil
+}
+
+// Classify reads the request. Opening a command is a create, whatever the HTTP
+// method.
+func (*Exec) Classify(r *abi.Request) (host.CapabilityCall, error) {
+	q, err := parse(r)
+	if err != nil {
+		return host.CapabilityCall{}, err
+	}
+	return host.CapabilityCall{
+		Name: name, Verb: "create", Cluster: q.cluster, Resource: "pods", Subresource: "exec",
+		Namespace: q.options.Namespace, Object: q.options.Pod,
+	}, nil
+}
+
+// Fetch is refused: a command has streams.
+func (*Exec) Fetch(context.Context, *capability.Permit, *abi.Request) (*abi.Response, error) {
+	return nil, host.E(host.Invalid, name, "exec is opened, not fetched")
+}
+
+// Open checks as the user that the pod, the container and the right to exec are
+// there, so that a refusal can still be plain HTTP. The command starts with
+// Splice.
+func (e *Exec) Open(ctx context.Context, p *capability.Permit, r *abi.Request) (capability.Stream, error) {
+	q, err := parse(r)
+	if err != nil {
+		return nil, err
+	}
+	checking, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	client, err := e.clusters.As(checking, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.mayExec(checking, client); err != nil {
+		return nil, err
+	}
+	if err := q.findContainer(checking, client); err != nil {
+		return nil, err
+	}
+	return &stream{clusters: e.clusters, permit: p, request: q}, nil
+}
+
+// mayExec asks the API server about the user's right. It comes first, so that
+// without it nobody learns which pods there are.
+func (q *request) mayExec(ctx context.Context, client *cluster.Client) error {
+	type attributes struct {
+		Namespace   string `json:"namespace"`
+		Verb        string `json:"verb"`
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Name        string `json:"name"`
+	}
+	var review struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Spec       struct {
+			ResourceAttributes attributes `json:"resourceAttributes"`
+		} `json:"spec"`
+		Status struct {
+			Allowed bool   `json:"allowed"`
+			Reason  string `json:"reason"`
+		} `json:"status"`
+	}
+	review.APIVersion, review.Kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
+	review.Spec.ResourceAttributes = attributes{q.options.Namespace, "create", "pods", "exec", q.options.Pod}
+	body, err := json.Marshal(review)
+	if err != nil {
+		return err
+	}
+	err = ask(ctx, client, &cluster.Request{
+		Method: http.MethodPost, Path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", Body: body,
+		Header: http.Header{"Content-Type": {"application/json"}},
+	}, &review)
+	if err == nil && !review.Status.Allowed {
+		err = &host.Error{Kind: host.Forbidden, Op: name, Status: http.StatusForbidden, Detail: review.Status.Reason,
+			Message: fmt.Sprintf("the cluster does not let you create pods/exec in namespace %q", q.options.Namespace)}
+	}
+	return err
+}
+
+func (q *request) findContainer(ctx context.Context, client *cluster.Client) error {
+	type containers []struct{ Name string }
+	var pod struct {
+		Metadata struct{ Annotations map[string]string }
+		Spec     struct{ Containers, InitContainers, EphemeralContainers containers }
+		Status   struct{ Phase string }
+	}
+	path := "/api/v1/namespaces/" + q.options.Namespace + "/pods/" + q.options.Pod
+	if err := ask(ctx, client, &cluster.Request{Method: http.MethodGet, Path: path}, &pod); err != nil {
+		return err
+	}
+	if phase := pod.Status.Phase; phase != "Running" && phase != "Pending" {
+		return host.E(host.Conflict, name, "pod %q is %s", q.options.Pod, strings.ToLower(cmp.Or(phase, "not running")))
+	}
+	if q.options.Container == "" {
+		q.options.Container = pod.Metadata.Annotations["kubectl.kubernetes.io/default-container"]
+	}
+	all := slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers, pod.Spec.EphemeralContainers)
+	for _, c := range all {
+		if q.options.Container == "" || c.Name == q.options.Container {
+			q.options.Container = c.Name
+			return nil
+		}
+	}
+	return host.E(host.Invalid, name, "pod %q has no container %q", q.options.Pod, q.options.Container)
+}
+
+func ask(ctx context.Context, client *cluster.Client, r *cluster.Request, into any) error {
+	r.Limit = maxAnswer
+	resp, err := client.Do(ctx, r)
+	if err == nil {
+		err = resp.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(resp.Body, into); err != nil {
+		return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer cannot be read", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,422 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// client-go's heartbeat notices the end of its connection at its next tick, 5 s at most.
+		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*heartbeat).start"),
+		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+	)
+}
+
+func TestWhatIsNoCommand(t *testing.T) {
+	call, err := new(Exec).Classify(&abi.Request{Method: "GET", URL: "exec://dev/shop/web-1?container=a&command=ls&command=-l&tty=true&cols=80&rows=24"})
+	if err != nil || call.String() != "exec create pods/exec dev/shop/web-1" {
+		t.Errorf("got %v, %v", call, err)
+	}
+	for _, bad := range []string{
+		"POST exec://dev/shop/web", "GET exec://dev/shop", "GET exec://dev/shop/web/x", "GET exec://dev/Shop/web", "GET exec://dev/shop/we_b",
+		"GET exec://dev/shop/web?container=A", "GET exec://dev/shop/web?container=a&container=b", "GET exec://dev/shop/web?tty=maybe", "GET exec://dev/shop/web?cols=0",
+		"GET exec://dev/shop/web?rows=70000", "GET exec://dev/shop/web?command=", "GET exec://dev/shop/web?shell=sh", "GET exec://dev/shop/web?" + strings.Repeat("command=x&", maxCommand+1),
+		"GET exec://dev/shop/web?command=" + strings.Repeat("x", maxWords+1),
+	} {
+		method, target, _ := strings.Cut(bad, " ")
+		if call, err := new(Exec).Classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+			t.Errorf("%.80s: got %+v, %v", bad, call, err)
+		}
+	}
+}
+
+// message is one of a socket.
+type message struct {
+	binary bool
+	data   []byte
+}
+
+// socket is a person's end: what the test sends, and what arrived.
+type socket struct {
+	protocol string
+	in       chan message
+	out      chan message
+	closed   chan string // code and reason, once
+	gone     chan struct{}
+	once     sync.Once
+}
+
+func newSocket(protocol string) *socket {
+	return &socket{protocol: protocol, in: make(chan message), out: make(chan message, 1024), closed: make(chan string, 1), gone: make(chan struct{})}
+}
+
+func (s *socket) Subprotocol() string { return s.protocol }
+
+func (s *socket) Read() (bool, []byte, error) {
+	select {
+	case m := <-s.in:
+		return m.binary, m.data, nil
+	case <-s.gone:
+		return false, nil, io.EOF
+	}
+}
+
+func (s *socket) Write(binary bool, data []byte) error {
+	select {
+	case s.out <- message{binary, bytes.Clone(data)}:
+		return nil
+	case <-s.gone:
+		return io.ErrClosedPipe
+	}
+}
+
+func (s *socket) Close(code int, reason string) error {
+	s.once.Do(func() {
+		s.closed <- fmt.Sprint(code, " ", reason)
+		close(s.gone)
+	})
+	return nil
+}
+
+func (s *socket) send(t *testing.T, binary bool, data string) {
+	t.Helper()
+	select {
+	case s.in <- message{binary, []byte(data)}:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody reads")
+	}
+}
+
+// until collects what arrives until it contains want.
+func (s *socket) until(t *testing.T, want string) string {
+	t.Helper()
+	var all strings.Builder
+	for deadline := time.After(10 * time.Second); !strings.Contains(all.String(), want); {
+		select {
+		case m := <-s.out:
+			fmt.Fprintf(&all, "%q ", m.data)
+		case <-deadline:
+			t.Fatalf("waiting for %s, got %s", want, all.String())
+		}
+	}
+	return all.String()
+}
+
+func (s *socket) wantClosed(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case got := <-s.closed:
+		if strings.TrimSpace(got) != want {
+			t.Errorf("closed with %q, want %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the socket stays open")
+	}
+}
+
+// terminal opens commands through a broker whose policy allows everything.
+type terminal struct {
+	granted *capability.Granted
+	caller  *capability.Caller
+	auth    *clustertest.Authority
+	pod     string
+}
+
+func newTerminal(t *testing.T, user *host.Impersonation, o host.Obligations) *terminal {
+	t.Helper()
+	o.Impersonate = user
+	policy := func(context.Context, *host.Question) host.Decision {
+		return host.Decision{Allow: true, Obligations: o}
+	}
+	set := clustertest.Start(t).Open(t)
+	any := []string{"*"}
+	granted, err := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(set), kube.New(set)).Grant("p", map[string][]capability.Grant{
+		"exec": {{Clusters: any, Namespaces: any}},
+		"kube": {{Clusters: any, Namespaces: any, Resources: any, Verbs: any}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &terminal{granted: granted, auth: &clustertest.Authority{}}
+	x.caller = &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: x.auth}
+	x.pod = x.findPod(t)
+	return x
+}
+
+func (x *terminal) findPod(t *testing.T) string {
+	t.Helper()
+	resp, err := x.granted.Fetch(t.Context(), x.caller, "kube", &abi.Request{Method: "GET", URL: "kube://dev/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pods struct {
+		Items []struct{ Metadata struct{ Name string } }
+	}
+	if err := json.Unmarshal(resp.Body, &pods); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("no pod: %v", err)
+	}
+	return pods.Items[0].Metadata.Name
+}
+
+func (x *terminal) open(t *testing.T, pod, query string) (capability.Stream, error) {
+	t.Helper()
+	return x.granted.Open(t.Context(), x.caller, "exec", &abi.Request{Method: "GET", URL: "exec://dev/shop/" + pod + "?" + query})
+}
+
+// splice runs a command on a socket; the result arrives once it is over.
+func (x *terminal) splice(t *testing.T, ctx context.Context, protocol, query string) (*socket, <-chan error) {
+	t.Helper()
+	s, err := x.open(t, x.pod, query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, done := newSocket(protocol), make(chan error, 1)
+	go func() { done <- s.Splice(ctx, c) }()
+	t.Cleanup(func() { _ = c.Close(1001, "the test is over") })
+	return c, done
+}
+
+func sh(script string) string {
+	return "command=/bin/sh&command=-c&command=" + strings.NewReplacer(" ", "+", ";", "%3B", "&", "%26", "'", "%27", "\"", "%22", "#", "%23").Replace(script)
+}
+
+func wait(t *testing.T, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Fatal("the splice goes on")
+		return nil
+	}
+}
+
+func TestExecEchoAndExitCode(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	t.Run(ControlProtocol, func(t *testing.T) {
+		c, done := x.splice(t, t.Context(), ControlProtocol, sh("read a; echo got $a; cat; echo low >&2; exit 7"))
+		c.until(t, `{\"type\":\"started\"}`)
+		c.send(t, true, "\x00hello\n")
+		c.until(t, "\x01got hello"[1:])
+		c.send(t, true, "\x00\xff\xfe\x00binary")
+		c.until(t, `\x01\xff\xfe\x00binary`)
+		c.send(t, false, `{"type":"eof"}`)
+		if all := c.until(t, "exitCode"); !strings.Contains(all, `{\"exitCode\":7,\"type\":\"exit\"}`) || !strings.Contains(all, `\x02low`) {
+			t.Errorf("it ended with %s", all)
+		}
+		c.wantClosed(t, "1000")
+		if err := wait(t, done); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run(ChannelProtocol, func(t *testing.T) {
+		c, done := x.splice(t, t.Context(), ChannelProtocol, sh("cat; exit 7"))
+		c.send(t, true, "\x00to the end")
+		c.send(t, true, "\xff\x00")
+		all := c.until(t, "ExitCode")
+		for _, part := range []string{`\x01to the end`, `\x03{`, `NonZeroExitCode`, `\"message\":\"7\"`} {
+			if !strings.Contains(all, part) {
+				t.Errorf("%s is missing in %s", part, all)
+			}
+		}
+		c.wantClosed(t, "1000")
+		if err := wait(t, done); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTerminalKnowsItsSize(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	const script = "until [ $(stty size | cut -d' ' -f2) = 100 ]; do sleep 0.05; done; stty size; until [ $(stty size | cut -d' ' -f2) = 120 ]; do sleep 0.05; done; stty size"
+	c, done := x.splice(t, t.Context(), ControlProtocol, "tty=true&cols=100&rows=30&"+sh(script))
+	c.until(t, "30 100")
+	c.send(t, false, `{"type":"resize","cols":120,"rows":40}`)
+	c.until(t, "40 120")
+	c.wantClosed(t, "1000")
+	if err := wait(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInputIsNeverDropped(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	c, done := x.splice(t, t.Context(), ControlProtocol, sh("sleep 0.3; wc -c"))
+	const messages, size = 64, 64 << 10
+	chunk := "\x00" + strings.Repeat("x", size)
+	for range messages {
+		c.send(t, true, chunk)
+	}
+	c.send(t, false, `{"type":"eof"}`)
+	c.until(t, fmt.Sprint(messages*size))
+	if err := wait(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBreachesOfTheProtocolAreAnswered(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	for _, c := range []struct {
+		protocol string
+		binary   bool
+		data     string
+		closed   string
+	}{
+		{ControlProtocol, false, `{"type":"resize","cols":0}`, "1007"},
+		{ControlProtocol, false, `{"type":"eof","rows":1}`, "1007"},
+		{ControlProtocol, false, `{"type":"signal"}`, "1008"},
+		{ControlProtocol, false, `nonsense`, "1007"},
+		{ControlProtocol, true, "", "1007"},
+		{ControlProtocol, true, "\x01output", "1008"},
+		{ControlProtocol, true, strings.Repeat("\x00", maxMessage+1), "1009"},
+		{ChannelProtocol, false, "text", "1007"},
+		{ChannelProtocol, true, "", "1007"},
+		{ChannelProtocol, true, "\x04{}", "1007"},
+		{ChannelProtocol, true, "\x07x", "1008"},
+		{ChannelProtocol, true, "\xff\x01", "1008"},
+	} {
+		t.Run(fmt.Sprintf("%s %.20q", c.protocol, c.data), func(t *testing.T) {
+			s, done := x.splice(t, t.Context(), c.protocol, sh("cat"))
+			s.send(t, c.binary, c.data)
+			err := wait(t, done)
+			if host.KindOf(err) != host.Invalid {
+				t.Errorf("got %v", err)
+			}
+			told := "error"
+			if c.protocol == ChannelProtocol {
+				told = "Failure"
+			}
+			s.until(t, told)
+			if got := <-s.closed; !strings.HasPrefix(got, c.closed) {
+				t.Errorf("closed with %s, want %s", got, c.closed)
+			}
+		})
+	}
+}
+
+func TestLogoutKillsExec(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	marker := filepath.Join(t.TempDir(), "alive") // the dev cluster's commands run on this machine
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c, done := x.splice(t, ctx, ControlProtocol, sh("echo up; while :; do touch '"+marker+"'; sleep 0.05; done"))
+	c.until(t, "up")
+	x.auth.Lose(host.ErrLoggedOut)
+	cancel(host.ErrLoggedOut)
+	if err := wait(t, done); !errors.Is(err, host.ErrLoggedOut) {
+		t.Errorf("got %v", err)
+	}
+	if len(c.closed) > 0 {
+		t.Error("the socket was closed without the cause's code")
+	}
+	stays := func() bool { // absent for five of the command's rounds
+		_ = os.Remove(marker)
+		time.Sleep(250 * time.Millisecond)
+		_, err := os.Stat(marker)
+		return errors.Is(err, os.ErrNotExist)
+	}
+	for deadline := time.Now().Add(5 * time.Second); !stays(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the command lives on")
+		}
+	}
+}
+
+func TestNoFramePassesWithoutAuthority(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	c, done := x.splice(t, t.Context(), ControlProtocol, sh("echo up; read a; echo secret; sleep 5"))
+	c.until(t, "up")
+	x.auth.Lose(host.ErrRevoked) // and the session's context was not cancelled yet
+	c.send(t, true, "\x00go\n")
+	if err := wait(t, done); !errors.Is(err, host.ErrRevoked) {
+		t.Errorf("got %v", err)
+	}
+	for len(c.out) > 0 {
+		t.Errorf("%q passed", (<-c.out).data)
+	}
+}
+
+func TestSessionsEndWithTheirLimitsAndClients(t *testing.T) {
+	for name, limit := range map[string]struct {
+		o     host.Obligations
+		leave bool
+		want  error
+	}{
+		"too long":    {o: host.Obligations{MaxSession: 300 * time.Millisecond}, want: host.ErrTooLong},
+		"idle":        {o: host.Obligations{Idle: 300 * time.Millisecond}, want: host.ErrIdle},
+		"client gone": {leave: true, want: host.ErrClientGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTerminal(t, clustertest.Editor, limit.o)
+			c, done := x.splice(t, t.Context(), ControlProtocol, sh("sleep 60"))
+			if limit.leave {
+				_ = c.Close(1001, "")
+			}
+			if err := wait(t, done); !errors.Is(err, limit.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestRefusalsComeBeforeTheUpgrade(t *testing.T) {
+	editor := newTerminal(t, clustertest.Editor, host.Obligations{})
+	for query, status := range map[string]int{
+		"absent-pod?":                   404,
+		editor.pod + "?container=other": 400,
+		editor.pod + "?tty=maybe":       400,
+	} {
+		pod, query, _ := strings.Cut(query, "?")
+		_, err := editor.open(t, pod, query)
+		if e, ok := errors.AsType[*host.Error](err); !ok || e.HTTPStatus() != status {
+			t.Errorf("%s?%s: got %v, want %d", pod, query, err, status)
+		}
+	}
+	viewer := newTerminal(t, clustertest.Viewer, host.Obligations{})
+	for _, pod := range []string{viewer.pod, "absent-pod"} {
+		_, err := viewer.open(t, pod, "")
+		if x := capability.ErrorFrame(err); x.Status != 403 || x.Origin != abi.OriginUpstream || strings.Contains(x.Message+x.Detail, pod) {
+			t.Errorf("%s: a viewer learns %+v", pod, x)
+		}
+	}
+	recorded := newTerminal(t, clustertest.Editor, host.Obligations{Record: "always"})
+	if _, err := recorded.open(t, recorded.pod, ""); host.KindOf(err) != host.Forbidden {
+		t.Errorf("an unrecorded session was opened: %v", err)
+	}
+	if _, err := editor.granted.Fetch(t.Context(), editor.caller, "exec", &abi.Request{Method: "GET", URL: "exec://dev/shop/" + editor.pod}); host.KindOf(err) != host.Invalid {
+		t.Errorf("exec was fetched: %v", err)
+	}
+}
+
+func TestStreamIsUsedOnce(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	s, err := x.open(t, x.pod, sh("true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Splice(t.Context(), newSocket(ControlProtocol)); host.KindOf(err) != host.Conflict {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,174 @@
+package capability
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Grant is what an operator allows a plugin: every combination of its lists.
+// Entries are patterns of host.Glob. An empty list allows nothing, so each
+// dimension of the capability must be there.
+type Grant struct {
+	Clusters   []string `json:"clusters,omitempty"`
+	Namespaces []string `json:"namespaces,omitempty"` // "*" includes what is in no namespace
+	Resources  []string `json:"resources,omitempty"`  // as host.CapabilityCall.GroupResource
+	Verbs      []string `json:"verbs,omitempty"`
+	Actions    []string `json:"actions,omitempty"`
+}
+
+// Dimension is one list of a Grant.
+type Dimension struct {
+	Name   string
+	Values []string // what exists; empty: anything
+}
+
+// The dimensions that grants know.
+const (
+	Clusters   = "clusters"
+	Namespaced = "namespaces"
+	Resources  = "resources"
+	Verbs      = "verbs"
+	Actions    = "actions"
+)
+
+var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions}
+
+func (g *Grant) list(dimension string) []string {
+	switch dimension {
+	case Clusters:
+		return g.Clusters
+	case Namespaced:
+		return g.Namespaces
+	case Resources:
+		return g.Resources
+	case Verbs:
+		return g.Verbs
+	case Actions:
+		return g.Actions
+	}
+	return nil
+}
+
+// value is what a call says in a dimension.
+func value(c *host.CapabilityCall, dimension string) string {
+	switch dimension {
+	case Clusters:
+		return c.Cluster
+	case Namespaced:
+		return c.Namespace
+	case Resources:
+		return c.GroupResource()
+	case Verbs, Actions:
+		return c.Verb
+	}
+	return ""
+}
+
+// check reports everything wrong with g, each line naming its field.
+func (g *Grant) check(at string, dims []Dimension) error {
+	var problems []error
+	for _, name := range dimensionNames {
+		list := g.list(name)
+		i := slices.IndexFunc(dims, func(d Dimension) bool { return d.Name == name })
+		switch {
+		case i < 0 && len(list) > 0:
+			problems = append(problems, fmt.Errorf("%s.%s: is no part of this grant", at, name))
+		case i >= 0 && len(list) == 0:
+			problems = append(problems, fmt.Errorf(`%s.%s: is missing; ["*"] allows all`, at, name))
+		case i >= 0:
+			problems = append(problems, checkPatterns(at+"."+name, list, dims[i].Values))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkPatterns(at string, patterns, values []string) error {
+	for i, p := range patterns {
+		if p == "" {
+			return fmt.Errorf("%s[%d]: is empty", at, i)
+		}
+		matches := func(v string) bool { return host.Glob(p, v) }
+		if len(values) > 0 && !slices.ContainsFunc(values, matches) {
+			return fmt.Errorf("%s[%d]: %q is none of %s", at, i, p, strings.Join(values, ", "))
+		}
+	}
+	return nil
+}
+
+// covers reports whether g allows c, leaving out the dimension but.
+func (g *Grant) covers(c *host.CapabilityCall, dims []Dimension, but string) bool {
+	for _, d := range dims {
+		if d.Name != but && !matchAny(g.list(d.Name), value(c, d.Name)) {
+			return false
+		}
+	}
+	return len(dims) > 0
+}
+
+func matchAny(patterns []string, v string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return host.Glob(p, v) })
+}
+
+// wanted writes the grant that c would need, as an operator would.
+func wanted(c *host.CapabilityCall, dims []Dimension) string {
+	var fields []string
+	for _, d := range dims {
+		v := value(c, d.Name)
+		if v == "" {
+			v = `"*"`
+		}
+		fields = append(fields, fmt.Sprintf("%s: [%s]", d.Name, v))
+	}
+	return "{" + strings.Join(fields, ", ") + "}"
+}
+
+// Namespaces is the namespaces that a call may reach: those that match every
+// one of its lists. The zero value reaches all.
+type Namespaces struct{ lists [][]string }
+
+func (n Namespaces) and(patterns []string) Namespaces {
+	if matchAny(patterns, "") {
+		return n
+	}
+	return Namespaces{append(slices.Clip(n.lists), patterns)}
+}
+
+// All reports whether nothing narrows the call.
+func (n Namespaces) All() bool { return len(n.lists) == 0 }
+
+// Contain reports whether the namespace may be reached.
+func (n Namespaces) Contain(name string) bool {
+	for _, list := range n.lists {
+		if !matchAny(list, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// A namespace's name (RFC 1123 label); names become parts of paths.
+var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Names returns the namespaces, sorted, if they can be told without asking a
+// cluster which there are: when one of the lists has no pattern in it.
+func (n Namespaces) Names() (names []string, ok bool) {
+	for _, list := range n.lists {
+		if slices.ContainsFunc(list, func(p string) bool { return strings.Contains(p, "*") }) {
+			continue
+		}
+		names = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !namespaceRE.MatchString(s) || !n.Contain(s) })
+		slices.Sort(names)
+		return slices.Compact(names), true
+	}
+	return nil, false
+}
+
+// Among returns those of all that may be reached.
+func (n Namespaces) Among(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !n.Contain(s) })
+}

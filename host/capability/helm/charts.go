@@ -1,0 +1,139 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Repository is a place that charts may come from. Exactly one of Path and URL
+// is set.
+type Repository struct {
+	Name string `json:"name"`
+	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz
+	URL  string `json:"url,omitempty"`  // of a directory with an index.yaml; https
+}
+
+// Bounds of what is read from a repository, in bytes.
+const (
+	maxArchive = 20 << 20
+	maxIndex   = 64 << 20
+	maxChart   = 32 << 20 // unpacked
+	maxFiles   = 4096     // of an unpacked chart
+)
+
+var repositoryRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var chartRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// source is one repository.
+type source interface {
+	load(ctx context.Context, chart, version string) (*chart.Chart, error)
+	close()
+}
+
+// charts is all repositories by name.
+type charts struct{ sources map[string]source }
+
+func openCharts(repositories []Repository) (*charts, error) {
+	c := &charts{sources: map[string]source{}}
+	var problems []error
+	for i, r := range repositories {
+		at := fmt.Sprintf("helm.repositories[%d]", i)
+		if !repositoryRE.MatchString(r.Name) || c.sources[r.Name] != nil {
+			problems = append(problems, fmt.Errorf("%s.name: %q is no lower-case name or is used twice", at, r.Name))
+			continue
+		}
+		s, err := openSource(r)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s.%w", at, err))
+			continue
+		}
+		c.sources[r.Name] = s
+	}
+	if err := errors.Join(problems...); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// openSource names the field in its error.
+func openSource(r Repository) (source, error) {
+	switch {
+	case (r.Path == "") == (r.URL == ""):
+		return nil, errors.New("path: either path or url is needed, not both")
+	case r.Path != "":
+		root, err := os.OpenRoot(r.Path)
+		if err != nil {
+			return nil, fmt.Errorf("path: %w", err)
+		}
+		return &directory{root}, nil
+	}
+	u, err := url.Parse(r.URL)
+	switch {
+	case err != nil:
+		return nil, errors.New("url: is malformed")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("url: must have neither user, query nor fragment")
+	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())):
+		return nil, errors.New("url: is not https")
+	}
+	return newRemote(u), nil
+}
+
+func (c *charts) close() {
+	for _, s := range c.sources {
+		s.close()
+	}
+}
+
+// load finds REPOSITORY/CHART. An unknown one of either is host.NotFound.
+func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, error) {
+	repository, chartName, ok := strings.Cut(ref, "/")
+	if !ok || !chartRE.MatchString(chartName) || !repositoryRE.MatchString(repository) {
+		return nil, host.E(host.Invalid, name, "chart %q is not of the form REPOSITORY/CHART", clip(ref))
+	}
+	s := c.sources[repository]
+	if s == nil {
+		return nil, host.E(host.NotFound, name, "there is no chart repository %q", repository)
+	}
+	if len(version) > 100 {
+		return nil, host.E(host.Invalid, name, "the chart's version is too long")
+	}
+	ch, err := s.load(ctx, chartName, version)
+	if err != nil {
+		return nil, chartFailure(ref, err)
+	}
+	if err := ch.Validate(); err != nil {
+		return nil, chartFailure(ref, err)
+	}
+	return ch, nil
+}
+
+var errNoChart = errors.New("no such chart or version")
+
+func chartFailure(ref string, err error) error {
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		return e
+	}
+	if errors.Is(err, errNoChart) {
+		return &host.Error{Kind: host.NotFound, Op: name, Message: fmt.Sprintf("there is no chart %q of this version", ref), Err: err}
+	}
+	return &host.Error{Kind: host.Upstream, Op: name, Message: fmt.Sprintf("chart %q cannot be loaded", ref), Detail: err.Error(), Err: err}
+}
+
+func clip(s string) string {
+	const limit = 80
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}

@@ -1,0 +1,213 @@
+package helm
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	name         = "helm"
+	readTimeout  = 30 * time.Second
+	writeTimeout = 60 * time.Second
+	maxActions   = 16 // at a time; each holds charts and releases in memory
+)
+
+// The actions, which are also the verbs of permissions.
+const (
+	actList      = "list"
+	actHistory   = "history"
+	actValues    = "values"
+	actUpgrade   = "upgrade"
+	actRollback  = "rollback"
+	actUninstall = "uninstall"
+)
+
+// Config is the key "helm" of the host's configuration.
+type Config struct {
+	Repositories []Repository `json:"repositories"`
+}
+
+// Helm is the capability. Safe for concurrent use.
+type Helm struct {
+	clusters *cluster.Set
+	charts   *charts
+	slots    chan struct{}
+	logger   *slog.Logger
+}
+
+// New checks the configuration; errors name the field, for example
+// "helm.repositories[0].path". Close releases the repositories.
+func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
+	charts, err := openCharts(c.Repositories)
+	if err != nil {
+		return nil, err
+	}
+	return &Helm{clusters: clusters, charts: charts, slots: make(chan struct{}, maxActions), logger: logger}, nil
+}
+
+// Close releases what New opened.
+func (h *Helm) Close() { h.charts.close() }
+
+// Name is "helm".
+func (*Helm) Name() string { return name }
+
+// Dimensions of a grant: clusters, namespaces, actions.
+func (*Helm) Dimensions() []capability.Dimension {
+	return []capability.Dimension{
+		{Name: capability.Clusters}, {Name: capability.Namespaced},
+		{Name: capability.Actions, Values: []string{actList, actHistory, actValues, actUpgrade, actRollback, actUninstall}},
+	}
+}
+
+// Spans reports that lists over all namespaces are narrowed here.
+func (*Helm) Spans(c host.CapabilityCall) bool { return c.Verb == actList }
+
+// request is a guest's request in typed parts. Classify and Fetch both read it
+// from here.
+type request struct {
+	cluster, namespace, release string
+	action                      string
+	max, revision               int
+	all                         bool
+	upgrade                     upgradeBody
+	values                      map[string]any
+}
+
+var (
+	namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	releaseRE   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?$`) // helm's own bound is 53
+)
+
+// actions by method and what follows the release, with their query keys.
+var actions = map[string]struct {
+	name string
+	keys []string
+}{
+	"GET /history":   {actHistory, []string{"max"}},
+	"GET /values":    {actValues, []string{"revision", "all"}},
+	"POST /upgrade":  {actUpgrade, nil},
+	"POST /rollback": {actRollback, nil},
+	"DELETE ":        {actUninstall, nil},
+}
+
+// parse reads method and URL; bodies are read after the decision.
+func parse(r *abi.Request) (*request, error) {
+	t, err := capability.ParseTarget(name, r.URL)
+	if err != nil {
+		return nil, err
+	}
+	q := &request{cluster: t.Cluster}
+	s := t.Segments
+	if len(s) > 4 {
+		return nil, host.E(host.Invalid, name, "the URL has too many parts")
+	}
+	if len(s) > 0 {
+		q.namespace = s[0]
+	}
+	if len(s) > 0 && !namespaceRE.MatchString(q.namespace) {
+		return nil, host.E(host.Invalid, name, "%q is no name of a namespace", q.namespace)
+	}
+	if len(s) < 2 {
+		if r.Method != http.MethodGet {
+			return nil, host.E(host.Invalid, name, "the URL names no release")
+		}
+		q.action = actList
+		return q, t.Only(name)
+	}
+	if q.release = s[1]; !releaseRE.MatchString(q.release) {
+		return nil, host.E(host.Invalid, name, "%q is no name of a release", q.release)
+	}
+	rest := ""
+	for _, part := range s[2:] {
+		rest += "/" + part
+	}
+	a, ok := actions[r.Method+" "+rest]
+	if !ok {
+		return nil, host.E(host.Invalid, name, "there is no %q for %s of a release", rest, r.Method)
+	}
+	q.action = a.name
+	if err := t.Only(name, a.keys...); err != nil {
+		return nil, err
+	}
+	return q, q.readQuery(t)
+}
+
+func (q *request) readQuery(t *capability.Target) (err error) {
+	if q.max, err = number(t, "max", 256); err != nil {
+		return err
+	}
+	if q.revision, err = number(t, "revision", 1<<30); err != nil {
+		return err
+	}
+	if v := t.Query.Get("all"); v != "" {
+		if q.all, err = strconv.ParseBool(v); err != nil {
+			return host.E(host.Invalid, name, "the query's all is neither true nor false")
+		}
+	}
+	return nil
+}
+
+func number(t *capability.Target, key string, limit int) (int, error) {
+	v := t.Query.Get(key)
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > limit {
+		return 0, host.E(host.Invalid, name, "the query's %s is not within 0 to %d", key, limit)
+	}
+	return n, nil
+}
+
+// Classify reads the request; the verb is the action.
+func (*Helm) Classify(r *abi.Request) (host.CapabilityCall, error) {
+	q, err := parse(r)
+	if err != nil {
+		return host.CapabilityCall{}, err
+	}
+	return host.CapabilityCall{
+		Name: name, Verb: q.action, Cluster: q.cluster, Namespace: q.namespace, Object: q.release,
+		Group: "helm.sh", Resource: "releases",
+	}, nil
+}
+
+// Fetch runs the action as the user.
+//
+// Errors: host.NotFound for a release, revision, repository or chart that is
+// not there, host.Unprocessable for values that cannot be used, host.Conflict
+// while another action on the release is under way, the API server's own
+// refusals with their status, otherwise host.Upstream with helm's text.
+func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
+	q, err := parse(r)
+	if err != nil {
+		return nil, err
+	}
+	limit := readTimeout
+	if r.Method != http.MethodGet {
+		limit = writeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := q.readBody(r.Body); err != nil {
+		return nil, err
+	}
+	client, err := h.clusters.As(ctx, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)
+	if err != nil {
+		return nil, err
+	}
+	logger := h.logger
+	if p.Caller.Logger != nil {
+		logger = p.Caller.Logger
+	}
+	run := &run{request: q, client: client, charts: h.charts, within: p.Namespaces, logger: logger}
+	return h.detached(ctx, run)
+}

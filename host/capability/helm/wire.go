@@ -1,0 +1,106 @@
+package helm
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"helm.sh/helm/v3/pkg/release"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+type releaseInfo struct {
+	Name       string `json:"name"`
+	Namespace  string `json:"namespace"`
+	Revision   int    `json:"revision"`
+	Updated    string `json:"updated"` // RFC 3339
+	Status     string `json:"status"`
+	Chart      string `json:"chart"`
+	Version    string `json:"version"` // the chart's
+	AppVersion string `json:"appVersion"`
+}
+
+type revisionInfo struct {
+	Revision    int    `json:"revision"`
+	Updated     string `json:"updated"`
+	Status      string `json:"status"`
+	Chart       string `json:"chart"`
+	Version     string `json:"version"`
+	AppVersion  string `json:"appVersion"`
+	Description string `json:"description"`
+}
+
+type upgradeBody struct {
+	Chart       string `json:"chart"`       // REPOSITORY/CHART
+	Version     string `json:"version"`     // a constraint; empty: the newest release
+	Values      string `json:"values"`      // YAML
+	ReuseValues bool   `json:"reuseValues"` // merge into the values of the last revision
+}
+
+type rollbackBody struct {
+	Revision int `json:"revision"`
+}
+
+type changed struct {
+	Release releaseInfo `json:"release"`
+	Output  string      `json:"output"`
+}
+
+func describe(r *release.Release) releaseInfo {
+	v := describeRevision(r)
+	return releaseInfo{
+		Name: r.Name, Namespace: r.Namespace, Revision: v.Revision, Updated: v.Updated,
+		Status: v.Status, Chart: v.Chart, Version: v.Version, AppVersion: v.AppVersion,
+	}
+}
+
+// describeRevision copes with parts that are absent, since releases are read
+// from Secrets that others can write.
+func describeRevision(r *release.Release) revisionInfo {
+	v := revisionInfo{Revision: r.Version}
+	if r.Info != nil {
+		v.Status, v.Description = r.Info.Status.String(), r.Info.Description
+		if at := r.Info.LastDeployed; !at.IsZero() {
+			v.Updated = at.UTC().Format(time.RFC3339)
+		}
+	}
+	if r.Chart != nil && r.Chart.Metadata != nil {
+		m := r.Chart.Metadata
+		v.Chart, v.Version, v.AppVersion = m.Name, m.Version, m.AppVersion
+	}
+	return v
+}
+
+func notes(r *release.Release, otherwise string) string {
+	if r.Info == nil {
+		return otherwise
+	}
+	return cmp.Or(r.Info.Notes, otherwise)
+}
+
+func answer(v any) (*abi.Response, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
+}
+
+func decode(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = more
+			return &host.Error{Kind: host.Invalid, Op: name, Message: "something follows the body's JSON object", Err: err}
+		}
+		return nil
+	}
+	return &host.Error{Kind: host.Invalid, Op: name, Message: "invalid request body", Detail: err.Error(), Err: err}
+}

@@ -1,0 +1,149 @@
+// Package kube is the capability "kube": requests of the Kubernetes API, as the
+// user. Its URLs are kube://CLUSTER/PATH?QUERY where PATH is the API server's
+// own, such as apis/apps/v1/namespaces/shop/deployments/web.
+//
+// It owns which requests those are and what of a request and its answer passes
+// through. What a request means is told by the API server's own reading of it,
+// in host/cluster; whether the user may is policy's and RBAC's. Watches and
+// other answers without an end are not fetched.
+package kube
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	name    = "kube"
+	timeout = 30 * time.Second
+)
+
+var (
+	methods        = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+	requestHeader  = []string{"Accept", "Content-Type"}
+	responseHeader = []string{"Content-Type", "Retry-After", "Warning"}
+)
+
+// Kube is the capability. Safe for concurrent use.
+type Kube struct{ clusters *cluster.Set }
+
+// New makes the capability for the clusters of this host.
+func New(clusters *cluster.Set) *Kube { return &Kube{clusters} }
+
+// Name is "kube".
+func (*Kube) Name() string { return name }
+
+// Dimensions of a grant: clusters, namespaces, resources, verbs.
+func (*Kube) Dimensions() []capability.Dimension {
+	return []capability.Dimension{
+		{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Resources},
+		{Name: capability.Verbs, Values: []string{"get", "list", "create", "update", "patch", "delete", "deletecollection"}},
+	}
+}
+
+// request is a guest's request in typed parts. Classify and Fetch both read it
+// from here.
+type request struct {
+	target *capability.Target
+	path   string
+	access cluster.Access
+}
+
+func parse(r *abi.Request) (*request, error) {
+	if !slices.Contains(methods, r.Method) {
+		return nil, host.E(host.Invalid, name, "the method is none of %s", strings.Join(methods, ", "))
+	}
+	t, err := capability.ParseTarget(name, r.URL)
+	if err != nil {
+		return nil, err
+	}
+	path := "/" + strings.Join(t.Segments, "/")
+	access, err := cluster.Classify(r.Method, path, t.Query)
+	if err != nil {
+		return nil, err
+	}
+	if access.Verb == "watch" || endless(t.Query.Get("watch")) || endless(t.Query.Get("follow")) {
+		return nil, host.E(host.Invalid, name, "a watch has no end and cannot be fetched")
+	}
+	return &request{t, path, access}, nil
+}
+
+// endless reads a boolean of a query as the API server does at its widest:
+// whatever is not a clear no is a yes.
+func endless(v string) bool {
+	no, err := strconv.ParseBool(v)
+	return v != "" && (err != nil || no)
+}
+
+// Classify reads the request as the API server would.
+func (*Kube) Classify(r *abi.Request) (host.CapabilityCall, error) {
+	q, err := parse(r)
+	if err != nil {
+		return host.CapabilityCall{}, err
+	}
+	return host.CapabilityCall{
+		Name: name, Cluster: q.target.Cluster, Verb: q.access.Verb,
+		Group: q.access.Group, Resource: q.access.Resource, Subresource: q.access.Subresource,
+		Namespace: q.access.Namespace, Object: q.access.Name, Path: q.path,
+	}, nil
+}
+
+// Spans reports that lists over all namespaces are narrowed here.
+func (*Kube) Spans(c host.CapabilityCall) bool { return c.Verb == "list" }
+
+// Fetch sends the request as the user. Refusals of the API server are errors
+// that keep its status and message.
+func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	q, err := parse(r)
+	if err != nil {
+		return nil, err
+	}
+	client, err := k.clusters.As(ctx, q.target.Cluster, p.Obligations.Impersonate, p.Caller.Authority)
+	if err != nil {
+		return nil, err
+	}
+	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Namespaces.All() {
+		return listWithin(ctx, client, q, p.Namespaces)
+	}
+	resp, err := client.Do(ctx, &cluster.Request{
+		Method: r.Method, Path: q.path, Query: q.target.Query, Header: headerOf(r.Header), Body: r.Body, Limit: abi.MaxBody,
+	})
+	if err == nil {
+		err = resp.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer(resp), nil
+}
+
+func headerOf(pairs []abi.Pair) http.Header {
+	h := http.Header{}
+	for _, p := range pairs {
+		if key := http.CanonicalHeaderKey(p.Name); slices.Contains(requestHeader, key) {
+			h.Set(key, p.Value)
+		}
+	}
+	return h
+}
+
+func answer(r *cluster.Response) *abi.Response {
+	out := &abi.Response{Status: r.Status, Body: r.Body}
+	for _, key := range responseHeader {
+		if v := r.Header.Get(key); v != "" {
+			out.Header = append(out.Header, abi.Pair{Name: key, Value: v})
+		}
+	}
+	return out
+}

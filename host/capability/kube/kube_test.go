@@ -1,0 +1,189 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/url"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
+	for request, want := range map[string]string{
+		"GET kube://dev/apis/apps/v1/namespaces/shop/deployments/web":           "kube get deployments.apps dev/shop/web",
+		"GET kube://dev/apis/argoproj.io/v1alpha1/applications?limit=5":         "kube list applications.argoproj.io dev//",
+		"POST kube://dev/api/v1/namespaces/shop/pods":                           "kube create pods dev/shop/",
+		"PUT kube://dev/api/v1/namespaces/shop/pods/web/status":                 "kube update pods/status dev/shop/web",
+		"PATCH kube://dev/api/v1/namespaces/shop/pods/web":                      "kube patch pods dev/shop/web",
+		"DELETE kube://dev/api/v1/namespaces/shop/pods/web":                     "kube delete pods dev/shop/web",
+		"DELETE kube://dev/api/v1/namespaces/shop/pods":                         "kube deletecollection pods dev/shop/",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/proxy/admin":            "kube get pods/proxy dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/exec":                   "kube get pods/exec dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?tailLines=5":        "kube get pods/log dev/shop/web",
+		"GET kube://dev/apis/rbac.authorization.k8s.io/v1/clusterroles/a:b":     "kube get clusterroles.rbac.authorization.k8s.io dev//a:b",
+		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=": "kube list pods dev/shop/",
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		call, err := new(Kube).Classify(&abi.Request{Method: method, URL: target})
+		if err != nil || call.String() != want {
+			t.Errorf("%s: got %q, %v", request, call.String(), err)
+		}
+	}
+}
+
+func TestWhatIsNotFetched(t *testing.T) {
+	for _, request := range []string{
+		"GET kube://dev/api/v1/pods?watch=true", "GET kube://dev/api/v1/pods?watch=1", "GET kube://dev/api/v1/pods?watch=yes",
+		"GET kube://dev/api/v1/watch/pods", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=true",
+		"GET kube://dev/healthz", "GET kube://dev", "GET kube://dev/api/v1", "HEAD kube://dev/api/v1/pods", "get kube://dev/api/v1/pods",
+		"GET kube://dev/api/v1/namespaces/../secrets", "GET kube://dev/api/v1/namespaces/shop/pods/a%2f..%2fb",
+		"GET kube://dev//api/v1/pods", "GET kube://dev/api/v1/pods?watch=false&watch=true", "GET https://dev/api/v1/pods",
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		if call, err := new(Kube).Classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+			t.Errorf("%s: got %+v, %v", request, call, err)
+		}
+	}
+}
+
+func FuzzClassify(f *testing.F) {
+	f.Add("GET", "kube://dev/api/v1/namespaces/shop/pods/web?watch=false")
+	f.Add("DELETE", "kube://dev/apis/apps/v1/deployments")
+	f.Add("GET", "kube://dev/api/v1/../secrets")
+	f.Fuzz(func(t *testing.T, method, target string) {
+		q, err := parse(&abi.Request{Method: method, URL: target})
+		if err != nil {
+			return
+		}
+		sent, err := url.Parse("https://api.invalid" + (&url.URL{Path: q.path, RawQuery: q.target.Query.Encode()}).String())
+		if err != nil || sent.Path != q.path || path.Clean(sent.Path) != sent.Path || sent.Host != "api.invalid" {
+			t.Fatalf("%q is sent as %v, %v", target, sent, err)
+		}
+		if !strings.HasPrefix(q.path, "/api/") && !strings.HasPrefix(q.path, "/apis/") || q.access.Resource == "" || q.access.Verb == "watch" {
+			t.Fatalf("%q was taken as %+v", target, q.access)
+		}
+	})
+}
+
+func TestHeadersOfTheGuestAreChosen(t *testing.T) {
+	h := headerOf([]abi.Pair{
+		{Name: "accept", Value: "application/json"}, {Name: "content-TYPE", Value: "application/merge-patch+json"},
+		{Name: "Authorization", Value: "x"}, {Name: "Impersonate-User", Value: "root"}, {Name: "impersonate-group", Value: "system:masters"}, {Name: "Host", Value: "x"},
+	})
+	if len(h) != 2 || h.Get("Accept") != "application/json" || h.Get("Content-Type") != "application/merge-patch+json" {
+		t.Errorf("got %v", h)
+	}
+}
+
+// person fetches through a broker whose policy allows everything, as one user.
+func person(t *testing.T, user *host.Impersonation, o host.Obligations) func(method, target, body string) (*abi.Response, error) {
+	t.Helper()
+	o.Impersonate = user
+	policy := func(context.Context, *host.Question) host.Decision {
+		return host.Decision{Allow: true, Obligations: o}
+	}
+	b := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(clustertest.Start(t).Open(t)))
+	any := []string{"*"}
+	granted, err := b.Grant("p", map[string][]capability.Grant{"kube": {{Clusters: any, Namespaces: any, Resources: any, Verbs: any}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: &clustertest.Authority{}}
+	return func(method, target, body string) (*abi.Response, error) {
+		return granted.Fetch(t.Context(), caller, "kube", &abi.Request{Method: method, URL: target, Body: []byte(body),
+			Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}})
+	}
+}
+
+type objects struct {
+	Kind  string
+	Items []struct {
+		Metadata struct{ Name, Namespace string }
+	}
+}
+
+func decode(t *testing.T, r *abi.Response, err error) (list objects) {
+	t.Helper()
+	if err == nil {
+		err = json.Unmarshal(r.Body, &list)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestViewerReadsAndTheClusterRefusesTheRest(t *testing.T) {
+	viewer := person(t, clustertest.Viewer, host.Obligations{})
+	resp, err := viewer("GET", "kube://dev/apis/apps/v1/namespaces/shop/deployments", "")
+	if list := decode(t, resp, err); len(list.Items) == 0 || list.Kind != "DeploymentList" {
+		t.Errorf("got %+v", list)
+	}
+	for request, status := range map[string]int{
+		"DELETE kube://dev/apis/apps/v1/namespaces/shop/deployments/web": 403,
+		"GET kube://dev/apis/apps/v1/namespaces/shop/deployments/absent": 404,
+		"GET kube://dev/api/v1/namespaces/shop/nonsense":                 403,
+		"GET kube://other/api/v1/pods":                                   404,
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		_, err := viewer(method, target, "")
+		if e, ok := errors.AsType[*host.Error](err); !ok || e.HTTPStatus() != status {
+			t.Errorf("%s: got %v", request, err)
+		}
+	}
+	_, err = viewer("DELETE", "kube://dev/apis/apps/v1/namespaces/shop/deployments/web", "")
+	if x := capability.ErrorFrame(err); x.Origin != abi.OriginUpstream || !strings.Contains(x.Message, clustertest.Viewer.User) {
+		t.Errorf("the refusal reads %+v", x)
+	}
+}
+
+func TestEditorWrites(t *testing.T) {
+	editor := person(t, clustertest.Editor, host.Obligations{})
+	const at = "kube://dev/api/v1/namespaces/shop/configmaps"
+	_, _ = editor("DELETE", at+"/kube-test", "")
+	resp, err := editor("POST", at, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kube-test"},"data":{"a":"b"}}`)
+	if err != nil || resp.Status != 201 {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	_, err = editor("POST", at, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kube-test"}}`)
+	if host.KindOf(err) != host.Conflict {
+		t.Errorf("created twice: %v", err)
+	}
+	if _, err = editor("DELETE", at+"/kube-test", ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListFansOutOverPermittedNamespaces(t *testing.T) {
+	for _, permitted := range [][]string{{"shop", "bank"}, {"*op", "bank"}} {
+		list := person(t, clustertest.Viewer, host.Obligations{Namespaces: permitted})
+		resp, err := list("GET", "kube://dev/apis/apps/v1/deployments?limit=1", "")
+		seen := map[string]int{}
+		for _, item := range decode(t, resp, err).Items {
+			seen[item.Metadata.Namespace]++
+		}
+		if seen["shop"] < 2 || seen["bank"] < 1 || len(seen) != 2 {
+			t.Errorf("%v shows %v", permitted, seen)
+		}
+	}
+	none := person(t, clustertest.Viewer, host.Obligations{Namespaces: []string{}})
+	resp, err := none("GET", "kube://dev/apis/apps/v1/deployments", "")
+	if list := decode(t, resp, err); len(list.Items) != 0 {
+		t.Errorf("no namespace is permitted, and %v is shown", list)
+	}
+}
+
+func TestWithoutAnIdentityNothingIsSent(t *testing.T) {
+	nobody := person(t, nil, host.Obligations{})
+	if _, err := nobody("GET", "kube://dev/api/v1/namespaces", ""); host.KindOf(err) != host.Forbidden {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,104 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Bounds of a list that is put together.
+const (
+	maxNamespaces = 500
+	parallel      = 4
+)
+
+type list struct {
+	APIVersion string            `json:"apiVersion"`
+	Kind       string            `json:"kind"`
+	Metadata   json.RawMessage   `json:"metadata"`
+	Items      []json.RawMessage `json:"items"`
+}
+
+// listWithin lists each namespace that may be reached and merges the items. The
+// result is complete: limit and continue are not passed on.
+func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Namespaces) (*abi.Response, error) {
+	names, err := reachable(ctx, client, within)
+	if err != nil {
+		return nil, err
+	}
+	lists := make([]list, len(names))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i, namespace := range names {
+		group.Go(func() error { return listOne(ctx, client, q, namespace, &lists[i]) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(merge(lists))
+	if err != nil {
+		return nil, err
+	}
+	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
+}
+
+func reachable(ctx context.Context, client *cluster.Client, within capability.Namespaces) ([]string, error) {
+	names, ok := within.Names()
+	if !ok {
+		all, err := client.Namespaces(ctx)
+		if err != nil {
+			return nil, err
+		}
+		names = within.Among(all)
+	}
+	if len(names) > maxNamespaces {
+		return nil, host.E(host.Unprocessable, name, "the list covers over %d namespaces; name one", maxNamespaces)
+	}
+	return names, nil
+}
+
+func listOne(ctx context.Context, client *cluster.Client, q *request, namespace string, into *list) error {
+	prefix := "/api/" + q.access.Version
+	if q.access.Group != "" {
+		prefix = "/apis/" + q.access.Group + "/" + q.access.Version
+	}
+	query := maps.Clone(q.target.Query)
+	delete(query, "limit")
+	delete(query, "continue")
+	resp, err := client.Do(ctx, &cluster.Request{
+		Method: http.MethodGet, Path: prefix + "/namespaces/" + namespace + "/" + q.access.Resource,
+		Query: query, Header: http.Header{"Accept": {"application/json"}}, Limit: abi.MaxBody,
+	})
+	if err == nil {
+		err = resp.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(resp.Body, into); err != nil {
+		return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer is no list", Err: err}
+	}
+	return nil
+}
+
+// merge keeps no metadata: a resource version of one namespace's list means
+// nothing for the others.
+func merge(lists []list) list {
+	all := list{Metadata: json.RawMessage("{}"), Items: []json.RawMessage{}}
+	for _, l := range lists {
+		all.APIVersion = cmp.Or(all.APIVersion, l.APIVersion)
+		all.Kind = cmp.Or(all.Kind, l.Kind)
+		all.Items = append(all.Items, l.Items...)
+	}
+	all.APIVersion, all.Kind = cmp.Or(all.APIVersion, "v1"), cmp.Or(all.Kind, "List")
+	return all
+}

@@ -1,0 +1,88 @@
+package capability
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Target is a capability URL in its parts: SCHEME://CLUSTER/SEGMENT/…?QUERY.
+type Target struct {
+	Cluster  string
+	Segments []string
+	Query    url.Values // never more than one value per key, except where allowed
+}
+
+const maxSegments = 32
+
+var (
+	clusterRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+	// No segment begins with a dot, so none is "." or ".."; no "%" ever, so what
+	// is compared is what is sent.
+	segmentRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._:@+=,~-]{0,252}$`)
+)
+
+// ParseTarget reads a guest's URL strictly: there is one way to write a
+// target, and anything that two readers could read differently is host.Invalid.
+// repeatable are the query keys that may occur more than once.
+func ParseTarget(scheme, raw string, repeatable ...string) (*Target, error) {
+	rest, ok := strings.CutPrefix(raw, scheme+"://")
+	if !ok {
+		return nil, host.E(host.Invalid, scheme, "the URL does not begin with %s://", scheme)
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	parts := strings.Split(path, "/")
+	if len(parts) > maxSegments {
+		return nil, host.E(host.Invalid, scheme, "the URL's path has over %d segments", maxSegments)
+	}
+	if !clusterRE.MatchString(parts[0]) {
+		return nil, host.E(host.Invalid, scheme, "the URL's cluster is no DNS name")
+	}
+	for _, s := range parts[1:] {
+		if !segmentRE.MatchString(s) {
+			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q is not plain", clip(s))
+		}
+	}
+	values, err := parseQuery(scheme, query, repeatable)
+	if err != nil {
+		return nil, err
+	}
+	return &Target{Cluster: parts[0], Segments: parts[1:], Query: values}, nil
+}
+
+func parseQuery(scheme, query string, repeatable []string) (url.Values, error) {
+	if strings.Contains(query, "#") {
+		return nil, host.E(host.Invalid, scheme, "the URL has a fragment")
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, host.E(host.Invalid, scheme, "the URL's query is malformed")
+	}
+	for key, list := range values {
+		if len(list) > 1 && !slices.Contains(repeatable, key) {
+			return nil, host.E(host.Invalid, scheme, "the URL's query has %q twice", clip(key))
+		}
+	}
+	return values, nil
+}
+
+func clip(s string) string {
+	const limit = 80
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
+
+// Only reports a key of the query that is none of keys, as host.Invalid.
+func (t *Target) Only(scheme string, keys ...string) error {
+	for key := range t.Query {
+		if !slices.Contains(keys, key) {
+			return host.E(host.Invalid, scheme, "the URL's query has an unknown %q", clip(key))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Client sends requests to one cluster as one user. It is bound to the context
+// and the authority that it was made with and is not worth keeping beyond
+// them. Safe for concurrent use.
+type Client struct {
+	ctx      context.Context
+	endpoint *endpoint
+	user     *host.Impersonation
+	auth     host.Authority
+	http     *http.Client
+}
+
+func newClient(ctx context.Context, e *endpoint, user *host.Impersonation, auth host.Authority) *Client {
+	g := &guard{ctx: ctx, user: user, auth: auth, next: e.transport}
+	return &Client{
+		ctx: ctx, endpoint: e, user: user, auth: auth,
+		http: &http.Client{Transport: g, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+}
+
+// Request is one request of the Kubernetes API.
+type Request struct {
+	Method string
+	Path   string // absolute, from typed parts; see Classify
+	Query  url.Values
+	Header http.Header
+	Body   []byte
+	Limit  int // of the answer's body, bytes; over it is host.Upstream
+}
+
+// Response is an answer read to its end, of any status.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do sends r and reads the answer. Statuses of 400 and above are no errors
+// here, see Response.Err. Redirects are not followed.
+func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+	u := c.endpoint.url + (&url.URL{Path: r.Path, RawQuery: r.Query.Encode()}).String()
+	req, err := http.NewRequestWithContext(ctx, r.Method, u, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, &host.Error{Kind: host.Invalid, Op: op, Message: "the request cannot be sent", Err: err}
+	}
+	for name, values := range r.Header {
+		req.Header[name] = values
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, Failure(op, "the request failed", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(r.Limit)+1))
+	if err != nil {
+		return nil, Failure(op, "the answer broke off", err)
+	}
+	if len(body) > r.Limit {
+		return nil, host.E(host.Upstream, op, "the cluster's answer is over %d bytes; narrow the request", r.Limit)
+	}
+	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+// Namespaces lists the names of all namespaces, as far as the user may list
+// them. At most 10,000; more is host.Upstream.
+func (c *Client) Namespaces(ctx context.Context) ([]string, error) {
+	const limit = 10_000
+	header := http.Header{"Accept": {"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}}
+	resp, err := c.Do(ctx, &Request{Method: http.MethodGet, Path: "/api/v1/namespaces", Header: header, Limit: 32 << 20,
+		Query: url.Values{"limit": {fmt.Sprint(limit)}}})
+	if err == nil {
+		err = resp.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Metadata struct{ Continue string }
+		Items    []struct{ Metadata struct{ Name string } }
+	}
+	if err := json.Unmarshal(resp.Body, &list); err != nil {
+		return nil, &host.Error{Kind: host.Upstream, Op: op, Message: "the cluster's list of namespaces cannot be read", Err: err}
+	}
+	if list.Metadata.Continue != "" {
+		return nil, host.E(host.Upstream, op, "the cluster has over %d namespaces; name one", limit)
+	}
+	names := make([]string, len(list.Items))
+	for i, item := range list.Items {
+		names[i] = item.Metadata.Name
+	}
+	return names, nil
+}
+
+// unreachable reports whether no request reached the server.
+func unreachable(err error) bool {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Op == "dial" || errors.Is(err, io.EOF)
+	}
+	_, dns := errors.AsType[*net.DNSError](err)
+	return dns
+}

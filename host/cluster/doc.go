@@ -1,0 +1,14 @@
+// Package cluster owns the way to Kubernetes API servers: which there are, when
+// they can be used, and that every request goes out as a user. It is the only
+// user of client-go.
+//
+// As is the only way to a client. The host's own credentials stay inside: what
+// leaves the package can send requests as one user and nothing else, and sends
+// none once that user's authority is gone. The empty identity and identities
+// of Kubernetes itself ("system:…") are refused here, because client-go sends
+// no impersonation headers for an empty user and the request would be the
+// host's own.
+//
+// Whether the user may do it is decided by policy before, and by the API
+// server's RBAC after; this package decides neither.
+package cluster

@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/klog/v2"
+	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// ExecOptions says what to run where.
+type ExecOptions struct {
+	Namespace string
+	Pod       string
+	Container string
+	Command   []string
+	TTY       bool
+}
+
+// Size is a terminal's, in characters.
+type Size struct{ Cols, Rows uint16 }
+
+// Streams is the near end of a command. Stdout and Stderr are each written by
+// one goroutine, at the same time; with a terminal everything is Stdout.
+type Streams struct {
+	Stdin   io.Reader // its end closes the command's input
+	Stdout  io.Writer // an error of its Write ends only this stream
+	Stderr  io.Writer
+	Sizes   <-chan Size // used with a terminal only; may be nil
+	Started func()      // called once when the API server has accepted; may be nil
+}
+
+// Exec runs a command in a container and returns its exit code once it has
+// ended and its output is written. The end of ctx, or of the client's own
+// context, closes the connection at once, and the node kills the command.
+//
+// WebSocket is tried first, then SPDY, which older API servers speak. Exec may
+// return while a Read of Stdin is still under way: the caller ends it.
+func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
+	run, err := c.executor(o, s.Started)
+	if err != nil {
+		return 0, Failure(op, "the command could not be started", err)
+	}
+	sizes := &sizeQueue{ctx: ctx, sizes: s.Sizes}
+	options := remotecommand.StreamOptions{Stdin: s.Stdin, Stdout: s.Stdout, Tty: o.TTY}
+	if o.TTY {
+		options.TerminalSizeQueue = sizes
+	} else {
+		options.Stderr = s.Stderr
+	}
+	// client-go reports every stream that was cut short as an error of its own.
+	quiet := klog.NewContext(ctx, logr.Discard())
+	err = run.StreamWithContext(quiet, options)
+	if exit, ok := errors.AsType[utilexec.CodeExitError](err); ok {
+		return exit.Code, nil
+	}
+	if err != nil {
+		if !c.auth.Alive() {
+			return 0, lost(c.auth)
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return 0, cause
+		}
+	}
+	return 0, Failure(op, "the command failed", upgradeCause(err))
+}
+
+// upgradeCause is the API server's answer inside an error of the handshake,
+// which does not unwrap by itself.
+func upgradeCause(err error) error {
+	if e, ok := errors.AsType[*httpstream.UpgradeFailureError](err); ok && e.Cause != nil {
+		return e.Cause
+	}
+	return err
+}
+
+func (c *Client) executor(o ExecOptions, started func()) (remotecommand.Executor, error) {
+	config := rest.CopyConfig(c.endpoint.rest)
+	config.Impersonate = rest.ImpersonationConfig{UserName: c.user.User, Groups: c.user.Groups}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &upgrade{auth: c.auth, started: started, next: next}
+	})
+	query := url.Values{"command": o.Command, "stdin": {"true"}, "stdout": {"true"}}
+	if o.Container != "" {
+		query.Set("container", o.Container)
+	}
+	if o.TTY {
+		query.Set("tty", "true")
+	} else {
+		query.Set("stderr", "true")
+	}
+	target, err := url.Parse(c.endpoint.url)
+	if err != nil {
+		return nil, err
+	}
+	target = target.JoinPath("api/v1/namespaces", o.Namespace, "pods", o.Pod, "exec")
+	target.RawQuery = query.Encode()
+	ws, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, target.String())
+	if err != nil {
+		return nil, err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, target)
+	if err != nil {
+		return nil, err
+	}
+	return remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool {
+		_, answered := errors.AsType[*apierrors.StatusError](upgradeCause(err)) // SPDY would hear the same
+		return !answered && (httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err))
+	})
+}
+
+// upgrade compares authority before the handshake and tells when it succeeded.
+type upgrade struct {
+	auth    host.Authority
+	started func()
+	next    http.RoundTripper
+}
+
+func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !u.auth.Alive() {
+		closeBody(req)
+		return nil, lost(u.auth)
+	}
+	resp, err := u.next.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols && u.started != nil {
+		u.started()
+	}
+	return resp, err
+}
+
+// sizeQueue is a channel of sizes as client-go wants to read them.
+type sizeQueue struct {
+	ctx   context.Context
+	sizes <-chan Size
+}
+
+func (q *sizeQueue) Next() *remotecommand.TerminalSize {
+	select {
+	case s, ok := <-q.sizes:
+		if ok {
+			return &remotecommand.TerminalSize{Width: s.Cols, Height: s.Rows}
+		}
+	case <-q.ctx.Done():
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Failure says what err, which came out of client-go or a library above it,
+// means for the user: a lost authority or a host.Error stays as it is, an API
+// server's own refusal keeps its status and message, an unreachable server is
+// host.Unavailable. Everything else is host.Upstream with message and err's
+// text as detail. A nil err is nil.
+func Failure(op, message string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		return e
+	}
+	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) {
+		status := answer.Status()
+		return refusal(op, int(status.Code), &status, err)
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &host.Error{Kind: host.Timeout, Op: op, Message: "the cluster took too long", Err: err}
+	case errors.Is(err, context.Canceled):
+		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the request was given up", Err: err}
+	case unreachable(err):
+		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the cluster cannot be reached", Detail: err.Error(), Err: err}
+	}
+	return &host.Error{Kind: host.Upstream, Op: op, Message: message, Detail: err.Error(), Err: err}
+}
+
+// refusal is an API server's answer of 400 or above.
+func refusal(op string, code int, status *metav1.Status, err error) error {
+	message := http.StatusText(code)
+	if status != nil && status.Message != "" {
+		message = status.Message
+	}
+	e := &host.Error{Kind: host.KindOfStatus(code), Op: op, Message: message, Err: err}
+	switch {
+	case code == http.StatusUnauthorized:
+		e.Message = "the cluster does not accept the host's credentials"
+	case code >= 400 && code < 500:
+		e.Status = code
+	default:
+		e.Message, e.Detail = "the cluster failed", message
+	}
+	return e
+}
+
+// Err is nil below 400; otherwise the API server's refusal with its status and
+// the message of its metav1.Status.
+func (r *Response) Err() error {
+	if r.Status < 400 {
+		return nil
+	}
+	var status metav1.Status
+	if json.Unmarshal(r.Body, &status) != nil || status.Kind != "Status" {
+		return refusal(op, r.Status, nil, nil)
+	}
+	return refusal(op, r.Status, &status, nil)
+}

@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/connrotation"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const (
+	startInterval = 200 * time.Millisecond // between looks at a cluster that is starting
+	probeInterval = 5 * time.Second        // between looks at one that has answered
+	probeTimeout  = 3 * time.Second
+	dialTimeout   = 10 * time.Second
+	maxKubeconfig = 4 << 20
+)
+
+// member is one configured cluster.
+type member struct {
+	config  Config
+	logger  *slog.Logger
+	digest  [sha256.Size]byte // of the kubeconfig in use; watch only
+	current atomic.Pointer[endpoint]
+	started atomic.Bool            // current may be used
+	problem atomic.Pointer[string] // of the last look; nil: none
+}
+
+// endpoint is one kubeconfig's cluster with the host's own credentials.
+type endpoint struct {
+	cluster   string
+	url       string
+	rest      *rest.Config
+	transport http.RoundTripper // authenticated as the host; never leaves the package
+	dialer    *connrotation.Dialer
+}
+
+func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
+	m := &member{config: c, logger: logger.With("cluster", c.Name)}
+	field, err := m.load()
+	if err == nil {
+		m.started.Store(!c.WaitForKubeconfig)
+		return m, nil
+	}
+	if c.WaitForKubeconfig && c.Kubeconfig != "" {
+		m.look(err)
+		return m, nil
+	}
+	return nil, fmt.Errorf("%s.%s: %w", at, field, err)
+}
+
+// load reads the kubeconfig and replaces the endpoint if the file changed. It
+// returns the field that is wrong.
+func (m *member) load() (field string, err error) {
+	text, err := readFile(m.config.Kubeconfig)
+	if err != nil {
+		return "kubeconfig", err
+	}
+	digest := sha256.Sum256(text)
+	if m.current.Load() != nil && digest == m.digest {
+		return "", nil
+	}
+	config, field, err := parse(m.config, text)
+	if err != nil {
+		return field, err
+	}
+	e, err := newEndpoint(m.config.Name, config)
+	if err != nil {
+		return "kubeconfig", err
+	}
+	m.digest = digest
+	if old := m.current.Swap(e); old != nil {
+		m.logger.Info("kubeconfig changed", "file", m.config.Kubeconfig)
+		closeIdle(old.transport) // what is under way ends well
+	}
+	return "", nil
+}
+
+func readFile(name string) ([]byte, error) {
+	if name == "" {
+		return nil, errors.New("is missing")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKubeconfig+1))
+	if err == nil && len(text) > maxKubeconfig {
+		err = fmt.Errorf("%s is over %d bytes", name, maxKubeconfig)
+	}
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
+		err = fmt.Errorf("%s is empty", name)
+	}
+	return text, err
+}
+
+func parse(c Config, text []byte) (config *rest.Config, field string, err error) {
+	file, err := clientcmd.Load(text)
+	if err != nil {
+		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
+	}
+	for _, x := range file.Clusters {
+		x.LocationOfOrigin = c.Kubeconfig
+	}
+	for _, x := range file.AuthInfos {
+		x.LocationOfOrigin = c.Kubeconfig
+	}
+	if err := clientcmd.ResolveLocalPaths(file); err != nil {
+		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
+	}
+	if c.Context != "" && file.Contexts[c.Context] == nil {
+		return nil, "context", fmt.Errorf("%s has no context %q", c.Kubeconfig, c.Context)
+	}
+	name := c.Context
+	if name == "" {
+		name = file.CurrentContext
+	}
+	if file.Contexts[name] == nil {
+		return nil, "context", fmt.Errorf("%s names no current context; choose one", c.Kubeconfig)
+	}
+	config, err = clientcmd.NewNonInteractiveClientConfig(*file, name, nil, nil).ClientConfig()
+	if err != nil {
+		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
+	}
+	if config.Impersonate.UserName != "" {
+		return nil, "kubeconfig", fmt.Errorf("%s: context %q impersonates; the host must hold rights of its own to impersonate its users", c.Kubeconfig, name)
+	}
+	return config, "", nil
+}
+
+func newEndpoint(name string, config *rest.Config) (*endpoint, error) {
+	config.UserAgent = "bulkhead"
+	config.QPS = -1 // the API server's own fairness limits us, per user
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext)
+	config.Dial = dialer.DialContext
+	url, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return &endpoint{cluster: name, url: strings.TrimSuffix(url.String(), "/"), rest: config, transport: transport, dialer: dialer}, nil
+}
+
+// close ends all connections, also of requests under way.
+func (e *endpoint) close() {
+	closeIdle(e.transport)
+	e.dialer.CloseAll()
+}
+
+// endpoint returns what requests may use now.
+func (m *member) endpoint() (*endpoint, error) {
+	if e := m.current.Load(); e != nil && m.started.Load() {
+		return e, nil
+	}
+	return nil, host.E(host.Unavailable, op, "cluster %q is starting", m.config.Name)
+}
+
+func (m *member) status() Status {
+	s := Status{Name: m.config.Name, Ready: m.started.Load()}
+	if p := m.problem.Load(); p != nil {
+		s.Ready, s.Detail = false, *p
+	}
+	if !m.started.Load() {
+		s.Detail = strings.TrimSuffix("starting: "+s.Detail, ": ")
+	}
+	return s
+}
+
+// watch looks at the file and the API server until ctx ends.
+func (m *member) watch(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		_, err := m.load()
+		if err == nil {
+			err = m.current.Load().probe(ctx)
+		}
+		m.look(err)
+		next := probeInterval
+		if !m.started.Load() {
+			next = startInterval
+		}
+		timer.Reset(next)
+	}
+}
+
+// look records what the last look at the cluster found.
+func (m *member) look(err error) {
+	before := m.problem.Load()
+	if err == nil {
+		if m.started.CompareAndSwap(false, true) || before != nil {
+			m.logger.Info("cluster answers")
+		}
+		m.problem.Store(nil)
+		return
+	}
+	text := err.Error()
+	if before == nil || *before != text {
+		level := slog.LevelWarn
+		if !m.started.Load() {
+			level = slog.LevelDebug
+		}
+		m.logger.Log(context.Background(), level, "cluster does not answer", "error", text)
+	}
+	m.problem.Store(&text)
+}
+
+// probe asks the API server whether it is ready.
+func (e *endpoint) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := e.transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	// Any other answer is that of a running server which keeps /readyz to itself.
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("the API server answers /readyz with %s", resp.Status)
+	}
+	return nil
+}

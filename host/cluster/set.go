@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Config names one cluster.
+type Config struct {
+	Name       string `json:"name"`
+	Kubeconfig string `json:"kubeconfig"` // file
+	Context    string `json:"context"`    // empty: the file's current one
+	// WaitForKubeconfig lets the host start before the file is there, or
+	// before what it names answers. Until then the cluster is "starting".
+	WaitForKubeconfig bool `json:"waitForKubeconfig"`
+}
+
+// Status is what readiness says of one cluster.
+type Status struct {
+	Name   string `json:"name"`
+	Ready  bool   `json:"ready"`
+	Detail string `json:"detail,omitempty"` // why not
+}
+
+// Set is the configured clusters. It is safe for concurrent use.
+type Set struct {
+	members map[string]*member
+	order   []string
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+
+// Open reads every kubeconfig and watches the clusters until ctx ends or Close
+// is called. An error names the field, "clusters[0].kubeconfig"; all are
+// reported at once.
+func Open(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, error) {
+	ctx, stop := context.WithCancel(ctx)
+	s := &Set{members: map[string]*member{}, stop: stop}
+	var problems []error
+	for i, c := range configs {
+		at := fmt.Sprintf("clusters[%d]", i)
+		m, err := newMember(c, at, logger)
+		switch {
+		case !nameRE.MatchString(c.Name):
+			err = fmt.Errorf("%s.name: %q is not a lower-case DNS name of at most 63 characters", at, c.Name)
+		case s.members[c.Name] != nil:
+			err = fmt.Errorf("%s.name: %q is used twice", at, c.Name)
+		}
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		s.members[c.Name] = m
+		s.order = append(s.order, c.Name)
+	}
+	if len(problems) > 0 {
+		stop()
+		return nil, errors.Join(problems...)
+	}
+	for _, m := range s.members {
+		s.running.Go(func() { m.watch(ctx) })
+	}
+	return s, nil
+}
+
+// Close stops watching and ends the connections of requests under way. End the
+// sessions that hold clients first; commands in containers end with those.
+func (s *Set) Close() {
+	s.stop()
+	s.running.Wait()
+	for _, m := range s.members {
+		if e := m.current.Load(); e != nil {
+			e.close()
+		}
+	}
+}
+
+// Ready reports every cluster, in the order of the configuration.
+func (s *Set) Ready() []Status {
+	list := make([]Status, 0, len(s.order))
+	for _, name := range s.order {
+		list = append(list, s.members[name].status())
+	}
+	return list
+}
+
+// As returns a client that is user for the API server of cluster. ctx bounds
+// everything the client ever sends, auth is compared before each request and
+// while its answer is read.
+//
+// Errors: host.Forbidden for an identity that must not be impersonated,
+// host.NotFound for an unknown cluster, host.Unavailable for one that is
+// starting, and auth's own cause if it is lost already.
+func (s *Set) As(ctx context.Context, cluster string, user *host.Impersonation, auth host.Authority) (*Client, error) {
+	if err := admissible(user); err != nil {
+		return nil, err
+	}
+	if auth == nil {
+		return nil, &host.Error{Kind: host.Forbidden, Op: op, Message: "no authority"}
+	}
+	if !auth.Alive() {
+		return nil, lost(auth)
+	}
+	m := s.members[cluster]
+	if m == nil {
+		return nil, host.E(host.NotFound, op, "there is no cluster %q", cluster)
+	}
+	e, err := m.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(ctx, e, user, auth), nil
+}
+
+const op = "cluster"

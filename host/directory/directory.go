@@ -1,0 +1,191 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
+)
+
+// Config says where the entries are.
+type Config struct {
+	// Dir holds the files, named *.yaml or *.yml. Files in directories below it
+	// are not read.
+	Dir string
+	// Base holds roles that are there without any file, as YAML documents. A
+	// role in Dir replaces the one of the same name.
+	Base   []byte
+	Logger *slog.Logger
+}
+
+// Directory answers from the current snapshot of a directory. It is safe for
+// concurrent use.
+type Directory struct {
+	dir     string
+	log     *slog.Logger
+	base    []entry
+	shipped []string // names in base
+	current atomic.Pointer[snapshot]
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+
+	// Used by the one goroutine that reloads.
+	files map[string]cachedFile
+	gone  bool
+}
+
+type cachedFile struct {
+	sum    [sha256.Size]byte // zero for a file that cannot be read
+	parsed *parsed
+}
+
+// Open reads the directory and follows its changes until ctx is done or Close
+// is called. A directory that is missing or unreadable, or a malformed base, is
+// an error of kind host.Invalid; entries that cannot be used are not, see
+// Problems.
+func Open(ctx context.Context, cfg Config) (*Directory, error) {
+	const op = "directory.open"
+	d := &Directory{dir: cfg.Dir, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+	if err := d.loadBase(cfg.Base); err != nil {
+		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
+	}
+	if cfg.Dir == "" {
+		return nil, host.E(host.Invalid, op, "directory.files is missing")
+	}
+	watch, err := dirwatch.Open(cfg.Dir, d.log)
+	if err != nil {
+		return nil, host.E(host.Invalid, op, "directory.files: %w", err)
+	}
+	if err := d.reload(); err != nil {
+		return nil, host.E(host.Invalid, op, "directory.files: %w", errors.Join(err, watch.Close()))
+	}
+	ctx, d.stop = context.WithCancel(ctx)
+	d.done.Go(func() { watch.Run(ctx, d.changed) })
+	return d, nil
+}
+
+// Close ends following changes and waits for that. Questions are answered from
+// the last snapshot still.
+func (d *Directory) Close() error {
+	d.stop()
+	d.done.Wait()
+	return nil
+}
+
+func (d *Directory) loadBase(data []byte) error {
+	p := parse("roles.yaml", data, nil)
+	for _, e := range p.entries {
+		if e.kind != kindRole || slices.Contains(d.shipped, e.id) {
+			return fmt.Errorf("%s %s is not a role or there twice", e.kind, e.id)
+		}
+		d.shipped = append(d.shipped, e.id)
+	}
+	if len(p.problems) > 0 {
+		return errors.New(p.problems[0].String())
+	}
+	d.base = p.entries
+	return nil
+}
+
+// changed is called after the directory may have changed. While the directory
+// itself cannot be listed, what it held last stays in force.
+func (d *Directory) changed() {
+	err := d.reload()
+	if err != nil && !d.gone {
+		d.log.Error("directory.files cannot be read; its last state stays in force", "error", err)
+	}
+	d.gone = err != nil
+}
+
+// reload publishes a new snapshot if any file differs from what it was.
+func (d *Directory) reload() error {
+	files, err := dirwatch.Read(d.dir, ".yaml", ".yml")
+	if err != nil {
+		return err
+	}
+	next, same := make(map[string]cachedFile, len(files)), len(files) == len(d.files)
+	all := make([]*parsed, 0, len(files))
+	for _, f := range files {
+		c, ok := d.files[f.Name]
+		var sum [sha256.Size]byte
+		if f.Err == nil {
+			sum = sha256.Sum256(f.Data)
+		}
+		if !ok || c.sum != sum {
+			c, same = cachedFile{sum, d.parse(f)}, false
+		}
+		next[f.Name] = c
+		all = append(all, c.parsed)
+	}
+	d.files = next
+	if old := d.current.Load(); old == nil || !same {
+		d.publish(old, build(d.base, all))
+	}
+	return nil
+}
+
+func (d *Directory) parse(f dirwatch.File) *parsed {
+	if f.Err != nil {
+		return &parsed{problems: []Problem{{File: f.Name, Text: "cannot be read: " + f.Err.Error()}}}
+	}
+	return parse(f.Name, f.Data, d.shipped)
+}
+
+func (d *Directory) publish(old, s *snapshot) {
+	s.revision = 1
+	if old != nil {
+		s.revision = old.revision + 1
+	}
+	d.current.Store(s)
+	known := map[Problem]bool{}
+	if old != nil {
+		for _, p := range old.problems {
+			known[p] = true
+		}
+	}
+	for _, p := range s.problems {
+		if !known[p] {
+			d.log.Warn("directory entry is left out", "problem", p.String())
+		}
+	}
+	d.log.Info("directory loaded", "revision", s.revision, "people", len(s.people), "problems", len(s.problems))
+	if old != nil {
+		close(old.superseded)
+	}
+}
+
+// Person returns what the directory says about a user.
+func (d *Directory) Person(id host.UserID) (Person, bool) {
+	p, ok := d.current.Load().people[id]
+	if !ok {
+		return Person{}, false
+	}
+	return p.Person, true
+}
+
+// Match returns the permissions that cover q, all from one snapshot. Somebody
+// who is not listed or is disabled has none. Roles and teams are looked up by
+// the principal's user id, not taken from the principal, so that a session that
+// began before a change is decided by the change. The result is read-only.
+func (d *Directory) Match(q *host.Question) host.Matching {
+	return d.current.Load().match(q)
+}
+
+// Revision counts the snapshots, from 1.
+func (d *Directory) Revision() uint64 { return d.current.Load().revision }
+
+// Problems returns what the current snapshot leaves out, sorted by file and
+// line. The result is read-only.
+func (d *Directory) Problems() []Problem { return d.current.Load().problems }
+
+// Changed returns a channel that is closed when the current snapshot is
+// replaced. To miss nothing, call it before reading.
+func (d *Directory) Changed() <-chan struct{} { return d.current.Load().superseded }

@@ -1,0 +1,48 @@
+// Package directory knows the users, teams and roles, and which of their
+// permissions cover a question.
+//
+// Entries are YAML documents in the files of one directory, over a base layer
+// of roles that ship with the host. The package watches the directory and
+// keeps one immutable snapshot of it; a snapshot has a revision, and everything
+// said about one question comes from one snapshot.
+//
+// An entry that cannot be used is left out and reported by Problems; it never
+// hides another. Permissions only ever allow, so leaving one out is safe:
+//
+//   - a document that is not YAML, has an unknown key or lacks its id is left out whole;
+//   - of two documents with the same kind and id both are left out;
+//   - a malformed permission, an unknown role or an unknown team is left out alone.
+//
+// A role of the directory replaces the shipped one of the same name, also while
+// its document is unusable: a slip in a narrowed role must not bring back the
+// wide one.
+//
+// # What covers what
+//
+// A person's permissions are the union of their own, their roles' and their
+// teams', in any order. Three kinds are matched, each by itself:
+//
+//   - an action permission covers the route's action as host.Action.Matches
+//     says. The host's own actions, "admin:…", are covered only by "*" and by
+//     patterns that name admin, so that "*:*.read" does not read the audit log;
+//   - a plugin permission covers the name of the route's plugin instance, and
+//     its custom part is passed on whole;
+//   - a resource permission covers a target if each of its four lists has a
+//     pattern for it.
+//
+// For the decision about a route the target is what the route's path and query
+// name, and a dimension that they do not name is covered by every permission.
+// For a capability call every dimension is named, and an empty one means all of
+// it: listing pods without a namespace needs the namespace "*". The call's
+// target is
+//
+//   - kube: the resource, verb, cluster and namespace of the Kubernetes request;
+//   - exec: the same, with the verb "create", which is what the API server asks
+//     of somebody who opens a terminal;
+//   - helm: the resource "releases.helm.sh" and the helm action as verb: list,
+//     history, values, upgrade, rollback, uninstall;
+//   - anything else names no resource of a cluster, and no resource permission
+//     covers it.
+//
+// Whether what matched is enough is for the policy in host/authz to say.
+package directory

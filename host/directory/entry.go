@@ -1,0 +1,231 @@
+package directory
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const apiVersion = "bulkhead.internal/v1"
+
+// Kinds of entries.
+const (
+	kindUser = "User"
+	kindTeam = "Team"
+	kindRole = "Role"
+)
+
+// maxID bounds ids, in bytes. They become HTTP header values.
+const maxID = 253
+
+// entry is one document that could be used.
+type entry struct {
+	kind, id string
+	file     string
+	line     int
+
+	permissions host.Permissions
+
+	// Users only.
+	roles, teams []string
+	name         string
+	disabled     bool
+}
+
+// parsed is what one file holds.
+type parsed struct {
+	entries  []entry
+	problems []Problem
+	// spoiled lists roles whose documents cannot be used.
+	spoiled []string
+}
+
+// parse reads the documents of a file. Shipped are the names of roles that the
+// base layer has.
+func parse(file string, data []byte, shipped []string) *parsed {
+	var out parsed
+	for _, d := range split(data) {
+		r := &reader{file: file}
+		root, err := d.parse()
+		switch {
+		case err != nil:
+			line := d.line + 1
+			if e, ok := err.(*lineError); ok {
+				line = e.line
+			}
+			r.bad(line, "the document %v", err)
+			out.spoiled = append(out.spoiled, mentioned(d.text, shipped)...)
+		case root != nil:
+			if e, ok := r.entry(root); ok {
+				out.entries = append(out.entries, e)
+			} else if r.kind == kindRole {
+				out.spoiled = append(out.spoiled, r.id)
+			}
+		}
+		out.problems = append(out.problems, r.problems...)
+	}
+	return &out
+}
+
+var roleRE = regexp.MustCompile(`\bkind["']?\s*:\s*["']?Role\b`)
+
+// mentioned guesses which shipped roles an unreadable document meant to
+// replace: those that it mentions, if it says that it is about a role.
+func mentioned(text []byte, shipped []string) []string {
+	if !roleRE.Match(text) {
+		return nil
+	}
+	var names []string
+	for _, name := range shipped {
+		if strings.Contains(string(text), name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (r *reader) entry(n *yaml.Node) (entry, bool) {
+	top, ok := r.fields(n, "the document", "apiVersion", "kind", "metadata", "spec")
+	for _, key := range []string{"apiVersion", "kind", "metadata", "spec"} {
+		if top[key] == nil && ok {
+			r.bad(n.Line, "%s is missing", key)
+			ok = false
+		}
+	}
+	// Name what is known of a document before refusing it.
+	if top["kind"] != nil {
+		r.kind = top["kind"].Value
+	}
+	name, named := r.metadata(top["metadata"])
+	if r.kind == kindRole {
+		r.id = name
+	}
+	if !ok || !named {
+		return entry{}, false
+	}
+	if v := top["apiVersion"]; v.Value != apiVersion {
+		r.bad(v.Line, "apiVersion is not %s", apiVersion)
+		return entry{}, false
+	}
+	e := entry{kind: r.kind, file: r.file, line: n.Line, name: name}
+	switch r.kind {
+	case kindUser:
+		ok = r.user(top["spec"], &e)
+	case kindTeam:
+		ok = r.team(top["spec"], &e)
+	case kindRole:
+		ok = r.role(top["spec"], &e)
+	default:
+		r.bad(top["kind"].Line, "kind %q is not User, Team or Role", r.kind)
+		ok = false
+	}
+	return e, ok
+}
+
+// metadata returns metadata.name; the other keys of a Kubernetes object that
+// people write are accepted and mean nothing here.
+func (r *reader) metadata(n *yaml.Node) (string, bool) {
+	if n == nil {
+		return "", false
+	}
+	m, ok := r.fields(n, "metadata", "name", "namespace", "labels", "annotations")
+	name, good := r.text(m["name"], "metadata.name")
+	if ok && good && name == "" {
+		r.bad(n.Line, "metadata.name is missing")
+		good = false
+	}
+	return name, ok && good
+}
+
+func (r *reader) user(n *yaml.Node, e *entry) bool {
+	m, ok := r.fields(n, "spec", "id", "roles", "teams", "profile", "permissions", "disabled")
+	ok = r.setID(n, m["id"], "spec.id", e) && ok
+	var good bool
+	if e.disabled, good = r.boolean(m["disabled"], "spec.disabled"); !good {
+		ok = false
+	}
+	ok = r.profile(m["profile"], e) && ok
+	if !ok {
+		return false
+	}
+	e.roles, _ = r.texts(m["roles"], "spec.roles")
+	e.teams, _ = r.texts(m["teams"], "spec.teams")
+	e.permissions = r.permissions(m["permissions"])
+	return true
+}
+
+func (r *reader) profile(n *yaml.Node, e *entry) bool {
+	if n == nil {
+		return true
+	}
+	m, ok := r.fields(n, "spec.profile", "fullName", "email", "position", "bio")
+	for key, value := range m {
+		text, good := r.text(value, "spec.profile."+key)
+		if key == "fullName" && text != "" {
+			e.name = text
+		}
+		ok = ok && good
+	}
+	return ok
+}
+
+func (r *reader) team(n *yaml.Node, e *entry) bool {
+	m, ok := r.fields(n, "spec", "id", "description", "permissions")
+	ok = r.setID(n, m["id"], "spec.id", e) && ok
+	if _, good := r.text(m["description"], "spec.description"); !good || !ok {
+		return false
+	}
+	e.permissions = r.permissions(m["permissions"])
+	return true
+}
+
+func (r *reader) role(n *yaml.Node, e *entry) bool {
+	m, ok := r.fields(n, "spec", "description", "permissions")
+	if why := idProblem(e.name); why != "" {
+		r.bad(n.Line, "metadata.name %s", why)
+		ok = false
+	}
+	e.id = e.name
+	if _, good := r.text(m["description"], "spec.description"); !good || !ok {
+		return false
+	}
+	e.permissions = r.permissions(m["permissions"])
+	return true
+}
+
+func (r *reader) setID(spec, n *yaml.Node, at string, e *entry) bool {
+	if n == nil {
+		r.bad(spec.Line, "%s is missing", at)
+		return false
+	}
+	id, ok := r.text(n, at)
+	if !ok {
+		return false
+	}
+	if why := idProblem(id); why != "" {
+		r.bad(n.Line, "%s %s", at, why)
+		return false
+	}
+	e.id, r.id = id, id
+	return true
+}
+
+// idProblem says what keeps s from being an id. Ids are sent to API servers as
+// identities, where "system:" belongs to the cluster itself.
+func idProblem(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case len(s) > maxID:
+		return fmt.Sprintf("is longer than %d bytes", maxID)
+	case strings.HasPrefix(s, "system:"):
+		return `begins with "system:", which belongs to the cluster itself`
+	case strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		return "has a space or a character that is not printable ASCII"
+	}
+	return ""
+}

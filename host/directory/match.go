@@ -1,0 +1,170 @@
+package directory
+
+import (
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// hostPlugin is the name under which the host's own actions are written.
+const hostPlugin = "admin"
+
+// releases is the resource that stands for Helm releases.
+const releases = "releases.helm.sh"
+
+// patterns is a list of patterns sorted by what it takes to compare them.
+type patterns struct {
+	all   bool     // has "*"
+	exact []string // those without "*"
+	globs []string
+}
+
+func newPatterns(list []string) patterns {
+	var p patterns
+	for _, s := range list {
+		switch {
+		case s == "*":
+			p.all = true
+		case strings.Contains(s, "*"):
+			p.globs = append(p.globs, s)
+		default:
+			p.exact = append(p.exact, s)
+		}
+	}
+	return p
+}
+
+func (p *patterns) empty() bool { return !p.all && len(p.exact) == 0 && len(p.globs) == 0 }
+
+func (p *patterns) covers(s string) bool {
+	if p.all {
+		return true
+	}
+	for _, e := range p.exact {
+		if e == s {
+			return true
+		}
+	}
+	for _, g := range p.globs {
+		if host.Glob(g, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// resource is a resource permission ready to be matched.
+type resource struct {
+	match                                  *host.Matched
+	clusters, namespaces, resources, verbs patterns
+}
+
+func newResource(m *host.Matched) resource {
+	r := m.Resource
+	return resource{m, newPatterns(r.Clusters), newPatterns(r.Namespaces), newPatterns(r.Resources), newPatterns(r.Verbs)}
+}
+
+// dimension is one part of a target. One that is not named is covered by every
+// list of patterns, one that is named but empty only by "*".
+type dimension struct {
+	value string
+	named bool
+}
+
+func (d *dimension) coveredBy(p *patterns) bool {
+	if !d.named {
+		return !p.empty()
+	}
+	return p.covers(d.value)
+}
+
+// target is what a question is about, in the terms of resource permissions.
+type target struct {
+	cluster, namespace, resource, verb dimension
+	none                               bool // not a resource of a cluster
+}
+
+func (t *target) coveredBy(r *resource) bool {
+	return t.namespace.coveredBy(&r.namespaces) && t.verb.coveredBy(&r.verbs) &&
+		t.resource.coveredBy(&r.resources) && t.cluster.coveredBy(&r.clusters)
+}
+
+func targetOf(q *host.Question) target {
+	c := q.Capability
+	if c == nil {
+		return routeTarget(q.Resource)
+	}
+	t := target{
+		cluster:   dimension{c.Cluster, true},
+		namespace: dimension{c.Namespace, true},
+		verb:      dimension{c.Verb, true},
+	}
+	switch c.Name {
+	case "kube":
+		t.resource = dimension{c.GroupResource(), true}
+	case "exec":
+		t.resource = dimension{c.GroupResource(), true}
+		t.verb.value = "create"
+	case "helm":
+		t.resource = dimension{releases, true}
+	default:
+		t.none = true
+	}
+	return t
+}
+
+func routeTarget(r host.Resource) target {
+	var t target
+	t.cluster.value, t.cluster.named = r["cluster"]
+	t.namespace.value, t.namespace.named = r["namespace"]
+	t.verb.value, t.verb.named = r["verb"]
+	if resource, ok := r["resource"]; ok {
+		c := host.CapabilityCall{Group: r["group"], Resource: resource, Subresource: r["subresource"]}
+		t.resource = dimension{c.GroupResource(), true}
+	}
+	return t
+}
+
+// match returns the permissions that cover q, in the order of the person's
+// sets and of the entries in each.
+func (s *snapshot) match(q *host.Question) host.Matching {
+	m := host.Matching{Revision: s.revision}
+	if !q.Principal.Known() {
+		return m
+	}
+	p, ok := s.people[q.Principal.User]
+	if !ok || p.Disabled {
+		return m
+	}
+	m.Roles, m.Teams = p.Roles, p.Teams
+	t := targetOf(q)
+	for _, set := range p.sets {
+		for _, a := range set.actions {
+			if actionCovered(q.Route.Action, a.Action) {
+				m.Matched = append(m.Matched, a)
+			}
+		}
+		for _, pl := range set.plugins {
+			if q.Route.Plugin != "" && host.Glob(pl.Plugin.Name, q.Route.Plugin) {
+				m.Matched = append(m.Matched, pl)
+			}
+		}
+		if t.none {
+			continue
+		}
+		for i := range set.resources {
+			if r := &set.resources[i]; t.coveredBy(r) {
+				m.Matched = append(m.Matched, r.match)
+			}
+		}
+	}
+	return m
+}
+
+func actionCovered(a host.Action, pattern string) bool {
+	if !a.Matches(pattern) {
+		return false
+	}
+	plugin, _, _ := a.Split()
+	return plugin != hostPlugin || pattern == "*" || strings.HasPrefix(pattern, hostPlugin+":")
+}

@@ -1,0 +1,175 @@
+package directory
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Person is what the directory says about a user.
+type Person struct {
+	User     host.UserID
+	Name     string   // for display, never empty
+	Roles    []string // sorted; only roles that exist
+	Teams    []string // sorted ids; only teams that exist
+	Disabled bool     // the person may do nothing
+}
+
+// A Problem is an entry, or a part of one, that is left out. Kind and ID are
+// empty where the document was too broken to tell.
+type Problem struct {
+	File string
+	Line int // from 1; 0 if the whole file is meant
+	Kind string
+	ID   string
+	Text string
+}
+
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s = fmt.Sprintf("%s:%d", s, p.Line)
+	}
+	if p.ID != "" {
+		s += ": " + p.Kind + " " + p.ID
+	}
+	return s + ": " + p.Text
+}
+
+// snapshot is one state of the directory. It is immutable, but for the closing
+// of superseded.
+type snapshot struct {
+	revision   uint64
+	people     map[host.UserID]*person
+	problems   []Problem
+	superseded chan struct{}
+}
+
+// person is a user with the permissions of everything they belong to.
+type person struct {
+	Person
+	sets []*set
+}
+
+// set is one permission set, ready to be matched: each permission as it will
+// be handed out.
+type set struct {
+	actions, plugins []*host.Matched
+	resources        []resource
+}
+
+func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
+	from, s := host.Origin{Kind: kind, ID: id}, &set{}
+	for _, a := range p.Actions {
+		s.actions = append(s.actions, &host.Matched{From: from, Action: a})
+	}
+	for i := range p.Plugins {
+		s.plugins = append(s.plugins, &host.Matched{From: from, Plugin: &p.Plugins[i]})
+	}
+	for i := range p.Resources {
+		s.resources = append(s.resources, newResource(&host.Matched{From: from, Resource: &p.Resources[i]}))
+	}
+	return s
+}
+
+// builder links entries to a snapshot.
+type builder struct {
+	roles, teams map[string]*set
+	problems     []Problem
+}
+
+// build makes a snapshot of the base layer's roles and the directory's files.
+// The order of either does not matter.
+func build(base []entry, files []*parsed) *snapshot {
+	b := &builder{roles: map[string]*set{}, teams: map[string]*set{}}
+	for _, e := range base {
+		b.roles[e.id] = newSet(host.FromRole, e.id, e.permissions)
+	}
+	var all []entry
+	for _, f := range files {
+		b.problems = append(b.problems, f.problems...)
+		all = append(all, f.entries...)
+		for _, id := range f.spoiled {
+			delete(b.roles, id)
+		}
+	}
+	for _, e := range all {
+		if e.kind == kindRole {
+			delete(b.roles, e.id)
+		}
+	}
+	single := b.unique(all)
+	for _, e := range single {
+		switch e.kind {
+		case kindRole:
+			b.roles[e.id] = newSet(host.FromRole, e.id, e.permissions)
+		case kindTeam:
+			b.teams[e.id] = newSet(host.FromTeam, e.id, e.permissions)
+		}
+	}
+	s := &snapshot{people: map[host.UserID]*person{}, superseded: make(chan struct{})}
+	for _, e := range single {
+		if e.kind == kindUser {
+			s.people[host.UserID(e.id)] = b.person(e)
+		}
+	}
+	slices.SortFunc(b.problems, func(x, y Problem) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Text, y.Text))
+	})
+	s.problems = b.problems
+	return s
+}
+
+// unique returns the entries that no other has the kind and id of.
+func (b *builder) unique(all []entry) []entry {
+	type key struct{ kind, id string }
+	byID := map[key][]int{}
+	for i, e := range all {
+		k := key{e.kind, e.id}
+		byID[k] = append(byID[k], i)
+	}
+	var out []entry
+	for i, e := range all {
+		same := byID[key{e.kind, e.id}]
+		if len(same) == 1 {
+			out = append(out, e)
+			continue
+		}
+		other := all[same[0]]
+		if same[0] == i {
+			other = all[same[1]]
+		}
+		b.report(e, "the id is also that of %s:%d; neither is used", other.file, other.line)
+	}
+	return out
+}
+
+func (b *builder) report(e entry, format string, args ...any) {
+	b.problems = append(b.problems, Problem{e.file, e.line, e.kind, e.id, fmt.Sprintf(format, args...)})
+}
+
+// person resolves a user's roles and teams. Their permission sets come in a
+// fixed order: the person's own, roles, teams.
+func (b *builder) person(e entry) *person {
+	p := &person{Person: Person{User: host.UserID(e.id), Name: e.name, Disabled: e.disabled}}
+	p.sets = append(p.sets, newSet(host.FromUser, e.id, e.permissions))
+	link := func(word string, ids []string, known map[string]*set) (found []string) {
+		ids = slices.Clone(ids)
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
+			s, ok := known[id]
+			if !ok {
+				b.report(e, "there is no usable %s %q", word, id)
+				continue
+			}
+			found = append(found, id)
+			p.sets = append(p.sets, s)
+		}
+		return found
+	}
+	p.Roles = link("role", e.roles, b.roles)
+	p.Teams = link("team", e.teams, b.teams)
+	return p
+}

@@ -1,0 +1,208 @@
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// document is one YAML document of a file, not parsed yet.
+type document struct {
+	text []byte
+	line int // how many lines of the file come before it
+}
+
+// split cuts a file at its "---" lines, so that a document that does not parse
+// costs only itself. YAML allows no such line inside a document.
+func split(data []byte) []document {
+	var docs []document
+	start, startLine, line := 0, 0, 0
+	for at := 0; at < len(data); line++ {
+		end := len(data)
+		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
+			end = at + i + 1
+		}
+		if at > start && isMarker(data[at:end]) {
+			docs = append(docs, document{data[start:at], startLine})
+			start, startLine = at, line
+		}
+		at = end
+	}
+	return append(docs, document{data[start:], startLine})
+}
+
+func isMarker(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte("---"))
+	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// parse returns the document's root, nil if it holds nothing. Lines of nodes
+// and errors are the file's.
+func (d document) parse() (*yaml.Node, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(d.text))
+	var doc, more yaml.Node
+	if err := dec.Decode(&doc); err == io.EOF {
+		return nil, nil
+	} else if err != nil {
+		return nil, d.relocate(err)
+	}
+	if err := dec.Decode(&more); err != io.EOF {
+		return nil, errors.New("something follows the document's end")
+	}
+	root := doc.Content[0]
+	if root.ShortTag() == "!!null" {
+		return nil, nil
+	}
+	return root, d.prepare(root)
+}
+
+// prepare makes n's lines the file's and refuses aliases: expanding them lets
+// a small file become a large one.
+func (d document) prepare(n *yaml.Node) error {
+	n.Line += d.line
+	if n.Kind == yaml.AliasNode {
+		return &lineError{n.Line, "an alias cannot be used here"}
+	}
+	for _, c := range n.Content {
+		if err := d.prepare(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lineError is an error whose line in the file is known.
+type lineError struct {
+	line int
+	text string
+}
+
+func (e *lineError) Error() string { return e.text }
+
+var yamlLineRE = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s+)?line (\d+): `)
+
+// relocate takes the line out of an error of the YAML library.
+func (d document) relocate(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if m := yamlLineRE.FindStringSubmatch(err.Error()); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		text = strings.TrimPrefix(err.Error(), m[0])
+	}
+	return &lineError{d.line + line, "is not YAML: " + text}
+}
+
+// reader decodes nodes and collects what is wrong with them. Decoding by hand
+// keeps every problem to the smallest thing it spoils and gives each its line.
+type reader struct {
+	file     string
+	kind, id string // of the document, as far as they are known
+	problems []Problem
+}
+
+func (r *reader) bad(line int, format string, args ...any) {
+	r.problems = append(r.problems, Problem{
+		File: r.file, Line: line, Kind: r.kind, ID: r.id, Text: fmt.Sprintf(format, args...),
+	})
+}
+
+// fields returns the values of a mapping by key. It is not ok, and says why,
+// if n is no mapping or has a key twice or one that is not known.
+func (r *reader) fields(n *yaml.Node, at string, known ...string) (map[string]*yaml.Node, bool) {
+	if n.Kind != yaml.MappingNode {
+		r.bad(n.Line, "%s is not a mapping", at)
+		return nil, false
+	}
+	m, ok := map[string]*yaml.Node{}, true
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		switch {
+		case !slices.Contains(known, key.Value):
+			r.bad(key.Line, "%s has an unknown key %q; it may have %s", at, key.Value, strings.Join(known, ", "))
+			ok = false
+		case m[key.Value] != nil:
+			r.bad(key.Line, "%s has the key %q twice", at, key.Value)
+			ok = false
+		default:
+			m[key.Value] = n.Content[i+1]
+		}
+	}
+	return m, ok
+}
+
+// text returns a string; nil gives the empty one.
+func (r *reader) text(n *yaml.Node, at string) (string, bool) {
+	if n == nil {
+		return "", true
+	}
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		r.bad(n.Line, "%s is not a string; put it in quotes", at)
+		return "", false
+	}
+	return n.Value, true
+}
+
+// items returns the items of a sequence; nil gives none.
+func (r *reader) items(n *yaml.Node, at string) ([]*yaml.Node, bool) {
+	if n == nil {
+		return nil, true
+	}
+	if n.Kind != yaml.SequenceNode {
+		r.bad(n.Line, "%s is not a list", at)
+		return nil, false
+	}
+	return n.Content, true
+}
+
+// texts returns the strings of a list, without those that are not strings; it
+// is ok if there were none of these.
+func (r *reader) texts(n *yaml.Node, at string) ([]string, bool) {
+	items, ok := r.items(n, at)
+	var out []string
+	for i, item := range items {
+		s, good := r.text(item, fmt.Sprintf("%s[%d]", at, i))
+		if good && s == "" {
+			r.bad(item.Line, "%s[%d] is empty", at, i)
+			good = false
+		}
+		if good {
+			out = append(out, s)
+		}
+		ok = ok && good
+	}
+	return out, ok
+}
+
+func (r *reader) boolean(n *yaml.Node, at string) (value, ok bool) {
+	if n == nil {
+		return false, true
+	}
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&value) != nil {
+		r.bad(n.Line, "%s is neither true nor false", at)
+		return false, false
+	}
+	return value, true
+}
+
+// json returns any value as JSON.
+func (r *reader) json(n *yaml.Node, at string) (json.RawMessage, bool) {
+	var v any
+	err := n.Decode(&v)
+	var data []byte
+	if err == nil {
+		data, err = json.Marshal(v)
+	}
+	if err != nil {
+		r.bad(n.Line, "%s cannot be written as JSON", at)
+		return nil, false
+	}
+	return data, true
+}

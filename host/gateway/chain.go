@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Bounds that hold before anybody is known.
+const (
+	maxURL          = 8 << 10
+	readBodyTimeout = 30 * time.Second
+)
+
+// ServeHTTP is the outer part of the chain, up to the router.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	cw := &countingWriter{ResponseWriter: w}
+	info := &requestInfo{id: rand.Text(), w: cw}
+	info.log = g.log.With("requestId", info.id)
+	r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+	cw.Header().Set("X-Request-Id", info.id)
+	cw.Header().Set("X-Content-Type-Options", "nosniff")
+	defer g.access(info, r, began)
+	defer g.contain(cw, r)
+	if err := g.screen(r); err != nil {
+		g.writeError(cw, r, err)
+		return
+	}
+	g.router.ServeHTTP(cw, r)
+}
+
+// contain is the panic boundary.
+func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	info := infoOf(r.Context())
+	info.log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	g.writeError(w, r, &host.Error{Kind: host.Internal, Err: fmt.Errorf("panic: %v", p)})
+}
+
+func (g *Gateway) access(info *requestInfo, r *http.Request, began time.Time) {
+	if !g.log.Enabled(r.Context(), slog.LevelInfo) {
+		return
+	}
+	// The user is already among the logger's attributes.
+	info.log.Info("request", "method", r.Method, "path", r.URL.Path, "status", info.w.status, "bytes", info.w.bytes,
+		"action", string(info.action), "remote", remoteHost(r), "took", time.Since(began))
+}
+
+// screen refuses what could be read in two ways, before anything is matched.
+func (g *Gateway) screen(r *http.Request) error {
+	if len(r.RequestURI) > maxURL {
+		return host.E(host.Invalid, "", "the URL is longer than %d bytes", maxURL)
+	}
+	if err := checkPath(r.URL.EscapedPath()); err != nil {
+		return err
+	}
+	if strings.Contains(r.URL.RawQuery, ";") {
+		return host.E(host.Invalid, "", "the query may not contain \";\"")
+	}
+	if g.hosts != nil && !g.hosts[strings.ToLower(hostOnly(r.Host))] {
+		return host.E(host.Invalid, "", "the request is for host %q, which is not this server", hostOnly(r.Host))
+	}
+	return nil
+}
+
+// checkPath refuses paths that another parser could read differently: empty
+// and dot segments, encoded slashes and dots, parameters, backslashes, control
+// characters. It refuses and never normalises.
+func checkPath(escaped string) error {
+	bad := func(what string) error {
+		return host.E(host.Invalid, "", "the path is ambiguous: it contains %s", what)
+	}
+	if escaped == "" || escaped[0] != '/' {
+		return bad("no leading slash")
+	}
+	lower := strings.ToLower(escaped)
+	for _, code := range []string{"%2f", "%5c", "%2e", "%25", "%3b", "%00"} {
+		if strings.Contains(lower, code) {
+			return bad(code)
+		}
+	}
+	for _, c := range []byte(escaped) {
+		if c == ';' || c == '\\' || c < 0x20 || c == 0x7f {
+			return bad(fmt.Sprintf("%q", rune(c)))
+		}
+	}
+	for i := 0; i+2 < len(lower); i++ {
+		if lower[i] == '%' && (lower[i+1] == '0' || lower[i+1] == '1' || lower[i+1:i+3] == "7f") {
+			return bad("an encoded control character")
+		}
+	}
+	for seg := range strings.SplitSeq(strings.TrimSuffix(escaped[1:], "/"), "/") {
+		switch {
+		case seg == "" && escaped != "/":
+			return bad("an empty segment")
+		case seg == "." || seg == "..":
+			return bad("a dot segment")
+		}
+	}
+	return nil
+}
+
+func hostOnly(hostport string) string {
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		hostport = h
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// loopbackHosts are the names by which a loopback listener may be addressed;
+// any other is a page that had its name point here (DNS rebinding).
+func loopbackHosts(publicHost string) map[string]bool {
+	return map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, strings.ToLower(publicHost): true}
+}
+
+func isLoopback(listen string) bool {
+	addr, err := netip.ParseAddr(hostOnly(listen))
+	return err == nil && addr.IsLoopback()
+}
+
+func remoteHost(r *http.Request) string { return hostOnly(r.RemoteAddr) }

@@ -1,0 +1,203 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// visit is one request on its way through a door.
+type visit struct {
+	generation *plugin.Generation
+	session    *session.Session
+	call       *plugin.Call
+	query      url.Values
+}
+
+// enter does what both doors share: find the plugin's route, open the session,
+// ask policy, check what the route requires. The session is the caller's to
+// close when there is no error. parent is what the session's context hangs on.
+func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Kind) (_ *visit, err error) {
+	info := infoOf(r.Context())
+	p := info.principal
+	name, path, err := below(r)
+	if err != nil {
+		return nil, err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, host.E(host.Invalid, "", "the query is not encoded properly")
+	}
+	v := &visit{generation: g.Plugins.Get(name), query: query}
+	match, missing := v.match(kind, r.Method, path)
+	question := &host.Question{Principal: p, Route: host.Route{
+		// What does not exist is decided like a read, so that somebody without
+		// rights cannot tell it from what is forbidden.
+		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: r.Method,
+	}}
+	if match != nil {
+		question.Route, question.Resource = match.Route, match.Resource
+	}
+	info.action = question.Route.Action
+
+	v.session, err = g.Sessions.Open(parent, p, session.Info{
+		Kind: kind, Plugin: name, Route: question.Route.Name, Target: path,
+		RequestID: info.id, RemoteAddr: remoteHost(r),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			v.session.Close()
+		}
+	}()
+	decision := g.Decide(v.session.Context(), question)
+	if !decision.Allow {
+		info.log.Info("refused by policy", "action", string(info.action), "reason", decision.Reason.Code,
+			"decision", decision.ID, "revision", decision.Revision)
+		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
+	}
+	if missing != nil {
+		return nil, missing
+	}
+	if len(match.Ambiguous) > 0 {
+		return nil, host.E(host.Invalid, "", "%s is given more than once", strings.Join(match.Ambiguous, ", "))
+	}
+	if len(match.Missing) > 0 {
+		return nil, host.E(host.Invalid, "", "%s %s required", strings.Join(match.Missing, ", "), plural(len(match.Missing), "is", "are"))
+	}
+	v.session.Limit(decision.Obligations.MaxSession, decision.Obligations.Idle)
+	v.call = &plugin.Call{
+		Match: match, Obligations: decision.Obligations, URL: pathAndQuery(path, r.URL.RawQuery), Header: inbound(r.Header),
+		Caller: &capability.Caller{
+			Plugin: name, Principal: p, Route: match.Route, Resource: match.Resource,
+			Authority: v.session, RequestID: info.id, Logger: info.log,
+		},
+	}
+	return v, nil
+}
+
+// match finds the route; the error is for somebody who may know that there is
+// none.
+func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, error) {
+	if v.generation == nil {
+		return nil, host.E(host.NotFound, "", "there is no such plugin")
+	}
+	m, allowed := v.generation.Match(kind == session.Socket, method, path, v.query)
+	switch {
+	case m != nil:
+		return m, nil
+	case len(allowed) > 0:
+		return nil, &host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed,
+			Message: "this path has no such method", Detail: "allowed: " + strings.Join(allowed, ", ")}
+	}
+	return nil, host.E(host.NotFound, "", "the plugin has no such route")
+}
+
+// unaryDoor answers one request through a plugin.
+func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
+	v, err := g.enter(r.Context(), r, session.Call)
+	if err != nil {
+		return err
+	}
+	defer v.session.Close()
+	if v.call.Body, err = readBody(w, r, v.generation.BodyBytes()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(v.session.Context(), v.generation.Timeout())
+	defer cancel()
+	resp, err := v.generation.Handle(ctx, v.call)
+	if err != nil {
+		return err
+	}
+	if !v.session.Alive() {
+		return v.session.Cause()
+	}
+	return writeResponse(w, resp)
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	if r.ContentLength > int64(limit) {
+		return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
+	}
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	// A failure to set the deadline leaves the server's own.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readBodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
+		}
+		return nil, host.E(host.Invalid, "", "request body could not be read")
+	}
+	return body, nil
+}
+
+// Headers that cross in either direction. Anything that names a person, holds
+// a credential or steers the connection stays outside.
+var (
+	inboundHeaders  = []string{"Accept", "Accept-Language", "Content-Type", "If-Match", "If-None-Match", "Last-Event-Id"}
+	outboundHeaders = map[string]bool{
+		"Content-Type": true, "Content-Disposition": true, "Content-Language": true,
+		"Etag": true, "Last-Modified": true, "Retry-After": true,
+	}
+)
+
+func inbound(h http.Header) []abi.Pair {
+	var pairs []abi.Pair
+	for _, name := range inboundHeaders {
+		if v := h.Get(name); v != "" && len(v) <= abi.MaxString {
+			pairs = append(pairs, abi.Pair{Name: name, Value: v})
+		}
+	}
+	return pairs
+}
+
+// writeResponse passes a plugin's answer on. Its content is somebody else's:
+// a browser must not run it as the console's.
+func writeResponse(w http.ResponseWriter, resp *abi.Response) error {
+	if resp.Status < 200 {
+		return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it answered with an interim status"}
+	}
+	h := w.Header()
+	for _, p := range resp.Header {
+		name := http.CanonicalHeaderKey(p.Name)
+		if outboundHeaders[name] && !strings.ContainsAny(p.Value, "\r\n\x00") {
+			h.Set(name, p.Value)
+		}
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(resp.Status)
+	_, err := w.Write(resp.Body)
+	if err != nil {
+		return host.ErrClientGone
+	}
+	return nil
+}
+
+func pathAndQuery(path, query string) string {
+	u := url.URL{Path: path, RawQuery: query}
+	return u.RequestURI()
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// handler is an HTTP handler that leaves refusals and failures to the caller.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// ErrorBody is every error's JSON.
+type ErrorBody struct {
+	Error     string `json:"error"`
+	Detail    string `json:"detail,omitempty"`
+	RequestID string `json:"requestId"`
+}
+
+// retryAfter is what Unavailable and Limited answers suggest, in seconds.
+const retryAfter = 2
+
+// writeError is the only place that turns an error into an answer. What is not
+// a *host.Error is internal: logged, and told to the user as that alone.
+func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	info := infoOf(r.Context())
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok {
+		e = &host.Error{Kind: host.Internal, Err: err}
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			e = host.E(host.TooLarge, "", "request body is too large")
+		}
+	}
+	status := e.HTTPStatus()
+	level := slog.LevelDebug
+	if status >= 500 {
+		level = slog.LevelWarn
+	}
+	if e.Kind == host.Internal {
+		level = slog.LevelError
+	}
+	info.log.Log(r.Context(), level, "request refused or failed", "status", status, "error", err)
+	if info.wrote() {
+		// The answer has begun; all that is left is to cut it so that the client
+		// does not take it for complete.
+		panic(http.ErrAbortHandler)
+	}
+	if e.Kind == host.Unavailable || e.Kind == host.Limited {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	writeJSON(w, status, ErrorBody{Error: e.Public(), Detail: e.Detail, RequestID: info.id})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
+}
+
+// requestInfo travels with a request.
+type requestInfo struct {
+	id  string
+	log *slog.Logger
+	w   *countingWriter
+	// Filled while the request is served, for the access log.
+	principal *host.Principal // nil on public routes
+	action    host.Action
+}
+
+func (i *requestInfo) wrote() bool { return i.w.status != 0 }
+
+type infoKey struct{}
+
+func infoOf(ctx context.Context) *requestInfo { return ctx.Value(infoKey{}).(*requestInfo) }
+
+// countingWriter remembers what was answered.
+type countingWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *countingWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

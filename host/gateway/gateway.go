@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gorilla/mux"
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// Config is what a Gateway is made of. Every field is required.
+type Config struct {
+	Listen    string // the listener's address; loopback listeners refuse foreign Host headers
+	PublicURL *url.URL
+	Authn     *authn.Service
+	Sessions  *session.Table
+	Plugins   *plugin.Registry
+	Decide    func(context.Context, *host.Question) host.Decision
+	Health    Health
+	Logger    *slog.Logger
+}
+
+// Gateway is the http.Handler of the whole surface. It is safe for concurrent
+// use.
+type Gateway struct {
+	Config
+	log    *slog.Logger
+	hosts  map[string]bool // nil: any
+	router *mux.Router
+}
+
+// New returns the gateway.
+func New(c Config) *Gateway {
+	g := &Gateway{Config: c, log: c.Logger, router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	if isLoopback(c.Listen) {
+		g.hosts = loopbackHosts(c.PublicURL.Hostname())
+	}
+	for _, r := range g.routes() {
+		g.router.Handle(r.path, g.serve(r.access, r.action, r.handle)).Methods(r.method)
+	}
+	g.router.NotFoundHandler = g.serve(signedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
+		return host.E(host.NotFound, "", "there is nothing here")
+	})
+	g.router.MethodNotAllowedHandler = g.serve(signedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
+		return &host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed, Message: "this path has no such method"}
+	})
+	return g
+}
+
+// access says what a route of the host asks of the caller. The zero value
+// asks for a login.
+type access uint8
+
+const (
+	// signedIn routes concern the caller alone (auth), or decide by themselves
+	// which plugin action is meant and ask policy for that (doors).
+	signedIn access = iota
+	// public routes answer anybody. They are listed here and nowhere else.
+	public
+)
+
+// route is one route of the host itself. Every one names an action.
+type route struct {
+	method, path string
+	access       access
+	action       host.Action
+	handle       handler
+}
+
+// routes is the whole surface.
+func (g *Gateway) routes() []route {
+	list := []route{
+		{"GET", "/healthz", public, "host:health.read", g.healthz},
+		{"GET", "/readyz", public, "host:health.read", g.readyz},
+		{"GET", "/health", public, "host:health.read", g.health},
+		{"POST", "/auth/login", public, "auth:login", g.Authn.Login},
+		// Logout answers an expired credential too, so it resolves by itself.
+		{"POST", "/auth/logout", public, "auth:logout", g.Authn.Logout},
+		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
+		{"GET", "/auth/me", signedIn, "auth:self.read", g.Authn.Me},
+		{"GET", "/ws/{plugin}", signedIn, doorAction, g.socketDoor},
+		{"GET", "/ws/{plugin}/{path:.*}", signedIn, doorAction, g.socketDoor},
+	}
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		list = append(list,
+			route{method, "/api/{plugin}", signedIn, doorAction, g.unaryDoor},
+			route{method, "/api/{plugin}/{path:.*}", signedIn, doorAction, g.unaryDoor})
+	}
+	return list
+}
+
+// Entry is one method and path of the surface.
+type Entry struct {
+	Method, Path string
+	Action       host.Action
+	Public       bool
+}
+
+// Surface lists what the router serves, read off the router itself. A route
+// that was registered past the table is an error.
+func (g *Gateway) Surface() ([]Entry, error) {
+	table := map[string]route{}
+	for _, r := range g.routes() {
+		table[r.method+" "+r.path] = r
+	}
+	var list []Entry
+	err := g.router.Walk(func(m *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		path, err := m.GetPathTemplate()
+		if err != nil {
+			return err
+		}
+		methods, err := m.GetMethods()
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, method := range methods {
+			r, ok := table[method+" "+path]
+			if !ok {
+				return fmt.Errorf("%s %s is served but not in the table", method, path)
+			}
+			list = append(list, Entry{method, path, r.action, r.access == public})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// doorAction stands for the action of the plugin's own route, which the door
+// finds and decides.
+const doorAction host.Action = "plugin:route"
+
+// serve is the inner part of the chain: authentication and the cross-site
+// check for routes that are not public.
+func (g *Gateway) serve(a access, action host.Action, h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := infoOf(r.Context())
+		info.action = action
+		err := error(nil)
+		if a != public {
+			err = g.authenticate(w, r)
+		}
+		if err == nil {
+			err = h(w, r)
+		}
+		if err != nil {
+			g.writeError(w, r, err)
+		}
+	})
+}
+
+func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) error {
+	p, err := g.Authn.Resolve(r)
+	if err != nil {
+		return err
+	}
+	info := infoOf(r.Context())
+	info.principal = p
+	info.log = info.log.With("user", string(p.User))
+	if err := g.Authn.CheckOrigin(r); err != nil {
+		return err
+	}
+	if g.Authn.RefreshDue(r) {
+		w.Header().Set("X-Token-Refresh", "true")
+	}
+	return nil
+}
+
+// below splits a plugin's URL into the instance and the path below its root.
+func below(r *http.Request) (name, path string, err error) {
+	vars := mux.Vars(r)
+	if path, err = url.PathUnescape(vars["path"]); err != nil {
+		return "", "", host.E(host.Invalid, "", "the path is not encoded properly")
+	}
+	return vars["plugin"], "/" + strings.TrimSuffix(path, "/"), nil
+}

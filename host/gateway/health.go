@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+)
+
+// Health is where the host's state is read for the health routes. Its
+// functions are safe for concurrent use and return quickly.
+type Health struct {
+	Version string
+	Started time.Time
+	// Checks returns what must work for the host to serve, by name, each with
+	// its error or nil.
+	Checks func() map[string]error
+	// Clusters returns each cluster's state: "ready", or why not. A cluster that
+	// is away takes down only what needs it.
+	Clusters func() map[string]string
+	// Stopping reports whether the host is shutting down.
+	Stopping func() bool
+	// Methods are the ways to sign in, OAuthConfigured whether one of them is
+	// OAuth with id and secret.
+	Methods         []string
+	OAuthConfigured bool
+}
+
+// healthz answers whether the process lives.
+func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, map[string]string{"status": g.status("ok")})
+	return nil
+}
+
+func (g *Gateway) status(otherwise string) string {
+	if g.Health.Stopping() {
+		return "shutting_down"
+	}
+	return otherwise
+}
+
+// readyz answers whether requests should be sent here, and names what fails.
+// Reasons are for operators and stay in the log; here only the names show.
+func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
+	checks, ready := map[string]string{}, !g.Health.Stopping()
+	for name, err := range g.Health.Checks() {
+		checks[name] = "ok"
+		if err != nil {
+			checks[name], ready = "failing", false
+			infoOf(r.Context()).log.Warn("not ready", "check", name, "error", err)
+		}
+	}
+	status, code := "ready", http.StatusOK
+	if !ready {
+		status, code = g.status("not_ready"), http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, map[string]any{"status": status, "checks": checks, "clusters": g.Health.Clusters()})
+	return nil
+}
+
+// health tells a sign-in page what it needs to know. It always answers 200.
+func (g *Gateway) health(w http.ResponseWriter, _ *http.Request) error {
+	status := "ok"
+	for _, err := range g.Health.Checks() {
+		if err != nil {
+			status = "degraded"
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"status": g.status(status), "version": g.Health.Version, "uptime": time.Since(g.Health.Started).Round(time.Second).String(),
+		"login_methods": g.Health.Methods, "oauth_configured": g.Health.OAuthConfigured,
+	})
+	return nil
+}

@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Times of a socket.
+const (
+	handshakeTimeout = 10 * time.Second
+	pingEvery        = 30 * time.Second
+	pongWithin       = 45 * time.Second // from the last sign of life
+	writeTimeout     = 10 * time.Second
+	lingerTimeout    = time.Second // for the close frame to be read
+)
+
+// Close codes (RFC 6455, section 7.4; 4000 and up are this protocol's own).
+const (
+	closeNormal       = websocket.CloseNormalClosure
+	closeGoingAway    = websocket.CloseServiceRestart
+	closeFailed       = websocket.CloseInternalServerErr
+	closeUnauthorized = 4401 // logged out, login expired, revoked
+	closeForbidden    = 4403 // no longer permitted
+	closeTimeout      = 4408 // idle or over its limit
+)
+
+// socketDoor opens a plugin's socket. Refusals are plain HTTP: the upgrade is
+// answered only when the plugin has accepted.
+func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
+	if !websocket.IsWebSocketUpgrade(r) {
+		// Decided like any other request first, so that what exists stays private.
+		v, err := g.enter(r.Context(), r, session.Socket)
+		if err != nil {
+			return err
+		}
+		v.session.Close()
+		return &host.Error{Kind: host.Invalid, Status: http.StatusUpgradeRequired, Message: "this route is a websocket"}
+	}
+	// net/http ends the request's context when the handler returns or the
+	// connection is taken over; the session outlives neither by itself.
+	v, err := g.enter(context.WithoutCancel(r.Context()), r, session.Socket)
+	if err != nil {
+		return err
+	}
+	defer v.session.Close()
+	up := &upgrade{w: w, r: r, session: v.session}
+	defer up.close()
+	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, up)
+	info := infoOf(r.Context())
+	switch {
+	case accepted && err != nil:
+		info.log.Info("socket ended", "error", err)
+		code, text := closeCode(err)
+		up.client.Close(code, text)
+		return nil
+	case accepted:
+		return nil
+	case err != nil:
+		return err
+	}
+	return writeResponse(w, resp)
+}
+
+// closeCode is how a session's end is told to its client.
+func closeCode(err error) (code int, text string) {
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok {
+		return closeFailed, "internal error"
+	}
+	code = closeFailed
+	switch e.Kind {
+	case host.Unauthenticated:
+		code = closeUnauthorized
+	case host.Forbidden:
+		code = closeForbidden
+	case host.Timeout:
+		code = closeTimeout
+	case host.Unavailable:
+		code = closeGoingAway
+	}
+	return code, e.Public()
+}
+
+// upgrade is a websocket request whose upgrade was not answered yet.
+type upgrade struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	session *session.Session
+	client  *client
+	forget  func()
+}
+
+// Accept answers the upgrade and ties the connection to the session: when the
+// session ends, so does the connection, with the cause.
+func (u *upgrade) Accept(protocols []string) (capability.Client, error) {
+	upgrader := websocket.Upgrader{
+		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
+		CheckOrigin: func(*http.Request) bool { return true }, // authn.CheckOrigin was asked already
+		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	conn, err := upgrader.Upgrade(u.w, u.r, nil)
+	if err != nil {
+		return nil, host.E(host.Invalid, "", "the websocket handshake failed: %w", err)
+	}
+	u.client = newClient(conn, u.session)
+	u.forget = u.session.OnEnd(func(cause error) { u.client.Close(closeCode(cause)) })
+	return u.client, nil
+}
+
+func (u *upgrade) close() {
+	if u.client != nil {
+		u.forget()
+		u.client.Close(closeNormal, "")
+		u.client.pinger.Wait()
+	}
+}
+
+// client is a person's end of a socket.
+type client struct {
+	conn    *websocket.Conn
+	session *session.Session
+	done    chan struct{}
+	pinger  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+}
+
+func newClient(conn *websocket.Conn, s *session.Session) *client {
+	c := &client{conn: conn, session: s, done: make(chan struct{})}
+	conn.SetReadLimit(abi.MaxBody)
+	_ = c.alive()
+	conn.SetPongHandler(func(string) error { return c.alive() })
+	c.pinger.Go(c.ping)
+	return c
+}
+
+func (c *client) ping() {
+	t := time.NewTicker(pingEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-t.C:
+			if c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
+				return
+			}
+		}
+	}
+}
+
+func (c *client) Subprotocol() string { return c.conn.Subprotocol() }
+
+func (c *client) Read() (binary bool, data []byte, err error) {
+	kind, data, err := c.conn.ReadMessage()
+	if err != nil || c.alive() != nil {
+		return false, nil, host.ErrClientGone
+	}
+	c.session.Touch()
+	return kind == websocket.BinaryMessage, data, nil
+}
+
+func (c *client) Write(binary bool, data []byte) error {
+	kind := websocket.TextMessage
+	if binary {
+		kind = websocket.BinaryMessage
+	}
+	// The last look before bytes leave: nothing follows a logout's answer.
+	if !c.session.Alive() {
+		return c.session.Cause()
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := c.conn.WriteMessage(kind, data); err != nil {
+		return host.ErrClientGone
+	}
+	c.session.Touch()
+	return nil
+}
+
+// Close sends a close frame and ends both directions at once. The descriptor
+// stays for a moment: a connection closed with unread input is reset, and the
+// client would lose the frame that says why.
+func (c *client) Close(code int, reason string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	close(c.done)
+	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(lingerTimeout))
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked Read
+	if half, ok := c.conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		time.AfterFunc(lingerTimeout, func() { c.conn.Close() })
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// alive extends the read deadline, unless the client was closed.
+func (c *client) alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.conn.SetReadDeadline(time.Now().Add(pongWithin))
+}

@@ -1,0 +1,62 @@
+package host
+
+import "encoding/json"
+
+// Permissions is what a role, a team or a person may do. Every entry allows
+// something; there is no entry that forbids, so leaving one out is always
+// safe. Patterns are those of Glob: "*" stands for any run of characters.
+type Permissions struct {
+	Actions   []string // as in Action.Matches: "gitops:helm.*", "*:*.read", "*"
+	Plugins   []PluginPermission
+	Resources []ResourcePermission
+}
+
+// PluginPermission admits a person to plugins by the name of the instance.
+type PluginPermission struct {
+	Name   string            // a pattern
+	Custom []json.RawMessage // what this plugin's own rules read; any JSON values
+}
+
+// ResourcePermission is every combination of its four lists of patterns. An
+// empty list matches nothing.
+type ResourcePermission struct {
+	Clusters   []string
+	Namespaces []string
+	Resources  []string // as CapabilityCall.GroupResource writes them
+	Verbs      []string
+}
+
+// OriginKind says where a permission is written.
+type OriginKind string
+
+const (
+	FromRole OriginKind = "role"
+	FromTeam OriginKind = "team"
+	FromUser OriginKind = "user"
+)
+
+// Origin names the role, team or user that a permission belongs to.
+type Origin struct {
+	Kind OriginKind
+	ID   string
+}
+
+// Matched is one permission that covers a question, and where it came from.
+// Exactly one of Action, Plugin and Resource is set.
+type Matched struct {
+	From     Origin
+	Action   string // the pattern
+	Plugin   *PluginPermission
+	Resource *ResourcePermission
+}
+
+// Matching is everything the directory has to say about one question, taken
+// from one state of it.
+type Matching struct {
+	Revision uint64   // of the directory
+	Roles    []string // sorted; the person's now, whatever the Principal carries
+	Teams    []string // sorted
+	// Matched is shared between callers and never written to. A pointer stands
+	// for the same permission as long as Revision is the same.
+	Matched []*Matched
+}

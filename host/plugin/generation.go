@@ -1,0 +1,289 @@
+package plugin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// Generation is one loaded version of a plugin under one instance name. It is
+// safe for concurrent use.
+type Generation struct {
+	name     string
+	manifest *manifest.Manifest
+	digest   string
+	routes   *routes
+	granted  *capability.Granted
+	denied   []string
+	module   *sandbox.Module
+	timeout  time.Duration
+	body     int
+	log      *slog.Logger
+}
+
+// Info is what may be told about a generation.
+type Info struct {
+	Name         string   `json:"name"`
+	Plugin       string   `json:"plugin"`
+	Version      string   `json:"version"`
+	Description  string   `json:"description,omitempty"`
+	Digest       string   `json:"digest"`
+	Capabilities []string `json:"capabilities"`
+	Denied       []string `json:"denied,omitempty"`
+	Routes       []Match  `json:"-"`
+}
+
+// Info describes g.
+func (g *Generation) Info() Info {
+	return Info{
+		Name: g.name, Plugin: g.manifest.Name, Version: g.manifest.Version,
+		Description: g.manifest.Description, Digest: g.digest,
+		Capabilities: g.granted.Names(), Denied: g.denied, Routes: g.routes.all(),
+	}
+}
+
+// Timeout bounds a unary call of g.
+func (g *Generation) Timeout() time.Duration { return g.timeout }
+
+// BodyBytes bounds a request's body.
+func (g *Generation) BodyBytes() int { return g.body }
+
+// Match finds the route for a path below the plugin's root ("/" is the root
+// itself). socket tells sockets from requests. Without a match, allowed lists
+// the methods for which there is one.
+func (g *Generation) Match(socket bool, method, path string, query url.Values) (m *Match, allowed []string) {
+	return g.routes.match(socket, method, path, query)
+}
+
+// load reads, checks and starts a plugin. Every error names the instance.
+func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("plugin %q: %w", c.Name, err)
+		}
+	}()
+	wasm, err := read(c.Source)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := manifest.Extract(wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Source, err)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Source, err)
+	}
+	sum := sha256.Sum256(wasm)
+	g := &Generation{
+		name: c.Name, manifest: m, digest: "sha256:" + hex.EncodeToString(sum[:]),
+		routes:  newRoutes(c.Name, m.Routes),
+		timeout: least(time.Duration(c.Limits.Timeout), time.Duration(m.Limits.Timeout), DefaultTimeout),
+		body:    min(least(c.Limits.BodyBytes, m.Limits.BodyBytes, DefaultBodyBytes), abi.MaxBody),
+		log:     r.log.With("plugin", c.Name),
+	}
+	if g.denied, err = consent(m, c.Grants); err != nil {
+		return nil, err
+	}
+	if g.granted, err = r.broker.Grant(c.Name, asked(m, c.Grants)); err != nil {
+		return nil, err
+	}
+	config := []byte(c.Config)
+	if len(config) == 0 {
+		config = []byte("{}")
+	}
+	if !json.Valid(config) {
+		return nil, errors.New("config is not valid JSON")
+	}
+	start := abi.AppendStart(nil, &abi.Start{ABI: abi.Version, Instance: c.Name, Config: config, Denied: g.denied})
+	g.module, err = r.sandbox.Load(ctx, wasm, g.spec(c.Limits, start))
+	if err != nil {
+		return nil, explain(err, m)
+	}
+	return g, nil
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	defer f.Close()
+	wasm, err := io.ReadAll(io.LimitReader(f, MaxModuleBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	if len(wasm) > MaxModuleBytes {
+		return nil, fmt.Errorf("source: %s is larger than %d MiB", path, MaxModuleBytes>>20)
+	}
+	return wasm, nil
+}
+
+// examples are the widest grants, for the message that says how to grant.
+var examples = map[string]string{
+	"helm": `[{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]`,
+	"kube": `[{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}]`,
+	"exec": `[{clusters: ["*"], namespaces: ["*"]}]`,
+}
+
+// consent compares what the plugin asks for with what the operator grants.
+// Capabilities that it can do without are returned as denied.
+func consent(m *manifest.Manifest, grants map[string][]capability.Grant) (denied []string, err error) {
+	var missing []error
+	for _, c := range m.Capabilities {
+		switch _, ok := grants[c.Name]; {
+		case ok:
+		case c.Optional:
+			denied = append(denied, c.Name)
+		default:
+			example := examples[c.Name]
+			if example == "" {
+				example = "[{}]"
+			}
+			missing = append(missing, fmt.Errorf(
+				"needs capability %q (%s), which is not granted; to grant it, add under this plugin's entry in the configuration:\n  grants: {%s: %s}",
+				c.Name, c.Reason, c.Name, example))
+		}
+	}
+	return denied, errors.Join(missing...)
+}
+
+// asked is the part of the grants that the manifest asks for: a grant that
+// nobody asked for gives nothing.
+func asked(m *manifest.Manifest, grants map[string][]capability.Grant) map[string][]capability.Grant {
+	out := map[string][]capability.Grant{}
+	for _, c := range m.Capabilities {
+		if g, ok := grants[c.Name]; ok {
+			out[c.Name] = g
+		}
+	}
+	return out
+}
+
+// explain adds to a failed link what the plugin's author should change.
+func explain(err error, m *manifest.Manifest) error {
+	missing, ok := errors.AsType[*sandbox.MissingImport](err)
+	if !ok {
+		return err
+	}
+	name, ok := capabilityOf(missing.Module)
+	if ok && !slices.ContainsFunc(m.Capabilities, func(c manifest.Capability) bool { return c.Name == name }) {
+		return fmt.Errorf("imports %s, but its manifest does not ask for capability %q", missing.Module, name)
+	}
+	return err
+}
+
+func capabilityOf(module string) (string, bool) {
+	name, ok := strings.CutPrefix(module, abi.ModulePrefix)
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(name, abi.ModuleSuffix)
+}
+
+var (
+	i32 = sandbox.I32
+	i64 = sandbox.I64
+)
+
+func (g *Generation) spec(l Limits, start []byte) sandbox.Spec {
+	entry := sandbox.Signature{Params: []sandbox.Type{i32, i32}, Results: []sandbox.Type{i64}}
+	return sandbox.Spec{
+		Name: g.name,
+		Limits: sandbox.Limits{
+			MemoryBytes: uint64(least(l.MemoryMiB, g.manifest.Limits.MemoryMiB, DefaultMemoryMiB)) << 20,
+			Instances:   l.Instances,
+		},
+		Imports: g.imports(),
+		Exports: map[string]sandbox.Signature{
+			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
+			abi.ExportStart: entry, abi.ExportHandle: entry,
+		},
+		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry},
+		Init: func(ctx context.Context, i *sandbox.Instance) error {
+			return g.start(withCall(ctx, &call{log: g.log}), i, start)
+		},
+		Log: func(ctx context.Context, line string) { g.output(ctx, line) },
+	}
+}
+
+// start runs the plugin's own initialization. Capabilities answer that they
+// are not available then: there is nobody to act for.
+func (g *Generation) start(ctx context.Context, i *sandbox.Instance, frame []byte) error {
+	if i.Has(abi.ExportInitialize) {
+		if _, err := i.Call(ctx, abi.ExportInitialize); err != nil {
+			return err
+		}
+	}
+	for _, r := range g.manifest.Routes {
+		if r.Kind != manifest.Unary && !i.Has(abi.ExportSession) {
+			return fmt.Errorf("has the %s route %q but does not export %s", r.Kind, r.Name, abi.ExportSession)
+		}
+	}
+	_, err := enter(ctx, i, abi.ExportStart, frame)
+	if refused, ok := errors.AsType[*abi.Error](err); ok {
+		return fmt.Errorf("refused to start: %s", refused.Message)
+	}
+	return err
+}
+
+// close frees g once nobody uses it.
+func (g *Generation) close(ctx context.Context) error { return g.module.Close(ctx) }
+
+// failure turns what an entry returned into the error that the user gets.
+// What the plugin or a capability refused keeps its status; a plugin that
+// failed is 502, one that took too long 504, a session that ended has its
+// cause.
+func (g *Generation) failure(route string, err error) error {
+	op := g.name + "." + route
+	if e, ok := errors.AsType[*abi.Error](err); ok {
+		return &host.Error{
+			Kind: kindOf(e), Status: e.Status, Op: op, Message: e.Message, Detail: e.Detail,
+		}
+	}
+	fault, ok := errors.AsType[*sandbox.Error](err)
+	switch {
+	case !ok:
+		if cause, ok := errors.AsType[*host.Error](err); ok {
+			return cause
+		}
+		return &host.Error{Kind: host.Upstream, Op: op, Message: "the plugin failed", Err: err}
+	case fault.Fault == sandbox.Deadline:
+		return &host.Error{Kind: host.Timeout, Op: op, Message: "the plugin took too long", Err: err}
+	case fault.Fault == sandbox.Canceled:
+		if cause, ok := errors.AsType[*host.Error](fault.Cause); ok {
+			return cause
+		}
+		return host.ErrClientGone
+	}
+	g.log.Warn("plugin failed", "route", route, "error", err, "stack", fault.Stack)
+	return &host.Error{Kind: host.Upstream, Op: op, Message: "the plugin failed", Err: err}
+}
+
+func kindOf(e *abi.Error) host.Kind {
+	if e.Status >= 500 {
+		for _, k := range []host.Kind{host.Upstream, host.Unavailable, host.Timeout} {
+			if k.HTTPStatus() == e.Status {
+				return k
+			}
+		}
+		return host.Upstream
+	}
+	return host.KindOfStatus(e.Status)
+}

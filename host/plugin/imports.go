@@ -1,0 +1,174 @@
+package plugin
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strconv"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	maxLogLine = 8 << 10 // of one log import
+	maxLogs    = 1000    // log imports per call; more are dropped
+	maxStreams = 16      // open per call
+)
+
+// imports is what the plugin may link: the ABI's own modules and one module
+// for each capability that it was granted, or can do without.
+func (g *Generation) imports() []sandbox.Import {
+	list := []sandbox.Import{
+		{
+			Module: abi.ModuleABI, Name: abi.ImportTake,
+			Signature: signature(i64, i32, i32), Call: take,
+		}, {
+			Module: abi.ModuleLog, Name: abi.ImportWrite,
+			Signature: signature(0, i32, i32, i32), Call: g.logWrite,
+		},
+	}
+	list = append(list, sessionImports()...)
+	names := g.granted.Names()
+	for _, name := range append(slices.Clone(names), g.denied...) {
+		module := abi.CapabilityModule(name)
+		list = append(list, sandbox.Import{
+			Module: module, Name: abi.ImportFetch,
+			Signature: signature(i64, i32, i32, i32, i32), Call: g.fetch(name),
+		}, sandbox.Import{
+			Module: module, Name: abi.ImportOpen,
+			Signature: signature(i64, i32, i32, i32, i32), Call: g.open(name),
+		})
+	}
+	return list
+}
+
+func signature(result sandbox.Type, params ...sandbox.Type) sandbox.Signature {
+	s := sandbox.Signature{Params: params}
+	if result != 0 {
+		s.Results = []sandbox.Type{result}
+	}
+	return s
+}
+
+// live ends the guest if its session has lost its authority. It comes before
+// every effect of a host call.
+func (c *call) live() {
+	if c.caller != nil && !c.caller.Authority.Alive() {
+		sandbox.Stop(c.caller.Authority.Cause())
+	}
+}
+
+func (g *Generation) fetch(name string) func(context.Context, sandbox.Memory, []uint64) {
+	return func(ctx context.Context, m sandbox.Memory, stack []uint64) {
+		outbound(ctx, m, stack, func(c *call, r *abi.Request) (*abi.Response, error) {
+			return g.granted.Fetch(ctx, c.caller, name, r)
+		})
+	}
+}
+
+func (g *Generation) open(name string) func(context.Context, sandbox.Memory, []uint64) {
+	return func(ctx context.Context, m sandbox.Memory, stack []uint64) {
+		outbound(ctx, m, stack, func(c *call, r *abi.Request) (*abi.Response, error) {
+			if len(c.streams) >= maxStreams {
+				return nil, host.E(host.Limited, "open", "more than %d streams", maxStreams)
+			}
+			s, err := g.granted.Open(ctx, c.caller, name, r)
+			if err != nil {
+				return nil, err
+			}
+			c.streams = append(c.streams, s)
+			number := strconv.Itoa(len(c.streams))
+			return &abi.Response{Status: 200, Header: []abi.Pair{{Name: abi.HeaderStream, Value: number}}}, nil
+		})
+	}
+}
+
+// outbound is fetch and open: (req, n, resp, cap) -> length.
+func outbound(ctx context.Context, m sandbox.Memory, stack []uint64, do func(*call, *abi.Request) (*abi.Response, error)) {
+	c := callOf(ctx)
+	c.live()
+	resp, capacity := uint32(stack[2]), uint32(stack[3])
+	frame, ok := copyFrame(m, stack[0], stack[1])
+	if !ok {
+		stack[0] = status(abi.StatusInvalid)
+		return
+	}
+	stack[0] = c.answer(m, resp, capacity, reply(c, frame, do))
+	c.live()
+}
+
+func copyFrame(m sandbox.Memory, ptr, n uint64) ([]byte, bool) {
+	if n > abi.MaxFrame {
+		return nil, false
+	}
+	return m.Copy(uint32(ptr), uint32(n))
+}
+
+// reply is the frame that answers an outbound request.
+func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, error)) []byte {
+	r, err := abi.DecodeRequest(frame)
+	if err != nil {
+		return fail(host.E(host.Invalid, "", "%w", err))
+	}
+	if c.caller == nil {
+		return fail(host.E(host.Unavailable, "", "capabilities are not available while the plugin starts"))
+	}
+	resp, err := do(c, r)
+	if err != nil {
+		return fail(err)
+	}
+	if len(resp.Body) > abi.MaxBody {
+		return fail(host.E(host.TooLarge, "", "the answer is larger than %d MiB", abi.MaxBody>>20))
+	}
+	return abi.AppendResponse(nil, resp)
+}
+
+func fail(err error) []byte { return abi.AppendError(nil, capability.ErrorFrame(err)) }
+
+// answer writes a frame to the guest's buffer, or keeps it for take, and
+// returns its length.
+func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, frame []byte) uint64 {
+	c.kept = nil
+	if len(frame) > int(capacity) {
+		c.kept = frame
+	} else if !m.Write(ptr, frame) {
+		return status(abi.StatusInvalid)
+	}
+	return uint64(len(frame))
+}
+
+// take is (ptr, cap) -> length of the kept frame, 0 if there is none.
+func take(ctx context.Context, m sandbox.Memory, stack []uint64) {
+	c := callOf(ctx)
+	c.live()
+	if c.kept == nil {
+		stack[0] = 0
+		return
+	}
+	stack[0] = c.answer(m, uint32(stack[0]), uint32(stack[1]), c.kept)
+}
+
+// logWrite is (level, ptr, n): one record in the host's log, under the
+// plugin's name and the request's id.
+func (g *Generation) logWrite(ctx context.Context, m sandbox.Memory, stack []uint64) {
+	c := callOf(ctx)
+	if c.logs++; c.logs > maxLogs {
+		return
+	}
+	text, ok := m.Copy(uint32(stack[1]), min(uint32(stack[2]), maxLogLine))
+	if !ok {
+		return
+	}
+	level := slog.Level(min(max(int32(uint32(stack[0])), int32(slog.LevelDebug)), int32(slog.LevelError)))
+	c.log.Log(ctx, level, printable(string(text)), "plugin", g.name)
+}
+
+// output is a line that the guest printed instead of logging.
+func (g *Generation) output(ctx context.Context, line string) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		c.log.Info(printable(line), "plugin", g.name, "output", true)
+	}
+}

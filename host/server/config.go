@@ -1,0 +1,226 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"sigs.k8s.io/yaml"
+)
+
+// Config is the configuration file. Paths in it are relative to the file's own
+// directory. It is read once and not changed afterwards.
+type Config struct {
+	Listen    string           `json:"listen"`    // host:port
+	PublicURL string           `json:"publicURL"` // what browsers see; required off loopback
+	TLS       *TLS             `json:"tls,omitempty"`
+	Data      string           `json:"data"` // directory of embedded state, host key, compiled plugins
+	Auth      Auth             `json:"auth"`
+	Directory Directory        `json:"directory"`
+	Policy    Policy           `json:"policy,omitzero"`
+	Clusters  []cluster.Config `json:"clusters,omitempty"`
+	Helm      helm.Config      `json:"helm,omitzero"`
+	Plugins   []plugin.Config  `json:"plugins,omitempty"`
+	Limits    Limits           `json:"limits,omitzero"`
+	Log       Log              `json:"log,omitzero"`
+}
+
+// TLS names the certificate of the listener.
+type TLS struct {
+	Cert string `json:"cert"` // PEM file
+	Key  string `json:"key"`  // PEM file
+}
+
+// Auth is the ways in. A way that is not configured does not exist.
+type Auth struct {
+	// Dev signs in whoever the directory knows, without any proof. It is
+	// refused off loopback.
+	Dev *struct{} `json:"dev,omitempty"`
+}
+
+// Directory is where users, teams and roles come from.
+type Directory struct {
+	Files string `json:"files"` // directory of YAML files
+}
+
+// Policy is the operator's own Rego.
+type Policy struct {
+	Dir string `json:"dir,omitempty"` // empty: the shipped rules alone
+}
+
+// Limits bound what people may have running.
+type Limits struct {
+	SessionsPerUser int `json:"sessionsPerUser,omitempty"` // default 100
+}
+
+// Log says how the host logs to standard error.
+type Log struct {
+	Level  string `json:"level,omitempty"`  // debug, info, warn, error; default info
+	Format string `json:"format,omitempty"` // text or json; default text
+}
+
+// Load reads the file and the environment: a variable BULKHEAD_KEY, with the
+// key's path in capitals joined by "_" (BULKHEAD_DIRECTORY_FILES), replaces
+// the file's value and is itself YAML. Unknown keys are errors. The result is
+// checked as far as that needs nothing but the file system.
+func Load(path string, environ []string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c := &Config{Listen: "127.0.0.1:8080", Data: "./data"}
+	if err := yaml.UnmarshalStrict(text, c); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, plainYAML(err))
+	}
+	if err := override(c, environ); err != nil {
+		return nil, err
+	}
+	base, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c.resolve(base)
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// plainYAML takes the decoder's layers off its errors.
+func plainYAML(err error) error {
+	text := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
+	text = strings.TrimPrefix(text, "error converting YAML to JSON: ")
+	return errors.New(strings.ReplaceAll(text, "json: ", ""))
+}
+
+// resolve makes paths absolute, so that nothing depends on where the host was
+// started.
+func (c *Config) resolve(base string) {
+	paths := []*string{&c.Data, &c.Directory.Files, &c.Policy.Dir}
+	if c.TLS != nil {
+		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
+	}
+	for i := range c.Clusters {
+		paths = append(paths, &c.Clusters[i].Kubeconfig)
+	}
+	for i := range c.Plugins {
+		paths = append(paths, &c.Plugins[i].Source)
+	}
+	for i := range c.Helm.Repositories {
+		paths = append(paths, &c.Helm.Repositories[i].Path)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+}
+
+func (c *Config) check() error {
+	var problems []error
+	bad := func(field, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen", "%q is not host:port", c.Listen)
+	}
+	if c.Data == "" {
+		bad("data", "is missing")
+	}
+	if c.Directory.Files == "" {
+		bad("directory.files", "is missing; nobody could be known")
+	}
+	if c.TLS != nil && (c.TLS.Cert == "" || c.TLS.Key == "") {
+		bad("tls", "needs cert and key")
+	}
+	if c.Auth.Dev == nil {
+		bad("auth", "names no way to sign in; auth.dev is one, on loopback")
+	} else if !c.loopback() {
+		bad("auth.dev", "signs anybody in and is refused on %s; listen on loopback", c.Listen)
+	}
+	if c.PublicURL == "" && !c.loopback() {
+		bad("publicURL", "is required when listen is not loopback")
+	}
+	if c.PublicURL != "" {
+		if _, err := parsePublicURL(c.PublicURL); err != nil {
+			bad("publicURL", "%v", err)
+		}
+	}
+	if c.Limits.SessionsPerUser < 0 {
+		bad("limits.sessionsPerUser", "is negative")
+	}
+	if _, err := c.Log.level(); err != nil {
+		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
+		bad("log.format", "%q is neither text nor json", c.Log.Format)
+	}
+	names := map[string]bool{}
+	for i, p := range c.Plugins {
+		at := fmt.Sprintf("plugins[%d]", i)
+		if p.Name == "" || names[p.Name] {
+			bad(at+".name", "%q is missing or used twice", p.Name)
+		}
+		if p.Source == "" {
+			bad(at+".source", "is missing")
+		}
+		names[p.Name] = true
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) loopback() bool {
+	h, _, _ := net.SplitHostPort(c.Listen)
+	addr, err := netip.ParseAddr(h)
+	return err == nil && addr.IsLoopback() || h == "localhost"
+}
+
+// public is the URL under which the host is reached at addr.
+func (c *Config) public(addr net.Addr) (*url.URL, error) {
+	if c.PublicURL != "" {
+		return parsePublicURL(c.PublicURL)
+	}
+	scheme := "http"
+	if c.TLS != nil {
+		scheme = "https"
+	}
+	return &url.URL{Scheme: scheme, Host: addr.String()}, nil
+}
+
+func parsePublicURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, err
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, fmt.Errorf("%q is not an http or https URL", s)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, fmt.Errorf("%q must be scheme and host alone", s)
+	}
+	u.Path = ""
+	if u.Scheme == "http" && !loopbackName(u.Hostname()) {
+		return nil, fmt.Errorf("%q must be https off loopback", s)
+	}
+	return u, nil
+}
+
+func loopbackName(h string) bool {
+	addr, err := netip.ParseAddr(h)
+	return h == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// shutdownTimeout bounds an orderly end.
+const shutdownTimeout = 15 * time.Second
+
+// YAML is the configuration as it is used. It holds no secrets: those are in
+// files that it names.
+func (c *Config) YAML() ([]byte, error) { return yaml.Marshal(c) }

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Each mistake in the configuration is one line that names the field, and
+// leaves nothing open: the next attempt on the same data directory works.
+func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	w := prepare(t, "")
+	good := read(t, filepath.Join(w.dir, "bulkhead.yaml"))
+	w.write(t, "junk", "no kubeconfig")
+	absent := filepath.Join(w.dir, "absent.kubeconfig")
+	for _, c := range []struct{ old, new, want string }{
+		{"data: ./data", "data: ./data\nlissten: x", `unknown field "lissten"`},
+		{"data: ./data", "data: ./data\nlimits: {sessionPerUser: 1}", `unknown field "sessionPerUser"`},
+		{"data: ./data", "data: [1]", "data"},
+		{"listen: 127.0.0.1:0", "listen: nowhere", "listen"},
+		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0\npublicURL: https://x.example", "auth.dev"},
+		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0", "publicURL"},
+		{"listen: 127.0.0.1:0", "listen: 127.0.0.1:0\npublicURL: http://x.example", "publicURL"},
+		{"listen: 127.0.0.1:0", "listen: " + busy.Addr().String(), "listen"},
+		{"auth: {dev: {}}", "auth: {}", "auth"},
+		{"files: ./directory", "files: ./nowhere", "directory.files"},
+		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./nowhere", "clusters[0].kubeconfig"},
+		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./junk", "clusters[0].kubeconfig"},
+		{"helm: {repositories: [{name: demo, path: ", "helm: {repositories: [{name: demo, path: /nowhere", "helm.repositories[0].path"},
+		{"actions: [\"*\"]", "actions: [\"fly\"]", "grants.helm[0].actions"},
+		{"grants: {exec: [{clusters: [\"*\"], namespaces: [\"*\"]}]}", "grants: {}", `capability "exec"`},
+	} {
+		t.Run(c.want+" "+c.new, func(t *testing.T) {
+			if !strings.Contains(good, c.old) {
+				t.Fatalf("the configuration has no %q", c.old)
+			}
+			w.write(t, "bulkhead.yaml", strings.Replace(good, c.old, c.new, 1))
+			if err := w.tryOpen(t); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("error is %v, want it to name %q", err, c.want)
+			}
+		})
+	}
+	w.write(t, "bulkhead.yaml", good)
+	w.open(t)
+}
+
+func TestASecondHostOnTheSameDataIsRefused(t *testing.T) {
+	w := withoutCluster(t)
+	second := *w
+	if err := second.tryOpen(t); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Fatalf("error is %v", err)
+	}
+	if got := w.as(t, "vic").get("/auth/me"); got.status != 200 {
+		t.Fatalf("the first host suffered: %v", got)
+	}
+}
+
+func TestTheEnvironmentReplacesTheFile(t *testing.T) {
+	w := prepare(t, "")
+	path := filepath.Join(w.dir, "bulkhead.yaml")
+	c, err := Load(path, []string{"BULKHEAD_LISTEN=127.0.0.1:7", "BULKHEAD_CLUSTERS=[]", "BULKHEAD_LIMITS_SESSIONSPERUSER=3", "HOME=/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:7" || len(c.Clusters) != 0 || c.Limits.SessionsPerUser != 3 || c.Data != filepath.Join(w.dir, "data") {
+		t.Errorf("%+v", c)
+	}
+	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]"} {
+		if _, err := Load(path, []string{bad}); err == nil || !strings.Contains(err.Error(), strings.SplitN(bad, "=", 2)[0]) {
+			t.Errorf("%s: error is %v", bad, err)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/seed-a3fb47d6/bulkhead/"
+
+// levels is who may import whom: a package imports lower levels only, and its
+// own subpackages and parents. The longest matching prefix counts.
+var levels = map[string]int{
+	"sdk/abi": 0, "sdk/manifest": 0, "policies": 0,
+	"sdk": 1, "host": 1,
+	"host/internal": 2, "host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/audit": 3, "host/telemetry": 3,
+	"host/directory": 4, "host/session": 4, "host/authz": 4,
+	"host/authn": 5, "host/capability": 5,
+	"host/plugin":  6,
+	"host/gateway": 7, "host/console": 7,
+	"host/server": 8, "cmd": 9, "plugins": 9,
+}
+
+// owners keeps each outside library behind one package.
+var owners = []struct {
+	library string
+	allowed []string
+	reason  string
+}{
+	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
+	{"github.com/open-policy-agent/opa", []string{"host/authz"}, "one engine, one revision, deny on every failure"},
+	{"go.etcd.io/", []string{"host/state"}, "facts about revocation have one reader and one writer"},
+	{"k8s.io/client-go", []string{"host/cluster", "host/capability/helm"}, "a client exists only with an impersonated user and an authority"},
+	{"helm.sh/helm", []string{"host/capability/helm"}, "helm reads files and environments unless it is held"},
+	{"github.com/gorilla/mux", []string{"host/gateway"}, "one router, so that one test sees all routes"},
+	{"github.com/gorilla/websocket", []string{"host/gateway"}, "one upgrade helper with origin, bounds and an end"},
+	{"github.com/golang-jwt/jwt", []string{"host/authn"}, "one resolver of tokens"},
+	{"github.com/spf13/cobra", []string{"cmd"}, "packages do not know the command line"},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+}
+
+// TestImportsPointDownwards holds the layout: levels, owners of libraries, and
+// that plugin authors compile the standard library and nothing else.
+func TestImportsPointDownwards(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		for _, i := range p.Imports {
+			for _, o := range owners {
+				if strings.HasPrefix(i, o.library) && !slices.ContainsFunc(o.allowed, func(a string) bool { return within(from, a) }) {
+					t.Errorf("%s imports %s, which only %s may: %s", from, i, strings.Join(o.allowed, ", "), o.reason)
+				}
+			}
+			to, ours := strings.CutPrefix(i, module)
+			if !ours || testing_(from) {
+				continue
+			}
+			if r := root(from); r == root(to) && r != "host" {
+				continue // a package and its own subpackages
+			}
+			if level(t, to) >= level(t, from) {
+				t.Errorf("%s (level %d) imports %s (level %d)", from, level(t, from), to, level(t, to))
+			}
+			if within(from, "plugins") && !within(to, "sdk") {
+				t.Errorf("%s imports %s: a plugin is written against sdk alone", from, to)
+			}
+		}
+	}
+	for _, p := range packages(t, "-deps", "./sdk/...", "./host") {
+		if !p.Standard && !strings.HasPrefix(p.ImportPath, module) {
+			t.Errorf("sdk or host depends on %s: plugin authors would have to compile it", p.ImportPath)
+		}
+	}
+}
+
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// testing_ packages support tests and are in no binary; they may reach across.
+func testing_(p string) bool { return strings.HasSuffix(p, "test") }
+
+// root is the entry of levels that p belongs to.
+func root(p string) string {
+	for p != "" {
+		if _, ok := levels[p]; ok {
+			return p
+		}
+		cut := strings.LastIndex(p, "/")
+		if cut < 0 {
+			return ""
+		}
+		p = p[:cut]
+	}
+	return ""
+}
+
+func level(t *testing.T, p string) int {
+	t.Helper()
+	r := root(p)
+	if r == "" {
+		t.Errorf("%s has no level; give it one", p)
+	}
+	return levels[r]
+}
+
+func packages(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// override sets fields from variables BULKHEAD_…; see Load.
+func override(c *Config, environ []string) error {
+	vars := map[string]string{}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if key, ok := strings.CutPrefix(name, "BULKHEAD_"); ok {
+			vars[key] = value
+		}
+	}
+	return overrideStruct(reflect.ValueOf(c).Elem(), "", vars)
+}
+
+func overrideStruct(v reflect.Value, prefix string, vars map[string]string) error {
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		key, field := prefix+strings.ToUpper(name), v.Field(i)
+		if text, ok := vars[key]; ok {
+			if err := set(field, text); err != nil {
+				return fmt.Errorf("BULKHEAD_%s: %w", key, plainYAML(err))
+			}
+			continue
+		}
+		inner := field
+		if inner.Kind() == reflect.Pointer && !inner.IsNil() {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct {
+			if err := overrideStruct(inner, key+"_", vars); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func set(field reflect.Value, text string) error {
+	if field.Kind() == reflect.String {
+		field.SetString(text)
+		return nil
+	}
+	fresh := reflect.New(field.Type())
+	if err := yaml.UnmarshalStrict([]byte(text), fresh.Interface()); err != nil {
+		return err
+	}
+	field.Set(fresh.Elem())
+	return nil
+}

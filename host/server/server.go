@@ -1,0 +1,241 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
+	"github.com/seed-a3fb47d6/bulkhead/policies"
+)
+
+// Server is one running host. Open, then Serve, then Close.
+type Server struct {
+	config   *Config
+	log      *slog.Logger
+	listener net.Listener
+	public   *url.URL
+	started  time.Time
+	stopping atomic.Bool
+
+	clusters *cluster.Set
+	sessions *session.Table
+	plugins  *plugin.Registry
+	gateway  *gateway.Gateway
+	state    *state.Store
+	people   *directory.Directory
+	policy   *authz.Engine
+
+	closers []func(context.Context) error // in order of opening
+}
+
+// Open takes the listener, opens everything and loads the plugins. Requests
+// are answered from Serve on. An error is one that the operator can mend and
+// names the configuration's field; nothing is left open then.
+func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err error) {
+	s := &Server{config: c, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
+	if s.public, err = c.public(s.listener.Addr()); err != nil {
+		return nil, fmt.Errorf("publicURL: %w", err)
+	}
+	for _, open := range []func(context.Context) error{s.openFacts, s.openCluster, s.openPlugins, s.openGateway} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// closing registers what Close does, last opened first.
+func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
+
+// openFacts opens the store, who people are, and what they may.
+func (s *Server) openFacts(ctx context.Context) error {
+	var err error
+	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Logger: s.log}); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	s.closing(func(context.Context) error { return s.state.Close() })
+	s.people, err = directory.Open(ctx, directory.Config{
+		Dir: s.config.Directory.Files, Base: policies.Roles(), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { return s.people.Close() })
+	s.policy, err = authz.Open(ctx, authz.Config{Dir: s.config.Policy.Dir, Logger: s.log, Directory: s.people})
+	if err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { return s.policy.Close() })
+	s.sessions = session.NewTable(s.state.Revoked, session.Options{PerUser: s.config.Limits.SessionsPerUser, Logger: s.log})
+	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
+	return nil
+}
+
+// openCluster opens what capabilities reach.
+func (s *Server) openCluster(ctx context.Context) error {
+	var err error
+	s.clusters, err = cluster.Open(ctx, s.config.Clusters, s.log)
+	if err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { s.clusters.Close(); return nil })
+	return nil
+}
+
+// openPlugins loads every plugin of the configuration. All that cannot be
+// loaded are named at once.
+func (s *Server) openPlugins(ctx context.Context) error {
+	releases, err := helm.New(s.config.Helm, s.clusters, s.log)
+	if err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { releases.Close(); return nil })
+	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters))
+	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(s.config.Data, "compiled"), Logger: s.log})
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	s.plugins = plugin.NewRegistry(box, broker, s.log)
+	s.closing(s.plugins.Close)
+	var problems []error
+	for i, p := range s.config.Plugins {
+		if err := s.plugins.Load(ctx, p); err != nil {
+			problems = append(problems, fmt.Errorf("plugins[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Server) openGateway(context.Context) error {
+	people, err := authn.New(authn.Config{
+		PublicURL: s.public, State: s.state, Sessions: s.sessions, Directory: persons{s.people},
+		Dev: s.config.Auth.Dev != nil, Logger: s.log,
+	})
+	if err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	s.gateway = gateway.New(gateway.Config{
+		Listen: s.config.Listen, PublicURL: s.public, Authn: people, Sessions: s.sessions,
+		Plugins: s.plugins, Decide: s.policy.Decide, Logger: s.log,
+		Health: gateway.Health{
+			Version: Version(), Started: s.started, Methods: []string{"dev"},
+			Checks: func() map[string]error {
+				return map[string]error{"state": s.state.Ready(), "policy": s.policy.Ready()}
+			},
+			Clusters: s.clusterStates,
+			Stopping: s.stopping.Load,
+		},
+	})
+	return nil
+}
+
+func (s *Server) clusterStates() map[string]string {
+	states := map[string]string{}
+	for _, c := range s.clusters.Ready() {
+		states[c.Name] = "ready"
+		if !c.Ready {
+			states[c.Name] = "not ready"
+		}
+	}
+	return states
+}
+
+// URL is where the host is reached.
+func (s *Server) URL() string { return s.public.String() }
+
+// Serve answers requests until ctx is done or the listener fails. It returns
+// nil in the first case, with all requests answered and all sessions ended, as
+// far as the time for an orderly end allows.
+func (s *Server) Serve(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           s.gateway,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		// No WriteTimeout: it would cut event streams. Doors bound their calls.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() {
+		if t := s.config.TLS; t != nil {
+			failed <- srv.ServeTLS(s.listener, t.Cert, t.Key)
+		} else {
+			failed <- srv.Serve(s.listener)
+		}
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.stopping.Store(true)
+	ending, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	// Sockets first: Shutdown does not know of connections taken over.
+	s.sessions.Shutdown(ending)
+	err := srv.Shutdown(ending)
+	<-failed
+	return err
+}
+
+// Close ends what is left and frees everything, in the opposite order of
+// opening. It may be called repeatedly.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	var errs []error
+	for len(s.closers) > 0 {
+		last := s.closers[len(s.closers)-1]
+		s.closers = s.closers[:len(s.closers)-1]
+		errs = append(errs, last(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// persons is the directory as authn asks for it.
+type persons struct{ *directory.Directory }
+
+func (p persons) Person(id host.UserID) (authn.Person, bool) {
+	x, ok := p.Directory.Person(id)
+	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams, Disabled: x.Disabled}, ok
+}
+
+// Version is the host's version as the Go toolchain recorded it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

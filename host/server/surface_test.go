@@ -1,0 +1,229 @@
+package server
+
+import (
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// klog, which client-go brings, flushes for the life of the process.
+		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+		// The dev cluster's standard error is copied until the process ends with us.
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"),
+	)
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestEveryRouteNamesAnAction(t *testing.T) {
+	w := withoutCluster(t)
+	surface, err := w.server.gateway.Surface()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := []string{"GET /healthz", "GET /readyz", "GET /health", "POST /auth/login", "POST /auth/logout"}
+	seen := 0
+	for _, r := range surface {
+		name := r.Method + " " + r.Path
+		if _, _, ok := r.Action.Split(); !ok {
+			t.Errorf("%s names no action, but %q", name, r.Action)
+		}
+		if r.Public != slices.Contains(public, name) {
+			t.Errorf("%s: public is %v", name, r.Public)
+		}
+		if r.Public {
+			seen++
+		}
+	}
+	if seen != len(public) {
+		t.Errorf("%d public routes, want %d", seen, len(public))
+	}
+	plugins := w.server.plugins.List()
+	if len(plugins) != 3 {
+		t.Fatalf("%d plugins are loaded", len(plugins))
+	}
+	for _, p := range plugins {
+		for _, r := range p.Routes {
+			plugin, name, ok := r.Route.Action.Split()
+			if !ok || plugin != p.Name || strings.HasSuffix(name, "read") == r.Route.Mutates {
+				t.Errorf("%s %s: action %q, mutates %v", p.Name, r.Route.Name, r.Route.Action, r.Route.Mutates)
+			}
+		}
+	}
+}
+
+// Nothing but the public routes answers somebody who is not signed in, and
+// what is absent answers like what is forbidden.
+func TestNothingAnswersAnonymously(t *testing.T) {
+	w := withoutCluster(t)
+	nobody := w.anonymous(t)
+	surface, err := w.server.gateway.Surface()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range surface {
+		path := strings.NewReplacer("{plugin}", "echo", "{path:.*}", "echo").Replace(r.Path)
+		got := nobody.do(r.Method, path, strings.NewReader("{}"), asJSON)
+		if r.Public == (got.status == 401) && path != "/auth/logout" {
+			t.Errorf("%s %s (public %v): %v", r.Method, path, r.Public, got)
+		}
+	}
+	for _, path := range []string{"/", "/nowhere", "/api", "/api/nowhere/x", "/ws/nowhere", "/metrics", "/debug/pprof/"} {
+		expect(t, nobody.get(path), 401, path)
+	}
+}
+
+// Somebody without rights cannot tell which plugins there are.
+func TestAbsentAndForbiddenLookAlike(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "directory/norights.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: nia}\nspec: {id: nia@example.com}\n")
+	w.open(t)
+	nia := w.as(t, "nia")
+	strip := func(a answer) string {
+		var e struct{ Error, Detail string }
+		a.json(t, &e)
+		return e.Error + "|" + e.Detail
+	}
+	there, absent := nia.get("/api/gitops/helm-releases"), nia.get("/api/nowhere/helm-releases")
+	noRoute := nia.get("/api/gitops/nothing")
+	if there.status != 403 || absent.status != 403 || noRoute.status != 403 || strip(there) != strip(absent) || strip(there) != strip(noRoute) {
+		t.Errorf("there %v, absent %v, no route %v", there, absent, noRoute)
+	}
+	ada := w.as(t, "ada")
+	expect(t, ada.get("/api/nowhere/x"), 404, "an admin, absent plugin")
+	expect(t, ada.get("/api/gitops/nothing"), 404, "an admin, absent route")
+	expect(t, ada.do("DELETE", "/api/gitops/helm-releases", nil, http.Header{"X-Requested-With": {"XMLHttpRequest"}}), 405, "an admin, wrong method")
+}
+
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
+	w := withoutCluster(t)
+	eve := w.as(t, "eve")
+	for _, path := range []string{
+		"/api//echo/echo", "/api/echo/../echo/echo", "/api/echo%2fecho", "/api/echo/echo;x=1", "/api/echo/%2e%2e/echo",
+		"/api/echo/echo%00", "/api/./echo/echo", "/api/echo/a%5cb", "/api/echo/echo?a=1;b=2", "/api/echo/%252e",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, query, _ := strings.Cut(path, "?")
+		req.URL.Opaque, req.URL.RawQuery = target, query // sent as it is
+		resp, err := eve.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 400 {
+			t.Errorf("%s: %d, want 400", path, resp.StatusCode)
+		}
+	}
+	got := eve.get("/api/gitops/helm-releases?cluster=dev&cluster=prod")
+	expect(t, got, 400, "two clusters")
+	foreign, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign.Host = "evil.example"
+	resp, err := eve.http.Do(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 400 {
+		t.Errorf("foreign host: %d", resp.StatusCode)
+	}
+}
+
+// Origin: a console page of another site that used the browser's cookie.
+func TestCrossSiteRequestsAreRefused(t *testing.T) {
+	w := withoutCluster(t)
+	eve := w.as(t, "eve")
+	for name, h := range map[string]http.Header{
+		"foreign origin":   {"Origin": {"https://evil.example"}, "Content-Type": {"application/json"}},
+		"cross-site fetch": {"Sec-Fetch-Site": {"cross-site"}, "Content-Type": {"application/json"}},
+		"a form":           {"Content-Type": {"application/x-www-form-urlencoded"}},
+	} {
+		expect(t, eve.do("POST", "/api/gitops/helm-uninstall", strings.NewReader("{}"), h), 403, name)
+		expect(t, eve.do("POST", "/auth/logout", strings.NewReader("{}"), h), 403, name+" logging out")
+	}
+	if got := eve.get("/auth/me"); got.status != 200 {
+		t.Errorf("one of them had an effect: %v", got)
+	}
+	dial := func(origin string) int {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", w.url+"/ws/echo", nil)
+		req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
+			"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Origin": {origin}}
+		resp, err := eve.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := dial("https://evil.example"); got != 403 {
+		t.Errorf("upgrade from a foreign origin: %d", got)
+	}
+	if got := dial(w.url); got != 101 {
+		t.Errorf("upgrade from our own origin: %d", got)
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	w := withoutCluster(t)
+	eve := w.as(t, "eve")
+	big := strings.Repeat("x", 1<<20+1)
+	expect(t, eve.do("POST", "/api/echo/echo", strings.NewReader(big), asJSON), 413, "announced")
+	expect(t, eve.do("POST", "/api/echo/echo", struct{ *strings.Reader }{strings.NewReader(big)}, asJSON), 413, "not announced")
+	got := eve.do("POST", "/api/echo/echo", strings.NewReader(big[1:]), asJSON)
+	if got.status != 200 || !strings.HasSuffix(got.body, big[1:]) {
+		t.Errorf("just within the bound: %d", got.status)
+	}
+}
+
+// Changing who may do what needs no restart.
+func TestADirectoryChangeCountsAtOnce(t *testing.T) {
+	w := withoutCluster(t)
+	vic := w.as(t, "vic")
+	expect(t, vic.post("/api/gitops/helm-uninstall", "{}"), 403, "as a viewer")
+	text := strings.Replace(read(t, w.dir+"/directory/people.yaml"), "{id: vic@example.com, roles: [viewer]}", "{id: vic@example.com, roles: [editor]}", 1)
+	w.write(t, "directory/people.yaml", text)
+	eventually(t, "the new role to count", func() bool { return vic.post("/api/gitops/helm-uninstall", "{}").status == 400 })
+	w.write(t, "directory/people.yaml", strings.Replace(text, "name: vic", "name: vic2", 1)+"\n")
+	w.write(t, "directory/people.yaml", strings.Replace(text, "vic@example.com", "vera@example.com", 1))
+	eventually(t, "the removed user to be nobody", func() bool { return vic.get("/auth/me").status == 401 })
+}
+
+func TestHealthTellsTheTruth(t *testing.T) {
+	w := withoutCluster(t)
+	nobody := w.anonymous(t)
+	for path, want := range map[string]string{
+		"/healthz": `{"status":"ok"}`,
+		"/readyz":  `{"checks":{"policy":"ok","state":"ok"},"clusters":{"dev":"not ready"},"status":"ready"}`,
+	} {
+		if got := nobody.get(path); got.status != 200 || strings.TrimSpace(got.body) != want {
+			t.Errorf("%s: %v, want %s", path, got, want)
+		}
+	}
+	var health struct {
+		Status          string
+		LoginMethods    []string `json:"login_methods"`
+		OAuthConfigured bool     `json:"oauth_configured"`
+	}
+	nobody.get("/health").json(t, &health)
+	if health.Status != "ok" || !slices.Equal(health.LoginMethods, []string{"dev"}) || health.OAuthConfigured {
+		t.Errorf("/health: %+v", health)
+	}
+}

@@ -1,0 +1,22 @@
+// Package session keeps the table of everything that users have running: a
+// websocket, an event stream, a plugin call. It exists so that ending is
+// certain: once EndUser or EndLogin was called, nothing that was open keeps an
+// effect, and nothing that the logout outruns can open.
+//
+// A session ends on three clocks, in this order:
+//
+//  1. authority: one atomic flag that every host call, frame and upstream
+//     request compares first;
+//  2. streams: the functions given to OnEnd, which close connections from the
+//     host's side;
+//  3. the context, whose end stops the guest.
+//
+// Authority drops for all sessions concerned before the first stream is
+// closed. Streams are closed side by side, so that one which hangs delays
+// nobody, and not even its own session's context for long.
+//
+// The table is memory of this process. Whether a login is still good is
+// host/state's knowledge, given to NewTable as a function; what a session's
+// streams are, and when its work is over, is known to whoever opened it and
+// must call Close.
+package session

@@ -1,0 +1,64 @@
+package session
+
+import (
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Limit bounds the session: longest from its start, idle since the last Touch.
+// Zero means no such bound. The end of the login bounds it in any case. A later
+// call replaces the bounds of an earlier one.
+func (s *Session) Limit(longest, idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopTimers()
+	if !s.Alive() {
+		return
+	}
+	s.armLimit(longest)
+	if idle > 0 {
+		s.Touch()
+		s.idle = time.AfterFunc(idle, func() { s.checkIdle(idle) })
+	}
+}
+
+// Touch says that the session is in use. It costs one clock reading.
+func (s *Session) Touch() { s.touched.Store(int64(time.Since(s.info.Started))) }
+
+// armLimit sets the timer for the login's end or the session's, whichever is
+// first. It needs s.mu, since the timer may fire before it is assigned.
+func (s *Session) armLimit(longest time.Duration) {
+	cause, at := error(host.ErrLoginExpired), s.principal.Login.Until
+	if own := s.info.Started.Add(longest); longest > 0 && (at.IsZero() || own.Before(at)) {
+		cause, at = host.ErrTooLong, own
+	}
+	if !at.IsZero() {
+		s.limit = time.AfterFunc(time.Until(at), func() { s.End(cause) })
+	}
+}
+
+// checkIdle ends the session if it was idle all the time, else comes back when
+// it may have been.
+func (s *Session) checkIdle(idle time.Duration) {
+	s.mu.Lock()
+	left := time.Duration(s.touched.Load()) + idle - time.Since(s.info.Started)
+	if left > 0 && s.Alive() && s.idle != nil {
+		s.idle.Reset(left)
+	}
+	s.mu.Unlock()
+	if left <= 0 {
+		s.End(host.ErrIdle)
+	}
+}
+
+// stopTimers needs s.mu.
+func (s *Session) stopTimers() {
+	if s.limit != nil {
+		s.limit.Stop()
+	}
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	s.limit, s.idle = nil, nil
+}

@@ -1,0 +1,173 @@
+package state
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// cache is what reads are answered from. Logins only ever go from live to
+// ended and marks only grow, so that changes may arrive late, twice, or before
+// the watch brings them, and the answer never becomes more permissive.
+type cache struct {
+	mu     sync.RWMutex
+	logins map[host.LoginID]*login
+	users  map[host.UserID]map[host.LoginID]*login
+	marks  map[host.UserID]time.Time
+	rev    int64
+
+	keys keyring
+}
+
+type login struct {
+	rec   LoginRecord
+	rev   int64 // of the store when the record was written
+	ended bool  // kept until rec.Until, so that a record put back revives nobody
+}
+
+func newCache() *cache {
+	return &cache{
+		logins: make(map[host.LoginID]*login),
+		users:  make(map[host.UserID]map[host.LoginID]*login),
+		marks:  make(map[host.UserID]time.Time),
+	}
+}
+
+func (c *cache) revision() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.rev
+}
+
+func (c *cache) reached(rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rev = max(c.rev, rev)
+}
+
+func (c *cache) putLogin(rec LoginRecord, rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.logins[rec.ID] != nil {
+		return // ids are never reused, and records never change
+	}
+	l := &login{rec: rec, rev: rev}
+	c.logins[rec.ID] = l
+	if c.users[rec.User] == nil {
+		c.users[rec.User] = make(map[host.LoginID]*login)
+	}
+	c.users[rec.User][rec.ID] = l
+}
+
+// endLogin reports whether the login was live until now.
+func (c *cache) endLogin(k loginKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.users[k.user][k.id]
+	if l == nil || l.ended {
+		return false
+	}
+	l.ended = true
+	return true
+}
+
+// putMark moves the user's mark forward and returns the logins that it ends.
+func (c *cache) putMark(user host.UserID, at time.Time) (gone []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !at.After(c.marks[user]) {
+		return nil
+	}
+	c.marks[user] = at
+	for id, l := range c.users[user] {
+		if !l.ended && !l.rec.At.After(at) {
+			l.ended = true
+			gone = append(gone, loginKey{user, id})
+		}
+	}
+	return gone
+}
+
+// retain ends every login that was written up to revision rev and is not in
+// listed, which is what the store held then.
+func (c *cache) retain(listed map[loginKey]bool, rev int64) (gone []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, l := range c.logins {
+		k := loginKey{l.rec.User, id}
+		if !l.ended && l.rev <= rev && !listed[k] {
+			l.ended = true
+			gone = append(gone, k)
+		}
+	}
+	return gone
+}
+
+func (c *cache) mark(user host.UserID) time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.marks[user]
+}
+
+// find returns the login with this id and whether it is live; l is nil when
+// there is none. The record is immutable.
+func (c *cache) find(id host.LoginID, now time.Time) (l *login, err error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	l = c.logins[id]
+	switch {
+	case l == nil || l.ended || !l.rec.At.After(c.marks[l.rec.User]):
+		return l, host.ErrLoggedOut
+	case !now.Before(l.rec.Until):
+		return l, host.ErrLoginExpired
+	}
+	return l, nil
+}
+
+// surplus returns the user's oldest live logins, as many as there are over
+// limit.
+func (c *cache) surplus(user host.UserID, limit int, now time.Time) []loginKey {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var live []*login
+	for _, l := range c.users[user] {
+		if !l.ended && now.Before(l.rec.Until) {
+			live = append(live, l)
+		}
+	}
+	if len(live) <= limit {
+		return nil
+	}
+	slices.SortFunc(live, func(a, b *login) int { return a.rec.At.Compare(b.rec.At) })
+	var out []loginKey
+	for _, l := range live[:len(live)-limit] {
+		out = append(out, loginKey{user, l.rec.ID})
+	}
+	return out
+}
+
+// due returns the logins whose time was up before the given one.
+func (c *cache) due(before time.Time) (out []loginKey) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for id, l := range c.logins {
+		if l.rec.Until.Before(before) {
+			out = append(out, loginKey{l.rec.User, id})
+		}
+	}
+	return out
+}
+
+func (c *cache) forget(keys []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range keys {
+		delete(c.logins, k.id)
+		delete(c.users[k.user], k.id)
+		if len(c.users[k.user]) == 0 {
+			delete(c.users, k.user)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package state
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const hostKeySize = 32
+
+// openHostKey reads the host key. If there is none it makes one, but only for
+// a store that is still empty: a new key cannot open an old store, and would
+// hide that the old one was lost.
+func openHostKey(path string, create bool) (*sealer, error) {
+	key, err := readHostKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !create {
+			return nil, host.E(host.Invalid, "state.open", "host key %s is missing, but there is state beside it that it seals", path)
+		}
+		if key, err = createHostKey(path); err != nil {
+			err = host.E(host.Internal, "state.open", "host key %s cannot be created: %w", path, err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newSealer(key)
+}
+
+func readHostKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, host.E(host.Invalid, "state.open", "host key %s has mode %v; it must be a file that only its owner can use (0600)", path, mode)
+	}
+	key, err := io.ReadAll(io.LimitReader(f, hostKeySize+1))
+	if err != nil {
+		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
+	}
+	if len(key) != hostKeySize {
+		return nil, host.E(host.Invalid, "state.open", "host key %s must hold exactly %d bytes", path, hostKeySize)
+	}
+	return key, nil
+}
+
+// createHostKey lets the file appear whole or not at all.
+func createHostKey(path string) ([]byte, error) {
+	key := make([]byte, hostKeySize)
+	rand.Read(key)
+	f, err := os.CreateTemp(filepath.Dir(path), "host.key-") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	return key, os.Link(f.Name(), path)
+}
+
+// sealer makes records that only the holder of the host key can write or read.
+type sealer struct{ aead cipher.AEAD }
+
+func newSealer(hostKey []byte) (*sealer, error) {
+	key, err := hkdf.Key(sha256.New, hostKey, nil, "bulkhead state records v1", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return &sealer{aead}, err
+}
+
+// seal encrypts v for the store's key at, and for no other: a record that is
+// copied to another place does not open there.
+func (s *sealer) seal(at string, v any) (string, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	return string(s.aead.Seal(nil, nil, plain, []byte(at))), nil
+}
+
+func (s *sealer) open(at string, sealed []byte, v any) error {
+	plain, err := s.aead.Open(nil, nil, sealed, []byte(at))
+	if err != nil {
+		return err
+	}
+	return json.NewDecoder(bytes.NewReader(plain)).Decode(v)
+}

@@ -1,0 +1,62 @@
+package host
+
+import "net/http"
+
+var kindStatus = [...]int{
+	Internal:        http.StatusInternalServerError,
+	Invalid:         http.StatusBadRequest,
+	Unauthenticated: http.StatusUnauthorized,
+	Forbidden:       http.StatusForbidden,
+	NotFound:        http.StatusNotFound,
+	Conflict:        http.StatusConflict,
+	TooLarge:        http.StatusRequestEntityTooLarge,
+	Unprocessable:   http.StatusUnprocessableEntity,
+	Limited:         http.StatusTooManyRequests,
+	Upstream:        http.StatusBadGateway,
+	Unavailable:     http.StatusServiceUnavailable,
+	Timeout:         http.StatusGatewayTimeout,
+}
+
+// HTTPStatus is the HTTP status (RFC 9110, section 15) that answers an error
+// of this kind.
+func (k Kind) HTTPStatus() int {
+	if int(k) < len(kindStatus) {
+		return kindStatus[k]
+	}
+	return http.StatusInternalServerError
+}
+
+// HTTPStatus is the upstream's own status where it is kept, otherwise the one
+// of the error's kind.
+func (e *Error) HTTPStatus() int {
+	if e.Status != 0 {
+		return e.Status
+	}
+	return e.Kind.HTTPStatus()
+}
+
+// KindOfStatus is the kind that fits the answer of something that the host
+// called: its refusals of the request keep their meaning, everything else is
+// Upstream.
+func KindOfStatus(status int) Kind {
+	switch status {
+	case http.StatusForbidden:
+		return Forbidden
+	case http.StatusNotFound, http.StatusGone:
+		return NotFound
+	case http.StatusConflict:
+		return Conflict
+	case http.StatusRequestEntityTooLarge:
+		return TooLarge
+	case http.StatusUnprocessableEntity:
+		return Unprocessable
+	case http.StatusTooManyRequests:
+		return Limited
+	case http.StatusUnauthorized: // of the host's own credentials, not the user's
+		return Upstream
+	}
+	if status >= 400 && status < 500 {
+		return Invalid
+	}
+	return Upstream
+}

@@ -1,0 +1,29 @@
+// Package policies is the Rego that ships with Bulkhead, its tests, and the
+// roles that ship as data. It owns what the rules say; host/authz runs them,
+// host/directory reads the roles.
+package policies
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed *.rego roles.yaml
+var files embed.FS
+
+// FS holds the Rego files at its root. Files named *_test.rego are the tests of
+// the others and no part of the policy. shim.rego alone is what an operator's
+// own package bulkhead.authz replaces.
+func FS() fs.FS { return files }
+
+// Shim is the name of the file that hands the decision to the shipped rules.
+const Shim = "shim.rego"
+
+// Roles returns the shipped roles as YAML documents.
+func Roles() []byte {
+	data, err := files.ReadFile("roles.yaml")
+	if err != nil {
+		panic(err) // embedded above
+	}
+	return data
+}

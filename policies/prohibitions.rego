@@ -1,0 +1,38 @@
+package bulkhead.default
+
+# METADATA
+# description: >-
+#   What nobody may do, whatever they are permitted: a short text that names it,
+#   undefined if nothing applies. Secrets and tokens would hand out identities
+#   that the host cannot take back; a proxied request would leave the reach of
+#   every rule here; a terminal that is no exec call would not be a session that
+#   logging out ends.
+prohibited := "secrets" if {
+	input.capability.name == "kube"
+	input.capability.resource == "secrets"
+	object.get(input.capability, "group", "") == ""
+} else := "serviceaccounts/token" if {
+	input.capability.name == "kube"
+	input.capability.resource == "serviceaccounts"
+	input.capability.subresource == "token"
+} else := "proxy" if {
+	input.capability.name == "kube"
+	input.capability.subresource == "proxy"
+} else := "proxy" if {
+	input.capability.name == "kube"
+	input.capability.verb == "proxy"
+} else := concat("/", ["pods", input.capability.subresource]) if {
+	input.capability.name == "kube"
+	input.capability.subresource in terminal_subresources
+} else := "exec on anything but a pod's terminal" if {
+	input.capability.name == "exec"
+	not terminal
+}
+
+terminal_subresources := {"attach", "exec", "portforward"}
+
+terminal if {
+	object.get(input.capability, "group", "") == ""
+	input.capability.resource == "pods"
+	input.capability.subresource in terminal_subresources
+}

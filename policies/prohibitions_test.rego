@@ -1,0 +1,77 @@
+package bulkhead.prohibitions_test
+
+import data.bulkhead.authz
+import data.bulkhead.default_test as base
+
+admin := {"kind": "role", "id": "admin"}
+
+everything := {
+	"actions": [{"from": admin, "action": "*"}],
+	"plugins": [{"from": admin, "name": "*", "custom": []}],
+	"resources": [{"from": admin, "clusters": ["*"], "namespaces": ["*"], "resources": ["*"], "verbs": ["*"]}],
+}
+
+decide(capability) := decision if {
+	decision := authz.decision with input as object.union(base.asking(capability), {"permissions": everything})
+}
+
+refused(capability, what) if {
+	decide(capability) == {"allow": false, "reason": {"code": "prohibited", "args": {"what": what}}}
+}
+
+test_secrets_are_out_of_reach_whatever_the_verb if {
+	every verb in ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"] {
+		refused(base.call("kube", {"resource": "secrets", "verb": verb}), "secrets")
+	}
+}
+
+test_secrets_are_out_of_reach_without_a_named_group if {
+	refused(object.remove(base.call("kube", {"resource": "secrets"}), ["group"]), "secrets")
+}
+
+test_a_resource_called_secrets_of_another_group_is_not_meant if {
+	decide(base.call("kube", {"resource": "secrets", "group": "vault.example.com"})).allow
+}
+
+test_tokens_are_out_of_reach if {
+	refused(
+		base.call("kube", {"resource": "serviceaccounts", "subresource": "token", "verb": "create"}),
+		"serviceaccounts/token",
+	)
+}
+
+test_proxies_are_out_of_reach if {
+	every resource in ["nodes", "pods", "services"] {
+		refused(base.call("kube", {"resource": resource, "subresource": "proxy"}), "proxy")
+		refused(base.call("kube", {"resource": resource, "verb": "proxy"}), "proxy")
+	}
+}
+
+test_terminals_are_exec_calls_only if {
+	every subresource in ["exec", "attach", "portforward"] {
+		every verb in ["get", "create"] {
+			refused(
+				base.call("kube", {"resource": "pods", "subresource": subresource, "verb": verb}),
+				concat("/", ["pods", subresource]),
+			)
+		}
+		decide(base.call("exec", {"resource": "pods", "subresource": subresource, "verb": "create"})).allow
+	}
+}
+
+test_exec_calls_are_terminals_only if {
+	every fields in [
+		{"resource": "secrets"},
+		{"resource": "pods"},
+		{"resource": "pods", "subresource": "log"},
+		{"resource": "nodes", "subresource": "exec"},
+		{"resource": "pods", "subresource": "exec", "group": "fake.example.com"},
+	] {
+		refused(base.call("exec", fields), "exec on anything but a pod's terminal")
+	}
+}
+
+test_what_is_not_prohibited_is_left_to_permissions if {
+	decide(base.call("kube", {"resource": "pods", "subresource": "log"})).allow
+	decide(base.call("kube", {"resource": "serviceaccounts", "verb": "list"})).allow
+}
