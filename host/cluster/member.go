@@ -198,6 +198,9 @@ func (m *member) watch(ctx context.Context) {
 		if err == nil {
 			err = m.current.Load().probe(ctx)
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		m.look(err)
 		next := probeInterval
 		if !m.started.Load() {

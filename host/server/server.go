@@ -99,7 +99,36 @@ func (s *Server) openFacts(ctx context.Context) error {
 	s.closing(func(context.Context) error { return s.policy.Close() })
 	s.sessions = session.NewTable(s.state.Revoked, session.Options{PerUser: s.config.Limits.SessionsPerUser, Logger: s.log})
 	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
+	s.followFacts(ctx)
 	return nil
+}
+
+// followFacts ends what runs for people who are no longer signed in or no
+// longer there, whoever made it so. Nobody waits for these sessions to finish.
+func (s *Server) followFacts(ctx context.Context) {
+	noWait, cancel := context.WithCancel(ctx)
+	cancel()
+	s.state.OnEnded(func(user host.UserID, id host.LoginID) {
+		s.sessions.EndLogin(noWait, user, id, host.ErrLoggedOut)
+	})
+	absent := func(x *session.Session) bool {
+		p, ok := s.people.Person(x.Principal().User)
+		return !ok || p.Disabled
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			changed := s.people.Changed()
+			s.sessions.EndWhere(noWait, absent, host.ErrNoLonger)
+			select {
+			case <-changed:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	s.closing(func(context.Context) error { close(stop); <-done; return nil })
 }
 
 // openCluster opens what capabilities reach.

@@ -398,10 +398,6 @@ func TestRefusalsComeBeforeTheUpgrade(t *testing.T) {
 			t.Errorf("%s: a viewer learns %+v", pod, x)
 		}
 	}
-	recorded := newTerminal(t, clustertest.Editor, host.Obligations{Record: "always"})
-	if _, err := recorded.open(t, recorded.pod, ""); host.KindOf(err) != host.Forbidden {
-		t.Errorf("an unrecorded session was opened: %v", err)
-	}
 	if _, err := editor.granted.Fetch(t.Context(), editor.caller, "exec", &abi.Request{Method: "GET", URL: "exec://dev/shop/" + editor.pod}); host.KindOf(err) != host.Invalid {
 		t.Errorf("exec was fetched: %v", err)
 	}
