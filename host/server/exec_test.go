@@ -12,9 +12,11 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 func urlEscape(s string) string { return url.QueryEscape(s) }
@@ -26,7 +28,16 @@ func pod(t testing.TB, c *clustertest.Cluster, namespace string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := kubernetes.NewForConfigOrDie(config).CoreV1().Pods(namespace).List(t.Context(),
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer utilnet.CloseIdleConnectionsFor(client.Transport)
+	set, err := kubernetes.NewForConfigAndClient(config, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := set.CoreV1().Pods(namespace).List(t.Context(),
 		metav1.ListOptions{FieldSelector: "status.phase=Running"})
 	if err != nil || len(list.Items) == 0 {
 		t.Fatalf("no running pod in %s: %v", namespace, err)

@@ -14,6 +14,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// klog, which client-go brings, flushes for the life of the process.
 		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+		// client-go's ticker outlives its connection by up to 5 s.
+		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*heartbeat).start"),
 		// The dev cluster's standard error is copied until the process ends with us.
 		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"),
 	)
