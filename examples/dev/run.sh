@@ -14,8 +14,8 @@ finish() {
   wait
 }
 trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 0' INT
+trap 'exit 0' TERM
 
 export BULKHEAD_LISTEN=${BULKHEAD_LISTEN:-127.0.0.1:8080}
 if [ "${CLUSTER:-dev}" = none ]; then

@@ -29,7 +29,7 @@ It then runs until Ctrl-C, SIGTERM or, with --exit-with-parent, the end of its s
   kubectl port-forward -n shop deploy/web 9000:80    a small HTTP responder answers
   kubectl get deploy -A --as ann --as-group bulkhead:role:viewer
 
-The namespaces shop and bank hold a few Deployments, and the kinds of Argo CD and Flux are defined. --kubeconfig is the
+The namespaces shop and bank hold a few workloads, and the kinds of Argo CD and Flux are defined. --kubeconfig is the
 cluster administrator, --host-kubeconfig a ServiceAccount that may impersonate users and groups and nothing else.
 
 Nothing is isolated: exec runs commands on this machine as the user who started devcluster.

@@ -94,7 +94,7 @@ func (c *cluster) writeKubeconfigs(ctx context.Context) error {
 	return errors.Join(c.admin.write(c.kubeconfig), host.write(c.hostKubeconfig))
 }
 
-// waitForPods waits until every Deployment has the pods it asks for and a command ran in one of them.
+// waitForPods waits until every Deployment and StatefulSet has the pods it asks for and a command ran in one of them.
 func (c *cluster) waitForPods(ctx context.Context) error {
 	if c.options.wait != "pods" {
 		return nil
@@ -103,14 +103,14 @@ func (c *cluster) waitForPods(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = poll(ctx, func(ctx context.Context) error { return deploymentsAvailable(ctx, client) })
+	err = poll(ctx, func(ctx context.Context) error { return workloadsAvailable(ctx, client) })
 	if err != nil {
 		return err
 	}
 	return poll(ctx, func(ctx context.Context) error { return execWorks(ctx, config, client) })
 }
 
-func deploymentsAvailable(ctx context.Context, client kubernetes.Interface) error {
+func workloadsAvailable(ctx context.Context, client kubernetes.Interface) error {
 	list, err := client.AppsV1().Deployments("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
@@ -118,6 +118,15 @@ func deploymentsAvailable(ctx context.Context, client kubernetes.Interface) erro
 	for _, d := range list.Items {
 		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
 			return fmt.Errorf("deployment %s/%s: %d of %d pods", d.Namespace, d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas)
+		}
+	}
+	sets, err := client.AppsV1().StatefulSets("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, s := range sets.Items {
+		if s.Status.ObservedGeneration < s.Generation || s.Status.AvailableReplicas < *s.Spec.Replicas {
+			return fmt.Errorf("statefulset %s/%s: %d of %d pods", s.Namespace, s.Name, s.Status.AvailableReplicas, *s.Spec.Replicas)
 		}
 	}
 	return nil

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -177,4 +179,26 @@ func TestAClientThatLeavesEndsItsShell(t *testing.T) {
 	eventually(t, "the shell to run", func() bool { return running(mark) })
 	x.conn.NetConn().Close()
 	eventually(t, "the shell to be gone", func() bool { return !running(mark) })
+}
+
+func TestTheTerminalExample(t *testing.T) {
+	w, _ := onCluster(t)
+	program := filepath.Join(t.TempDir(), "terminal")
+	if out, err := exec.Command("go", "build", "-o", program, "../../examples/terminal").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range []struct {
+		user, want string
+		code       int
+	}{
+		{"eve@example.com", "hello world", 7},
+		{"vic@example.com", "403", 1},
+	} {
+		cmd := exec.CommandContext(t.Context(), program, "-url", w.url, "-user", c.user, "sh", "-c", "cat; exit 7")
+		cmd.Stdin = strings.NewReader("hello world")
+		out, err := cmd.CombinedOutput()
+		if failed, ok := errors.AsType[*exec.ExitError](err); !ok || failed.ExitCode() != c.code || !strings.Contains(string(out), c.want) {
+			t.Errorf("as %s: %v, %q; want exit code %d and %q", c.user, err, out, c.code, c.want)
+		}
+	}
 }

@@ -7,10 +7,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
 const (
@@ -32,6 +34,7 @@ const (
 type member struct {
 	endpoint  string
 	etcd      *embed.Etcd
+	ending    atomic.Bool
 	socketDir string // to remove, when the socket could not be in the state directory
 }
 
@@ -45,7 +48,7 @@ func startMember(ctx context.Context, dir string, log *slog.Logger) (*member, er
 		return nil, err
 	}
 	m.endpoint = "unix://" + socket
-	if m.etcd, err = embed.StartEtcd(memberConfig(dir, socket, log)); err != nil {
+	if m.etcd, err = embed.StartEtcd(memberConfig(dir, socket, zapTo(log, &m.ending))); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -63,7 +66,7 @@ func startMember(ctx context.Context, dir string, log *slog.Logger) (*member, er
 	return nil, errors.Join(err, m.close())
 }
 
-func memberConfig(dir, socket string, log *slog.Logger) *embed.Config {
+func memberConfig(dir, socket string, log *zap.Logger) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Dir = dir
 	cfg.ListenClientUrls = []url.URL{{Scheme: "unix", Path: socket}}
@@ -74,7 +77,7 @@ func memberConfig(dir, socket string, log *slog.Logger) *embed.Config {
 	cfg.QuotaBackendBytes = quota
 	cfg.AutoCompactionMode = embed.CompactorModeRevision
 	cfg.AutoCompactionRetention = "1000"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
 	return cfg
 }
 
@@ -91,6 +94,7 @@ func (m *member) socketPath(dir string) (string, error) {
 }
 
 func (m *member) close() error {
+	m.ending.Store(true)
 	if m.etcd != nil {
 		m.etcd.Close()
 	}
@@ -100,10 +104,10 @@ func (m *member) close() error {
 	return nil
 }
 
-func newClient(endpoint string, log *slog.Logger) (*clientv3.Client, error) {
+func (m *member) newClient(log *slog.Logger) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:   []string{endpoint},
+		Endpoints:   []string{m.endpoint},
 		DialTimeout: opTimeout,
-		Logger:      zapTo(log),
+		Logger:      zapTo(log, &m.ending),
 	})
 }

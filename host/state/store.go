@@ -84,7 +84,7 @@ func (s *Store) open(ctx context.Context, dir string) error {
 		return host.E(host.Internal, "state.open", "the store in %s does not start: %w", stateDir, err)
 	}
 	s.closers = append(s.closers, member.close)
-	if s.client, err = newClient(member.endpoint, s.log); err != nil {
+	if s.client, err = member.newClient(s.log); err != nil {
 		return host.E(host.Internal, "state.open", "the store in %s cannot be reached: %w", stateDir, err)
 	}
 	s.closers = append(s.closers, s.client.Close)

@@ -3,32 +3,37 @@ package state
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
 // zapTo is a logger for etcd that writes to log. Of etcd's many words only its
-// errors are an operator's concern; the rest is shown when debugging.
-func zapTo(log *slog.Logger) *zap.Logger {
-	return zap.New(&slogCore{log: log.With("component", "etcd")})
+// errors are an operator's concern, and not those of its own orderly end; the
+// rest is shown when debugging.
+func zapTo(log *slog.Logger, ending *atomic.Bool) *zap.Logger {
+	return zap.New(&slogCore{log: log.With("component", "etcd"), ending: ending})
 }
 
-type slogCore struct{ log *slog.Logger }
+type slogCore struct {
+	log    *slog.Logger
+	ending *atomic.Bool
+}
 
-func slogLevel(l zapcore.Level) slog.Level {
-	if l >= zapcore.ErrorLevel {
+func (c *slogCore) level(l zapcore.Level) slog.Level {
+	if l >= zapcore.ErrorLevel && !c.ending.Load() {
 		return slog.LevelError
 	}
 	return slog.LevelDebug
 }
 
 func (c *slogCore) Enabled(l zapcore.Level) bool {
-	return l >= zapcore.WarnLevel && c.log.Enabled(context.Background(), slogLevel(l))
+	return l >= zapcore.WarnLevel && c.log.Enabled(context.Background(), c.level(l))
 }
 
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{log: c.log.With(attrs(fields)...)}
+	return &slogCore{log: c.log.With(attrs(fields)...), ending: c.ending}
 }
 
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -39,7 +44,7 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 }
 
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), slogLevel(e.Level), e.Message, attrs(fields)...)
+	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
 	return nil
 }
 
