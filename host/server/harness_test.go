@@ -97,7 +97,10 @@ func (w *world) tryOpen(t testing.TB) error {
 		return err
 	}
 	shareCompiled(t, c.Data)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	if _, ok := t.(*testing.B); ok {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s, err := Open(t.Context(), c, log)
 	if err != nil {
 		return err
@@ -189,7 +192,7 @@ func (w *world) anonymous(t testing.TB) *actor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &actor{t: t, w: w, http: &http.Client{Jar: jar, Transport: &http.Transport{}}}
+	a := &actor{t: t, w: w, http: &http.Client{Jar: jar, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
 	t.Cleanup(a.http.CloseIdleConnections)
 	return a
 }
