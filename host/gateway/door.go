@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // visit is one request on its way through a door.
@@ -47,6 +48,9 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	}}
 	if match != nil {
 		question.Route, question.Resource = match.Route, match.Resource
+		if match.Kind == manifest.Events {
+			kind = session.Events
+		}
 	}
 	info.action = question.Route.Action
 
@@ -105,13 +109,16 @@ func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, er
 	return nil, host.E(host.NotFound, "", "the plugin has no such route")
 }
 
-// unaryDoor answers one request through a plugin.
+// unaryDoor answers one request through a plugin, or streams its events.
 func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
 	v, err := g.enter(r.Context(), r, session.Call)
 	if err != nil {
 		return err
 	}
 	defer v.session.Close()
+	if v.call.Match.Kind == manifest.Events {
+		return g.events(w, r, v)
+	}
 	if v.call.Body, err = readBody(w, r, v.generation.BodyBytes()); err != nil {
 		return err
 	}

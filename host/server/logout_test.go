@@ -78,6 +78,34 @@ func TestLogoutClosesASocket(t *testing.T) {
 	}
 }
 
+// Origin: event streams that outlived a logout, and a last event that looked
+// the same whether the stream was complete or cut.
+func TestAnEventStreamSaysWhyItEnds(t *testing.T) {
+	w := withoutCluster(t)
+	ed := w.as(t, "ed3")
+	got := ed.get("/api/echo/ticks?n=2")
+	if got.status != 200 || got.header.Get("Content-Type") != "text/event-stream" ||
+		got.body != "data: 0\n\ndata: 1\n\nevent: end\ndata: {\"code\":1000,\"reason\":\"\"}\n\n" {
+		t.Errorf("a complete stream: %v %q", got.header, got.body)
+	}
+	expect(t, ed.get("/api/echo/ticks?n=many"), 400, "refused before it began")
+	cut := make(chan answer, 1)
+	go func() {
+		got, err := ed.try(t.Context(), "GET", "/api/echo/ticks", nil, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		cut <- got
+	}()
+	eventually(t, "the stream to run", func() bool { return len(w.server.sessions.List("ed3@example.com")) == 1 })
+	if got := ed.post("/auth/logout", "{}"); got.status != 200 {
+		t.Fatalf("logout: %v", got)
+	}
+	if got := <-cut; !strings.HasSuffix(got.body, "event: end\ndata: {\"code\":4401,\"reason\":\"logged out\"}\n\n") {
+		t.Errorf("a cut stream ends with %q", got.body)
+	}
+}
+
 func TestAClientThatLeavesStopsItsCall(t *testing.T) {
 	w := withoutCluster(t)
 	ed := w.as(t, "ed4")

@@ -16,6 +16,7 @@ func init() {
 	sdk.Handle("spin", spin)
 	sdk.Handle("sleep", sleep)
 	sdk.Handle("trap", trap)
+	session.Handle("ticks", ticks)
 	session.Handle("chat", chat)
 }
 
@@ -68,6 +69,28 @@ func sleep(r *sdk.Request) (*sdk.Response, error) {
 }
 
 func trap(*sdk.Request) (*sdk.Response, error) { panic("trap was asked for") }
+
+// ticks counts up, ten times a second, to ?n= or for as long as somebody
+// listens.
+func ticks(r *sdk.Request, s *session.Session) error {
+	last := -1
+	if text := r.Query("n"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return sdk.Errorf(400, "n must be a number, 0 or more")
+		}
+		last = n
+	}
+	for n := 0; n != last; n++ {
+		if err := s.SendText(strconv.Itoa(n)); err != nil {
+			return session.Done(err)
+		}
+		if _, err := s.Next(100 * time.Millisecond); err != session.ErrTimeout {
+			return session.Done(err)
+		}
+	}
+	return nil
+}
 
 // chat sends every message back and closes when it reads "bye".
 func chat(_ *sdk.Request, s *session.Session) error {

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// keepAliveEvery is how often a silent stream carries a comment, so that
+// proxies do not take it for dead.
+const keepAliveEvery = 30 * time.Second
+
+// events runs an event stream (HTML, section 9.2, "Server-sent events"). The
+// last event has the type "end" and says why, so that a client can tell a
+// stream that is complete from one that was cut.
+func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error {
+	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{})}
+	forget := v.session.OnEnd(func(cause error) { s.Close(closeCode(cause)) })
+	defer forget()
+	defer s.keeper.Wait()
+	defer s.Close(closeNormal, "")
+	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, s)
+	switch {
+	case accepted && err != nil:
+		infoOf(r.Context()).log.Info("event stream ended", "error", err)
+		s.Close(closeCode(err))
+		return nil
+	case accepted:
+		return nil
+	case err != nil:
+		s.refuse()
+		return err
+	}
+	s.refuse()
+	return writeResponse(w, resp)
+}
+
+// eventStream is the client of an event route: a plugin.Socket until it is
+// accepted, a capability.Client from then on.
+type eventStream struct {
+	session *session.Session
+	done    chan struct{}
+	keeper  sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows and every use of the response
+	w      http.ResponseWriter
+	ctl    *http.ResponseController
+	opened bool
+	closed bool
+}
+
+// Accept begins the answer.
+func (s *eventStream) Accept([]string) (capability.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.session.Cause()
+	}
+	h := s.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	s.w.WriteHeader(http.StatusOK)
+	s.opened = true
+	s.keeper.Go(s.keepAlive)
+	return s, s.ctl.Flush()
+}
+
+// refuse leaves the response to the caller.
+func (s *eventStream) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.done)
+	}
+}
+
+func (*eventStream) Subprotocol() string { return "" }
+
+// Read waits for the end: a client of an event stream says nothing.
+func (s *eventStream) Read() (bool, []byte, error) {
+	<-s.done
+	return false, nil, host.ErrClientGone
+}
+
+// Write sends one event. Its data is text; lines become lines of the event.
+func (s *eventStream) Write(binary bool, data []byte) error {
+	if binary {
+		return host.E(host.Invalid, "", "an event stream carries text")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return host.ErrClientGone
+	}
+	if !s.session.Alive() {
+		return s.session.Cause()
+	}
+	return s.send("", data)
+}
+
+// send writes one event. It needs s.mu.
+func (s *eventStream) send(kind string, data []byte) error {
+	var b bytes.Buffer
+	if kind != "" {
+		b.WriteString("event: " + kind + "\n")
+	}
+	// CR ends a line too (HTML, 9.2.5); text with one would forge fields.
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		b.WriteString("data: ")
+		b.Write(line)
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
+	return s.flush(b.Bytes())
+}
+
+func (s *eventStream) flush(p []byte) error {
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(writeTimeout)) // a failure leaves the write unbounded, which the client's end still ends
+	if _, err := s.w.Write(p); err != nil {
+		return host.ErrClientGone
+	}
+	if err := s.ctl.Flush(); err != nil {
+		return host.ErrClientGone
+	}
+	s.session.Touch()
+	return nil
+}
+
+func (s *eventStream) keepAlive() {
+	t := time.NewTicker(keepAliveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-t.C:
+			s.mu.Lock()
+			if !s.closed && s.session.Alive() {
+				_ = s.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
+				_, _ = s.w.Write([]byte(": alive\n\n")) // a client that is gone is seen by the server
+				_ = s.ctl.Flush()
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// Close sends the event "end" with code and reason; nothing follows it.
+func (s *eventStream) Close(code int, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	close(s.done)
+	if !s.opened {
+		return nil
+	}
+	why, err := json.Marshal(map[string]any{"code": code, "reason": reason})
+	if err != nil {
+		return err
+	}
+	err = s.send("end", why)
+	_ = s.ctl.SetWriteDeadline(time.Time{}) // the connection may serve another request
+	return err
+}
