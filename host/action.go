@@ -3,8 +3,9 @@ package host
 import "strings"
 
 // Action is what a route does, as PLUGIN:NAME, for example
-// "gitops:helm.upgrade". NAME ends in ".read" exactly when the route changes
-// nothing, so that a role can be written as "*:*.read".
+// "gitops:helm.upgrade". NAME is "read" or ends in ".read" exactly when the
+// route changes nothing, so that a role can be written as "*:*.read" and
+// "*:read".
 type Action string
 
 // Split returns the plugin and the name; ok is false when a is not of the form

@@ -24,7 +24,7 @@ import (
 func TestPodsRun(t *testing.T) {
 	c := sharedCluster(t)
 	client := clientFor(t, configOf(t, c.Kubeconfig))
-	for namespace, want := range map[string]int{"shop": 3, "bank": 1} {
+	for namespace, want := range map[string]int{"shop": 4, "bank": 1} {
 		pods, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
 		if err != nil {
 			t.Fatal(err)
