@@ -42,8 +42,15 @@ runs the feature as a sandboxed WebAssembly plugin with only the capabilities
 that were granted, acts as the user, and ends everything a person has running
 when they log out.`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs,
 	}
 	root.AddCommand(serveCommand(), pluginCommand(), configCommand(), versionCommand())
+	group(root)
 	return root
+}
+
+// group makes a command that only holds others refuse what is none of them;
+// cobra would print the help and report success.
+func group(c *cobra.Command) {
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }

@@ -36,5 +36,6 @@ as it was.`,
 		return nil
 	}
 	c.AddCommand(build)
+	group(c)
 	return c
 }

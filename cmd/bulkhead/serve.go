@@ -74,6 +74,7 @@ func configCommand() *cobra.Command {
 		return err
 	}
 	c.AddCommand(check, show)
+	group(c)
 	return c
 }
 

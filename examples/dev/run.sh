@@ -33,13 +33,14 @@ else
   children+=($!)
 fi
 
-build/bulkhead serve --config "$config" &
+rm -f "$data/serving"
+build/bulkhead serve --config "$config" >"$data/serving" &
 host=$!
 children+=("$host")
-url=http://$BULKHEAD_LISTEN
-for _ in $(seq 300); do
+# The host says where it serves once its plugins are loaded. The first time they
+# are compiled, which takes some seconds each.
+until url=$(sed -n 's/^bulkhead serves at //p' "$data/serving" 2>/dev/null) && [ -n "$url" ]; do
   kill -0 "$host" 2>/dev/null || { wait "$host"; exit; }
-  (exec 3<>"/dev/tcp/${BULKHEAD_LISTEN%:*}/${BULKHEAD_LISTEN##*:}") 2>/dev/null && break
   sleep 0.1
 done
 cat <<TEXT

@@ -130,7 +130,9 @@ func (c *Config) check() error {
 	bad := func(field, format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	_, _, err := net.SplitHostPort(c.Listen)
+	local := err != nil || c.loopback() // one complaint about listen is enough
+	if err != nil {
 		bad("listen", "%q is not host:port", c.Listen)
 	}
 	if c.Data == "" {
@@ -144,10 +146,10 @@ func (c *Config) check() error {
 	}
 	if c.Auth.Dev == nil {
 		bad("auth", "names no way to sign in; auth.dev is one, on loopback")
-	} else if !c.loopback() {
+	} else if !local {
 		bad("auth.dev", "signs anybody in and is refused on %s; listen on loopback", c.Listen)
 	}
-	if c.PublicURL == "" && !c.loopback() {
+	if c.PublicURL == "" && !local {
 		bad("publicURL", "is required when listen is not loopback")
 	}
 	if c.PublicURL != "" {

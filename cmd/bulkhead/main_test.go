@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestMain lets the test binary stand for the program, so that exit codes and
+// streams are the real ones.
+func TestMain(m *testing.M) {
+	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func bulkhead(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "BULKHEAD_TEST_AS_PROGRAM=1")
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), code
+}
+
+func TestMistakesAreOneLineAndExitCode2(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := "auth: {dev: {}}\ndirectory: {files: .}\n"
+	for _, c := range []struct {
+		args []string
+		want string
+		code int
+	}{
+		{[]string{"serve", "-c", filepath.Join(dir, "absent.yaml")}, "no such file", 2},
+		{[]string{"serve", "-c", file("a.yaml", good+"foo: 1\n")}, `unknown field "foo"`, 2},
+		{[]string{"serve", "-c", file("b.yaml", good+"listen: nowhere\n")}, "listen:", 2},
+		{[]string{"serve", "-c", file("c.yaml", "auth: {dev: {}}\ndirectory: {files: ./absent}\nlisten: 127.0.0.1:0\n")}, "directory.files", 2},
+		{[]string{"config", "check", "-c", file("d.yaml", "a: [")}, "d.yaml", 2},
+		{[]string{"serve", "--confg", "x"}, "--confg", 2},
+		{[]string{"bogus"}, "bogus", 2},
+		{[]string{"plugin", "bogus"}, "bogus", 2},
+		{[]string{"plugin", "build", dir, "-o", filepath.Join(dir, "x.wasm")}, "manifest.json", 1},
+	} {
+		_, stderr, code := bulkhead(t, c.args...)
+		line := strings.TrimSuffix(stderr, "\n")
+		if code != c.code || !strings.Contains(line, c.want) || strings.Contains(line, "\n") || !strings.HasPrefix(line, "bulkhead: ") {
+			t.Errorf("%v: exit code %d, %q; want %d and %q on one line", c.args, code, stderr, c.code, c.want)
+		}
+	}
+	if stdout, stderr, code := bulkhead(t, "config", "check", "-c", file("e.yaml", good)); code != 0 || !strings.Contains(stdout, "well-formed") {
+		t.Errorf("a good configuration: %d %q %q", code, stdout, stderr)
+	}
+}
