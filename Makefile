@@ -10,7 +10,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build the host (build/bulkhead)
 	@echo "building the host (the first time takes a few minutes)"
-	@go build -trimpath -o build/bulkhead ./cmd/bulkhead
+	@examples/dev/progress.sh "building the host" go build -o build/bulkhead ./cmd/bulkhead
 
 # Always handed to the go command, whose cache knows what has changed.
 .PHONY: plugins

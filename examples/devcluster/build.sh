@@ -13,12 +13,8 @@ program=$dir/$key
 if [ ! -x "$program" ]; then
   mkdir -p "$dir"
   echo "devcluster: building (the first time this compiles Kubernetes: 5 to 10 minutes on two cores)" >&2
-  began=$SECONDS
-  (while sleep 30; do echo "devcluster: still building, $((SECONDS - began)) s" >&2; done) &
-  ticker=$!
-  trap 'kill "$ticker" 2>/dev/null || true' EXIT
-  CGO_ENABLED=0 go build -ldflags='-s -w' -o "$program.$$" . >&2
+  CGO_ENABLED=0 ../dev/progress.sh "devcluster: building" go build -ldflags='-s -w' -o "$program.$$" . >&2
   mv "$program.$$" "$program"
-  echo "devcluster: built in $((SECONDS - began)) s" >&2
+  echo "devcluster: built in $SECONDS s" >&2
 fi
 echo "$program"
