@@ -135,6 +135,9 @@ func (s *shell) followSize(fd int) {
 	signal.Notify(changed, syscall.SIGWINCH)
 	for {
 		cols, rows, err := term.GetSize(fd)
+		if err == nil && cols == 0 { // a terminal nobody looks at
+			cols, rows = 80, 24
+		}
 		if err != nil || s.write(websocket.TextMessage, fmt.Appendf(nil, `{"type":"resize","cols":%d,"rows":%d}`, cols, rows)) != nil {
 			return
 		}

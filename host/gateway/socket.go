@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
+
+const maxReason = 123 // bytes of a close frame's reason (RFC 6455, section 5.5)
 
 // Times of a socket.
 const (
@@ -199,6 +202,7 @@ func (c *client) Close(code int, reason string) error {
 	}
 	c.closed = true
 	close(c.done)
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(lingerTimeout))
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked Read
 	if half, ok := c.conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {

@@ -37,7 +37,7 @@ func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil || d.More() {
-		return &violation{closeMalformed, "a text message is malformed"}
+		return &violation{closeMalformed, "a text message must be one JSON object with type, and cols and rows within 0 to 65535"}
 	}
 	switch {
 	case c.Type == "eof" && c == control{Type: "eof"}:
@@ -45,10 +45,12 @@ func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	case c.Type == "resize" && c.Cols > 0 && c.Rows > 0:
 		v.sizes.put(cluster.Size{Cols: c.Cols, Rows: c.Rows})
 		return nil
-	case c.Type == "eof" || c.Type == "resize":
-		return &violation{closeMalformed, "a text message is malformed"}
+	case c.Type == "eof":
+		return &violation{closeMalformed, "eof has no other fields"}
+	case c.Type == "resize":
+		return &violation{closeMalformed, "resize: cols and rows must be 1 or more"}
 	}
-	return &violation{closeViolation, "the type of a text message is unknown"}
+	return &violation{closeViolation, "the type of a text message is neither resize nor eof"}
 }
 
 func (controlProtocol) output(stderr bool, p []byte) []byte {
