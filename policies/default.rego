@@ -31,10 +31,11 @@ refusal := {"code": "nobody"} if {
 	not identified
 } else := {"code": "prohibited", "args": {"what": what}} if {
 	what := prohibited
+} else := {"code": "no_plugin", "args": {"plugin": input.route.plugin}} if {
+	# First, so that the reason is the same for a plugin that does not exist.
+	not input.permissions.plugins[0]
 } else := {"code": "no_action", "args": {"action": input.route.action}} if {
 	not input.permissions.actions[0]
-} else := {"code": "no_plugin", "args": {"plugin": input.route.plugin}} if {
-	not input.permissions.plugins[0]
 } else := {"code": "no_rule", "args": {"capability": input.capability.name}} if {
 	not input.capability.name in known_capabilities
 } else := {"code": "no_resource", "args": target} if {

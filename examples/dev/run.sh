@@ -21,7 +21,7 @@ export BULKHEAD_LISTEN=${BULKHEAD_LISTEN:-127.0.0.1:8080}
 if [ "${CLUSTER:-dev}" = none ]; then
   export BULKHEAD_CLUSTERS='[]'
 elif [ -n "${KUBECONFIG:-}" ]; then
-  export BULKHEAD_CLUSTERS="[{name: dev, kubeconfig: \"$KUBECONFIG\"}]"
+  export BULKHEAD_CLUSTERS="[{name: dev, kubeconfig: \"$(realpath "$KUBECONFIG")\"}]" # one file, not a list
 else
   # Built and started beside the host, which serves meanwhile.
   rm -f "$data/cluster/host.kubeconfig"

@@ -61,7 +61,10 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		answer.Message = "Logged out"
 		answer.Sessions.Ended, answer.Sessions.Closed = ended.Ended, ended.Closed
 	}
-	s.cookie.clear(w)
+	// A cookie of another login that goes on is left: nobody could sign out of it.
+	if _, alive := s.ours(s.cookie.read(r)); !alive {
+		s.cookie.clear(w)
+	}
 	return writeJSON(w, answer)
 }
 

@@ -36,6 +36,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.writeError(cw, r, err)
 		return
 	}
+	// What the request before left on the connection must not cut this one.
+	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
+	if r.ContentLength != 0 {
+		// Whoever reads the body clears this. It also bounds net/http's own
+		// reading of a body that nobody wanted.
+		_ = http.NewResponseController(cw).SetReadDeadline(began.Add(readBodyTimeout))
+	}
 	g.router.ServeHTTP(cw, r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,15 @@ type visit struct {
 	session    *session.Session
 	call       *plugin.Call
 	query      url.Values
+	forget     func() // set for sockets and event streams
+}
+
+// close ends what enter began.
+func (v *visit) close() {
+	if v.forget != nil {
+		v.forget()
+	}
+	v.session.Close()
 }
 
 // enter does what both doors share: find the plugin's route, open the session,
@@ -35,10 +45,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	if err != nil {
 		return nil, err
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, host.E(host.Invalid, "", "the query is not encoded properly")
-	}
+	query, badQuery := url.ParseQuery(r.URL.RawQuery)
 	v := &visit{generation: g.Plugins.Get(name), query: query}
 	match, missing := v.match(kind, r.Method, path)
 	question := &host.Question{Principal: p, Route: host.Route{
@@ -50,6 +57,11 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 		question.Route, question.Resource = match.Route, match.Resource
 		if match.Kind == manifest.Events {
 			kind = session.Events
+		}
+		if match.Route.Mutates {
+			// A change that has begun is not given up because a tab was closed;
+			// its deadline and a logout still end it.
+			parent = context.WithoutCancel(parent)
 		}
 	}
 	info.action = question.Route.Action
@@ -72,14 +84,30 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 			"decision", decision.ID, "revision", decision.Revision)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
 	}
+	if o := decision.Obligations; o.Record != "" || len(o.Redact) > 0 || len(o.ResourceGroups) > 0 {
+		info.log.Error("policy obliges to what nothing here enforces", "action", string(info.action), "decision", decision.ID)
+		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
+	}
 	if missing != nil {
 		return nil, missing
+	}
+	if badQuery != nil {
+		return nil, host.E(host.Invalid, "", "the query is not encoded properly")
 	}
 	if len(match.Ambiguous) > 0 {
 		return nil, host.E(host.Invalid, "", "%s is given more than once", strings.Join(match.Ambiguous, ", "))
 	}
 	if len(match.Missing) > 0 {
 		return nil, host.E(host.Invalid, "", "%s %s required", strings.Join(match.Missing, ", "), plural(len(match.Missing), "is", "are"))
+	}
+	if kind != session.Call {
+		g.live.Store(v.session, question)
+		v.forget = func() { g.live.Delete(v.session) }
+		// The change may have fallen between the decision and this.
+		if d := g.Decide(v.session.Context(), question); !d.Allow {
+			v.forget()
+			return nil, host.ErrNoLonger
+		}
 	}
 	v.session.Limit(decision.Obligations.MaxSession, decision.Obligations.Idle)
 	v.call = &plugin.Call{
@@ -115,10 +143,15 @@ func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer v.session.Close()
+	defer v.close()
 	if v.call.Match.Kind == manifest.Events {
+		if r.ContentLength != 0 {
+			return host.E(host.Invalid, "", "an event stream takes no body")
+		}
 		return g.events(w, r, v)
 	}
+	ctl := http.NewResponseController(w)
+	defer v.session.OnEnd(func(error) { _ = ctl.SetWriteDeadline(time.Now().Add(lingerTimeout)) })()
 	if v.call.Body, err = readBody(w, r, v.generation.BodyBytes()); err != nil {
 		return err
 	}
@@ -189,13 +222,20 @@ func writeResponse(w http.ResponseWriter, resp *abi.Response) error {
 	}
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	h.Set("Cache-Control", "no-store")
+	if resp.Status != http.StatusNoContent && resp.Status != http.StatusNotModified {
+		h.Set("Content-Length", strconv.Itoa(len(resp.Body)))
+	}
+	// Written out here, so that nothing follows the session's end.
+	ctl := http.NewResponseController(w)
+	_ = ctl.SetWriteDeadline(time.Now().Add(writeAnswerTimeout))
 	w.WriteHeader(resp.Status)
-	_, err := w.Write(resp.Body)
-	if err != nil {
+	if _, err := w.Write(resp.Body); err != nil || ctl.Flush() != nil {
 		return host.ErrClientGone
 	}
 	return nil
 }
+
+const writeAnswerTimeout = 30 * time.Second
 
 func pathAndQuery(path, query string) string {
 	u := url.URL{Path: path, RawQuery: query}

@@ -35,6 +35,9 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 			e = host.E(host.TooLarge, "", "request body is too large")
 		}
 	}
+	if e.Kind == host.Internal && e.Message != "" {
+		e = &host.Error{Kind: host.Internal, Err: err}
+	}
 	status := e.HTTPStatus()
 	level := slog.LevelDebug
 	if status >= 500 {

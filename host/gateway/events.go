@@ -27,11 +27,10 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error
 	defer s.Close(closeNormal, "")
 	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, s)
 	switch {
-	case accepted && err != nil:
-		infoOf(r.Context()).log.Info("event stream ended", "error", err)
-		s.Close(closeCode(err))
-		return nil
 	case accepted:
+		if err != nil {
+			infoOf(r.Context()).log.Info("event stream ended", "error", err)
+		}
 		return nil
 	case err != nil:
 		s.refuse()
@@ -81,6 +80,9 @@ func (s *eventStream) refuse() {
 		close(s.done)
 	}
 }
+
+// End closes the stream; see plugin.Socket.
+func (s *eventStream) End(cause error) { s.Close(closeCode(cause)) }
 
 func (*eventStream) Subprotocol() string { return "" }
 
@@ -156,6 +158,9 @@ func (s *eventStream) keepAlive() {
 
 // Close sends the event "end" with code and reason; nothing follows it.
 func (s *eventStream) Close(code int, reason string) error {
+	// A write to a client that does not read holds the lock; it must not hold up
+	// a logout.
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(lingerTimeout))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -170,7 +175,5 @@ func (s *eventStream) Close(code int, reason string) error {
 	if err != nil {
 		return err
 	}
-	err = s.send("end", why)
-	_ = s.ctl.SetWriteDeadline(time.Time{}) // the connection may serve another request
-	return err
+	return s.send("end", why)
 }

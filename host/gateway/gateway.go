@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/gorilla/mux"
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -34,6 +35,7 @@ type Gateway struct {
 	log    *slog.Logger
 	hosts  map[string]bool // nil: any
 	router *mux.Router
+	live   sync.Map // *session.Session -> *host.Question, of sockets and event streams
 }
 
 // New returns the gateway.
@@ -170,6 +172,17 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("X-Token-Refresh", "true")
 	}
 	return nil
+}
+
+// Redecide puts the questions of all sockets and event streams to policy again
+// and ends those that it now denies. Call it when policy or directory changed.
+func (g *Gateway) Redecide(ctx context.Context) {
+	g.live.Range(func(key, value any) bool {
+		if d := g.Decide(ctx, value.(*host.Question)); !d.Allow {
+			key.(*session.Session).End(host.ErrNoLonger)
+		}
+		return true
+	})
 }
 
 // below splits a plugin's URL into the instance and the path below its root.

@@ -13,9 +13,9 @@ type Health struct {
 	// Checks returns what must work for the host to serve, by name, each with
 	// its error or nil.
 	Checks func() map[string]error
-	// Clusters returns each cluster's state: "ready", or why not. A cluster that
-	// is away takes down only what needs it.
-	Clusters func() map[string]string
+	// Clusters counts the clusters, those that answer and all. One that is away
+	// takes down only what needs it.
+	Clusters func() (up, all int)
 	// Stopping reports whether the host is shutting down.
 	Stopping func() bool
 	// Methods are the ways to sign in, OAuthConfigured whether one of them is
@@ -38,21 +38,22 @@ func (g *Gateway) status(otherwise string) string {
 }
 
 // readyz answers whether requests should be sent here, and names what fails.
-// Reasons are for operators and stay in the log; here only the names show.
+// It is public: reasons and the names of clusters stay in the log.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 	checks, ready := map[string]string{}, !g.Health.Stopping()
 	for name, err := range g.Health.Checks() {
 		checks[name] = "ok"
 		if err != nil {
 			checks[name], ready = "failing", false
-			infoOf(r.Context()).log.Warn("not ready", "check", name, "error", err)
+			infoOf(r.Context()).log.Debug("not ready", "check", name, "error", err)
 		}
 	}
 	status, code := "ready", http.StatusOK
 	if !ready {
 		status, code = g.status("not_ready"), http.StatusServiceUnavailable
 	}
-	writeJSON(w, code, map[string]any{"status": status, "checks": checks, "clusters": g.Health.Clusters()})
+	up, all := g.Health.Clusters()
+	writeJSON(w, code, map[string]any{"status": status, "checks": checks, "clusters": map[string]int{"ready": up, "total": all}})
 	return nil
 }
 

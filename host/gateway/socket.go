@@ -46,7 +46,7 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		v.session.Close()
+		v.close()
 		return &host.Error{Kind: host.Invalid, Status: http.StatusUpgradeRequired, Message: "this route is a websocket"}
 	}
 	// net/http ends the request's context when the handler returns or the
@@ -55,18 +55,16 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer v.session.Close()
+	defer v.close()
 	up := &upgrade{w: w, r: r, session: v.session}
 	defer up.close()
 	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, up)
 	info := infoOf(r.Context())
 	switch {
-	case accepted && err != nil:
-		info.log.Info("socket ended", "error", err)
-		code, text := closeCode(err)
-		up.client.Close(code, text)
-		return nil
 	case accepted:
+		if err != nil {
+			info.log.Info("socket ended", "error", err)
+		}
 		return nil
 	case err != nil:
 		return err
@@ -74,8 +72,11 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	return writeResponse(w, resp)
 }
 
-// closeCode is how a session's end is told to its client.
+// closeCode is how a session's end is told to its client; nil is a regular one.
 func closeCode(err error) (code int, text string) {
+	if err == nil {
+		return closeNormal, ""
+	}
 	e, ok := errors.AsType[*host.Error](err)
 	if !ok {
 		return closeFailed, "internal error"
@@ -120,6 +121,9 @@ func (u *upgrade) Accept(protocols []string) (capability.Client, error) {
 	return u.client, nil
 }
 
+// End closes the connection; see plugin.Socket.
+func (u *upgrade) End(cause error) { u.client.Close(closeCode(cause)) }
+
 func (u *upgrade) close() {
 	if u.client != nil {
 		u.forget()
@@ -157,6 +161,8 @@ func (c *client) ping() {
 			return
 		case <-t.C:
 			if c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
+				// Nobody may be reading who would notice.
+				go c.session.End(host.ErrClientGone)
 				return
 			}
 		}
@@ -166,6 +172,11 @@ func (c *client) ping() {
 func (c *client) Subprotocol() string { return c.conn.Subprotocol() }
 
 func (c *client) Read() (binary bool, data []byte, err error) {
+	// Pongs are seen only while somebody reads. Time in which nobody did says
+	// nothing about the client.
+	if c.alive() != nil {
+		return false, nil, host.ErrClientGone
+	}
 	kind, data, err := c.conn.ReadMessage()
 	if err != nil || c.alive() != nil {
 		return false, nil, host.ErrClientGone

@@ -56,42 +56,37 @@ func withCall(ctx context.Context, c *call) context.Context {
 
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// release closes the streams that the guest opened and did not hand over.
+// release closes the streams that the guest opened.
 func (c *call) release() {
 	for _, s := range c.streams {
-		if s != nil && s != c.spliced {
-			s.Close()
-		}
+		_ = s.Close() // nothing is left to say to anybody
 	}
 }
 
 // Handle runs a unary route. ctx carries the deadline and the session's end.
 func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error) {
 	route := c.Match.Route.Name
-	i, err := g.module.Acquire(ctx)
+	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
-		return nil, g.failure(route, acquireFault(ctx, err))
+		return nil, g.failure(route, err)
 	}
-	defer g.module.Release(i)
+	defer release()
 	state := &call{caller: c.Caller, log: c.Caller.Logger}
 	defer state.release()
 	resp, err := enter(withCall(ctx, state), i, abi.ExportHandle, abi.AppendRequest(nil, c.request(ctx)))
-	if err != nil {
+	if err = c.lost(err); err != nil {
 		return nil, g.failure(route, err)
 	}
 	return resp, nil
 }
 
-func acquireFault(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, sandbox.ErrClosed):
-		return host.ErrSwapped
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return host.E(host.Limited, "", "the plugin is busy")
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+// lost replaces the outcome of a call whose session has ended: how the guest
+// then failed, or that it did not, is nobody's business.
+func (c *Call) lost(err error) error {
+	if c.Caller.Authority.Alive() {
+		return err
 	}
-	return err
+	return c.Caller.Authority.Cause()
 }
 
 // enter writes a frame into the guest, enters it, and copies its answer out.

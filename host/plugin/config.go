@@ -21,11 +21,11 @@ type Config struct {
 	Limits Limits          `json:"limits,omitzero"`
 }
 
-// Limits are the operator's bounds; a plugin's manifest may ask for less. A
-// zero field takes the default.
+// Limits are the operator's bounds; a plugin's manifest may ask for less, never
+// for more. A zero field takes the default.
 type Limits struct {
 	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance; 64
-	Instances int               `json:"instances,omitempty"` // running at a time; 64
+	Instances int               `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
 	Timeout   manifest.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
 	BodyBytes int               `json:"bodyBytes,omitempty"` // of a request; 1 MiB
 }
@@ -33,6 +33,7 @@ type Limits struct {
 // What a plugin gets when neither operator nor manifest says otherwise.
 const (
 	DefaultMemoryMiB = 64
+	DefaultInstances = 64
 	DefaultTimeout   = 30 * time.Second
 	DefaultBodyBytes = 1 << 20
 	MaxModuleBytes   = 64 << 20

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,6 +33,7 @@ type Generation struct {
 	granted  *capability.Granted
 	denied   []string
 	module   *sandbox.Module
+	shares   *shares
 	timeout  time.Duration
 	body     int
 	log      *slog.Logger
@@ -96,6 +98,7 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 		routes:  newRoutes(c.Name, m.Routes),
 		timeout: least(time.Duration(c.Limits.Timeout), time.Duration(m.Limits.Timeout), DefaultTimeout),
 		body:    min(least(c.Limits.BodyBytes, m.Limits.BodyBytes, DefaultBodyBytes), abi.MaxBody),
+		shares:  newShares(cmp.Or(c.Limits.Instances, DefaultInstances)),
 		log:     r.log.With("plugin", c.Name),
 	}
 	if g.denied, err = consent(m, c.Grants); err != nil {
@@ -208,7 +211,7 @@ func (g *Generation) spec(l Limits, start []byte) sandbox.Spec {
 		Name: g.name,
 		Limits: sandbox.Limits{
 			MemoryBytes: uint64(least(l.MemoryMiB, g.manifest.Limits.MemoryMiB, DefaultMemoryMiB)) << 20,
-			Instances:   l.Instances,
+			Instances:   cmp.Or(l.Instances, DefaultInstances),
 		},
 		Imports: g.imports(),
 		Exports: map[string]sandbox.Signature{

@@ -15,6 +15,9 @@ type Socket interface {
 	// Accept answers the upgrade with the first of the client's subprotocols
 	// that is among protocols, or with none. It is called once.
 	Accept(protocols []string) (capability.Client, error)
+	// End closes an accepted client and tells it why; nil is a regular end.
+	// What was closed before stays as it was.
+	End(cause error)
 }
 
 // Close codes of a session (RFC 6455, section 7.4).
@@ -25,43 +28,40 @@ const (
 
 const maxReason = 120 // bytes; a close frame holds 123
 
-// Session runs a socket route until plugin, person or ctx end it. A refusal
-// before the upgrade is returned as an error or a response and nothing was
-// accepted; accepted reports whether the socket was. An error after that has
-// been told to nobody yet.
+// Session runs a socket or event route until plugin, person or ctx end it. A
+// refusal before the upgrade is returned as an error or a response and nothing
+// was accepted; accepted reports whether the socket was. It is closed then, and
+// the error is for the log.
 func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Response, accepted bool, err error) {
 	route := c.Match.Route.Name
-	i, err := g.module.Acquire(ctx)
+	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
-		return nil, false, g.failure(route, acquireFault(ctx, err))
+		return nil, false, g.failure(route, err)
 	}
-	released := false
-	release := func() {
-		if !released {
-			released = true
-			g.module.Release(i)
-		}
-	}
-	defer release()
 	sock := &socket{ctx: ctx, upgrade: s}
-	defer sock.stop()
 	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger}
 	defer state.release()
 
 	frame, err := exchange(withCall(ctx, state), i, abi.ExportSession, abi.AppendRequest(nil, c.request(ctx)))
 	release() // a spliced session holds no instance
+	err = c.lost(err)
 	var resp *abi.Response
 	if err == nil && frame != nil {
 		resp, err = decode(abi.ExportSession, frame)
 	}
+	if err != nil {
+		err = g.failure(route, err)
+	}
 	switch {
+	case sock.client != nil && state.spliced == nil:
+		sock.end(err)
+		return nil, true, err
+	case sock.refused != nil:
+		return nil, false, sock.refused
 	case err != nil:
-		return nil, sock.client != nil, g.failure(route, err)
+		return nil, false, err
 	case state.spliced != nil:
 		return sock.splice(state.spliced)
-	case sock.client != nil:
-		sock.client.Close(closeNormal, "")
-		return nil, true, nil
 	case resp != nil:
 		return resp, false, nil
 	}
@@ -75,7 +75,9 @@ func (s *socket) splice(up capability.Stream) (_ *abi.Response, accepted bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	return nil, true, up.Splice(s.ctx, client)
+	err = up.Splice(s.ctx, client)
+	s.end(err)
+	return nil, true, err
 }
 
 // socket is a session's client as the guest's imports see it.
@@ -83,6 +85,7 @@ type socket struct {
 	ctx     context.Context // of the session
 	upgrade Socket
 	client  capability.Client // nil until accepted
+	refused error             // why it cannot be accepted
 	closed  bool              // by the guest
 
 	messages chan abi.Message // from the reader, once next was called; closed at its end
@@ -91,14 +94,10 @@ type socket struct {
 }
 
 func (s *socket) accept(protocols ...string) (capability.Client, error) {
-	if s.client != nil {
-		return s.client, nil
+	if s.client == nil && s.refused == nil {
+		s.client, s.refused = s.upgrade.Accept(protocols)
 	}
-	client, err := s.upgrade.Accept(protocols)
-	if err == nil {
-		s.client = client
-	}
-	return client, err
+	return s.client, s.refused
 }
 
 // read starts the reader. It holds one message at most, so that a guest that
@@ -129,14 +128,13 @@ func (s *socket) read(client capability.Client) {
 	})
 }
 
-// stop ends the reader. The client's connection is closed by then or by this.
-func (s *socket) stop() {
-	if s.messages == nil {
-		return
+// end closes the client and waits for the reader.
+func (s *socket) end(cause error) {
+	s.upgrade.End(cause)
+	if s.messages != nil {
+		close(s.done)
+		s.reader.Wait()
 	}
-	close(s.done)
-	s.client.Close(closeNormal, "")
-	s.reader.Wait()
 }
 
 func sessionImports() []sandbox.Import {

@@ -175,6 +175,13 @@ func (c *Config) check() error {
 		if p.Source == "" {
 			bad(at+".source", "is missing")
 		}
+		l := p.Limits
+		if l.Instances < 0 || l.Timeout < 0 || l.BodyBytes < 0 {
+			bad(at+".limits", "must not be negative")
+		}
+		if l.MemoryMiB < 0 || l.MemoryMiB > 4096 {
+			bad(at+".limits.memoryMiB", "%d is not within 0 to 4096", l.MemoryMiB)
+		}
 		names[p.Name] = true
 	}
 	return errors.Join(problems...)

@@ -34,6 +34,9 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./junk", "clusters[0].kubeconfig"},
 		{"helm: {repositories: [{name: demo, path: ", "helm: {repositories: [{name: demo, path: /nowhere", "helm.repositories[0].path"},
 		{"actions: [\"*\"]", "actions: [\"fly\"]", "grants.helm[0].actions"},
+		{"{name: echo, ", "{limits: {instances: -1}, name: echo, ", "plugins[0].limits"},
+		{"{name: echo, ", "{limits: {memoryMiB: 5000}, name: echo, ", "plugins[0].limits.memoryMiB"},
+		{"data: ./data", "data: ./data\ntls: {cert: ./nowhere, key: ./nowhere}", "tls"},
 		{"grants: {exec: [{clusters: [\"*\"], namespaces: [\"*\"]}]}", "grants: {}", `capability "exec"`},
 	} {
 		t.Run(c.want+" "+c.new, func(t *testing.T) {
@@ -70,6 +73,10 @@ func TestTheEnvironmentReplacesTheFile(t *testing.T) {
 	}
 	if c.Listen != "127.0.0.1:7" || len(c.Clusters) != 0 || c.Limits.SessionsPerUser != 3 || c.Data != filepath.Join(w.dir, "data") {
 		t.Errorf("%+v", c)
+	}
+	c, err = Load(path, []string{"BULKHEAD_TLS_CERT=/c", "BULKHEAD_TLS_KEY=/k"})
+	if err != nil || c.TLS == nil || *c.TLS != (TLS{Cert: "/c", Key: "/k"}) {
+		t.Errorf("a part that the file left out: %+v, %v", c, err)
 	}
 	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]"} {
 		if _, err := Load(path, []string{bad}); err == nil || !strings.Contains(err.Error(), strings.SplitN(bad, "=", 2)[0]) {

@@ -8,7 +8,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// override sets fields from variables BULKHEAD_…; see Load.
+// override sets fields from variables BULKHEAD_…; see Load. Names that are no
+// key are left alone: Kubernetes sets BULKHEAD_SERVICE_HOST and more beside a
+// Service of that name.
 func override(c *Config, environ []string) error {
 	vars := map[string]string{}
 	for _, kv := range environ {
@@ -30,15 +32,31 @@ func overrideStruct(v reflect.Value, prefix string, vars map[string]string) erro
 			}
 			continue
 		}
-		inner := field
-		if inner.Kind() == reflect.Pointer && !inner.IsNil() {
-			inner = inner.Elem()
+		if err := overrideInner(field, key+"_", vars); err != nil {
+			return err
 		}
-		if inner.Kind() == reflect.Struct {
-			if err := overrideStruct(inner, key+"_", vars); err != nil {
-				return err
-			}
-		}
+	}
+	return nil
+}
+
+// overrideInner sets the fields of a struct, or of one that the file left out.
+func overrideInner(field reflect.Value, prefix string, vars map[string]string) error {
+	if field.Kind() == reflect.Struct {
+		return overrideStruct(field, prefix, vars)
+	}
+	if field.Kind() != reflect.Pointer || field.Type().Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	fresh := reflect.New(field.Type().Elem())
+	if !field.IsNil() {
+		fresh.Elem().Set(field.Elem())
+	}
+	before := fresh.Elem().Interface()
+	if err := overrideStruct(fresh.Elem(), prefix, vars); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(before, fresh.Elem().Interface()) {
+		field.Set(fresh)
 	}
 	return nil
 }

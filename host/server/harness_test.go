@@ -150,7 +150,8 @@ func onCluster(t testing.TB) (*world, *clustertest.Cluster) {
 	w := prepare(t, c.HostKubeconfig)
 	w.open(t)
 	eventually(t, "the cluster to be ready", func() bool {
-		return w.server.clusterStates()["dev"] == "ready"
+		up, _ := w.server.countClusters()
+		return up == 1
 	})
 	return w, c
 }

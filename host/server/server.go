@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,12 +33,13 @@ import (
 
 // Server is one running host. Open, then Serve, then Close.
 type Server struct {
-	config   *Config
-	log      *slog.Logger
-	listener net.Listener
-	public   *url.URL
-	started  time.Time
-	stopping atomic.Bool
+	config      *Config
+	log         *slog.Logger
+	listener    net.Listener
+	certificate tls.Certificate // if the configuration names one
+	public      *url.URL
+	started     time.Time
+	stopping    atomic.Bool
 
 	clusters *cluster.Set
 	sessions *session.Table
@@ -64,10 +66,16 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
+	if t := c.TLS; t != nil {
+		s.certificate, err = tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+	}
 	if s.public, err = c.public(s.listener.Addr()); err != nil {
 		return nil, fmt.Errorf("publicURL: %w", err)
 	}
-	for _, open := range []func(context.Context) error{s.openFacts, s.openCluster, s.openPlugins, s.openGateway} {
+	for _, open := range []func(context.Context) error{s.openFacts, s.openCluster, s.openPlugins, s.openGateway, s.followFacts} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -78,13 +86,9 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 // closing registers what Close does, last opened first.
 func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
-// openFacts opens the store, who people are, and what they may.
+// openFacts opens who people are, what they may, and the store.
 func (s *Server) openFacts(ctx context.Context) error {
 	var err error
-	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Logger: s.log}); err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	s.closing(func(context.Context) error { return s.state.Close() })
 	s.people, err = directory.Open(ctx, directory.Config{
 		Dir: s.config.Directory.Files, Base: policies.Roles(), Logger: s.log,
 	})
@@ -97,15 +101,19 @@ func (s *Server) openFacts(ctx context.Context) error {
 		return err
 	}
 	s.closing(func(context.Context) error { return s.policy.Close() })
+	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Logger: s.log}); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	s.closing(func(context.Context) error { return s.state.Close() })
 	s.sessions = session.NewTable(s.state.Revoked, session.Options{PerUser: s.config.Limits.SessionsPerUser, Logger: s.log})
 	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
-	s.followFacts(ctx)
 	return nil
 }
 
-// followFacts ends what runs for people who are no longer signed in or no
-// longer there, whoever made it so. Nobody waits for these sessions to finish.
-func (s *Server) followFacts(ctx context.Context) {
+// followFacts ends what runs for people who are no longer signed in, no longer
+// there, or no longer permitted, whoever made it so. Nobody waits for these
+// sessions to finish.
+func (s *Server) followFacts(ctx context.Context) error {
 	noWait, cancel := context.WithCancel(ctx)
 	cancel()
 	s.state.OnEnded(func(user host.UserID, id host.LoginID) {
@@ -119,16 +127,19 @@ func (s *Server) followFacts(ctx context.Context) {
 	go func() {
 		defer close(done)
 		for {
-			changed := s.people.Changed()
+			people, policy := s.people.Changed(), s.policy.Changed()
 			s.sessions.EndWhere(noWait, absent, host.ErrNoLonger)
+			s.gateway.Redecide(ctx)
 			select {
-			case <-changed:
+			case <-people:
+			case <-policy:
 			case <-stop:
 				return
 			}
 		}
 	}()
 	s.closing(func(context.Context) error { close(stop); <-done; return nil })
+	return nil
 }
 
 // openCluster opens what capabilities reach.
@@ -175,29 +186,28 @@ func (s *Server) openGateway(context.Context) error {
 		return fmt.Errorf("auth: %w", err)
 	}
 	s.gateway = gateway.New(gateway.Config{
-		Listen: s.config.Listen, PublicURL: s.public, Authn: people, Sessions: s.sessions,
+		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions,
 		Plugins: s.plugins, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: []string{"dev"},
 			Checks: func() map[string]error {
 				return map[string]error{"state": s.state.Ready(), "policy": s.policy.Ready()}
 			},
-			Clusters: s.clusterStates,
+			Clusters: s.countClusters,
 			Stopping: s.stopping.Load,
 		},
 	})
 	return nil
 }
 
-func (s *Server) clusterStates() map[string]string {
-	states := map[string]string{}
-	for _, c := range s.clusters.Ready() {
-		states[c.Name] = "ready"
-		if !c.Ready {
-			states[c.Name] = "not ready"
+func (s *Server) countClusters() (up, all int) {
+	list := s.clusters.Ready()
+	for _, c := range list {
+		if c.Ready {
+			up++
 		}
 	}
-	return states
+	return up, len(list)
 }
 
 // URL is where the host is reached.
@@ -217,8 +227,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		if t := s.config.TLS; t != nil {
-			failed <- srv.ServeTLS(s.listener, t.Cert, t.Key)
+		if s.config.TLS != nil {
+			srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{s.certificate}}
+			failed <- srv.ServeTLS(s.listener, "", "")
 		} else {
 			failed <- srv.Serve(s.listener)
 		}

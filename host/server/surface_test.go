@@ -132,6 +132,8 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: %d, want 400", path, resp.StatusCode)
 		}
 	}
+	expect(t, eve.get("/api/echo/echo?a=%zz"), 400, "a query that cannot be read")
+	expect(t, w.as(t, "vic").post("/api/gitops/helm-uninstall?a=%zz", "{}"), 403, "the same by somebody who may not")
 	got := eve.get("/api/gitops/helm-releases?cluster=dev&cluster=prod")
 	expect(t, got, 400, "two clusters")
 	foreign, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/health", nil)
@@ -213,7 +215,7 @@ func TestHealthTellsTheTruth(t *testing.T) {
 	nobody := w.anonymous(t)
 	for path, want := range map[string]string{
 		"/healthz": `{"status":"ok"}`,
-		"/readyz":  `{"checks":{"policy":"ok","state":"ok"},"clusters":{"dev":"not ready"},"status":"ready"}`,
+		"/readyz":  `{"checks":{"policy":"ok","state":"ok"},"clusters":{"ready":0,"total":1},"status":"ready"}`,
 	} {
 		if got := nobody.get(path); got.status != 200 || strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %v, want %s", path, got, want)

@@ -44,9 +44,16 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 }
 
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
+	level := c.level(e.Level)
+	if e.Message == beforeFirstTerm {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, e.Message, attrs(fields)...)
 	return nil
 }
+
+// beforeFirstTerm is what a new store says until it has elected itself.
+const beforeFirstTerm = "failed to update storage version"
 
 func (c *slogCore) Sync() error { return nil }
 

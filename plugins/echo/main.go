@@ -92,7 +92,8 @@ func ticks(r *sdk.Request, s *session.Session) error {
 	return nil
 }
 
-// chat sends every message back and closes when it reads "bye".
+// chat sends every message back, closes when it reads "bye", and fails when it
+// reads "fail".
 func chat(_ *sdk.Request, s *session.Session) error {
 	for {
 		m, err := s.Next(0)
@@ -101,6 +102,9 @@ func chat(_ *sdk.Request, s *session.Session) error {
 		}
 		if m.Kind == session.Text && string(m.Data) == "bye" {
 			return session.Done(s.Close(1000, "bye"))
+		}
+		if m.Kind == session.Text && string(m.Data) == "fail" {
+			return sdk.Errorf(500, "failure was asked for")
 		}
 		if err := s.Send(m); err != nil {
 			return session.Done(err)

@@ -209,7 +209,7 @@ func AppendError(b []byte, x *Error) []byte {
 	return e.finish(start)
 }
 
-// DecodeError decodes an Error frame.
+// DecodeError decodes an Error frame. A status below 400 is an error.
 func DecodeError(frame []byte) (*Error, error) {
 	d := open(frame, KindError)
 	x := &Error{
@@ -219,6 +219,9 @@ func DecodeError(frame []byte) (*Error, error) {
 		Retryable: d.bool("flags"),
 		Message:   d.str("message"),
 		Detail:    d.str("detail"),
+	}
+	if d.err == nil && x.Status < 400 {
+		d.fail("status", fmt.Sprintf("is %d, which is no error", x.Status))
 	}
 	if x.Origin > OriginUpstream {
 		d.fail("origin", "is unknown")

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// One person who holds all they may have of a plugin keeps nobody from it.
+func TestOnePersonCannotHoldAPlugin(t *testing.T) {
+	w := withoutCluster(t)
+	vic := w.as(t, "vic")
+	opened := 0
+	for ; opened < 100; opened++ {
+		conn, refused := vic.dial("/ws/echo")
+		if conn == nil {
+			expect(t, refused, 429, "one socket too many")
+			break
+		}
+		if err := conn.WriteMessage(websocket.TextMessage, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opened != 16 {
+		t.Errorf("%d sockets were opened, want a quarter of 64", opened)
+	}
+	if got := w.as(t, "ada").get("/api/echo/echo"); got.status != 200 {
+		t.Errorf("somebody else: %v", got)
+	}
+}
+
+func TestAPluginThatFailsInASessionIsNoRegularEnd(t *testing.T) {
+	w := withoutCluster(t)
+	conn, refused := w.as(t, "vic").dial("/ws/echo")
+	if conn == nil {
+		t.Fatalf("dial: %v", refused)
+	}
+	if err := conn.WriteMessage(websocket.TextMessage, []byte("fail")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1011) {
+		t.Errorf("the socket ended with %v, want 1011", err)
+	}
+}
+
+func TestAHandshakeThatFailsIsARefusal(t *testing.T) {
+	w := withoutCluster(t)
+	got := w.as(t, "vic").do("GET", "/ws/echo", nil, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}})
+	expect(t, got, 400, "no key")
+	expect(t, w.as(t, "vic").get("/ws/echo"), 426, "no upgrade at all")
+}
+
+func TestAnEventStreamTakesNoBody(t *testing.T) {
+	w := withoutCluster(t)
+	expect(t, w.as(t, "vic").do("GET", "/api/echo/ticks", strings.NewReader("x"), asJSON), 400, "a body")
+}
+
+// A withdrawn right ends what runs by it.
+func TestADemotedPersonsSocketEnds(t *testing.T) {
+	w := withoutCluster(t)
+	conn, refused := w.as(t, "wes").dial("/ws/echo")
+	if conn == nil {
+		t.Fatalf("dial: %v", refused)
+	}
+	eventually(t, "the socket to be there", func() bool { return len(w.server.sessions.List("wes@example.com")) == 1 })
+	w.write(t, "directory/people.yaml", strings.Replace(read(t, w.dir+"/directory/people.yaml"),
+		"{id: wes@example.com, roles: [viewer]}", "{id: wes@example.com}", 1))
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 4403) {
+		t.Errorf("the socket ended with %v, want 4403", err)
+	}
+}
+
+// What policy obliges to and nothing enforces is no allowance.
+func TestAnObligationThatNobodyEnforcesIsARefusal(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "policies/own.rego", `package bulkhead.authz
+
+decision := object.union(data.bulkhead.default.decision, {"obligations": {"record": "full"}})
+`)
+	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+"policy: {dir: ./policies}\n")
+	w.open(t)
+	got := w.as(t, "ada").get("/api/echo/echo")
+	expect(t, got, 403, "record")
+	if !strings.Contains(got.body, "obligation_not_supported") {
+		t.Errorf("%v", got)
+	}
+}
+
+// A page whose name was made to point here is refused, whatever name the
+// listener was given.
+func TestForeignHostsAreRefusedOnLocalhost(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "bulkhead.yaml", strings.Replace(read(t, w.dir+"/bulkhead.yaml"), "127.0.0.1:0", "localhost:0", 1))
+	w.open(t)
+	for host, want := range map[string]int{"evil.example": 400, "localhost": 200, "": 200} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := w.anonymous(t).http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("Host %q: %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}
