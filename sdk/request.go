@@ -113,8 +113,10 @@ func (r *Request) Action() string { return r.r.Host.Action }
 // RequestID names the request in logs and error bodies.
 func (r *Request) RequestID() string { return r.r.Host.RequestID }
 
-// Namespaces are those that the answer may show; none means no restriction.
-// The host enforces the same at every capability call.
+// Namespaces are those that the answer may show, as policy decided for the
+// route; none means no restriction or, what looks the same here, that none may
+// be shown. The host enforces it at every capability call and knows the
+// difference.
 func (r *Request) Namespaces() []string { return r.r.Host.Namespaces }
 
 // ResourceGroups are those that the answer may show; none means no restriction.

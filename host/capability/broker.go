@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -192,17 +191,24 @@ func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
 	}
 	p.Obligations = d.Obligations
-	if d.Obligations.Record != "" || len(d.Obligations.Redact) > 0 {
+	if o := d.Obligations; o.Record != "" || len(o.Redact) > 0 || len(o.ResourceGroups) > 0 {
 		// A condition of the allow that nothing here can meet.
 		return notPermitted(&p.Call, "obligation_not_supported")
 	}
-	if d.Obligations.Namespaces == nil {
-		return nil
+	if err := e.narrow(p, c.Obligations.Namespaces); err != nil {
+		return err
 	}
+	return e.narrow(p, d.Obligations.Namespaces)
+}
+
+// narrow confines the call to the namespaces of one decision: nil does not
+// narrow, an empty list leaves none.
+func (e *granted) narrow(p *Permit, namespaces []string) error {
 	switch {
+	case namespaces == nil:
 	case e.spans(p.Call):
-		p.Namespaces = p.Namespaces.and(d.Obligations.Namespaces)
-	case !matchAny(d.Obligations.Namespaces, p.Call.Namespace):
+		p.Namespaces = p.Namespaces.and(namespaces)
+	case !matchAny(namespaces, p.Call.Namespace):
 		return notPermitted(&p.Call, "other_namespace")
 	}
 	return nil
@@ -229,8 +235,7 @@ func (g *Granted) contain(c *Caller, capability string, err *error) {
 	if c != nil && c.Logger != nil {
 		logger = c.Logger
 	}
-	logger.Error("capability panicked", "plugin", g.plugin, "capability", capability, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	*err = &host.Error{Kind: host.Internal, Op: capability, Err: fmt.Errorf("panic: %v", p)}
+	*err = panicked(p, logger, "plugin", g.plugin, "capability", capability)
 }
 
 // fits refuses an answer that is no frame.

@@ -76,6 +76,7 @@ func (b *box) Open(_ context.Context, p *Permit, r *abi.Request) (Stream, error)
 type boxStream struct{ closed int }
 
 func (*boxStream) Subprotocols() []string               { return nil }
+func (*boxStream) MaxMessage() int                      { return 0 }
 func (*boxStream) Splice(context.Context, Client) error { return nil }
 func (s *boxStream) Close() error                       { s.closed++; return nil }
 
@@ -296,8 +297,50 @@ func TestNamespaceObligationHoldsForSingleObjects(t *testing.T) {
 	}
 }
 
+func TestRouteDecisionNarrowsEveryCall(t *testing.T) {
+	for name, c := range map[string]struct {
+		route, call []string
+		listed      []string // nil: everything
+		shop        bool     // whether its objects may be reached
+	}{
+		"by neither":     {nil, nil, nil, true},
+		"by the route":   {[]string{"shop"}, nil, []string{"shop"}, true},
+		"by both":        {[]string{"shop", "bank"}, []string{"bank", "till"}, []string{"bank"}, false},
+		"to nothing":     {[]string{}, nil, []string{}, false},
+		"the call to it": {nil, []string{"bank"}, []string{"bank"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, all(), func(*host.Question) host.Decision {
+				return host.Decision{Allow: true, Obligations: host.Obligations{Namespaces: c.call}}
+			})
+			s.caller.Obligations.Namespaces = c.route
+			if _, err := s.fetch("GET", "box://dev"); err != nil {
+				t.Fatal(err)
+			}
+			within := s.box.permit.Namespaces
+			if names, _ := within.Names(); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
+				t.Errorf("the list is of all: %v, of %v", within.All(), names)
+			}
+			if _, err := s.fetch("GET", "box://dev/shop/a"); (err == nil) != c.shop || err != nil && host.KindOf(err) != host.Forbidden {
+				t.Errorf("an object in shop: %v", err)
+			}
+		})
+	}
+}
+
+func TestPanicsOfOtherGoroutinesAreContained(t *testing.T) {
+	var log bytes.Buffer
+	err := func() (err error) {
+		defer Contain(slog.New(slog.NewTextHandler(&log, nil)), "box", &err)
+		panic("secret of the host")
+	}()
+	if x := ErrorFrame(err); x.Status != 500 || strings.Contains(x.Message+x.Detail, "secret") || !strings.Contains(log.String(), "capability=box") {
+		t.Errorf("got %+v; logged %s", x, log.String())
+	}
+}
+
 func TestObligationsThatNothingMeetsRefuse(t *testing.T) {
-	for _, o := range []host.Obligations{{Record: "full"}, {Redact: []string{"values"}}} {
+	for _, o := range []host.Obligations{{Record: "full"}, {Redact: []string{"values"}}, {ResourceGroups: []string{"rg"}}} {
 		s := newScene(t, all(), func(*host.Question) host.Decision { return host.Decision{Allow: true, Obligations: o} })
 		if _, err := s.fetch("GET", "box://dev/shop/a"); host.KindOf(err) != host.Forbidden || len(s.box.effects) > 0 {
 			t.Errorf("%+v: got %v", o, err)

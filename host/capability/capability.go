@@ -14,16 +14,19 @@ type Caller struct {
 	Principal *host.Principal
 	Route     host.Route
 	Resource  host.Resource
-	Authority host.Authority
-	RequestID string
-	Logger    *slog.Logger
+	// Obligations of the route's decision. Its Namespaces narrow every call as
+	// those of the call's own decision do; the rest is the route's to enforce.
+	Obligations host.Obligations
+	Authority   host.Authority
+	RequestID   string
+	Logger      *slog.Logger
 }
 
 // Permit is one allowed call.
 type Permit struct {
 	Caller      *Caller
 	Call        host.CapabilityCall
-	Obligations host.Obligations
+	Obligations host.Obligations // of the call's own decision
 	// Namespaces narrows a call that spans namespaces; see Spanner.
 	Namespaces Namespaces
 }
@@ -59,6 +62,11 @@ type Stream interface {
 	// preferred one first. The upgrade is answered with the first of them that
 	// the client offers; Splice refuses a client without one that it speaks.
 	Subprotocols() []string
+	// MaxMessage is how many bytes a message of the client may have; 0 leaves it
+	// to the socket's own limit. The socket should not read more of one and may
+	// end with its own 1009; a message between what the protocol takes and this
+	// is answered by Splice.
+	MaxMessage() int
 	// Splice moves data until either side ends or ctx does, and has closed the
 	// upstream when it returns. It is called once.
 	//

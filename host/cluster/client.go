@@ -33,6 +33,9 @@ func newClient(ctx context.Context, e *endpoint, user *host.Impersonation, auth 
 	}
 }
 
+// ErrTooLarge is in the error of an answer over Request.Limit.
+var ErrTooLarge = errors.New("the answer is too large")
+
 // Request is one request of the Kubernetes API.
 type Request struct {
 	Method string
@@ -71,7 +74,8 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, Failure(op, "the answer broke off", err)
 	}
 	if len(body) > r.Limit {
-		return nil, host.E(host.Upstream, op, "the cluster's answer is over %d bytes; narrow the request", r.Limit)
+		return nil, &host.Error{Kind: host.Upstream, Op: op, Err: ErrTooLarge,
+			Message: fmt.Sprintf("the cluster's answer is over %d bytes; narrow the request", r.Limit)}
 	}
 	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }

@@ -114,7 +114,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 		Match: match, Obligations: decision.Obligations, URL: pathAndQuery(path, r.URL.RawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
 			Plugin: name, Principal: p, Route: match.Route, Resource: match.Resource,
-			Authority: v.session, RequestID: info.id, Logger: info.log,
+			Obligations: decision.Obligations, Authority: v.session, RequestID: info.id, Logger: info.log,
 		},
 	}
 	return v, nil

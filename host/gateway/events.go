@@ -55,7 +55,7 @@ type eventStream struct {
 }
 
 // Accept begins the answer.
-func (s *eventStream) Accept([]string) (capability.Client, error) {
+func (s *eventStream) Accept([]string, int) (capability.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

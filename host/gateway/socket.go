@@ -106,7 +106,7 @@ type upgrade struct {
 
 // Accept answers the upgrade and ties the connection to the session: when the
 // session ends, so does the connection, with the cause.
-func (u *upgrade) Accept(protocols []string) (capability.Client, error) {
+func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, error) {
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
 		CheckOrigin: func(*http.Request) bool { return true }, // authn.CheckOrigin was asked already
@@ -117,6 +117,9 @@ func (u *upgrade) Accept(protocols []string) (capability.Client, error) {
 		return nil, host.E(host.Invalid, "", "the websocket handshake failed: %w", err)
 	}
 	u.client = newClient(conn, u.session)
+	if longest > 0 {
+		conn.SetReadLimit(int64(longest))
+	}
 	u.forget = u.session.OnEnd(func(cause error) { u.client.Close(closeCode(cause)) })
 	return u.client, nil
 }

@@ -13,8 +13,9 @@ import (
 // Socket is the person's end of a session before its upgrade was answered.
 type Socket interface {
 	// Accept answers the upgrade with the first of the client's subprotocols
-	// that is among protocols, or with none. It is called once.
-	Accept(protocols []string) (capability.Client, error)
+	// that is among protocols, or with none. longest bounds the client's
+	// messages, in bytes; 0 leaves that to the socket. It is called once.
+	Accept(protocols []string, longest int) (capability.Client, error)
 	// End closes an accepted client and tells it why; nil is a regular end.
 	// What was closed before stays as it was.
 	End(cause error)
@@ -71,7 +72,7 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 // splice hands the upstream to the client and stays until it ends.
 func (s *socket) splice(up capability.Stream) (_ *abi.Response, accepted bool, err error) {
 	defer up.Close()
-	client, err := s.accept(up.Subprotocols()...)
+	client, err := s.accept(up.Subprotocols(), up.MaxMessage())
 	if err != nil {
 		return nil, false, err
 	}
@@ -93,9 +94,9 @@ type socket struct {
 	reader   sync.WaitGroup
 }
 
-func (s *socket) accept(protocols ...string) (capability.Client, error) {
+func (s *socket) accept(protocols []string, longest int) (capability.Client, error) {
 	if s.client == nil && s.refused == nil {
-		s.client, s.refused = s.upgrade.Accept(protocols)
+		s.client, s.refused = s.upgrade.Accept(protocols, longest)
 	}
 	return s.client, s.refused
 }
@@ -168,7 +169,7 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		return
 	}
 	if s.messages == nil {
-		client, err := s.accept()
+		client, err := s.accept(nil, 0)
 		if err != nil {
 			stack[0] = status(abi.StatusClosed)
 			return
@@ -211,7 +212,7 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
-	client, err := s.accept()
+	client, err := s.accept(nil, 0)
 	if err == nil {
 		c.live()
 		err = client.Write(msg.Kind == abi.MessageBinary, msg.Data)
@@ -236,7 +237,7 @@ func closeSession(_ context.Context, c *call, m sandbox.Memory, stack []uint64) 
 		stack[0] = status(abi.StatusClosed)
 		return
 	}
-	client, err := s.accept()
+	client, err := s.accept(nil, 0)
 	if err != nil {
 		stack[0] = status(abi.StatusClosed)
 		return

@@ -409,6 +409,9 @@ func TestStreamIsUsedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := s.MaxMessage(); n != maxMessage+1 {
+		t.Errorf("the socket may read %d bytes of a message", n)
+	}
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Error(err)
 	}

@@ -41,6 +41,10 @@ type stream struct {
 // Subprotocols are those of Kubernetes and of Bulkhead.
 func (*stream) Subprotocols() []string { return []string{ChannelProtocol, ControlProtocol} }
 
+// MaxMessage is one byte over what Splice takes, so that it can still say what
+// was wrong with a message that is only just too large.
+func (*stream) MaxMessage() int { return maxMessage + 1 }
+
 // Close makes the stream unusable; nothing is running yet.
 func (s *stream) Close() error {
 	s.used.Store(true)

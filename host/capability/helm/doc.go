@@ -14,5 +14,8 @@
 // never from a path or an address that a guest names. Nothing waits for pods.
 //
 // helm keeps a release's history in Secrets of its namespace, so the user needs
-// RBAC for Secrets there.
+// RBAC for Secrets there: get and list to look; create, update, delete to change.
+// Whoever may write Secrets can put anything there. What is read is bounded
+// (records.go); a revision that cannot be used is left out of lists and
+// histories, and refused where it is the one to act on or from.
 package helm

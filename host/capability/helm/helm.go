@@ -19,6 +19,8 @@ const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = 60 * time.Second
 	maxActions   = 16 // at a time; each holds charts and releases in memory
+	maxPerUser   = maxActions / 4
+	slotTimeout  = 2 * time.Second
 )
 
 // The actions, which are also the verbs of permissions.
@@ -40,7 +42,7 @@ type Config struct {
 type Helm struct {
 	clusters *cluster.Set
 	charts   *charts
-	slots    chan struct{}
+	slots    *slots
 	logger   *slog.Logger
 }
 
@@ -51,7 +53,7 @@ func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Helm{clusters: clusters, charts: charts, slots: make(chan struct{}, maxActions), logger: logger}, nil
+	return &Helm{clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger}, nil
 }
 
 // Close releases what New opened.
@@ -185,7 +187,9 @@ func (*Helm) Classify(r *abi.Request) (host.CapabilityCall, error) {
 // Errors: host.NotFound for a release, revision, repository or chart that is
 // not there, host.Unprocessable for values that cannot be used, host.Conflict
 // while another action on the release is under way, the API server's own
-// refusals with their status, otherwise host.Upstream with helm's text.
+// refusals with their status, host.Limited while too many actions are under way,
+// host.Unprocessable for a release whose record in the cluster is damaged or too
+// large, otherwise host.Upstream with helm's text.
 func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
 	q, err := parse(r)
 	if err != nil {
@@ -209,5 +213,5 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 		logger = p.Caller.Logger
 	}
 	run := &run{request: q, client: client, charts: h.charts, within: p.Namespaces, logger: logger}
-	return h.detached(ctx, run)
+	return h.detached(ctx, p.Caller.Principal.User, run)
 }

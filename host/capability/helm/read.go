@@ -4,15 +4,17 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/releaseutil"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -21,33 +23,94 @@ const (
 	defaultHistory = 20
 	maxNamespaces  = 500
 	parallel       = 4
+	maxTries       = 5 // revisions of a release, for one that can be read
 )
 
+// list shows the newest revision of every release that can be read; a record
+// that cannot hides neither the others nor the revision before it.
 func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	namespaces, err := r.namespaces(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]*release.Release, len(namespaces))
-	var group errgroup.Group
+	s := r.records(nil)
+	keys, err := s.keysIn(ctx, namespaces)
+	if err != nil {
+		return nil, r.failure(err)
+	}
+	slices.SortFunc(keys, newestFirst)
+	releases := slices.Collect(byRelease(keys))
+	found := make([]*releaseInfo, len(releases))
+	looked := newBudget(maxListed)
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
-	for i, namespace := range namespaces {
+	for i, revisions := range releases {
 		group.Go(func() (err error) {
-			found[i], err = r.listIn(namespace)
+			defer capability.Contain(r.logger, name, &err)
+			found[i], err = s.newestReadable(ctx, revisions, looked)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, r.failure(err)
 	}
-	infos := []releaseInfo{}
-	for _, rel := range slices.Concat(found...) {
-		infos = append(infos, describe(rel))
-	}
-	slices.SortFunc(infos, func(a, b releaseInfo) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	infos := []*releaseInfo{}
+	infos = append(infos, slices.DeleteFunc(found, func(r *releaseInfo) bool { return r == nil })...)
 	return answer(map[string]any{"releases": infos})
+}
+
+// keysIn names the revisions in all the namespaces.
+func (s *records) keysIn(ctx context.Context, namespaces []string) ([]key, error) {
+	found := make([][]key, len(namespaces))
+	var total atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i, namespace := range namespaces {
+		group.Go(func() (err error) {
+			defer capability.Contain(s.logger, name, &err)
+			found[i], err = s.keys(ctx, namespace, map[string]string{"owner": "helm"})
+			if err == nil && total.Add(int64(len(found[i]))) > maxKeys {
+				err = tooManyKeys()
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.Concat(found...), err
+}
+
+// byRelease splits sorted keys into those of each release.
+func byRelease(keys []key) iter.Seq[[]key] {
+	return func(yield func([]key) bool) {
+		for len(keys) > 0 {
+			n := slices.IndexFunc(keys, func(k key) bool { return k.namespace != keys[0].namespace || k.release != keys[0].release })
+			if n < 0 {
+				n = len(keys)
+			}
+			if !yield(keys[:n]) {
+				return
+			}
+			keys = keys[n:]
+		}
+	}
+}
+
+// newestReadable describes the first of the revisions that can be read, nil if
+// none of the first few can.
+func (s *records) newestReadable(ctx context.Context, revisions []key, b *budget) (*releaseInfo, error) {
+	for _, k := range revisions[:min(len(revisions), maxTries)] {
+		rel, err := s.read(ctx, k, false, b)
+		switch {
+		case err == nil:
+			info := describe(rel)
+			return &info, nil
+		case errors.Is(err, errDamaged):
+			s.skip(err)
+		case !errors.Is(err, driver.ErrReleaseNotFound):
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // namespaces to list; one that is empty stands for all at once.
@@ -69,45 +132,53 @@ func (r *run) namespaces(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (r *run) listIn(namespace string) ([]*release.Release, error) {
-	c, err := r.configuration(namespace)
-	if err != nil {
-		return nil, err
-	}
-	list := action.NewList(c)
-	list.AllNamespaces = namespace == ""
-	list.StateMask = action.ListAll
-	return list.Run()
-}
-
-func (r *run) history() (*abi.Response, error) {
-	c, err := r.configuration(r.namespace)
+// history leaves out what cannot be read, unless nothing else is there.
+func (r *run) history(ctx context.Context) (*abi.Response, error) {
+	s := r.records(nil)
+	keys, err := s.history(ctx, r.release)
 	if err != nil {
 		return nil, r.failure(err)
 	}
-	revisions, err := c.Releases.History(r.release)
-	if err != nil {
-		return nil, r.failure(err)
+	infos, looked := []revisionInfo{}, newBudget(maxListed)
+	var damaged error
+	for _, k := range keys {
+		if len(infos) == cmp.Or(r.max, defaultHistory) {
+			break
+		}
+		rel, err := s.read(ctx, k, false, looked)
+		switch {
+		case err == nil:
+			infos = append(infos, describeRevision(rel))
+		case errors.Is(err, errDamaged):
+			s.skip(err)
+			damaged = err
+		case !errors.Is(err, driver.ErrReleaseNotFound):
+			return nil, r.failure(err)
+		}
 	}
-	releaseutil.Reverse(revisions, releaseutil.SortByRevision)
-	revisions = revisions[:min(len(revisions), cmp.Or(r.max, defaultHistory))]
-	infos := make([]revisionInfo, len(revisions))
-	for i, rel := range revisions {
-		infos[i] = describeRevision(rel)
+	if len(infos) == 0 {
+		return nil, r.failure(cmp.Or(damaged, driver.ErrReleaseNotFound))
 	}
 	return answer(map[string]any{"history": infos})
 }
 
-func (r *run) showValues() (*abi.Response, error) {
-	c, err := r.configuration(r.namespace)
+func (r *run) showValues(ctx context.Context) (*abi.Response, error) {
+	s := r.records(nil)
+	var rel *release.Release
+	var err error
+	if r.revision == 0 {
+		rel, err = s.newest(ctx, r.release)
+	} else {
+		rel, err = s.read(ctx, key{r.namespace, r.release, r.revision}, true, newBudget(maxRelease))
+	}
 	if err != nil {
 		return nil, r.failure(err)
 	}
-	get := action.NewGetValues(c)
-	get.Version, get.AllValues = r.revision, r.all
-	values, err := get.Run(r.release)
-	if err != nil {
-		return nil, r.failure(err)
+	values := rel.Config
+	if r.all {
+		if values, err = chartutil.CoalesceValues(rel.Chart, rel.Config); err != nil {
+			return nil, r.failure(err)
+		}
 	}
 	if values == nil {
 		values = map[string]any{}

@@ -10,12 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/repo"
 )
 
 const (
@@ -28,12 +26,13 @@ const (
 type remote struct {
 	base   *url.URL
 	client *http.Client
+	index  *index
 }
 
 func newRemote(base *url.URL) *remote {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns = 4
-	return &remote{base: base, client: &http.Client{
+	r := &remote{base: base, client: &http.Client{
 		Transport: transport,
 		Timeout:   downloadTimeout,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
@@ -43,9 +42,14 @@ func newRemote(base *url.URL) *remote {
 			return nil
 		},
 	}}
+	r.index = newIndex(r)
+	return r
 }
 
-func (r *remote) close() { r.client.CloseIdleConnections() }
+func (r *remote) close() {
+	r.index.close()
+	r.client.CloseIdleConnections()
+}
 
 // sameSafety reports whether u is https, or is at the very address of a
 // repository on this machine.
@@ -59,7 +63,7 @@ func loopback(name string) bool {
 }
 
 func (r *remote) load(ctx context.Context, chartName, version string) (*chart.Chart, error) {
-	index, err := r.index(ctx)
+	index, err := r.index.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -71,47 +75,45 @@ func (r *remote) load(ctx context.Context, chartName, version string) (*chart.Ch
 	if err != nil || !sameSafety(r.base, address) {
 		return nil, errors.New("the index names an address that is not https")
 	}
-	archive, err := r.get(ctx, address, maxArchive)
+	archive, err := r.get(ctx, address, "", maxArchive)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(archive)
+	sum := sha256.Sum256(archive.body)
 	if want := strings.TrimPrefix(entry.Digest, "sha256:"); want != "" && !strings.EqualFold(want, hex.EncodeToString(sum[:])) {
 		return nil, errors.New("the archive's digest is not the one in the index")
 	}
-	return loadArchive(bytes.NewReader(archive))
+	return loadArchive(bytes.NewReader(archive.body))
 }
 
-func (r *remote) index(ctx context.Context) (*repo.IndexFile, error) {
-	text, err := r.get(ctx, r.base.JoinPath("index.yaml"), maxIndex)
-	if err != nil {
-		return nil, err
-	}
-	// helm reads an index from files only.
-	f, err := os.CreateTemp("", "bulkhead-index-*.yaml")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return repo.LoadIndexFile(f.Name())
+// download is an answer of a repository: 200, or 304 if a tag was given.
+type download struct {
+	status int
+	etag   string
+	body   []byte
 }
 
-func (r *remote) get(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
+// get downloads u, unless it is still what etag names.
+func (r *remote) get(ctx context.Context, u *url.URL, etag string, limit int64) (*download, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	d := &download{status: resp.StatusCode, etag: resp.Header.Get("ETag")}
+	switch {
+	case d.status == http.StatusNotModified && etag != "":
+		return d, nil
+	case d.status != http.StatusOK:
 		return nil, fmt.Errorf("%s%s answers %s", u.Host, u.Path, resp.Status)
 	}
-	return readAll(resp.Body, limit)
+	d.body, err = readAll(resp.Body, limit)
+	return d, err
 }

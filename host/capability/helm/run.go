@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -69,11 +70,9 @@ func (q *request) readValues() error {
 // look at contexts. Once ctx ends or authority is lost, every request that the
 // action still makes is refused by the client's transport; hooks that helm
 // waits for keep it busy for writeTimeout at most.
-func (h *Helm) detached(ctx context.Context, r *run) (*abi.Response, error) {
-	select {
-	case h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, host.E(host.Limited, name, "over %d helm actions are under way", maxActions)
+func (h *Helm) detached(ctx context.Context, user host.UserID, r *run) (*abi.Response, error) {
+	if err := h.slots.acquire(ctx, user); err != nil {
+		return nil, err
 	}
 	type result struct {
 		resp *abi.Response
@@ -81,7 +80,7 @@ func (h *Helm) detached(ctx context.Context, r *run) (*abi.Response, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() { <-h.slots }()
+		defer h.slots.release(user)
 		resp, err := r.contained(ctx)
 		done <- result{resp, err}
 	}()
@@ -94,36 +93,43 @@ func (h *Helm) detached(ctx context.Context, r *run) (*abi.Response, error) {
 }
 
 // contained turns a panic of helm or of a template into an error; it runs in a
-// goroutine of its own, where nobody else would.
+// goroutine of its own, where nobody else would. Goroutines that helm starts
+// cannot be contained: records keeps from helm what makes those panic.
 func (r *run) contained(ctx context.Context) (resp *abi.Response, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.logger.Error("helm panicked", "action", r.action, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = &host.Error{Kind: host.Internal, Op: name, Err: fmt.Errorf("panic: %v", p)}
-		}
-	}()
+	defer capability.Contain(r.logger, name, &err)
 	switch r.action {
 	case actList:
 		return r.list(ctx)
 	case actHistory:
-		return r.history()
+		return r.history(ctx)
 	case actValues:
-		return r.showValues()
+		return r.showValues(ctx)
 	case actUpgrade:
 		return r.upgradeOrInstall(ctx)
 	case actRollback:
-		return r.rollback()
+		return r.rollback(ctx)
 	case actUninstall:
 		return r.uninstall()
 	}
 	return nil, host.E(host.Invalid, name, "there is no action %q", r.action)
 }
 
-// configuration is helm's for one namespace; empty means all.
-func (r *run) configuration(namespace string) (*action.Configuration, error) {
+// configuration is helm's for the namespace, with bounded storage.
+func (r *run) configuration() (*action.Configuration, *records, error) {
 	c := new(action.Configuration)
 	log := func(format string, args ...any) {
 		r.logger.Debug("helm: "+fmt.Sprintf(format, args...), "release", r.release)
 	}
-	return c, c.Init(r.client.Getter(namespace), namespace, "secret", log)
+	if err := c.Init(r.client.Getter(r.namespace), r.namespace, "secret", log); err != nil {
+		return nil, nil, err
+	}
+	s := r.records(c.Releases.Driver)
+	c.Releases = storage.Init(s)
+	c.Releases.Log = log
+	return c, s, nil
+}
+
+// records reads releases; writes need helm's own driver.
+func (r *run) records(writes driver.Driver) *records {
+	return &records{Driver: writes, client: r.client, namespace: r.namespace, logger: r.logger}
 }

@@ -25,18 +25,18 @@ func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
 	if err := installable(ch); err != nil {
 		return nil, err
 	}
-	c, err := r.configuration(r.namespace)
+	c, records, err := r.configuration()
 	if err != nil {
 		return nil, r.failure(err)
 	}
-	last, err := c.Releases.Last(r.release)
+	last, err := records.newest(ctx, r.release)
 	var rel *release.Release
 	switch {
 	case errors.Is(err, driver.ErrReleaseNotFound):
 		rel, err = r.install(c, ch, false)
 	case err != nil:
 		return nil, r.failure(err)
-	case last.Info != nil && last.Info.Status == release.StatusUninstalled:
+	case last.Info.Status == release.StatusUninstalled:
 		rel, err = r.install(c, ch, true)
 	default:
 		rel, err = r.change(c, ch)
@@ -73,8 +73,8 @@ func (r *run) change(c *action.Configuration, ch *chart.Chart) (*release.Release
 	return a.RunWithContext(context.Background(), r.release, ch, r.values)
 }
 
-func (r *run) rollback() (*abi.Response, error) {
-	c, err := r.configuration(r.namespace)
+func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
+	c, records, err := r.configuration()
 	if err != nil {
 		return nil, r.failure(err)
 	}
@@ -86,7 +86,7 @@ func (r *run) rollback() (*abi.Response, error) {
 	if err := a.Run(r.release); err != nil {
 		return nil, r.failure(err)
 	}
-	rel, err := c.Releases.Last(r.release)
+	rel, err := records.newest(ctx, r.release)
 	if err != nil {
 		return nil, r.failure(err)
 	}
@@ -94,7 +94,7 @@ func (r *run) rollback() (*abi.Response, error) {
 }
 
 func (r *run) uninstall() (*abi.Response, error) {
-	c, err := r.configuration(r.namespace)
+	c, _, err := r.configuration()
 	if err != nil {
 		return nil, r.failure(err)
 	}

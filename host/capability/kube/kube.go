@@ -114,7 +114,7 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 		return nil, err
 	}
 	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Namespaces.All() {
-		return listWithin(ctx, client, q, p.Namespaces)
+		return listWithin(ctx, client, q, p.Namespaces, p.Caller.Logger)
 	}
 	resp, err := client.Do(ctx, &cluster.Request{
 		Method: r.Method, Path: q.path, Query: q.target.Query, Header: headerOf(r.Header), Body: r.Body, Limit: abi.MaxBody,

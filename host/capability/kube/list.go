@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,17 +31,31 @@ type list struct {
 }
 
 // listWithin lists each namespace that may be reached and merges the items. The
-// result is complete: limit and continue are not passed on.
-func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Namespaces) (*abi.Response, error) {
+// result is complete: limit and continue are not passed on. Once the items are
+// more than an answer holds, nothing further is asked for.
+func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Namespaces, logger *slog.Logger) (*abi.Response, error) {
 	names, err := reachable(ctx, client, within)
 	if err != nil {
 		return nil, err
 	}
 	lists := make([]list, len(names))
+	var total atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, namespace := range names {
-		group.Go(func() error { return listOne(ctx, client, q, namespace, &lists[i]) })
+		group.Go(func() (err error) {
+			defer capability.Contain(logger, name, &err)
+			if err := ctx.Err(); err != nil {
+				return err // the first error is the one that counts
+			}
+			if err := listOne(ctx, client, q, namespace, &lists[i]); err != nil {
+				return err
+			}
+			if total.Add(lists[i].size()) > abi.MaxBody {
+				return host.E(host.Upstream, name, "the answer is over %d bytes; narrow the request", abi.MaxBody)
+			}
+			return nil
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -49,6 +65,14 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 		return nil, err
 	}
 	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
+}
+
+// size is what the items will take in an answer, with their commas.
+func (l *list) size() (n int64) {
+	for _, item := range l.Items {
+		n += int64(len(item)) + 1
+	}
+	return n
 }
 
 func reachable(ctx context.Context, client *cluster.Client, within capability.Namespaces) ([]string, error) {

@@ -1,0 +1,160 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/repo"
+)
+
+const indexLife = time.Minute // until the server is asked again
+
+// index is the index of one remote repository, of which one is fetched at a
+// time, however many ask. It is kept for indexLife and then revalidated, if the
+// server gave it a tag. Safe for concurrent use.
+type index struct {
+	remote *remote
+	ctx    context.Context // of fetches: they serve everybody, so nobody's own ends them
+	stop   context.CancelFunc
+	active sync.WaitGroup
+
+	mu     sync.Mutex
+	kept   *kept   // nil: none yet
+	flight *flight // nil: none under way
+}
+
+// kept is what an answer was worth keeping. It is not changed.
+type kept struct {
+	file *repo.IndexFile
+	etag string
+	at   time.Time // when the server last stood by it
+}
+
+// flight is a fetch under way; its results are there once done is closed.
+type flight struct {
+	done chan struct{}
+	kept *kept
+	err  error
+}
+
+func newIndex(r *remote) *index {
+	x := &index{remote: r}
+	x.ctx, x.stop = context.WithCancel(context.Background())
+	return x
+}
+
+// close ends a fetch under way; nothing may be asked for any more.
+func (x *index) close() {
+	x.mu.Lock()
+	x.stop()
+	x.mu.Unlock()
+	x.active.Wait()
+}
+
+// get returns the index, which nobody may change.
+func (x *index) get(ctx context.Context) (*repo.IndexFile, error) {
+	f, err := x.join()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.kept.file, nil
+}
+
+// join returns a flight that has landed if what is kept is young enough, else
+// the one under way, which it starts if need be.
+func (x *index) join() (*flight, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.ctx.Err(); err != nil {
+		return nil, err
+	}
+	if x.kept != nil && time.Since(x.kept.at) < indexLife {
+		done := make(chan struct{})
+		close(done)
+		return &flight{done: done, kept: x.kept}, nil
+	}
+	if x.flight == nil {
+		f, before := &flight{done: make(chan struct{})}, x.kept
+		x.flight = f
+		x.active.Go(func() { x.land(f, before) })
+	}
+	return x.flight, nil
+}
+
+func (x *index) land(f *flight, before *kept) {
+	f.kept, f.err = x.fetch(before)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.flight = nil
+	if f.err == nil {
+		x.kept = f.kept
+	}
+	close(f.done)
+}
+
+// fetch contains panics of the parsers, since it has a goroutine of its own.
+func (x *index) fetch(before *kept) (_ *kept, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the index makes its parser panic: %v", p)
+		}
+	}()
+	now := time.Now()
+	etag := ""
+	if before != nil {
+		etag = before.etag
+	}
+	a, err := x.remote.get(x.ctx, x.remote.base.JoinPath("index.yaml"), etag, maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	if a.status == http.StatusNotModified {
+		return &kept{before.file, before.etag, now}, nil
+	}
+	file, err := parseIndex(a.body)
+	if err != nil {
+		return nil, err
+	}
+	return &kept{slim(file), a.etag, now}, nil
+}
+
+func parseIndex(text []byte) (*repo.IndexFile, error) {
+	// helm reads an index from files only.
+	f, err := os.CreateTemp("", "bulkhead-index-*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return repo.LoadIndexFile(f.Name())
+}
+
+// slim keeps what finds an archive, a small part of an index.
+func slim(file *repo.IndexFile) *repo.IndexFile {
+	small := &repo.IndexFile{APIVersion: file.APIVersion, Entries: make(map[string]repo.ChartVersions, len(file.Entries))}
+	for chartName, versions := range file.Entries {
+		for _, v := range versions {
+			small.Entries[chartName] = append(small.Entries[chartName], &repo.ChartVersion{
+				Metadata: &chart.Metadata{Name: v.Name, Version: v.Version}, URLs: v.URLs[:min(len(v.URLs), 1)], Digest: v.Digest,
+			})
+		}
+	}
+	return small
+}
