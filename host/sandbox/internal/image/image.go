@@ -8,7 +8,10 @@
 // Portable is asked for, a memory is an ordinary copy with the same behaviour.
 package image
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+)
 
 const (
 	wasmPage = 64 << 10 // the unit of a memory's size
@@ -27,7 +30,8 @@ var errSize = errors.New("image: size is not a multiple of 64 KiB")
 
 // Image is a captured memory. It is safe for concurrent use until Close.
 type Image struct {
-	data   []byte // not to be changed
+	size   int
+	data   []byte // up to the last byte that is not zero; not to be changed
 	mapped *mapping
 }
 
@@ -37,14 +41,27 @@ func New(kind Kind, data []byte) (*Image, error) {
 	if len(data)%wasmPage != 0 {
 		return nil, errSize
 	}
+	img := &Image{size: len(data)}
+	data = trim(data)
 	if kind == Native && native() && len(data) > 0 {
-		return newMapped(data)
+		return img, img.mapFile(data)
 	}
-	return &Image{data: append([]byte(nil), data...)}, nil
+	img.data = append([]byte(nil), data...)
+	return img, nil
+}
+
+// trim cuts off the pages at the end that are zero. A guest's free memory is
+// mostly there, and needs no file.
+func trim(data []byte) []byte {
+	var zero [hostPage]byte
+	for len(data) > 0 && bytes.Equal(data[len(data)-hostPage:], zero[:]) {
+		data = data[:len(data)-hostPage]
+	}
+	return data
 }
 
 // Size is the image's length in bytes.
-func (i *Image) Size() uint64 { return uint64(len(i.data)) }
+func (i *Image) Size() uint64 { return uint64(i.size) }
 
 // Close frees the image.
 func (i *Image) Close() error {
@@ -58,15 +75,15 @@ func (i *Image) Close() error {
 // Memory is one instance's linear memory (it is wazero's LinearMemory). It is
 // for one goroutine at a time.
 type Memory struct {
-	image *Image // nil: starts empty and cannot be restored
+	image *Image // of the same kind; nil: starts empty and cannot be restored
 	grow  func(delta int64) bool
 	space *space // nil: buf is on Go's heap
 	buf   []byte
 	max   uint64
 }
 
-// NewMemory returns a memory that can reach max bytes. It starts as img, or
-// empty if img is nil. Every change of its size is first put to grow, in bytes
+// NewMemory returns a memory that can reach max bytes. It starts as img, which
+// was made with the same kind, or empty if img is nil. Every change of its size is first put to grow, in bytes
 // and the initial size included; false refuses it. What was granted is taken
 // back by Unmap.
 func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (*Memory, error) {
@@ -92,7 +109,7 @@ func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (
 var ErrBudget = errors.New("the memory budget is spent")
 
 func (m *Memory) reserve(kind Kind, start uint64) (err error) {
-	if kind == Native && native() && (m.image == nil || start == 0 || m.image.mapped != nil) {
+	if kind == Native && native() {
 		m.space, err = newSpace(m.image, m.max)
 		if err == nil {
 			m.buf = m.space.bytes(start)
@@ -100,7 +117,8 @@ func (m *Memory) reserve(kind Kind, start uint64) (err error) {
 		return err
 	}
 	if m.image != nil {
-		m.buf = append([]byte(nil), m.image.data...)
+		m.buf = make([]byte, start)
+		copy(m.buf, m.image.data)
 	}
 	return nil
 }
@@ -154,7 +172,8 @@ func (m *Memory) Restore() (pages int, err error) {
 		return 0, errors.New("image: a grown memory cannot be restored")
 	}
 	if m.space == nil {
-		return copy(m.buf, m.image.data) / hostPage, nil
+		clear(m.buf[copy(m.buf, m.image.data):])
+		return len(m.buf) / hostPage, nil
 	}
 	return m.space.restore(m.buf, m.image)
 }

@@ -29,20 +29,21 @@ type mapping struct {
 	size uintptr
 }
 
-func newMapped(data []byte) (*Image, error) {
+func (i *Image) mapFile(data []byte) error {
 	fd, err := unix.MemfdCreate("bulkhead-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return nil, fmt.Errorf("image: memfd_create: %w", err)
+		return fmt.Errorf("image: memfd_create: %w", err)
 	}
 	m := &mapping{file: os.NewFile(uintptr(fd), "bulkhead-image"), size: uintptr(len(data))}
 	if err := m.fill(data); err != nil {
-		return nil, errors.Join(fmt.Errorf("image: %w", err), m.file.Close())
+		return errors.Join(fmt.Errorf("image: %w", err), m.file.Close())
 	}
 	m.base, err = unix.MmapPtr(fd, 0, nil, m.size, unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("image: mmap: %w", err), m.file.Close())
+		return errors.Join(fmt.Errorf("image: mmap: %w", err), m.file.Close())
 	}
-	return &Image{data: unsafe.Slice((*byte)(m.base), len(data)), mapped: m}, nil
+	i.data, i.mapped = unsafe.Slice((*byte)(m.base), len(data)), m
+	return nil
 }
 
 // fill writes data, leaves holes where it is zero, and seals the file.
@@ -88,15 +89,37 @@ func newSpace(img *Image, max uint64) (*space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image: reserving %d bytes: %w", max, err)
 	}
-	if img == nil || img.mapped == nil {
-		return s, nil
-	}
-	_, err = unix.MmapPtr(int(img.mapped.file.Fd()), 0, s.base, img.mapped.size,
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
-	if err != nil {
+	if err := s.mapImage(img); err != nil {
 		return nil, errors.Join(fmt.Errorf("image: mapping it: %w", err), s.close())
 	}
 	return s, nil
+}
+
+// mapImage lays the image over the start of the space. What lies beyond it is
+// faulted in by large pages where that is possible: a guest that fills new
+// memory page by page holds its thread for long.
+func (s *space) mapImage(img *Image) error {
+	var size uint64
+	if img != nil {
+		size = img.Size()
+		if img.mapped != nil {
+			_, err := unix.MmapPtr(int(img.mapped.file.Fd()), 0, s.base, img.mapped.size,
+				unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
+			if err != nil {
+				return err
+			}
+		}
+		if n := uint64(len(img.data)); n < size {
+			if err := s.open(n, size); err != nil {
+				return err
+			}
+		}
+	}
+	if beyond := s.bytes(uint64(s.size))[size:]; len(beyond) > 0 {
+		// A kernel without large pages refuses, which changes nothing.
+		_ = unix.Madvise(beyond, unix.MADV_HUGEPAGE)
+	}
+	return nil
 }
 
 // bytes is the space's first n bytes; more are not to be reached by appending.
@@ -134,7 +157,8 @@ func (s *space) restore(buf []byte, img *Image) (int, error) {
 		return c.pages, nil
 	}
 	for _, r := range c.ranges {
-		copy(buf[r.from:r.to], img.data[r.from:r.to])
+		page := buf[r.from:r.to]
+		clear(page[copy(page, img.data[min(r.from, len(img.data)):]):])
 	}
 	return c.pages, nil
 }
@@ -148,8 +172,8 @@ func tryNative() error {
 		return errors.New("image: pages are not 4 KiB")
 	}
 	data := bytes.Repeat([]byte{1}, wasmPage)
-	img, err := newMapped(data)
-	if err != nil {
+	img := &Image{size: len(data)}
+	if err := img.mapFile(data); err != nil {
 		return err
 	}
 	defer img.Close()

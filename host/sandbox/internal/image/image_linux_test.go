@@ -15,11 +15,11 @@ func TestThisKernelIsNative(t *testing.T) {
 
 func TestBothScansFindExactlyWhatWasWritten(t *testing.T) {
 	data := pattern(512)
-	_, m := instance(t, Native, data, 4<<20)
+	img, m := instance(t, Native, data, 4<<20)
 	buf := m.Reallocate(uint64(len(data)))
 	sum := 0
-	for p := range 512 {
-		sum += int(buf[p*hostPage]) // read all, write some
+	for p := range len(img.data) / hostPage {
+		sum += int(buf[p*hostPage]) // read all of the file, write some
 	}
 	var want []span
 	for p := 0; p < 512; p += 2 + p%5 { // more runs than one request returns
@@ -36,14 +36,14 @@ func TestBothScansFindExactlyWhatWasWritten(t *testing.T) {
 	}
 	c := scanner{regions: make([]region, 16)}
 	if err := c.read(file, uintptr(m.space.base), len(buf)); err != nil || !slices.Equal(c.ranges, want) {
-		t.Errorf("page map: %v, found %v of %v (sum %d)", err, c.ranges, want, sum)
+		t.Errorf("page map: %v, %d runs of %d (sum %d)", err, len(c.ranges), len(want), sum)
 	}
 	if !hasIoctl() {
 		t.Skip("the kernel has no PAGEMAP_SCAN")
 	}
 	c.ranges = nil
 	if err := c.ioctl(file, uintptr(m.space.base), len(buf)); err != nil || !slices.Equal(c.ranges, want) {
-		t.Errorf("ioctl: %v, found %v of %v", err, c.ranges, want)
+		t.Errorf("ioctl: %v, %d runs of %d", err, len(c.ranges), len(want))
 	}
 }
 

@@ -12,7 +12,7 @@ type (
 var errPlatform = errors.New("image: not on this platform")
 
 func native() bool                                 { return false }
-func newMapped([]byte) (*Image, error)             { return nil, errPlatform }
+func (*Image) mapFile([]byte) error                { return errPlatform }
 func newSpace(*Image, uint64) (*space, error)      { return nil, errPlatform }
 func (*mapping) close() error                      { return errPlatform }
 func (*space) bytes(uint64) []byte                 { return nil }

@@ -12,10 +12,10 @@ var kinds = map[string]Kind{"native": Native, "portable": Portable}
 
 func anySize(int64) bool { return true }
 
-// pattern has no two equal pages, and zero pages among them.
+// pattern has no two equal pages, but zero pages among them and at the end.
 func pattern(pages int) []byte {
 	data := make([]byte, pages*hostPage)
-	for p := 0; p < pages; p += 1 + p%3 {
+	for p := 0; p < pages*3/4; p += 1 + p%3 {
 		for k := range 64 {
 			data[p*hostPage+k*61] = byte(p + k + 1)
 		}
@@ -71,7 +71,7 @@ func TestMemoriesOfOneImageAreApart(t *testing.T) {
 			}
 			defer b.Unmap()
 			a.Reallocate(wasmPage)[5000] = 99
-			if !bytes.Equal(b.Reallocate(wasmPage), data) || !bytes.Equal(img.data, data) {
+			if !bytes.Equal(b.Reallocate(wasmPage), data) || !bytes.HasPrefix(data, img.data) {
 				t.Fatal("a write to one memory shows elsewhere")
 			}
 		})

@@ -59,6 +59,7 @@ const (
 	pageIsFile    = 1 << 2
 	pageIsPresent = 1 << 3
 	pageIsSwapped = 1 << 4
+	pageIsZero    = 1 << 5 // the kernel's page of zeros: read, never written
 )
 
 type scanArg struct {
@@ -85,7 +86,7 @@ func (c *scanner) ioctl(file *os.File, base uintptr, n int) error {
 		c.arg = scanArg{
 			size: uint64(unsafe.Sizeof(c.arg)), start: at, end: end,
 			vec: uint64(uintptr(unsafe.Pointer(&c.regions[0]))), vecLen: uint64(len(c.regions)),
-			inverted: pageIsFile, mask: pageIsFile, anyOf: pageIsPresent | pageIsSwapped,
+			inverted: pageIsFile | pageIsZero, mask: pageIsFile | pageIsZero, anyOf: pageIsPresent | pageIsSwapped,
 		}
 		found, _, errno := syscall.Syscall(unix.SYS_IOCTL, file.Fd(), pagemapScan, uintptr(unsafe.Pointer(&c.arg)))
 		if errno == unix.EINTR {
@@ -110,7 +111,8 @@ const (
 	entryPresent = 1 << 63
 )
 
-// read is ioctl for older kernels: one entry of 8 bytes for each page.
+// read is ioctl for older kernels: one entry of 8 bytes for each page. It also
+// finds pages of zeros that were only read, which costs no more than a copy.
 func (c *scanner) read(file *os.File, base uintptr, n int) error {
 	size := n / hostPage * 8
 	if cap(c.entries) < size {
