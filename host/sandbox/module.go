@@ -43,14 +43,6 @@ type Module struct {
 // Live is how many instances exist, idle ones included.
 func (m *Module) Live() int { return int(m.live.Load()) }
 
-// Bytes is how much memory all instances have, counting what they share with
-// the image in full.
-func (m *Module) Bytes() int64 { return m.bytes.Load() }
-
-// Fresh says why the module's instances serve one caller each. It is empty if
-// they are restored instead.
-func (m *Module) Fresh() []string { return m.rewritten.Fresh }
-
 // budget charges delta bytes of memory; it reports false if they are too many.
 func (m *Module) budget(delta int64) bool {
 	if m.bytes.Add(delta) > int64(m.spec.Limits.TotalBytes) && delta > 0 {
@@ -66,6 +58,9 @@ func (m *Module) start(ctx context.Context, restorable bool) error {
 	m.slots = make(chan struct{}, m.spec.Limits.Instances)
 	m.refill = make(chan struct{}, 1)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if reasons := m.rewritten.Fresh; len(reasons) > 0 {
+		m.log.Info("every caller gets a fresh instance, which takes longer", "because", reasons)
+	}
 	if restorable {
 		t, err := m.capture(ctx)
 		if err != nil {

@@ -86,7 +86,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 			i.discard()
 		}
 	}()
-	for k, d := range m.rewritten.Data {
+	for k, d := range m.rewritten.Data { // at constant offsets: no globals can be imported
 		if !i.mod.Memory().Write(d.Offset, d.Bytes) {
 			return nil, fmt.Errorf("module %s: data segment %d does not fit its memory", m.spec.Name, k)
 		}

@@ -78,6 +78,30 @@ func TestMemoriesOfOneImageAreApart(t *testing.T) {
 	}
 }
 
+// An image that ends in megabytes of zeros is mapped with large pages.
+func TestALongTailOfZerosIsRestored(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			const size = 24 << 20
+			data := append(pattern(16), make([]byte, size-16*hostPage)...)
+			_, m := instance(t, kind, data, size)
+			rng := rand.New(rand.NewPCG(5, 6))
+			for round := range 20 {
+				buf := m.Reallocate(size)
+				for range 1 + rng.IntN(40) {
+					buf[rng.IntN(size)] = 1
+				}
+				if _, err := m.Restore(); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(buf, data) {
+					t.Fatalf("round %d is not restored", round)
+				}
+			}
+		})
+	}
+}
+
 func TestGrowing(t *testing.T) {
 	for name, kind := range kinds {
 		for _, from := range []int{0, 16} {
