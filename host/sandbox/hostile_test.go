@@ -170,6 +170,32 @@ func TestFuelBoundsACall(t *testing.T) {
 	}
 }
 
+// No host function is entered once the context has ended.
+func TestNoHostCallAfterTheEnd(t *testing.T) {
+	cause := errors.New("logged out")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	calls := 0
+	s := sandbox.Spec{
+		Name: "calls", Exports: map[string]sandbox.Signature{"run": {}},
+		Imports: []sandbox.Import{{
+			Module: "test", Name: "v1", Signature: sandbox.Signature{Params: i32, Results: i32},
+			Call: func(context.Context, sandbox.Memory, []uint64) {
+				if calls++; calls == 3 {
+					cancel(cause)
+				}
+			},
+		}},
+	}
+	m := loadBytes(t, sandbox.Config{}, hostCall("test", "v1", 1, i32const(0)).bytes(), s)
+	_, err := call(ctx, m, "run")
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Canceled || !errors.Is(err, cause) {
+		t.Fatalf("error is %v", err)
+	}
+	if calls != 3 {
+		t.Fatalf("%d host calls, and the third ended the context", calls)
+	}
+}
+
 // TestCancelWhileRunning cancels calls at random moments, while some of the
 // modules that they run in are closed under them.
 func TestCancelWhileRunning(t *testing.T) {

@@ -170,6 +170,7 @@ func TestEachCallerGetsAFreshInstance(t *testing.T) {
 }
 
 func TestGuestFaultsAreTyped(t *testing.T) {
+	m := load(t, spec(&lines{}, identity))
 	for _, c := range []struct {
 		export string
 		arg    []uint64
@@ -184,7 +185,6 @@ func TestGuestFaultsAreTyped(t *testing.T) {
 		{"nowhere", nil, sandbox.Broken, "not exported"},
 	} {
 		t.Run(fmt.Sprint(c.export, c.arg), func(t *testing.T) {
-			m := load(t, spec(&lines{}, identity))
 			_, err := call(t.Context(), m, c.export, c.arg...)
 			e, ok := errors.AsType[*sandbox.Error](err)
 			if !ok {
@@ -195,6 +195,9 @@ func TestGuestFaultsAreTyped(t *testing.T) {
 			}
 			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("%v passes for a cancellation", err)
+			}
+			if c.export == "crash" && !strings.Contains(e.Stack, "main.crash") {
+				t.Fatalf("stack is %q", e.Stack)
 			}
 		})
 	}
@@ -365,6 +368,24 @@ func TestAFailingInitRefusesTheModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := box.Load(t.Context(), guest, s); !errors.Is(err, cause) {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+// An Init that overlooks a trap would make every caller inherit it.
+func TestAnInitThatOverlooksAFailureRefusesTheModule(t *testing.T) {
+	s := spec(&lines{}, identity)
+	s.Init = func(ctx context.Context, i *sandbox.Instance) error {
+		_, _ = i.Call(ctx, "_initialize")
+		_, _ = i.Call(ctx, "crash")
+		return nil
+	}
+	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = box.Load(t.Context(), guest, s)
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Broken {
 		t.Fatalf("error is %v", err)
 	}
 }

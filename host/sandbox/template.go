@@ -101,6 +101,9 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 			return nil, err
 		}
 	}
+	if i.failed { // and Init did not mind; nobody can use what is left
+		return nil, &Error{Fault: Broken, Module: m.spec.Name, Export: "initialization", Cause: errFailed}
+	}
 	return i, nil
 }
 
