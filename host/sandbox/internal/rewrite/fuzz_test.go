@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"sort"
 	"testing"
@@ -26,10 +27,11 @@ func FuzzRewrite(f *testing.F) {
 	for _, m := range [][]byte{tightLoop, fibonacci, callTree(), straightFills()} {
 		f.Add(m)
 	}
-	for seed := range byte(40) {
-		input := make([]byte, 120)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 150 {
+		input := make([]byte, 40+random.IntN(400))
 		for i := range input {
-			input[i] = byte(i*i)*seed + byte(i)*7 + seed
+			input[i] = byte(random.Uint32())
 		}
 		f.Add(input)
 	}

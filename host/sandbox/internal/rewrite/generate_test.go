@@ -7,9 +7,8 @@ import "strings"
 // memory and globals. It reaches what mutating the bytes of a module rarely does.
 type generator struct {
 	input []byte
-	depth int // of blocks, the function's own not counted
-	loops []bool
-	size  int // instructions of this function
+	bare  []bool // for each open block: its label takes no value
+	size  int    // instructions of this function
 }
 
 const generated = 4 // functions
@@ -26,7 +25,7 @@ func (g *generator) pick(n int) int {
 func (g *generator) module() []byte {
 	bodies := make([]string, generated)
 	for i := range bodies {
-		g.size, g.depth, g.loops = 0, 0, nil
+		g.size, g.bare = 0, nil
 		bodies[i] = "\x01\x02\x7f" + g.expression(0) + "\x0b"
 	}
 	return module(
@@ -112,26 +111,25 @@ func (g *generator) statement(nested int) string {
 	}
 }
 
-// branch leaves by br_if or br_table, to a loop's head without a value.
+// branch leaves by br_if or br_table, with a value if the label takes one.
 func (g *generator) branch(nested int) string {
-	to := g.pick(len(g.loops) + 1)
-	if to < len(g.loops) && g.loops[len(g.loops)-1-to] {
-		return g.expression(nested) + "\x0d" + string([]byte{byte(to)})
+	to := g.pick(len(g.bare) + 1)
+	if to < len(g.bare) && g.bare[len(g.bare)-1-to] {
+		return g.expression(nested) + "\x0d" + u(to)
 	}
-	s := g.expression(nested) + g.expression(nested)
 	if g.pick(2) == 0 {
-		return s + "\x0d" + string([]byte{byte(to)}) + "\x1a"
+		return g.expression(nested) + g.expression(nested) + "\x0d" + u(to) + "\x1a"
 	}
-	table := "\x02\x40" + s + "\x0e\x01" + strings.Repeat(string([]byte{byte(to + 1)}), 2) + "\x0b"
-	return table
+	s := g.open("\x02\x40", true) + g.expression(nested) + g.expression(nested)
+	return s + "\x0e\x01" + strings.Repeat(u(to+1), 2) + g.close()
 }
 
-func (g *generator) open(code string, loop bool) string {
-	g.loops = append(g.loops, loop)
+func (g *generator) open(code string, bare bool) string {
+	g.bare = append(g.bare, bare)
 	return code
 }
 
 func (g *generator) close() string {
-	g.loops = g.loops[:len(g.loops)-1]
+	g.bare = g.bare[:len(g.bare)-1]
 	return "\x0b"
 }
