@@ -73,7 +73,7 @@ func BenchmarkRewritten(b *testing.B) {
 				b.ReportMetric(contenders[i+1].median()/base, contenders[i+1].name+"/plain")
 			}
 			if n := contenders[2].meter; n != nil {
-				b.ReportMetric(float64(n.pauses)/float64(len(contenders[2].times)), "pauses/op")
+				b.ReportMetric(float64(n.pauses)/float64(2*len(contenders[2].times)), "pauses/op")
 			}
 		})
 	}
@@ -87,7 +87,12 @@ type contender struct {
 	times []float64 // nanoseconds
 }
 
+// run makes two calls and times the second: the first has the caches that
+// another contender left.
 func (c *contender) run(b *testing.B) {
+	if _, err := c.call(); err != nil {
+		b.Fatal(c.name, err)
+	}
 	began := time.Now()
 	if _, err := c.call(); err != nil {
 		b.Fatal(c.name, err)
