@@ -172,7 +172,8 @@ type writer struct {
 
 func (w *writer) rewrite(l wasm.Limits) error {
 	w.maxPages, w.maxEntries = uint32(l.MemoryPages), uint32(max(l.TableEntries, 0))
-	if err := w.extractStart(); err != nil {
+	addStart, err := w.extractStart()
+	if err != nil {
 		return err
 	}
 	if err := w.extractData(); err != nil {
@@ -183,6 +184,7 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.boundTables()
 	w.rewriteBodies()
 	w.addRefill()
+	addStart()
 	return nil
 }
 
@@ -198,18 +200,17 @@ func (w *writer) export(name string, kind wasm.Kind, index uint32) {
 	w.m.Exports = append(w.m.Exports, wasm.Export{Name: name, Kind: kind, Index: index})
 }
 
-// extractStart runs before the import is added, as does everything that looks
-// at the guest's own indices.
-func (w *writer) extractStart() error {
+// extractStart takes out the start section.
+func (w *writer) extractStart() (start func(), err error) {
 	if w.m.Start == nil {
-		return nil
+		return func() {}, nil
 	}
-	if t := w.m.Types[w.m.FunctionType(*w.m.Start)]; len(t.Params)+len(t.Results) > 0 {
-		return errors.New("rewrite: start section: the function takes parameters or has results")
+	old := *w.m.Start
+	if t := w.m.Types[w.m.FunctionType(old)]; len(t.Params)+len(t.Results) > 0 {
+		return nil, errors.New("rewrite: start section: the function takes parameters or has results")
 	}
-	w.export(startExport, wasm.KindFunction, *w.m.Start)
-	w.result.Start, w.m.Start = startExport, nil
-	return nil
+	w.m.Start = nil
+	return func() { w.addStart(old) }, nil
 }
 
 // extractData takes the bytes out of the active segments. What is left of them
@@ -266,11 +267,14 @@ func (w *writer) exportGlobal(index uint32, exported map[uint32]string) string {
 	return name
 }
 
+// pauseType is that of the pause function and of the one that calls it.
+var pauseType = wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}}
+
 // addImport appends the pause function to the imports and moves the indices of
 // the functions after it, outside of bodies.
 func (w *writer) addImport() {
 	m := w.m
-	pause := w.typeOf(wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}})
+	pause := w.typeOf(pauseType)
 	m.Imports = append(m.Imports, wasm.Import{Module: Reserved, Name: pauseName, Function: pause})
 	for i := range m.Exports {
 		if e := &m.Exports[i]; e.Kind == wasm.KindFunction {
@@ -366,15 +370,36 @@ func (w *writer) boundTables() {
 	}
 }
 
-// addRefill appends the function that asks the host for more.
-func (w *writer) addRefill() {
+// addFunction appends a function without locals and returns its index.
+func (w *writer) addFunction(name string, t wasm.FuncType, code []byte) uint32 {
 	m := w.m
-	m.Functions = append(m.Functions, w.typeOf(wasm.FuncType{Params: []wasm.ValueType{wasm.I64}}))
+	index := w.imported + 1 + uint32(len(m.Functions))
+	m.Functions = append(m.Functions, w.typeOf(t))
+	m.Code = append(m.Code, wasm.Body{Code: code})
+	m.FuncNames = append(m.FuncNames, wasm.FuncName{Function: index, Name: name})
+	return index
+}
+
+// addRefill appends the function that asks the host for more fuel and returns
+// what there is then.
+func (w *writer) addRefill() {
 	var e emitter
 	e.op(wasm.OpLocalGet, 0)
 	e.op(wasm.OpCall, w.imported)
+	e.op(wasm.OpLocalTee, 0)
 	e.op(wasm.OpGlobalSet, w.fuel)
+	e.op(wasm.OpLocalGet, 0)
 	e.op(wasm.OpEnd, 0)
-	m.Code = append(m.Code, wasm.Body{Code: e.code})
-	m.FuncNames = append(m.FuncNames, wasm.FuncName{Function: w.refill, Name: Reserved + "/refill"})
+	w.addFunction(Reserved+"/refill", pauseType, e.code)
+}
+
+// addStart exports a function that calls the start function. To export that
+// itself would make it one that guest code may take a reference to (spec
+// 3.4.10), and so a module valid that is not.
+func (w *writer) addStart(old uint32) {
+	var e emitter
+	e.op(wasm.OpCall, w.function(old))
+	e.op(wasm.OpEnd, 0)
+	w.export(startExport, wasm.KindFunction, w.addFunction(startExport, wasm.FuncType{}, e.code))
+	w.result.Start = startExport
 }

@@ -306,8 +306,8 @@ func (d *decoder) data(r *reader) {
 		var s Data
 		switch flag := r.u32(); flag {
 		case 0, 2:
-			if flag == 2 {
-				r.zero("more than one memory")
+			if at := r.at; flag == 2 && r.u32() != 0 {
+				r.refuseAt(at, ErrUnsupported, "more than one memory")
 			}
 			if r.err == nil && d.total(KindMemory) == 0 {
 				r.malformed("unknown memory 0")

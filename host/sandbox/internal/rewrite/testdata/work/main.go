@@ -80,3 +80,43 @@ func (t *tree) count() uint32 {
 
 //go:wasmexport trees
 func trees(depth uint32) uint32 { return grow(int(depth)).count() }
+
+//go:wasmexport deep
+func deep(n uint32) uint32 {
+	if n == 0 {
+		return 0
+	}
+	return 1 + deep(n-1)
+}
+
+type walker interface{ walk(n uint32) uint32 }
+
+type step struct{ next walker }
+
+func (s step) walk(n uint32) uint32 {
+	if n == 0 {
+		return 0
+	}
+	return 1 + s.next.walk(n-1)
+}
+
+type loop struct{ self *loop }
+
+func (l *loop) walk(n uint32) uint32 { return step{l.self}.walk(n) }
+
+//go:wasmexport walk
+func walk(n uint32) uint32 {
+	l := &loop{}
+	l.self = l
+	return l.walk(n)
+}
+
+//go:wasmexport nest
+func nest(n uint32) uint32 {
+	var v any
+	err := json.Unmarshal([]byte(strings.Repeat("[", int(n))+strings.Repeat("]", int(n))), &v)
+	if err != nil {
+		return 0
+	}
+	return 1
+}
