@@ -6,8 +6,7 @@ import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 type function struct {
 	regions  []region
 	calls    []call
-	indirect int  // number of call_indirect
-	bulk     bool // has operations that pay by size
+	indirect bool // has a call_indirect
 	locals   int  // bytes of parameters and locals
 	loops    int
 	// headFirst: control reaches the first loop's head before anything branches,
@@ -16,7 +15,6 @@ type function struct {
 
 	free       uint64 // what a caller pays, 0: the function counts itself
 	entry      uint64 // fuel at entry, 0: none
-	cached     bool   // a local equals the fuel global all the time
 	stack      int32  // stack at entry, 0: none
 	instrs     int
 	cost, path int64 // of the stack: own frame; with uncounted callees
@@ -106,18 +104,16 @@ func (f *function) scan(body *wasm.Body, imported int, free uint64) {
 			f.calls = append(f.calls, call{int(i.A) - imported, current})
 			straight = false
 		case wasm.OpCallIndirect:
-			f.indirect++
-			straight = false
+			f.indirect, straight = true, false
 			f.regions[current].work += free
 		default:
-			_, paid := bulkOps[i.Op]
-			f.bulk = f.bulk || paid
-			straight = straight && !paid && !leaves(i.Op)
+			straight = straight && !leaves(i.Op)
 		}
 	}
 }
 
-// leaves reports whether control may go elsewhere after the instruction.
+// leaves reports whether control may go elsewhere after the instruction, or
+// the instruction takes long.
 func leaves(op wasm.Op) bool {
-	return op == wasm.OpUnreachable || op >= wasm.OpBr && op <= wasm.OpReturn
+	return op == wasm.OpUnreachable || op >= wasm.OpBr && op <= wasm.OpReturn || work(op) > 8
 }

@@ -21,6 +21,10 @@
 // and the active data segments become steps for the host, so that they happen
 // once, under the host's control.
 //
+// A loop's head waits for the store of the time before. Keeping the fuel in a
+// local as well, loaded again after calls, was tried to avoid that; it made no
+// difference beyond noise.
+//
 // What is added appends to index spaces of which package wasm has checked every
 // guest reference, under names that guests are refused; guest code cannot reach
 // it. Otherwise nothing changes: exports, names, results and traps.

@@ -56,12 +56,8 @@ func (w *writer) rewriteBodies() {
 
 func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {
 	if b.f.entry > 0 {
-		b.op(wasm.OpGlobalGet, b.w.fuel)
-		b.take(b.f.entry)
+		b.count(b.f.entry)
 		b.w.result.Report.FuelEntries++
-	}
-	if b.f.cached && b.f.entry == 0 {
-		b.reload()
 	}
 	if b.f.stack > 0 {
 		b.takeStack(b.f.stack)
@@ -92,8 +88,7 @@ func (b *body) instr(i *wasm.Instr) {
 		b.depth++
 		b.loop++
 		b.keep(i)
-		b.fuel()
-		b.take(b.f.regions[b.loop].work)
+		b.count(b.f.regions[b.loop].work)
 		b.w.result.Report.FuelLoops++
 		return
 	case wasm.OpEnd:
@@ -103,23 +98,12 @@ func (b *body) instr(i *wasm.Instr) {
 		if b.f.stack > 0 { // to the end of the block around the body
 			i.Op, i.A = wasm.OpBr, uint64(b.depth)
 		}
-	case wasm.OpRefFunc:
+	case wasm.OpCall, wasm.OpRefFunc:
 		i.A = uint64(b.w.function(uint32(i.A)))
-	case wasm.OpCall:
-		callee := call{callee: int(i.A) - int(b.w.imported)}
-		i.A = uint64(b.w.function(uint32(i.A)))
-		b.keep(i)
-		if b.f.cached && callee.counts(b.w.functions) {
-			b.reload()
-		}
-		return
 	case wasm.OpCallIndirect:
 		b.takeStack(b.w.indirect)
 		b.keep(i)
 		b.giveStack(b.w.indirect)
-		if b.f.cached {
-			b.reload()
-		}
 		b.w.result.Report.StackCalls++
 		return
 	default:
@@ -142,29 +126,14 @@ func (b *body) end(i *wasm.Instr) {
 	}
 }
 
-// fuel puts what is left on the stack.
-func (b *body) fuel() {
-	if b.f.cached {
-		b.op(wasm.OpLocalGet, b.left)
-	} else {
-		b.op(wasm.OpGlobalGet, b.w.fuel)
-	}
-}
-
-// reload makes the local equal the fuel global again.
-func (b *body) reload() {
+// count takes a fixed amount of fuel and asks for more if that was too much.
+func (b *body) count(n uint64) {
 	b.op(wasm.OpGlobalGet, b.w.fuel)
-	b.op(wasm.OpLocalSet, b.left)
-}
-
-// take subtracts a fixed amount from the fuel on the stack.
-func (b *body) take(n uint64) {
 	b.imm(wasm.OpI64Const, n)
 	b.settle()
 }
 
-// settle subtracts the value on the stack from the fuel below it, and asks for
-// more if that was too much.
+// settle subtracts the value on the stack from the one below it.
 func (b *body) settle() {
 	b.ops(wasm.OpI64Sub)
 	b.op(wasm.OpLocalTee, b.left)
@@ -175,7 +144,6 @@ func (b *body) settle() {
 	b.imm(wasm.OpIf, wasm.Empty)
 	b.op(wasm.OpLocalGet, b.left)
 	b.op(wasm.OpCall, b.w.refill)
-	b.op(wasm.OpLocalSet, b.left)
 	b.ops(wasm.OpEnd)
 }
 
@@ -226,7 +194,7 @@ func (b *body) countBulk(op wasm.Op) {
 	}
 	b.sized = true
 	b.op(wasm.OpLocalTee, b.size)
-	b.fuel()
+	b.op(wasm.OpGlobalGet, b.w.fuel)
 	b.op(wasm.OpLocalGet, b.size)
 	if k.bound != nil {
 		b.atMost(k.bound(b.w))

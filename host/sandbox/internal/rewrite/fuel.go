@@ -5,7 +5,7 @@ func chargeFuel(list []function, limit int) {
 	if limit > 0 {
 		for _, component := range components(list, func(int) bool { return false }) {
 			// Callees come first, so theirs is decided. A cycle is never free.
-			if f := &list[component[0]]; len(component) == 1 && f.loops == 0 && f.indirect == 0 && !f.bulk && !f.callsSelf(component[0]) {
+			if f := &list[component[0]]; len(component) == 1 && f.loops == 0 && !f.indirect && !f.callsSelf(component[0]) {
 				if n := f.total(0, list); n <= uint64(limit) {
 					f.free = n
 				}
@@ -44,21 +44,12 @@ func (c call) work(list []function) uint64 {
 	return list[c.callee].free
 }
 
-// counts reports whether the fuel may have changed when the call returns. A
-// host function may refill it.
-func (c call) counts(list []function) bool { return c.callee < 0 || list[c.callee].free == 0 }
-
 // weigh adds the free callees' work to the regions and sets the entry's fuel.
 // Each term is at most the limit of free functions, so nothing overflows.
 func (f *function) weigh(list []function) {
-	calls := f.indirect
 	for _, c := range f.calls {
 		f.regions[c.region].work += c.work(list)
-		if c.counts(list) {
-			calls++
-		}
 	}
-	f.cached = f.loops > 0 && calls <= maxReloads
 	switch outside := f.regions[0].work; {
 	case f.free > 0:
 	case f.headFirst && outside <= maxMoved:
@@ -71,8 +62,3 @@ func (f *function) weigh(list []function) {
 // maxMoved is how much work outside of loops may be counted with the first
 // loop, for each time around, instead of at the entry.
 const maxMoved = 32
-
-// maxReloads is how many calls a function with loops may have for its fuel to
-// be kept in a local, which must be loaded again after each. Kept there, a
-// loop's head need not wait for the store of the time before.
-const maxReloads = 4

@@ -28,7 +28,7 @@ func FuzzRewrite(f *testing.F) {
 		f.Add(m)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 150 {
+	for range 60 {
 		input := make([]byte, 40+random.IntN(400))
 		for i := range input {
 			input[i] = byte(random.Uint32())

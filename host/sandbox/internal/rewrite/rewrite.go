@@ -267,14 +267,11 @@ func (w *writer) exportGlobal(index uint32, exported map[uint32]string) string {
 	return name
 }
 
-// pauseType is that of the pause function and of the one that calls it.
-var pauseType = wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}}
-
 // addImport appends the pause function to the imports and moves the indices of
 // the functions after it, outside of bodies.
 func (w *writer) addImport() {
 	m := w.m
-	pause := w.typeOf(pauseType)
+	pause := w.typeOf(wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}})
 	m.Imports = append(m.Imports, wasm.Import{Module: Reserved, Name: pauseName, Function: pause})
 	for i := range m.Exports {
 		if e := &m.Exports[i]; e.Kind == wasm.KindFunction {
@@ -380,17 +377,14 @@ func (w *writer) addFunction(name string, t wasm.FuncType, code []byte) uint32 {
 	return index
 }
 
-// addRefill appends the function that asks the host for more fuel and returns
-// what there is then.
+// addRefill appends the function that asks the host for more.
 func (w *writer) addRefill() {
 	var e emitter
 	e.op(wasm.OpLocalGet, 0)
 	e.op(wasm.OpCall, w.imported)
-	e.op(wasm.OpLocalTee, 0)
 	e.op(wasm.OpGlobalSet, w.fuel)
-	e.op(wasm.OpLocalGet, 0)
 	e.op(wasm.OpEnd, 0)
-	w.addFunction(Reserved+"/refill", pauseType, e.code)
+	w.addFunction(Reserved+"/refill", wasm.FuncType{Params: []wasm.ValueType{wasm.I64}}, e.code)
 }
 
 // addStart exports a function that calls the start function. To export that

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -53,13 +54,21 @@ func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
 	return names, r.left() == 0
 }
 
-// debugName reads a name and cuts it at the limit.
+// debugName reads a name and cuts it at the limit. Control characters become
+// question marks, so that a name in a stack trace cannot pass for more than one
+// line of it.
 func (d *decoder) debugName(r *reader) string {
 	b := r.bytes(uint64(r.u32()))
 	if r.err == nil && !utf8.Valid(b) {
 		r.malformed("name is not UTF-8")
 	}
-	return strings.ToValidUTF8(string(b[:min(len(b), maxZero(d.limits.NameBytes))]), "")
+	cut := strings.ToValidUTF8(string(b[:min(len(b), maxZero(d.limits.NameBytes))]), "")
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, cut)
 }
 
 // appendNames writes the name section with module and function names.

@@ -21,7 +21,6 @@ const (
 	OpCallIndirect Op = 0x11
 	OpSelect       Op = 0x1b
 	OpLocalGet     Op = 0x20
-	OpLocalSet     Op = 0x21
 	OpLocalTee     Op = 0x22
 	OpGlobalGet    Op = 0x23
 	OpGlobalSet    Op = 0x24

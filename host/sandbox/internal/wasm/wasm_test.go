@@ -197,6 +197,10 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: got %v, %v", what, m.FuncNames, err)
 		}
 	}
+	forged := names("\x01" + sized(vec("\x00"+sized("a\n\tmain.b()"))))
+	if m, err := wasm.Decode([]byte(forged), wasm.Limits{}); err != nil || m.FuncNames[0].Name != "a??main.b()" {
+		t.Errorf("name of two lines: got %v, %v", m.FuncNames, err)
+	}
 	long := names("\x01" + sized(vec("\x00"+sized(strings.Repeat("x", 9000)))))
 	if m, err := wasm.Decode([]byte(long), wasm.Limits{}); err != nil || len(m.FuncNames[0].Name) != 4096 {
 		t.Errorf("long name: %v", err)
