@@ -61,7 +61,7 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	var stack [8]uint64
 	n := copy(stack[:], args)
 	i.logged = 0
-	i.meter.start(i.module.spec.Limits.Fuel)
+	i.meter.start(ctx, i.module.spec.Limits.Fuel)
 	err = fn.CallWithStack(withCallState(ctx, i), stack[:max(n, 1)])
 	i.flush(ctx)
 	if err != nil && i.meter.overflowed() {

@@ -112,5 +112,6 @@ func (i Import) function() api.GoModuleFunc {
 			}
 		}
 		i.Call(ctx, Memory{mod.Memory()}, stack)
+		caller(ctx).meter.returned()
 	}
 }

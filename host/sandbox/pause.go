@@ -19,6 +19,19 @@ const slice = 500_000
 // ErrFuel is the cause of an Error whose Fault is Exhausted.
 var ErrFuel = errors.New("the call's fuel is spent")
 
+// ErrBurst is the cause of an Error whose Fault is Exhausted, of a call under
+// WithBurst.
+var ErrBurst = errors.New("the guest computed too long without a host call")
+
+type burstKey struct{}
+
+// WithBurst bounds how long a guest called with the context may compute between
+// two of its host calls, in wall-clock time. Unlike a deadline it suits calls
+// that live as long as somebody listens.
+func WithBurst(ctx context.Context, longest time.Duration) context.Context {
+	return context.WithValue(ctx, burstKey{}, longest)
+}
+
 var errStack = errors.New("calls are nested too deep")
 
 // meter counts the fuel of one call, and its use of the native stack. Both
@@ -31,22 +44,37 @@ type meter struct {
 	limit   uint64 // of the call; 0: none
 	spent   uint64 // of the limit
 	granted int64  // not settled yet
+
+	burst time.Duration // between two host calls; 0: no limit
+	since time.Time     // of the last one
 }
 
 // start begins a call.
-func (m *meter) start(limit uint64) {
+func (m *meter) start(ctx context.Context, limit uint64) {
 	m.limit, m.spent = limit, 0
+	m.burst, _ = ctx.Value(burstKey{}).(time.Duration)
+	m.returned()
 	m.counter.Set(uint64(m.grant()))
 	m.stack.Set(m.depth)
 }
 
+// returned begins a burst: the guest computes from now on.
+func (m *meter) returned() {
+	if m.burst > 0 {
+		m.since = time.Now()
+	}
+}
+
 // refill settles what was used, given what is left, and returns the next
-// slice or ErrFuel. What is left is negative, and far so after an operation on
+// slice, or ErrFuel or ErrBurst. What is left is negative, and far so after an operation on
 // much memory, which is charged at once.
 func (m *meter) refill(left int64) (int64, error) {
 	m.spent += uint64(max(0, m.granted-left))
 	if m.limit > 0 && m.spent >= m.limit {
 		return 0, ErrFuel
+	}
+	if m.burst > 0 && time.Since(m.since) > m.burst {
+		return 0, ErrBurst
 	}
 	return m.grant(), nil
 }
