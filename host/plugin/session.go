@@ -27,6 +27,10 @@ const (
 	closeTooLarge = 1009
 )
 
+// sessionBurst is how long the guest of a session may compute between two host
+// calls: a session lives for hours, and has no other bound on CPU.
+const sessionBurst = time.Second
+
 const maxReason = 120 // bytes; a close frame holds 123
 
 // Session runs a socket or event route until plugin, person or ctx end it. A
@@ -43,7 +47,7 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger}
 	defer state.release()
 
-	frame, err := exchange(withCall(ctx, state), i, abi.ExportSession, abi.AppendRequest(nil, c.request(ctx)))
+	frame, err := exchange(sandbox.WithBurst(withCall(ctx, state), sessionBurst), i, abi.ExportSession, abi.AppendRequest(nil, c.request(ctx)))
 	release() // a spliced session holds no instance
 	err = c.lost(err)
 	var resp *abi.Response

@@ -5,10 +5,22 @@
 // what the bytes mean is host/plugin's business.
 //
 // The door is Load, then Acquire, Call and Release on the Module. An Instance
-// belongs to one caller between Acquire and Release, has served nobody before,
-// and is never used again after it trapped, was cut or grew.
+// belongs to one caller between Acquire and Release, shows nothing of another
+// caller, and is never used again after it trapped, was cut or grew.
 //
-// How it is done today: every call gets an instance of its own, made ahead of
-// time and initialized by Spec.Init; a cancelled or expired context ends the
-// guest through wazero's close-on-done.
+// Stopping. Guests run rewritten (internal/rewrite): they count what they do
+// and call back when a slice of it is used up. There, and before every host
+// function, the context's end and deadline are looked at; a computing guest is
+// stopped well within 250 ms of them. Nothing else stops a guest, and nothing
+// closes an instance while its guest runs.
+//
+// Fresh state. The first instance of a module is the template: data segments,
+// start function and Spec.Init are run in it and its memory and globals are
+// kept. All other instances start as copies, without running anything, and
+// Release puts them back (internal/image). So what Init left is shared by all
+// callers, and what a caller left is seen by none. What a guest reads from the
+// host is live: clocks and random_get. What it derived from them before the
+// template was taken is the same in every call. A module that can change what
+// the engine cannot put back, its tables or its dropped segments, gets a fresh
+// instance for every caller instead; the log says so and why.
 package sandbox

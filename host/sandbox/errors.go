@@ -13,15 +13,20 @@ import (
 type Fault uint8
 
 const (
-	Trapped  Fault = iota // unreachable, out of bounds, stack overflow, a guest's panic
-	Exited                // the guest called proc_exit
-	Deadline              // the call's deadline passed
-	Canceled              // the call's context was cancelled
-	Broken                // the guest broke the calling contract
+	Trapped   Fault = iota // unreachable, out of bounds, stack overflow, a guest's panic
+	Exited                 // the guest called proc_exit
+	Deadline               // the call's deadline passed
+	Canceled               // the call's context was cancelled
+	Broken                 // the guest broke the calling contract
+	Exhausted              // the call used up its fuel
+	Stopped                // a host function called Stop
 )
 
 func (f Fault) String() string {
-	return [...]string{"trapped", "exited", "ran past its deadline", "was cancelled", "broke the contract"}[f]
+	return [...]string{
+		"trapped", "exited", "ran past its deadline", "was cancelled", "broke the contract",
+		"ran out of fuel", "was stopped",
+	}[f]
 }
 
 // Error is a failed call. It unwraps to its cause: for Deadline and Canceled
@@ -45,20 +50,31 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Cause }
 
 // fault makes the Error of a call that returned err. Whether the call was
-// cancelled is judged by its context alone: a guest can exit with any code.
+// cancelled is judged by its context and by what the host raised: a guest can
+// exit with any code.
 func fault(ctx context.Context, module, export string, err error) *Error {
 	e := &Error{Fault: Trapped, Module: module, Export: export}
-	cause, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
+	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	e.Stack = strings.TrimRight(stack, "\n")
-	switch exit, exited := errors.AsType[*sys.ExitError](err); {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		e.Fault, e.Cause = Deadline, context.Cause(ctx)
+	stop, wasCut := errors.AsType[*cut](err)
+	exit, exited := errors.AsType[*sys.ExitError](err)
+	switch {
 	case ctx.Err() != nil:
-		e.Fault, e.Cause = Canceled, context.Cause(ctx)
+		e.Fault, e.Cause = faultOf(ctx.Err()), context.Cause(ctx)
+	case wasCut:
+		e.Fault, e.Cause = stop.fault, stop.cause
 	case exited:
 		e.Fault, e.Cause = Exited, fmt.Errorf("exit code %d", exit.ExitCode())
 	default:
-		e.Cause = errors.New(strings.TrimSuffix(cause, " (recovered by wazero)"))
+		e.Cause = errors.New(strings.TrimSuffix(text, " (recovered by wazero)"))
 	}
 	return e
+}
+
+// faultOf is how a context's error ends a call.
+func faultOf(err error) Fault {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return Deadline
+	}
+	return Canceled
 }

@@ -2,8 +2,10 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -12,49 +14,94 @@ import (
 type Instance struct {
 	module    *Module
 	mod       api.Module
+	memory    *image.Memory
+	globals   []api.MutableGlobal // the module's own, as in the rewritten code
 	functions map[string]api.Function
-	logged    int // bytes of output in this call
+	meter     meter
+	failed    bool // what is inside is unknown; never to be entered again
+	logged    int  // bytes of output in this call
 	line      []byte
 }
+
+var errFailed = errors.New("an earlier call of this instance failed")
 
 // Call enters an export. It returns the first result, or 0 if there is none.
 // When ctx ends the guest is stopped; the instance cannot be called again
 // after any error. A context that has ended already is refused before the
 // guest is entered.
 func (i *Instance) Call(ctx context.Context, export string, args ...uint64) (uint64, error) {
-	fn, ok := i.functions[export]
-	if !ok {
-		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: fmt.Errorf("is not exported")}
-	}
-	if ctx.Err() != nil {
+	signature, ok := i.module.exports[export]
+	switch {
+	case !ok:
+		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: errors.New("is not exported")}
+	case i.failed:
+		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: errFailed}
+	case ctx.Err() != nil:
 		return 0, fault(ctx, i.module.spec.Name, export, ctx.Err())
 	}
-	i.logged = 0
-	var stack [8]uint64
-	n := copy(stack[:], args)
-	err := fn.CallWithStack(withCallState(ctx, i), stack[:max(n, 1)])
-	i.flush(ctx)
+	result, err := i.enter(ctx, export, args)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
+		i.failed = true
 		return 0, fault(ctx, i.module.spec.Name, export, err)
 	}
-	if ctx.Err() != nil {
-		return 0, fault(ctx, i.module.spec.Name, export, ctx.Err())
+	if r := signature.Results; len(r) > 0 && r[0] == I32 {
+		return uint64(uint32(result)), nil // the upper half is undefined
 	}
-	if r := i.module.exports[export].Results; len(r) > 0 && r[0] == I32 {
-		return uint64(uint32(stack[0])), nil // the upper half is undefined
+	return result, nil
+}
+
+func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uint64, error) {
+	fn, err := i.function(export)
+	if err != nil {
+		return 0, err
 	}
-	return stack[0], nil
+	var stack [8]uint64
+	n := copy(stack[:], args)
+	i.logged = 0
+	i.meter.start(ctx, i.module.spec.Limits.Fuel)
+	err = fn.CallWithStack(withCallState(ctx, i), stack[:max(n, 1)])
+	i.flush(ctx)
+	if err != nil && i.meter.overflowed() {
+		err = fmt.Errorf("%w: %w", &cut{Trapped, errStack}, err)
+	}
+	return stack[0], err
+}
+
+// function keeps handles: each has a stack of its own, some 10 KB.
+func (i *Instance) function(export string) (api.Function, error) {
+	if fn := i.functions[export]; fn != nil {
+		return fn, nil
+	}
+	fn := i.mod.ExportedFunction(export)
+	if fn == nil {
+		return nil, fmt.Errorf("%s is not exported", export)
+	}
+	if i.functions == nil {
+		i.functions = make(map[string]api.Function, 2)
+	}
+	i.functions[export] = fn
+	return fn, nil
 }
 
 // Has reports whether the module has an optional export.
-func (i *Instance) Has(export string) bool { _, ok := i.functions[export]; return ok }
+func (i *Instance) Has(export string) bool { _, ok := i.module.exports[export]; return ok }
 
-// Memory is the instance's memory.
+// Memory is the instance's memory. It is valid until Release.
 func (i *Instance) Memory() Memory { return Memory{i.mod.Memory()} }
 
+// discard frees the instance. Its guest is not running: only Call enters it,
+// and the caller of Call is who releases it.
 func (i *Instance) discard() {
-	// The only error is a second close, which is harmless.
-	_ = i.mod.Close(context.Background())
+	if i.mod != nil {
+		// The only error is a second close, which is harmless.
+		_ = i.mod.Close(context.Background())
+	}
+	if err := i.memory.Unmap(); err != nil {
+		i.module.log.Error("an instance's memory could not be freed", "error", err)
+	}
 	i.module.live.Add(-1)
 }
 
@@ -82,9 +129,3 @@ func withCallState(ctx context.Context, i *Instance) context.Context {
 }
 
 func caller(ctx context.Context) *Instance { return ctx.Value(callStateKey{}).(*Instance) }
-
-// Stop ends the guest from inside a host function; the guest's call returns
-// err as its cause. It does not return.
-func Stop(err error) { panic(stopped{err}) }
-
-type stopped struct{ error }

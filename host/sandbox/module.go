@@ -8,8 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // ErrClosed is returned by Acquire once the module was closed.
@@ -17,35 +18,75 @@ var ErrClosed = errors.New("sandbox: module is closed")
 
 // Module is one loaded, linked module. It is safe for concurrent use.
 type Module struct {
-	spec    Spec
-	log     *slog.Logger
-	cache   wazero.CompilationCache
-	runtime wazero.Runtime
-	code    wazero.CompiledModule
-	exports map[string]Signature
+	spec      Spec
+	log       *slog.Logger
+	kind      image.Kind
+	cache     wazero.CompilationCache
+	runtime   wazero.Runtime
+	rewritten *rewrite.Result // without its code
+	code      wazero.CompiledModule
+	exports   map[string]Signature
+	minBytes  uint64    // of memory, by declaration
+	template  *template // nil: every caller gets a fresh instance
 
-	slots  chan struct{}  // one per instance in use
-	warm   chan *Instance // made ahead of time
-	refill chan struct{}
-	ctx    context.Context // ends the filler
+	pool   pool
+	slots  chan struct{} // one per instance in use
+	refill chan struct{} // wakes the filler
+	ctx    context.Context
 	cancel context.CancelFunc
 	filler sync.WaitGroup
 	live   atomic.Int64
+	bytes  atomic.Int64 // of memory of all instances
 	closed atomic.Bool
 }
 
-// Live is how many instances exist, the ones made ahead of time included.
+// Live is how many instances exist, idle ones included.
 func (m *Module) Live() int { return int(m.live.Load()) }
 
-func (m *Module) start() {
-	m.slots = make(chan struct{}, m.spec.Limits.Instances)
-	m.warm = make(chan *Instance, m.spec.Limits.Warm)
-	m.refill = make(chan struct{}, 1)
-	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.filler.Go(m.fill)
+// budget charges delta bytes of memory; it reports false if they are too many.
+func (m *Module) budget(delta int64) bool {
+	if m.bytes.Add(delta) > int64(m.spec.Limits.TotalBytes) && delta > 0 {
+		m.bytes.Add(-delta)
+		return false
+	}
+	return true
 }
 
-// fill keeps the warm instances at their number. An instance that cannot be
+// start makes the first instance, to prove that it can be made, and what all
+// others come from.
+func (m *Module) start(ctx context.Context, restorable bool) error {
+	m.slots = make(chan struct{}, m.spec.Limits.Instances)
+	m.refill = make(chan struct{}, 1)
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if reasons := m.rewritten.Fresh; len(reasons) > 0 {
+		m.log.Info("every caller gets a fresh instance, which takes longer", "because", reasons)
+	}
+	if restorable {
+		t, err := m.capture(ctx)
+		if err != nil {
+			return err
+		}
+		m.template, m.pool.lifetime = t, m.spec.Limits.Idle
+	}
+	first, err := m.make(ctx)
+	if err != nil {
+		return err
+	}
+	m.pool.put(first)
+	if m.template == nil {
+		m.filler.Go(m.fill)
+	}
+	return nil
+}
+
+func (m *Module) make(ctx context.Context) (*Instance, error) {
+	if m.template != nil {
+		return m.template.make(ctx, m)
+	}
+	return m.prepare(ctx)
+}
+
+// fill keeps instances ready where making one takes long. One that cannot be
 // made is reported by Acquire, which then makes its own.
 func (m *Module) fill() {
 	for {
@@ -54,13 +95,17 @@ func (m *Module) fill() {
 			return
 		case <-m.refill:
 		}
-		for len(m.warm) < cap(m.warm) && m.ctx.Err() == nil {
+		for m.pool.len() < m.spec.Limits.Warm && m.ctx.Err() == nil {
 			i, err := m.make(m.ctx)
 			if err != nil {
-				m.log.Warn("instance could not be made ahead of time", "error", err)
+				if m.ctx.Err() == nil {
+					m.log.Warn("instance could not be made ahead of time", "error", err)
+				}
 				break
 			}
-			m.warm <- i // fill is the only sender while it runs
+			if !m.pool.put(i) {
+				i.discard()
+			}
 		}
 	}
 }
@@ -75,28 +120,41 @@ func (m *Module) Acquire(ctx context.Context) (*Instance, error) {
 	case <-m.ctx.Done():
 		return nil, ErrClosed
 	}
-	var i *Instance
-	var err error
-	select {
-	case i = <-m.warm:
-	default:
-		i, err = m.make(ctx)
+	i := m.pool.take()
+	if m.template == nil {
+		select {
+		case m.refill <- struct{}{}:
+		default:
+		}
 	}
-	select {
-	case m.refill <- struct{}{}:
-	default:
+	if i != nil {
+		return i, nil
 	}
+	i, err := m.make(ctx)
 	if err != nil {
 		<-m.slots
-		return nil, err
 	}
-	return i, nil
+	return i, err
 }
 
-// Release ends the caller's use of i.
+// Release ends the caller's use of i. Nothing of that use is left in what the
+// next caller gets: i is restored or freed.
 func (m *Module) Release(i *Instance) {
-	i.discard()
+	if !m.keep(i) {
+		i.discard()
+	}
 	<-m.slots
+}
+
+func (m *Module) keep(i *Instance) bool {
+	if m.template == nil || i.failed || i.memory.Grown() {
+		return false
+	}
+	if err := m.template.restore(i); err != nil {
+		m.log.Error("an instance could not be restored", "error", err)
+		return false
+	}
+	return m.pool.put(i)
 }
 
 // Close waits until ctx is done for instances in use to be released, then
@@ -106,7 +164,9 @@ func (m *Module) Close(ctx context.Context) error {
 	if m.closed.Swap(true) {
 		return nil
 	}
-	m.stop()
+	m.cancel()
+	m.filler.Wait()
+	m.pool.close()
 	for range cap(m.slots) {
 		select {
 		case m.slots <- struct{}{}:
@@ -117,56 +177,23 @@ func (m *Module) Close(ctx context.Context) error {
 	return m.unload()
 }
 
-// stop ends the filler and drops what it made.
-func (m *Module) stop() {
-	m.cancel()
-	m.filler.Wait()
-	for {
-		select {
-		case i := <-m.warm:
-			i.discard()
-		default:
-			return
-		}
-	}
-}
-
+// unload frees what Load has made so far; no instance is in use.
 func (m *Module) unload() error {
 	ctx := context.Background()
 	var errs []error
+	if m.cancel != nil {
+		m.cancel()
+		m.filler.Wait()
+		m.pool.close()
+	}
 	if m.runtime != nil {
 		errs = append(errs, m.runtime.Close(ctx))
 	}
 	if m.cache != nil {
 		errs = append(errs, m.cache.Close(ctx))
 	}
+	if m.template != nil {
+		errs = append(errs, m.template.image.Close())
+	}
 	return errors.Join(errs...)
 }
-
-// make instantiates and initializes.
-func (m *Module) make(ctx context.Context) (*Instance, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, m.spec.Limits.Init, errInitDeadline)
-	defer cancel()
-	i := &Instance{module: m}
-	ctx = withCallState(ctx, i)
-	mod, err := m.runtime.InstantiateModule(ctx, m.code,
-		wazero.NewModuleConfig().WithName("").WithStartFunctions())
-	if err != nil {
-		return nil, fault(ctx, m.spec.Name, "start section", err)
-	}
-	m.live.Add(1)
-	i.mod = mod
-	i.functions = make(map[string]api.Function, len(m.exports))
-	for name := range m.exports {
-		i.functions[name] = mod.ExportedFunction(name)
-	}
-	if m.spec.Init != nil {
-		if err := m.spec.Init(ctx, i); err != nil {
-			i.discard()
-			return nil, err
-		}
-	}
-	return i, nil
-}
-
-var errInitDeadline = errors.New("making an instance took too long")

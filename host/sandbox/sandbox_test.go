@@ -46,7 +46,10 @@ func buildGuest(dir string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-var i32 = []sandbox.Type{sandbox.I32}
+var (
+	i32 = []sandbox.Type{sandbox.I32}
+	i64 = []sandbox.Type{sandbox.I64}
+)
 
 type lines struct {
 	mu   sync.Mutex
@@ -86,6 +89,9 @@ func spec(log *lines, hostCall func(context.Context, sandbox.Memory, []uint64)) 
 			"buffer_at": {Results: i32}, "spin": {}, "sleep": {Params: i32}, "crash": {}, "exit": {Params: i32},
 			"block": {}, "grow": {}, "flood": {Params: i32},
 			"visit": {Results: i32}, "call_host": {Params: i32, Results: i32},
+			"work": {Params: i32, Results: i32}, "loop": {Params: i32, Results: i32},
+			"hide": {Params: []sandbox.Type{sandbox.I32, sandbox.I64}}, "seek": {Params: i32, Results: i64},
+			"crypto_random": {Results: i64}, "math_random": {Results: i64}, "now": {Results: i64}, "map_order": {Results: i64},
 		},
 		Init: func(ctx context.Context, i *sandbox.Instance) error {
 			_, err := i.Call(ctx, "_initialize")
@@ -107,11 +113,22 @@ var cacheDir = sync.OnceValue(func() string {
 
 func load(t testing.TB, s sandbox.Spec) *sandbox.Module {
 	t.Helper()
-	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
+	return loadWith(t, sandbox.Config{}, s)
+}
+
+func loadWith(t testing.TB, c sandbox.Config, s sandbox.Spec) *sandbox.Module {
+	t.Helper()
+	return loadBytes(t, c, guest, s)
+}
+
+func loadBytes(t testing.TB, c sandbox.Config, wasm []byte, s sandbox.Spec) *sandbox.Module {
+	t.Helper()
+	c.CacheDir = cacheDir()
+	box, err := sandbox.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := box.Load(t.Context(), guest, s)
+	m, err := box.Load(t.Context(), wasm, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +170,7 @@ func TestEachCallerGetsAFreshInstance(t *testing.T) {
 }
 
 func TestGuestFaultsAreTyped(t *testing.T) {
+	m := load(t, spec(&lines{}, identity))
 	for _, c := range []struct {
 		export string
 		arg    []uint64
@@ -167,7 +185,6 @@ func TestGuestFaultsAreTyped(t *testing.T) {
 		{"nowhere", nil, sandbox.Broken, "not exported"},
 	} {
 		t.Run(fmt.Sprint(c.export, c.arg), func(t *testing.T) {
-			m := load(t, spec(&lines{}, identity))
 			_, err := call(t.Context(), m, c.export, c.arg...)
 			e, ok := errors.AsType[*sandbox.Error](err)
 			if !ok {
@@ -178,6 +195,9 @@ func TestGuestFaultsAreTyped(t *testing.T) {
 			}
 			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("%v passes for a cancellation", err)
+			}
+			if c.export == "crash" && !strings.Contains(e.Stack, "main.crash") {
+				t.Fatalf("stack is %q", e.Stack)
 			}
 		})
 	}
@@ -232,6 +252,19 @@ func TestADeadlineStopsTheGuest(t *testing.T) {
 		if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Deadline {
 			t.Fatalf("%s: error is %v, want Deadline", export, err)
 		}
+	}
+}
+
+func TestABurstIsBoundedAndBeginsAnewAtEachHostCall(t *testing.T) {
+	m := load(t, spec(&lines{}, identity))
+	ctx := sandbox.WithBurst(t.Context(), 100*time.Millisecond)
+	_, err := call(ctx, m, "spin")
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Exhausted || !errors.Is(err, sandbox.ErrBurst) {
+		t.Errorf("a guest that computes on: %v, want Exhausted because of %v", err, sandbox.ErrBurst)
+	}
+	// Sleeping is a host call: 300 ms of it are no burst.
+	if _, err := call(ctx, m, "sleep", 300); err != nil {
+		t.Errorf("a guest that waits: %v", err)
 	}
 }
 
@@ -348,6 +381,24 @@ func TestAFailingInitRefusesTheModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := box.Load(t.Context(), guest, s); !errors.Is(err, cause) {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+// An Init that overlooks a trap would make every caller inherit it.
+func TestAnInitThatOverlooksAFailureRefusesTheModule(t *testing.T) {
+	s := spec(&lines{}, identity)
+	s.Init = func(ctx context.Context, i *sandbox.Instance) error {
+		_, _ = i.Call(ctx, "_initialize")
+		_, _ = i.Call(ctx, "crash")
+		return nil
+	}
+	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = box.Load(t.Context(), guest, s)
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Broken {
 		t.Fatalf("error is %v", err)
 	}
 }

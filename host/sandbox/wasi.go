@@ -26,7 +26,10 @@ const (
 	errnoNotsup  = 58
 )
 
-const maxIovs = 1024 // of one fd_write
+const (
+	maxIovs   = 1024     // of one fd_write
+	maxRandom = 64 << 10 // bytes between two looks at the context
+)
 
 type wasi struct {
 	log      func(context.Context, string)
@@ -133,12 +136,17 @@ func write64(m Memory, ptr uint32, v uint64) uint64 {
 	return errnoSuccess
 }
 
-func (w *wasi) random(_ context.Context, m Memory, s []uint64) uint64 {
+func (w *wasi) random(ctx context.Context, m Memory, s []uint64) uint64 {
 	view, ok := m.mem.Read(uint32(s[0]), uint32(s[1]))
 	if !ok {
 		return errnoFault
 	}
-	rand.Read(view) // never fails (crypto/rand)
+	for len(view) > 0 { // a guest may ask for all its memory, which takes long
+		checkContext(ctx)
+		n := min(len(view), maxRandom)
+		rand.Read(view[:n]) // never fails (crypto/rand)
+		view = view[n:]
+	}
 	return errnoSuccess
 }
 
@@ -182,7 +190,7 @@ func (w *wasi) poll(ctx context.Context, m Memory, s []uint64) uint64 {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			Stop(context.Cause(ctx))
+			checkContext(ctx)
 		}
 	}
 	var event [eventSize]byte

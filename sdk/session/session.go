@@ -82,9 +82,9 @@ type Session struct {
 const firstMessage = 4 << 10
 
 // Next waits for the client's next message, at most timeout; zero or less waits
-// as long as the session lives. While it waits the plugin uses no CPU, and its
-// allowance of CPU time is renewed. Errors are ErrTimeout, ErrClosed, or a
-// failure of the host.
+// as long as the session lives. While it waits the plugin uses no CPU; one
+// that computes for more than a second between two calls of the host is ended.
+// Errors are ErrTimeout, ErrClosed, or a failure of the host.
 func (s *Session) Next(timeout time.Duration) (Message, error) {
 	if s.in == nil {
 		s.in = make([]byte, firstMessage)

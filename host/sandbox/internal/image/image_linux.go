@@ -1,0 +1,207 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A restored memory keeps the pages it wrote: copying one back costs a tenth of
+// a microsecond, faulting it in again some five in a virtual machine. But every
+// page kept is copied again after each call, needed or not. So pages above
+// keepPages are counted, and after excessPages of them, when the copies have
+// cost about as much as the faults will, the memory gives all its pages up.
+// That also bounds what an idle memory holds.
+const (
+	keepPages   = 64
+	excessPages = 4096
+)
+
+// mapping is the file behind an image, and where the host reads it.
+type mapping struct {
+	file *os.File
+	base unsafe.Pointer
+	size uintptr
+}
+
+func (i *Image) mapFile(data []byte) error {
+	fd, err := unix.MemfdCreate("bulkhead-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return fmt.Errorf("image: memfd_create: %w", err)
+	}
+	m := &mapping{file: os.NewFile(uintptr(fd), "bulkhead-image"), size: uintptr(len(data))}
+	if err := m.fill(data); err != nil {
+		return errors.Join(fmt.Errorf("image: %w", err), m.file.Close())
+	}
+	m.base, err = unix.MmapPtr(fd, 0, nil, m.size, unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return errors.Join(fmt.Errorf("image: mmap: %w", err), m.file.Close())
+	}
+	i.data, i.mapped = unsafe.Slice((*byte)(m.base), len(data)), m
+	return nil
+}
+
+// fill writes data, leaves holes where it is zero, and seals the file.
+func (m *mapping) fill(data []byte) error {
+	if err := m.file.Truncate(int64(len(data))); err != nil {
+		return err
+	}
+	var zero [hostPage]byte
+	for at := 0; at < len(data); at += hostPage {
+		page := data[at : at+hostPage]
+		if bytes.Equal(page, zero[:]) {
+			continue
+		}
+		if _, err := m.file.WriteAt(page, int64(at)); err != nil {
+			return err
+		}
+	}
+	_, err := unix.FcntlInt(m.file.Fd(), unix.F_ADD_SEALS,
+		unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	return err
+}
+
+func (m *mapping) close() error {
+	return errors.Join(unix.MunmapPtr(m.base, m.size), m.file.Close())
+}
+
+// space is reserved address space: readable and writable up to a memory's
+// length, inaccessible beyond.
+type space struct {
+	base   unsafe.Pointer
+	size   uintptr
+	excess int // pages copied back beyond keepPages since all were given up
+}
+
+func newSpace(img *Image, max uint64) (*space, error) {
+	s := &space{size: uintptr(max)}
+	if max == 0 {
+		return s, nil
+	}
+	var err error
+	s.base, err = unix.MmapPtr(-1, 0, nil, s.size, unix.PROT_NONE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("image: reserving %d bytes: %w", max, err)
+	}
+	if err := s.mapImage(img); err != nil {
+		return nil, errors.Join(fmt.Errorf("image: mapping it: %w", err), s.close())
+	}
+	return s, nil
+}
+
+// A guest that fills untouched memory page by page holds its thread for long:
+// 64 MiB took 0.1 s. So memory beyond an image is faulted in by large pages
+// where that is possible, which takes a tenth; but not a shorter run of zeros
+// at an image's end, where a guest that writes a few bytes would have 2 MiB to
+// be cleared again after every call.
+const smallTail = 8 << 20
+
+// mapImage lays the image, which may be nil, over the start of the space.
+func (s *space) mapImage(img *Image) error {
+	var file, size uint64
+	if img != nil {
+		file, size = uint64(len(img.data)), img.Size()
+	}
+	if file > 0 {
+		_, err := unix.MmapPtr(int(img.mapped.file.Fd()), 0, s.base, img.mapped.size,
+			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
+		if err != nil {
+			return err
+		}
+	}
+	if file < size {
+		if err := s.open(file, size); err != nil {
+			return err
+		}
+	}
+	large := s.bytes(uint64(s.size))[size:]
+	if size-file > smallTail {
+		large = s.bytes(uint64(s.size))[file:]
+	}
+	if len(large) > 0 {
+		// A kernel without large pages refuses, which changes nothing.
+		_ = unix.Madvise(large, unix.MADV_HUGEPAGE)
+	}
+	return nil
+}
+
+// bytes is the space's first n bytes; more are not to be reached by appending.
+func (s *space) bytes(n uint64) []byte { return unsafe.Slice((*byte)(s.base), s.size)[:n:n] }
+
+// open makes the bytes between from and to accessible; they are zero.
+func (s *space) open(from, to uint64) error {
+	return unix.Mprotect(s.bytes(to)[from:], unix.PROT_READ|unix.PROT_WRITE)
+}
+
+func (s *space) close() error {
+	if s.base == nil {
+		return nil
+	}
+	return unix.MunmapPtr(s.base, s.size)
+}
+
+// restore puts changed pages back. A page that was written is private to the
+// mapping, and pages of the file are not: that is what tells them apart, also
+// when they were swapped out.
+func (s *space) restore(buf []byte, img *Image) (int, error) {
+	if len(buf) == 0 {
+		return 0, nil
+	}
+	c := scanners.Get().(*scanner)
+	defer scanners.Put(c)
+	if err := c.scan(s.base, len(buf)); err != nil {
+		return 0, err
+	}
+	if s.excess += max(0, c.pages-keepPages); s.excess > excessPages {
+		s.excess = 0
+		if err := unix.Madvise(buf, unix.MADV_DONTNEED); err != nil {
+			return 0, fmt.Errorf("image: madvise: %w", err)
+		}
+		return c.pages, nil
+	}
+	for _, r := range c.ranges {
+		page := buf[r.from:r.to]
+		clear(page[copy(page, img.data[min(r.from, len(img.data)):]):])
+	}
+	return c.pages, nil
+}
+
+// native reports whether this kernel can do all of it, found out by doing it
+// once: containers may lack /proc, and some kernels answer without meaning it.
+var native = sync.OnceValue(func() bool { return tryNative() == nil })
+
+func tryNative() error {
+	if os.Getpagesize() != hostPage {
+		return errors.New("image: pages are not 4 KiB")
+	}
+	data := bytes.Repeat([]byte{1}, wasmPage)
+	img := &Image{size: len(data)}
+	if err := img.mapFile(data); err != nil {
+		return err
+	}
+	defer img.Close()
+	s, err := newSpace(img, wasmPage)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	buf := s.bytes(wasmPage)
+	if buf[0] != 1 { // a page that is only read must not count as changed
+		return errors.New("image: the mapping does not show the file")
+	}
+	buf[3*hostPage] = 2
+	pages, err := s.restore(buf, img)
+	if err != nil {
+		return err
+	}
+	if pages != 1 || !bytes.Equal(buf, data) {
+		return errors.New("image: the page map does not show what was written")
+	}
+	return nil
+}

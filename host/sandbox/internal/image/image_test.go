@@ -1,0 +1,190 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+var kinds = map[string]Kind{"native": Native, "portable": Portable}
+
+func anySize(int64) bool { return true }
+
+// pattern has no two equal pages, but zero pages among them and at the end.
+func pattern(pages int) []byte {
+	data := make([]byte, pages*hostPage)
+	for p := 0; p < pages*3/4; p += 1 + p%3 {
+		for k := range 64 {
+			data[p*hostPage+k*61] = byte(p + k + 1)
+		}
+	}
+	return data
+}
+
+func instance(t testing.TB, kind Kind, data []byte, max uint64) (*Image, *Memory) {
+	t.Helper()
+	img, err := New(kind, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	m, err := NewMemory(kind, img, max, anySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Unmap() })
+	return img, m
+}
+
+func TestAMemoryStartsAsItsImageAndIsRestoredToIt(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			data := pattern(64)
+			_, m := instance(t, kind, data, 1<<20)
+			rng := rand.New(rand.NewPCG(1, 2))
+			for round := range 200 {
+				buf := m.Reallocate(uint64(len(data)))
+				if !bytes.Equal(buf, data) {
+					t.Fatalf("round %d does not start as the image", round)
+				}
+				for range rng.IntN(400) {
+					buf[rng.IntN(len(buf))]++
+				}
+				if _, err := m.Restore(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestMemoriesOfOneImageAreApart(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			data := pattern(16)
+			img, a := instance(t, kind, data, wasmPage)
+			b, err := NewMemory(kind, img, wasmPage, anySize)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Unmap()
+			a.Reallocate(wasmPage)[5000] = 99
+			if !bytes.Equal(b.Reallocate(wasmPage), data) || !bytes.HasPrefix(data, img.data) {
+				t.Fatal("a write to one memory shows elsewhere")
+			}
+		})
+	}
+}
+
+// An image that ends in megabytes of zeros is mapped with large pages.
+func TestALongTailOfZerosIsRestored(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			const size = 24 << 20
+			data := append(pattern(16), make([]byte, size-16*hostPage)...)
+			_, m := instance(t, kind, data, size)
+			rng := rand.New(rand.NewPCG(5, 6))
+			for round := range 20 {
+				buf := m.Reallocate(size)
+				for range 1 + rng.IntN(40) {
+					buf[rng.IntN(size)] = 1
+				}
+				if _, err := m.Restore(); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(buf, data) {
+					t.Fatalf("round %d is not restored", round)
+				}
+			}
+		})
+	}
+}
+
+func TestGrowing(t *testing.T) {
+	for name, kind := range kinds {
+		for _, from := range []int{0, 16} {
+			t.Run(fmt.Sprint(name, from), func(t *testing.T) {
+				data := pattern(from)
+				img, err := New(kind, data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer img.Close()
+				var used, limit int64 = 0, 4 * wasmPage
+				m, err := NewMemory(kind, img, 8*wasmPage, func(delta int64) bool {
+					if used+delta > limit {
+						return false
+					}
+					used += delta
+					return true
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				buf := m.Reallocate(3 * wasmPage)
+				if len(buf) != 3*wasmPage || !bytes.Equal(buf[:len(data)], data) || bytes.ContainsFunc(buf[len(data):], func(r rune) bool { return r != 0 }) {
+					t.Fatal("growing lost the contents or did not add zeros")
+				}
+				buf[len(buf)-1] = 1
+				if m.Reallocate(5*wasmPage) != nil || used != 3*wasmPage {
+					t.Fatalf("grew beyond the budget, or was charged for a refusal: %d", used)
+				}
+				limit = 100 * wasmPage
+				if m.Reallocate(9*wasmPage) != nil {
+					t.Fatal("grew beyond the maximum")
+				}
+				if got := m.Reallocate(8 * wasmPage); len(got) != 8*wasmPage || got[3*wasmPage-1] != 1 {
+					t.Fatal("a refusal changed the memory")
+				}
+				if !m.Grown() {
+					t.Fatal("has not grown")
+				}
+				if _, err := m.Restore(); err == nil {
+					t.Fatal("a grown memory was restored")
+				}
+				if err := m.Unmap(); err != nil || used != 0 {
+					t.Fatalf("Unmap: %v, %d bytes still charged", err, used)
+				}
+			})
+		}
+	}
+}
+
+func TestABudgetThatIsSpentRefusesAMemory(t *testing.T) {
+	img, err := New(Native, pattern(16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if _, err := NewMemory(Native, img, wasmPage, func(int64) bool { return false }); !errors.Is(err, ErrBudget) {
+		t.Fatalf("error is %v", err)
+	}
+	if _, err := NewMemory(Native, img, wasmPage/2, anySize); err == nil {
+		t.Fatal("an image larger than the memory was accepted")
+	}
+	if _, err := New(Native, make([]byte, 5)); err == nil {
+		t.Fatal("a part of a page was accepted")
+	}
+}
+
+func BenchmarkRestore(b *testing.B) {
+	data := pattern(600)[:9*wasmPage*4]
+	for name, kind := range kinds {
+		for _, dirty := range []int{0, 1, 16, 64, 128, 512} {
+			b.Run(fmt.Sprintf("%s/dirty=%d", name, dirty), func(b *testing.B) {
+				_, m := instance(b, kind, data, 64<<20)
+				buf := m.Reallocate(uint64(len(data)))
+				for b.Loop() {
+					for p := range dirty {
+						buf[p*hostPage]++
+					}
+					if _, err := m.Restore(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

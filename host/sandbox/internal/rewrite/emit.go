@@ -1,0 +1,220 @@
+package rewrite
+
+import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+
+// emitter writes instructions.
+type emitter struct{ code []byte }
+
+func (e *emitter) op(op wasm.Op, a uint32) { e.imm(op, uint64(a)) }
+
+func (e *emitter) imm(op wasm.Op, a uint64) {
+	i := wasm.Instr{Op: op, A: a}
+	e.code = i.Append(e.code)
+}
+
+func (e *emitter) ops(list ...wasm.Op) {
+	for _, op := range list {
+		e.imm(op, 0)
+	}
+}
+
+// body rewrites one function.
+type body struct {
+	emitter
+	w       *writer
+	f       *function
+	depth   uint32 // open blocks of the guest, its function's not counted
+	loop    int    // last region entered
+	results uint32 // type of the wrapping block, as block type
+	left    uint32 // local that holds the fuel left
+	size    uint32 // local that holds the operand of a bulk operation
+	sized   bool   // the second is used
+}
+
+func (w *writer) rewriteBodies() {
+	w.refill = w.imported + 1 + uint32(len(w.m.Functions))
+	for i := range w.m.Code {
+		t := w.m.Types[w.m.Functions[i]]
+		old := &w.m.Code[i]
+		b := body{w: w, f: &w.functions[i]}
+		b.left = uint32(len(t.Params))
+		for _, l := range old.Locals {
+			b.left += l.Count
+		}
+		b.size = b.left + 1
+		b.code = make([]byte, 0, len(old.Code)+len(old.Code)/4+64)
+		b.rewrite(old, t.Results)
+		old.Code = b.code
+		old.Locals = append(old.Locals[:len(old.Locals):len(old.Locals)], wasm.Locals{Count: 1, Type: wasm.I64})
+		if b.sized {
+			old.Locals = append(old.Locals, wasm.Locals{Count: 1, Type: wasm.I32})
+		}
+		w.result.Report.Instructions += b.f.instrs
+		w.result.Report.Loops += b.f.loops
+	}
+}
+
+func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {
+	if b.f.entry > 0 {
+		b.count(b.f.entry)
+		b.w.result.Report.FuelEntries++
+	}
+	if b.f.stack > 0 {
+		b.takeStack(b.f.stack)
+		b.imm(wasm.OpBlock, b.w.blockType(results))
+		b.w.result.Report.StackFunctions++
+	}
+	for i := range old.Instrs() {
+		b.instr(i)
+	}
+}
+
+// blockType is that of a block without parameters.
+func (w *writer) blockType(results []wasm.ValueType) uint64 {
+	switch len(results) {
+	case 0:
+		return wasm.Empty
+	case 1:
+		return uint64(int64(results[0]) - 128) // a negative s7
+	}
+	return uint64(w.typeOf(wasm.FuncType{Results: results}))
+}
+
+func (b *body) instr(i *wasm.Instr) {
+	switch i.Op {
+	case wasm.OpBlock, wasm.OpIf:
+		b.depth++
+	case wasm.OpLoop:
+		b.depth++
+		b.loop++
+		b.keep(i)
+		b.count(b.f.regions[b.loop].work)
+		b.w.result.Report.FuelLoops++
+		return
+	case wasm.OpEnd:
+		b.end(i)
+		return
+	case wasm.OpReturn:
+		if b.f.stack > 0 { // to the end of the block around the body
+			i.Op, i.A = wasm.OpBr, uint64(b.depth)
+		}
+	case wasm.OpCall, wasm.OpRefFunc:
+		i.A = uint64(b.w.function(uint32(i.A)))
+	case wasm.OpCallIndirect:
+		b.takeStack(b.w.indirect)
+		b.keep(i)
+		b.giveStack(b.w.indirect)
+		b.w.result.Report.StackCalls++
+		return
+	default:
+		b.countBulk(i.Op)
+	}
+	b.keep(i)
+}
+
+func (b *body) keep(i *wasm.Instr) { b.code = i.Append(b.code) }
+
+func (b *body) end(i *wasm.Instr) {
+	b.keep(i)
+	if b.depth > 0 {
+		b.depth--
+		return
+	}
+	if b.f.stack > 0 {
+		b.giveStack(b.f.stack)
+		b.keep(i)
+	}
+}
+
+// count takes a fixed amount of fuel and asks for more if that was too much.
+func (b *body) count(n uint64) {
+	b.op(wasm.OpGlobalGet, b.w.fuel)
+	b.imm(wasm.OpI64Const, n)
+	b.settle()
+}
+
+// settle subtracts the value on the stack from the one below it.
+func (b *body) settle() {
+	b.ops(wasm.OpI64Sub)
+	b.op(wasm.OpLocalTee, b.left)
+	b.op(wasm.OpGlobalSet, b.w.fuel)
+	b.op(wasm.OpLocalGet, b.left)
+	b.imm(wasm.OpI64Const, 0)
+	b.ops(wasm.OpI64LtS)
+	b.imm(wasm.OpIf, wasm.Empty)
+	b.op(wasm.OpLocalGet, b.left)
+	b.op(wasm.OpCall, b.w.refill)
+	b.ops(wasm.OpEnd)
+}
+
+// takeStack traps when the stack is used up, before anything was called.
+func (b *body) takeStack(n int32) {
+	b.op(wasm.OpGlobalGet, b.w.stack)
+	b.imm(wasm.OpI32Const, uint64(n))
+	b.ops(wasm.OpI32Sub)
+	b.op(wasm.OpGlobalSet, b.w.stack)
+	b.op(wasm.OpGlobalGet, b.w.stack)
+	b.imm(wasm.OpI32Const, 0)
+	b.ops(wasm.OpI32LtS)
+	b.imm(wasm.OpIf, wasm.Empty)
+	b.ops(wasm.OpUnreachable, wasm.OpEnd)
+}
+
+func (b *body) giveStack(n int32) {
+	b.op(wasm.OpGlobalGet, b.w.stack)
+	b.imm(wasm.OpI32Const, uint64(n))
+	b.ops(wasm.OpI32Add)
+	b.op(wasm.OpGlobalSet, b.w.stack)
+}
+
+// bulk says how the operand on top of the stack becomes fuel: a power of two
+// to divide by, or to multiply with if negative, and whether the operation
+// fails at no cost beyond a bound.
+type bulk struct {
+	shift int
+	bound func(*writer) uint32
+}
+
+var bulkOps = map[wasm.Op]bulk{
+	wasm.OpMemoryFill: {shift: 4},
+	wasm.OpMemoryCopy: {shift: 4},
+	wasm.OpMemoryInit: {shift: 4},
+	wasm.OpMemoryGrow: {shift: -10, bound: func(w *writer) uint32 { return w.maxPages }},
+	wasm.OpTableFill:  {},
+	wasm.OpTableCopy:  {},
+	wasm.OpTableInit:  {},
+	wasm.OpTableGrow:  {shift: -2, bound: func(w *writer) uint32 { return w.maxEntries }},
+}
+
+// countBulk pays for an operation by its size. The operand stays on the stack.
+func (b *body) countBulk(op wasm.Op) {
+	k, ok := bulkOps[op]
+	if !ok {
+		return
+	}
+	b.sized = true
+	b.op(wasm.OpLocalTee, b.size)
+	b.op(wasm.OpGlobalGet, b.w.fuel)
+	b.op(wasm.OpLocalGet, b.size)
+	if k.bound != nil {
+		b.atMost(k.bound(b.w))
+	}
+	b.ops(wasm.OpI64ExtendU)
+	switch {
+	case k.shift > 0:
+		b.imm(wasm.OpI64Const, uint64(k.shift))
+		b.ops(wasm.OpI64ShrU)
+	case k.shift < 0:
+		b.imm(wasm.OpI64Const, uint64(-k.shift))
+		b.ops(wasm.OpI64Shl)
+	}
+	b.settle()
+}
+
+func (b *body) atMost(n uint32) {
+	bound := uint64(int64(int32(n)))
+	b.imm(wasm.OpI32Const, bound)
+	b.op(wasm.OpLocalGet, b.size)
+	b.imm(wasm.OpI32Const, bound)
+	b.ops(wasm.OpI32LtU, wasm.OpSelect)
+}

@@ -1,0 +1,399 @@
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+)
+
+// Reserved begins the names that the rewriter adds, and is the module of its
+// import. A guest that uses it for an import or export is refused.
+const Reserved = "bulkhead:sandbox"
+
+// Names of what every rewritten module has.
+const (
+	pauseName   = "pause"
+	fuelExport  = Reserved + "/fuel"
+	stackExport = Reserved + "/stack"
+	startExport = Reserved + "/start"
+	globalPath  = Reserved + "/global/"
+)
+
+// Options tune what is added. The zero value takes the defaults.
+type Options struct {
+	// Free is the number of instructions up to which a function without loops
+	// counts no fuel itself and its callers pay; default 64, negative: every
+	// function counts.
+	Free int
+	// Stack is the initial value of the stack global in bytes; default 8 MiB.
+	Stack int32
+}
+
+func (o Options) withDefaults() Options {
+	if o.Free == 0 {
+		o.Free = 64
+	}
+	if o.Stack <= 0 {
+		o.Stack = 8 << 20
+	}
+	return o
+}
+
+// Result is a rewritten module and what the host has to know about it.
+type Result struct {
+	// Wasm is the module to compile: the same bytes for the same input.
+	Wasm []byte
+	// Globals are the module's own mutable globals.
+	Globals []Global
+	// Start is the export name of the start function, "" if there is none. The
+	// host calls it once, after it has written Data.
+	Start string
+	// Data are the active data segments in order. The host writes them once;
+	// one that does not fit within the memory is a trap, after those before it
+	// were written (spec 4.5.4).
+	Data []Segment
+	// Fuel is the export name of the fuel global, a mutable i64. It is 0 at
+	// first. One unit is about one instruction.
+	Fuel string
+	// Stack is the export name of the stack global, a mutable i32: the host sets
+	// it before each call. Negative after a trap: the guest recursed too deep.
+	Stack string
+	// Pause is the import to link, of type (i64) -> (i64). It gets the fuel left,
+	// which is negative, and returns the fuel to go on with. Spent is what was
+	// there before less the argument.
+	Pause Import
+	// Fresh says why an instance of this module cannot be restored; empty if it can.
+	Fresh  []string
+	Report Report
+}
+
+// Global is a mutable global of the module.
+type Global struct {
+	Export string
+	Type   wasm.ValueType
+}
+
+// Segment is an active data segment. Its offset is Offset, or, if Global is
+// not empty, the value of the i32 global exported under that name.
+type Segment struct {
+	Offset uint32
+	Global string
+	Bytes  []byte
+}
+
+// Import names an imported function.
+type Import struct{ Module, Name string }
+
+// Report is what there is in the module and what was added.
+type Report struct {
+	Bytes, RewrittenBytes                int
+	Types, Imports, Exports              int
+	Functions, Instructions, Loops       int
+	Globals, Tables, Elements            int
+	DataSegments, DataBytes, MemoryPages int // pages at start
+	MemoryMaxPages                       int // 0: none declared
+	BranchTargets, Nesting               int
+	FuelEntries, FuelLoops               int // places that count fuel
+	StackFunctions, StackCalls           int // places that count stack
+}
+
+// Rewrite decodes a module, refuses it if it is beyond l, and rewrites it. An
+// error of decoding is a *wasm.Error. The result shares memory with module.
+func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
+	m, err := wasm.Decode(module, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkReserved(m); err != nil {
+		return nil, err
+	}
+	w := &writer{m: m, o: o.withDefaults(), imported: uint32(m.Imported(wasm.KindFunction))}
+	w.result = &Result{
+		Fuel: fuelExport, Stack: stackExport, Pause: Import{Reserved, pauseName},
+		Fresh: freshReasons(m), Report: report(m, len(module)),
+	}
+	w.functions = analyse(m, w.o.Free)
+	chargeFuel(w.functions, w.o.Free)
+	w.indirect = chargeStack(w.functions)
+	if err := w.rewrite(l.WithDefaults()); err != nil {
+		return nil, err
+	}
+	w.result.Wasm = m.Encode()
+	w.result.Report.RewrittenBytes = len(w.result.Wasm)
+	return w.result, nil
+}
+
+func checkReserved(m *wasm.Module) error {
+	for _, i := range m.Imports {
+		if strings.HasPrefix(i.Module, Reserved) {
+			return fmt.Errorf("rewrite: import %s.%s: the module name is reserved for the host", i.Module, i.Name)
+		}
+	}
+	for _, e := range m.Exports {
+		if strings.HasPrefix(e.Name, Reserved) {
+			return fmt.Errorf("rewrite: export %s: the name is reserved for the host", e.Name)
+		}
+	}
+	return nil
+}
+
+func report(m *wasm.Module, size int) Report {
+	r := Report{
+		Bytes: size, Types: len(m.Types), Imports: len(m.Imports), Exports: len(m.Exports),
+		Functions: len(m.Functions), Globals: len(m.Globals), Tables: len(m.Tables),
+		Elements: len(m.Elements), DataSegments: len(m.Data),
+		BranchTargets: m.BranchTargets, Nesting: m.MaxNesting,
+	}
+	for _, d := range m.Data {
+		r.DataBytes += len(d.Bytes)
+	}
+	for _, p := range m.Memories {
+		r.MemoryPages, r.MemoryMaxPages = int(p.Min), int(p.Max)
+	}
+	return r
+}
+
+// writer changes a module in place.
+type writer struct {
+	m         *wasm.Module
+	o         Options
+	result    *Result
+	functions []function
+	indirect  int32  // stack charge of a call_indirect
+	imported  uint32 // functions, before the pause function was added
+
+	fuel, stack uint32 // global indices
+	refill      uint32 // index of the added function
+	maxPages    uint32
+	maxEntries  uint32
+}
+
+func (w *writer) rewrite(l wasm.Limits) error {
+	w.maxPages, w.maxEntries = uint32(l.MemoryPages), uint32(max(l.TableEntries, 0))
+	addStart, err := w.extractStart()
+	if err != nil {
+		return err
+	}
+	if err := w.extractData(); err != nil {
+		return err
+	}
+	w.addImport()
+	w.addGlobals()
+	w.boundTables()
+	w.rewriteBodies()
+	w.addRefill()
+	addStart()
+	return nil
+}
+
+// function is the index that a function has once the import was added.
+func (w *writer) function(old uint32) uint32 {
+	if old >= w.imported {
+		return old + 1
+	}
+	return old
+}
+
+func (w *writer) export(name string, kind wasm.Kind, index uint32) {
+	w.m.Exports = append(w.m.Exports, wasm.Export{Name: name, Kind: kind, Index: index})
+}
+
+// extractStart takes out the start section.
+func (w *writer) extractStart() (start func(), err error) {
+	if w.m.Start == nil {
+		return func() {}, nil
+	}
+	old := *w.m.Start
+	if t := w.m.Types[w.m.FunctionType(old)]; len(t.Params)+len(t.Results) > 0 {
+		return nil, errors.New("rewrite: start section: the function takes parameters or has results")
+	}
+	w.m.Start = nil
+	return func() { w.addStart(old) }, nil
+}
+
+// extractData takes the bytes out of the active segments. What is left of them
+// behaves like the dropped segment that an active one is once it was written.
+func (w *writer) extractData() error {
+	exported := make(map[uint32]string)
+	for i := range w.m.Data {
+		d := &w.m.Data[i]
+		if d.Mode != wasm.Active {
+			continue
+		}
+		s := Segment{Bytes: d.Bytes}
+		switch d.Offset.Op {
+		case wasm.OpI32Const:
+			s.Offset = uint32(d.Offset.A)
+		case wasm.OpGlobalGet:
+			g := w.importedGlobal(uint32(d.Offset.A))
+			if g != (wasm.GlobalType{Type: wasm.I32}) {
+				return fmt.Errorf("rewrite: data segment %d: the global of its offset is not a constant i32", i)
+			}
+			s.Global = w.exportGlobal(uint32(d.Offset.A), exported)
+		default:
+			return fmt.Errorf("rewrite: data segment %d: its offset is not an i32", i)
+		}
+		w.result.Data = append(w.result.Data, s)
+		*d = wasm.Data{Mode: wasm.Passive}
+	}
+	if !w.m.DataCount {
+		w.m.Data = nil // no instruction can refer to them
+	}
+	return nil
+}
+
+func (w *writer) importedGlobal(index uint32) wasm.GlobalType {
+	for _, i := range w.m.Imports {
+		if i.Kind != wasm.KindGlobal {
+			continue
+		}
+		if index == 0 {
+			return i.Global
+		}
+		index--
+	}
+	return wasm.GlobalType{}
+}
+
+func (w *writer) exportGlobal(index uint32, exported map[uint32]string) string {
+	name, ok := exported[index]
+	if !ok {
+		name = fmt.Sprint(globalPath, index)
+		exported[index] = name
+		w.export(name, wasm.KindGlobal, index)
+	}
+	return name
+}
+
+// addImport appends the pause function to the imports and moves the indices of
+// the functions after it, outside of bodies.
+func (w *writer) addImport() {
+	m := w.m
+	pause := w.typeOf(wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}})
+	m.Imports = append(m.Imports, wasm.Import{Module: Reserved, Name: pauseName, Function: pause})
+	for i := range m.Exports {
+		if e := &m.Exports[i]; e.Kind == wasm.KindFunction {
+			e.Index = w.function(e.Index)
+		}
+	}
+	for i := range m.Elements {
+		e := &m.Elements[i]
+		for k := range e.Functions {
+			e.Functions[k] = w.function(e.Functions[k])
+		}
+		for k := range e.Exprs {
+			w.moveConstant(&e.Exprs[k])
+		}
+	}
+	for i := range m.Globals {
+		w.moveConstant(&m.Globals[i].Init)
+	}
+	w.moveNames()
+}
+
+// moveNames also drops names of functions that are not there.
+func (w *writer) moveNames() {
+	total := w.imported + uint32(len(w.m.Functions))
+	names := w.m.FuncNames[:0]
+	for _, n := range w.m.FuncNames {
+		if n.Function < total {
+			names = append(names, wasm.FuncName{Function: w.function(n.Function), Name: n.Name})
+		}
+	}
+	w.m.FuncNames = names
+}
+
+func (w *writer) moveConstant(i *wasm.Instr) {
+	if i.Op == wasm.OpRefFunc {
+		i.A = uint64(w.function(uint32(i.A)))
+	}
+}
+
+// typeOf finds or appends a type.
+func (w *writer) typeOf(t wasm.FuncType) uint32 {
+	for i := range w.m.Types {
+		if sameTypes(w.m.Types[i].Params, t.Params) && sameTypes(w.m.Types[i].Results, t.Results) {
+			return uint32(i)
+		}
+	}
+	w.m.Types = append(w.m.Types, t)
+	return uint32(len(w.m.Types) - 1)
+}
+
+func sameTypes(a, b []wasm.ValueType) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *writer) addGlobals() {
+	imported := uint32(w.m.Imported(wasm.KindGlobal))
+	for i, g := range w.m.Globals {
+		if g.Mutable {
+			name := fmt.Sprint(globalPath, imported+uint32(i))
+			w.export(name, wasm.KindGlobal, imported+uint32(i))
+			w.result.Globals = append(w.result.Globals, Global{name, g.Type})
+		}
+	}
+	w.fuel = imported + uint32(len(w.m.Globals))
+	w.stack = w.fuel + 1
+	w.m.Globals = append(w.m.Globals,
+		wasm.Global{
+			GlobalType: wasm.GlobalType{Type: wasm.I64, Mutable: true},
+			Init:       wasm.Instr{Op: wasm.OpI64Const},
+		},
+		wasm.Global{
+			GlobalType: wasm.GlobalType{Type: wasm.I32, Mutable: true},
+			Init:       wasm.Instr{Op: wasm.OpI32Const, A: uint64(w.o.Stack)},
+		})
+	w.export(fuelExport, wasm.KindGlobal, w.fuel)
+	w.export(stackExport, wasm.KindGlobal, w.stack)
+}
+
+// boundTables gives every table a maximum: the engine bounds memories only.
+func (w *writer) boundTables() {
+	for i := range w.m.Tables {
+		if t := &w.m.Tables[i]; !t.HasMax || t.Max > w.maxEntries {
+			t.Max, t.HasMax = w.maxEntries, true
+		}
+	}
+}
+
+// addFunction appends a function without locals and returns its index.
+func (w *writer) addFunction(name string, t wasm.FuncType, code []byte) uint32 {
+	m := w.m
+	index := w.imported + 1 + uint32(len(m.Functions))
+	m.Functions = append(m.Functions, w.typeOf(t))
+	m.Code = append(m.Code, wasm.Body{Code: code})
+	m.FuncNames = append(m.FuncNames, wasm.FuncName{Function: index, Name: name})
+	return index
+}
+
+// addRefill appends the function that asks the host for more.
+func (w *writer) addRefill() {
+	var e emitter
+	e.op(wasm.OpLocalGet, 0)
+	e.op(wasm.OpCall, w.imported)
+	e.op(wasm.OpGlobalSet, w.fuel)
+	e.op(wasm.OpEnd, 0)
+	w.addFunction(Reserved+"/refill", wasm.FuncType{Params: []wasm.ValueType{wasm.I64}}, e.code)
+}
+
+// addStart exports a function that calls the start function. To export that
+// itself would make it one that guest code may take a reference to (spec
+// 3.4.10), and so a module valid that is not.
+func (w *writer) addStart(old uint32) {
+	var e emitter
+	e.op(wasm.OpCall, w.function(old))
+	e.op(wasm.OpEnd, 0)
+	w.export(startExport, wasm.KindFunction, w.addFunction(startExport, wasm.FuncType{}, e.code))
+	w.result.Start = startExport
+}

@@ -1,0 +1,102 @@
+package rewrite
+
+const (
+	// rounds bound the search for the few functions that break all cycles.
+	rounds = 64
+	// maxPath is how many bytes of stack functions that count nothing may take
+	// in a chain, and so the error of an estimate.
+	maxPath = 2048
+)
+
+// chargeStack decides which functions count stack, sets their charge, and
+// returns that of a call_indirect. Afterwards every cycle of calls passes a
+// place that counts, and between two of them lie at most maxPath bytes and one
+// frame.
+func chargeStack(list []function) (indirect int32) {
+	for i := range list {
+		list[i].cost = list[i].frame()
+	}
+	counted := breakCycles(list)
+	for _, component := range components(list, func(i int) bool { return counted[i] }) {
+		f := component[0] // no cycles are left
+		list[f].path = list[f].below(list, counted)
+		if list[f].path > maxPath {
+			counted[f] = true
+		}
+	}
+	longest := int64(0)
+	for i := range list {
+		if !counted[i] {
+			longest = max(longest, list[i].path)
+			continue
+		}
+		list[i].stack = int32(min(list[i].below(list, counted), 1<<30))
+	}
+	return int32(longest) + indirectFrame
+}
+
+// indirectFrame covers what a call through a table takes beside the callee.
+const indirectFrame = 32
+
+// frame estimates the native frame: saved registers, a slot for each local and
+// for some of the values in between.
+func (f *function) frame() int64 { return 64 + int64(f.locals) + 2*int64(f.instrs) }
+
+// below is the most stack that a function takes with callees that do not count.
+func (f *function) below(list []function, counted []bool) int64 {
+	deepest := int64(0)
+	for _, c := range f.calls {
+		if c.callee >= 0 && !counted[c.callee] {
+			deepest = max(deepest, list[c.callee].path)
+		}
+	}
+	return f.cost + deepest
+}
+
+// breakCycles picks functions without which the direct calls have no cycle. In
+// each component it takes the one with most callers inside, then looks again;
+// whatever is left after some rounds is taken whole.
+func breakCycles(list []function) []bool {
+	taken := make([]bool, len(list))
+	for round := range rounds {
+		found := false
+		for _, component := range components(list, func(i int) bool { return taken[i] }) {
+			if len(component) == 1 && !list[component[0]].callsSelf(component[0]) {
+				continue
+			}
+			found = true
+			if round == rounds-1 {
+				for _, f := range component {
+					taken[f] = true
+				}
+				continue
+			}
+			taken[mostCalled(list, component)] = true
+		}
+		if !found {
+			break
+		}
+	}
+	return taken
+}
+
+func mostCalled(list []function, component []int) int {
+	callers := make(map[int]int, len(component))
+	for _, f := range component {
+		callers[f] = 0
+	}
+	for _, f := range component {
+		for _, c := range list[f].calls {
+			if _, inside := callers[c.callee]; inside {
+				callers[c.callee]++
+			}
+		}
+	}
+	best := component[0]
+	for _, f := range component {
+		if n := callers[f]; n > callers[best] || n == callers[best] && f < best {
+			best = f
+		}
+	}
+	return best
+}

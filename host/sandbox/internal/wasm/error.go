@@ -1,0 +1,35 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Why a module is refused; each Error wraps one of them.
+var (
+	ErrMalformed   = errors.New("malformed")         // not WebAssembly
+	ErrUnsupported = errors.New("not supported")     // WebAssembly beyond 2.0
+	ErrLimit       = errors.New("beyond the limits") // more than Limits allow
+)
+
+// Error is a refused module.
+type Error struct {
+	Section  string // the section's name in the specification, "" for the header
+	Function int    // index in the function index space, -1 outside function bodies
+	Offset   int    // bytes from the start of the module
+	Reason   string
+	Kind     error // ErrMalformed, ErrUnsupported or ErrLimit
+}
+
+func (e *Error) Error() string {
+	where := fmt.Sprintf("offset %#x", e.Offset)
+	if e.Section != "" {
+		where = e.Section + " section, " + where
+	}
+	if e.Function >= 0 {
+		where = fmt.Sprintf("function %d, %s", e.Function, where)
+	}
+	return fmt.Sprintf("wasm: %s: %s: %s", where, e.Kind, e.Reason)
+}
+
+func (e *Error) Unwrap() error { return e.Kind }

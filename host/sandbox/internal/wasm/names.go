@@ -1,0 +1,96 @@
+package wasm
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// debugNames reads the name section. Custom sections cannot make a module
+// invalid, so what is wrong in it is ignored: all names then are.
+func (d *decoder) debugNames(r reader) {
+	name, functions, ok := "", []FuncName(nil), true
+	last := -1
+	for ok && r.err == nil && r.left() > 0 {
+		id := int(r.byte())
+		size := uint64(r.u32())
+		at := r.at
+		r.bytes(size)
+		if r.err != nil || id <= last {
+			ok = false
+			break
+		}
+		last = id
+		sub := reader{b: r.b, at: at, end: r.at, function: -1}
+		switch id {
+		case 0:
+			name = d.debugName(&sub)
+			ok = sub.err == nil && sub.left() == 0
+		case 1:
+			functions, ok = d.functionNames(&sub)
+		}
+	}
+	if ok && r.err == nil {
+		d.m.Name, d.m.FuncNames = name, functions
+	}
+}
+
+// functionNames reads names until their total reaches the limit. That they
+// ascend bounds their number by that of the functions.
+func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
+	n, last, total := r.u32(), -1, 0
+	for range n {
+		i := r.u32()
+		name := d.debugName(r)
+		if r.err != nil || int(i) <= last {
+			return nil, false
+		}
+		last = int(i)
+		if total += len(name); total > d.limits.AllNameBytes {
+			return names, true
+		}
+		names = append(names, FuncName{Function: i, Name: name})
+	}
+	return names, r.left() == 0
+}
+
+// debugName reads a name and cuts it at the limit. Control characters become
+// question marks, so that a name in a stack trace cannot pass for more than one
+// line of it.
+func (d *decoder) debugName(r *reader) string {
+	b := r.bytes(uint64(r.u32()))
+	if r.err == nil && !utf8.Valid(b) {
+		r.malformed("name is not UTF-8")
+	}
+	cut := strings.ToValidUTF8(string(b[:min(len(b), maxZero(d.limits.NameBytes))]), "")
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, cut)
+}
+
+// appendNames writes the name section with module and function names.
+func (m *Module) appendNames(b []byte) []byte {
+	if m.Name == "" && len(m.FuncNames) == 0 {
+		return b
+	}
+	body := appendBytes(nil, "name")
+	if m.Name != "" {
+		body = appendSection(body, 0, appendBytes(nil, m.Name))
+	}
+	total := m.Imported(KindFunction) + len(m.Functions)
+	var list []byte
+	count := uint32(0)
+	for _, f := range m.FuncNames {
+		if int(f.Function) < total {
+			list = appendBytes(appendU32(list, f.Function), f.Name)
+			count++
+		}
+	}
+	if count > 0 {
+		body = appendSection(body, 1, append(appendU32(nil, count), list...))
+	}
+	return appendSection(b, 0, body)
+}

@@ -1,0 +1,117 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// MissingImport is a function that a module wants and is not given.
+type MissingImport struct{ Plugin, Module, Name string }
+
+func (e *MissingImport) Error() string {
+	return fmt.Sprintf("module %s: imports %s.%s, which is not available to it", e.Plugin, e.Module, e.Name)
+}
+
+func (m *Module) checkExports() error {
+	have := m.code.ExportedFunctions()
+	m.exports = make(map[string]Signature)
+	for name, want := range m.spec.Exports {
+		def, ok := have[name]
+		if !ok {
+			return fmt.Errorf("module %s: does not export %s", m.spec.Name, name)
+		}
+		if !want.equal(def) {
+			return fmt.Errorf("module %s: exports %s with another type", m.spec.Name, name)
+		}
+		m.exports[name] = want
+	}
+	for name, want := range m.spec.Optional {
+		if def, ok := have[name]; ok && want.equal(def) {
+			m.exports[name] = want
+		}
+	}
+	for _, def := range m.code.ExportedMemories() {
+		m.minBytes = uint64(def.Min()) * pageSize
+		return nil
+	}
+	return fmt.Errorf("module %s: does not export its memory", m.spec.Name)
+}
+
+func (s Signature) equal(def api.FunctionDefinition) bool {
+	return slices.Equal(valueTypes(s.Params), def.ParamTypes()) &&
+		slices.Equal(valueTypes(s.Results), def.ResultTypes())
+}
+
+func valueTypes(types []Type) []api.ValueType {
+	out := make([]api.ValueType, len(types))
+	for i, t := range types {
+		out[i] = api.ValueType(t)
+	}
+	return out
+}
+
+// link makes the host modules that the module imports, and no others. What is
+// missing is named all at once.
+func (m *Module) link(ctx context.Context) error {
+	offered := append(wasiImports(m.spec.Log, m.spec.Limits.LogBytes), m.spec.Imports...)
+	builders := map[string]wazero.HostModuleBuilder{}
+	var missing []error
+	for _, def := range m.code.ImportedFunctions() {
+		module, name, _ := def.Import()
+		function, err := m.offer(offered, def)
+		if err != nil {
+			missing = append(missing, err)
+			continue
+		}
+		b := builders[module]
+		if b == nil {
+			b = m.runtime.NewHostModuleBuilder(module)
+			builders[module] = b
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(function, def.ParamTypes(), def.ResultTypes()).Export(name)
+	}
+	if len(missing) > 0 {
+		return errors.Join(missing...)
+	}
+	for _, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("module %s: %w", m.spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// offer is the host function for an import.
+func (m *Module) offer(offered []Import, def api.FunctionDefinition) (api.GoModuleFunc, error) {
+	module, name, _ := def.Import()
+	if p := m.rewritten.Pause; p.Module == module && p.Name == name {
+		return pause, nil
+	}
+	i := slices.IndexFunc(offered, func(o Import) bool { return o.Module == module && o.Name == name })
+	if i < 0 {
+		return nil, &MissingImport{m.spec.Name, module, name}
+	}
+	if !offered[i].equal(def) {
+		return nil, fmt.Errorf("module %s: imports %s.%s with another type", m.spec.Name, module, name)
+	}
+	return offered[i].function(), nil
+}
+
+// function adapts i to wazero, which leaves the upper half of an i32 undefined.
+func (i Import) function() api.GoModuleFunc {
+	return func(ctx context.Context, mod api.Module, stack []uint64) {
+		checkContext(ctx)
+		for k, t := range i.Params {
+			if t == I32 {
+				stack[k] = uint64(uint32(stack[k]))
+			}
+		}
+		i.Call(ctx, Memory{mod.Memory()}, stack)
+		caller(ctx).meter.returned()
+	}
+}

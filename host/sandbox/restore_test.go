@@ -1,0 +1,289 @@
+package sandbox_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+)
+
+var configs = map[string]sandbox.Config{
+	"native": {}, "portable": sandbox.Config{}.Portable(), "fresh": sandbox.Config{}.NeverReuse(),
+}
+
+const secret = 0x5ec2e75ec2e7a11
+
+// TestNothingSurvivesARequest hides a secret wherever a guest can and looks for
+// it as the next caller, with the guest's own means and in all of its memory.
+func TestNothingSurvivesARequest(t *testing.T) {
+	for name, config := range configs {
+		t.Run(name, func(t *testing.T) {
+			s := spec(&lines{}, identity)
+			s.Limits.Instances = 1 // the next caller gets the instance that was hidden in
+			m := loadWith(t, config, s)
+			for place := range uint64(6) {
+				for range 3 {
+					if _, err := call(t.Context(), m, "hide", place, secret); err != nil {
+						t.Fatal(err)
+					}
+					lookFor(t, m, place)
+				}
+			}
+		})
+	}
+}
+
+func lookFor(t *testing.T, m *sandbox.Module, place uint64) {
+	t.Helper()
+	i, err := m.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release(i)
+	memory := i.Memory()
+	for size := uint32(32 << 20); size > 0; size -= 64 << 10 {
+		all, ok := memory.Copy(0, size)
+		if !ok {
+			continue
+		}
+		if at := bytes.Index(all, binary.LittleEndian.AppendUint64(nil, secret)); at >= 0 {
+			t.Fatalf("place %d: the secret is at %#x", place, at)
+		}
+		break
+	}
+	if got, err := i.Call(t.Context(), "seek", place); err != nil || got == secret {
+		t.Fatalf("place %d: the next caller reads %#x, %v", place, got, err)
+	}
+}
+
+// TestWhatCannotBeRestoredIsFresh uses modules by hand, because no language
+// that compiles to WebAssembly exposes its globals and tables.
+func TestWhatCannotBeRestoredIsFresh(t *testing.T) {
+	get := func(op ...any) []byte { return code(op...) }
+	entry := [][]byte{code(0x60, 1, typI32, 0), code(0x60, 0, 1, typI32)}
+	exports := [][]byte{code("memory", 2, 0), code("hide", 0, 0), code("seek", 0, 1)}
+	base := handmade{
+		types: entry, funcs: [][]byte{u(0), u(1)}, memories: [][]byte{code(0, 1)}, exports: exports,
+	}
+	global, table := base, base
+	global.globals = [][]byte{code(typI32, 1, i32const(7), opEnd)}
+	global.bodies = [][]byte{get(opLocalGet, 0, opGlobalSet, 0), get(opGlobalGet, 0)}
+
+	// The table's entry is null, or a function after hide.
+	table.tables = [][]byte{code(0x70, 0, 1)}
+	table.elements = [][]byte{code(3, 0, 1, 1)} // declares function 1
+	table.bodies = [][]byte{
+		get(i32const(0), 0xd2, 1, 0x26, 0),    // ref.func 1, table.set 0
+		get(i32const(0), 0x25, 0, 0xd1, 0x45), // table.get 0, ref.is_null, i32.eqz
+	}
+	want := map[string]uint64{"global": 7, "table": 0}
+	for name, h := range map[string]handmade{"global": global, "table": table} {
+		for kind, config := range configs {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				m := loadBytes(t, config, h.bytes(), sandbox.Spec{
+					Name:   name,
+					Limits: sandbox.Limits{Instances: 1},
+					Exports: map[string]sandbox.Signature{
+						"hide": {Params: i32}, "seek": {Results: i32},
+					},
+				})
+				if fresh := len(m.Fresh()) > 0; fresh != (name == "table") {
+					t.Fatalf("reasons for fresh instances: %v", m.Fresh())
+				}
+				for range 3 {
+					if _, err := call(t.Context(), m, "hide", 1234); err != nil {
+						t.Fatal(err)
+					}
+					if got, err := call(t.Context(), m, "seek"); err != nil || got != want[name] {
+						t.Fatalf("the next caller reads %d, %v", got, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestRestoredEqualsFresh runs the same random calls on instances of each
+// kind; several calls share an instance, then it goes back.
+func TestRestoredEqualsFresh(t *testing.T) {
+	modules := map[string]*sandbox.Module{}
+	for name, config := range configs {
+		modules[name] = loadWith(t, config, spec(&lines{}, identity))
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	for round := range 60 {
+		var calls [][3]uint64
+		for range 1 + rng.IntN(6) {
+			calls = append(calls, [3]uint64{rng.Uint64N(4), rng.Uint64N(5), rng.Uint64N(1000)})
+		}
+		results := map[string][]string{}
+		for name, m := range modules {
+			results[name] = run(t, m, calls)
+		}
+		for name, got := range results {
+			if !slices.Equal(got, results["fresh"]) {
+				t.Fatalf("round %d, %v: %s says %v, fresh %v", round, calls, name, got, results["fresh"])
+			}
+		}
+	}
+}
+
+func run(t *testing.T, m *sandbox.Module, calls [][3]uint64) (out []string) {
+	t.Helper()
+	i, err := m.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release(i)
+	for _, c := range calls {
+		var v uint64
+		switch c[0] {
+		case 0:
+			v, err = i.Call(t.Context(), "visit")
+		case 1:
+			_, err = i.Call(t.Context(), "hide", c[1], c[2])
+		case 2:
+			v, err = i.Call(t.Context(), "seek", c[1])
+		case 3:
+			v, err = i.Call(t.Context(), "work", c[2])
+		}
+		out = append(out, fmt.Sprint(v, err))
+	}
+	return out
+}
+
+// TestWhatIsLiveAfterARestore keeps the README of the SDK true.
+func TestWhatIsLiveAfterARestore(t *testing.T) {
+	m := load(t, spec(&lines{}, identity))
+	values := func(export string) (list []uint64) {
+		for range 8 {
+			v, err := call(t.Context(), m, export)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, v)
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	if got := values("crypto_random"); len(got) != 8 {
+		t.Errorf("crypto/rand repeats: %x", got)
+	}
+	if got := values("now"); len(got) != 8 {
+		t.Errorf("time stands still: %d", got)
+	}
+	if got := values("math_random"); len(got) != 1 {
+		t.Errorf("math/rand/v2 is %x: it is the template's no more, correct the README", got)
+	}
+	if got := values("map_order"); len(got) != 1 {
+		t.Errorf("map order is %x: it is the template's no more, correct the README", got)
+	}
+}
+
+func TestIdleInstancesAreFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := spec(&lines{}, identity)
+		s.Limits.Idle = time.Minute
+		m := load(t, s)
+		var held []*sandbox.Instance
+		for range 3 {
+			i, err := m.Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, i)
+		}
+		for _, i := range held {
+			m.Release(i)
+		}
+		if m.Idle() != 3 || m.Live() != 3 {
+			t.Fatalf("%d idle of %d", m.Idle(), m.Live())
+		}
+		// One is used all the time, the others are not.
+		for range 3 {
+			time.Sleep(25 * time.Second)
+			if _, err := call(t.Context(), m, "add", 1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if m.Idle() != 1 || m.Live() != 1 {
+			t.Fatalf("after 75 s: %d idle of %d", m.Idle(), m.Live())
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if m.Live() != 0 || m.Bytes() != 0 {
+			t.Fatalf("after two minutes: %d instances, %d bytes", m.Live(), m.Bytes())
+		}
+		if got, err := call(t.Context(), m, "add", 1, 1); err != nil || got != 2 {
+			t.Fatalf("after a pause: %d, %v", got, err)
+		}
+	})
+}
+
+func TestTheMemoryOfAllInstancesIsBounded(t *testing.T) {
+	for name, config := range configs {
+		t.Run(name, func(t *testing.T) {
+			s := spec(&lines{}, identity)
+			s.Limits.TotalBytes = 10 << 20
+			s.Limits.Instances = 64
+			s.Limits.Warm = 1
+			m := loadWith(t, config, s)
+			var held []*sandbox.Instance
+			defer func() {
+				for _, i := range held {
+					m.Release(i)
+				}
+			}()
+			for {
+				i, err := m.Acquire(t.Context())
+				if errors.Is(err, sandbox.ErrMemory) {
+					break
+				}
+				if err != nil || len(held) == 64 {
+					t.Fatalf("%d instances, then %v", len(held), err)
+				}
+				held = append(held, i)
+			}
+			if m.Bytes() > 10<<20 || len(held) < 2 {
+				t.Fatalf("%d instances have %d bytes", len(held), m.Bytes())
+			}
+			// A guest that grows meets the same limit.
+			if _, err := held[0].Call(t.Context(), "grow"); err == nil || m.Bytes() > 10<<20 {
+				t.Fatalf("growing: %v, %d bytes", err, m.Bytes())
+			}
+		})
+	}
+}
+
+func TestAFailedInstanceIsNotEnteredAgain(t *testing.T) {
+	m := load(t, spec(&lines{}, identity))
+	i, err := m.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release(i)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := i.Call(ctx, "add", 1, 1); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got, err := i.Call(t.Context(), "add", 1, 1); err != nil || got != 2 { // nothing was entered
+		t.Fatal(got, err)
+	}
+	if _, err := i.Call(t.Context(), "crash"); err == nil {
+		t.Fatal("crash returned")
+	}
+	_, err = i.Call(t.Context(), "add", 1, 1)
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Broken {
+		t.Fatalf("error is %v", err)
+	}
+}

@@ -1,0 +1,76 @@
+package sandbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Type is a WebAssembly number type of a parameter or result.
+type Type byte
+
+const (
+	I32 Type = Type(api.ValueTypeI32)
+	I64 Type = Type(api.ValueTypeI64)
+)
+
+// Signature is a function's type.
+type Signature struct{ Params, Results []Type }
+
+// Import is a host function that a module may link.
+type Import struct {
+	Module, Name string
+	Signature
+	// Call is entered with the context of the guest's call and the arguments in
+	// stack, and leaves its result in stack[0]. It is not entered once that
+	// context has ended. It may block, and must return soon after ctx is done.
+	// Stop ends the guest from inside.
+	Call func(ctx context.Context, m Memory, stack []uint64)
+}
+
+// Limits bound one module. A zero field takes its default.
+type Limits struct {
+	MemoryBytes uint64        // of one instance; default 64 MiB
+	TotalBytes  uint64        // of all instances together, idle ones included; default 1 GiB
+	Instances   int           // in use at a time, more wait; default 64
+	Warm        int           // made ahead of time if instances cannot be restored; default 2
+	Idle        time.Duration // after which an unused instance is freed; default 1 min
+	Init        time.Duration // for making an instance; default 10 s
+	Fuel        uint64        // of one Call, about one for each block of straight code; default no limit
+	LogBytes    int           // of stdout and stderr per call; default 64 KiB
+}
+
+func (l Limits) withDefaults() Limits {
+	orDefault(&l.MemoryBytes, 64<<20)
+	orDefault(&l.TotalBytes, 1<<30)
+	orDefault(&l.Instances, 64)
+	orDefault(&l.Warm, 2)
+	orDefault(&l.Idle, time.Minute)
+	orDefault(&l.Init, 10*time.Second)
+	orDefault(&l.LogBytes, 64<<10)
+	return l
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Spec says how a module is linked and prepared.
+type Spec struct {
+	Name    string // for errors and logs
+	Limits  Limits
+	Imports []Import
+	// Exports that the module must have; Call takes no others.
+	Exports map[string]Signature
+	// Optional exports, callable if the module has them with this type.
+	Optional map[string]Signature
+	// Init prepares a new instance. It may Call. Where instances are restored it
+	// runs once, and every caller finds the state that it left.
+	Init func(ctx context.Context, i *Instance) error
+	// Log takes one line that the guest wrote to stdout or stderr.
+	Log func(ctx context.Context, line string)
+}

@@ -1,0 +1,159 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// ErrMemory is returned when Limits.TotalBytes leaves no room for another
+// instance.
+var ErrMemory = errors.New("sandbox: the module's instances use all the memory they may")
+
+var errInitDeadline = errors.New("making an instance took too long")
+
+// template is the state from which instances are made and to which they are
+// restored: what the module's own start and Spec.Init left.
+type template struct {
+	image   *image.Image
+	globals []uint64
+}
+
+// capture makes an instance the long way and keeps its state.
+func (m *Module) capture(ctx context.Context) (*template, error) {
+	i, err := m.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer i.discard()
+	mem := i.mod.Memory()
+	data, ok := mem.Read(0, mem.Size())
+	if !ok {
+		return nil, fmt.Errorf("module %s: its memory cannot be captured", m.spec.Name)
+	}
+	t := &template{globals: make([]uint64, len(i.globals))}
+	for k, g := range i.globals {
+		t.globals[k] = g.Get()
+	}
+	t.image, err = image.New(m.kind, data)
+	return t, err
+}
+
+// make is an instance in the template's state. No guest code runs.
+func (t *template) make(ctx context.Context, m *Module) (*Instance, error) {
+	i, err := m.instantiate(ctx, t.image)
+	if err != nil {
+		return nil, err
+	}
+	t.setGlobals(i)
+	return i, nil
+}
+
+// restore puts a used instance back to the template's state. What else a
+// module can change is why some are never restored (see rewrite.Result.Fresh).
+func (t *template) restore(i *Instance) error {
+	if _, err := i.memory.Restore(); err != nil {
+		return err
+	}
+	t.setGlobals(i)
+	i.line, i.logged = nil, 0
+	return nil
+}
+
+func (t *template) setGlobals(i *Instance) {
+	for k, g := range i.globals {
+		g.Set(t.globals[k])
+	}
+}
+
+// prepare makes an instance and runs everything that comes before its first
+// caller: data segments and start function, which the rewriter left to the
+// host, and Spec.Init.
+func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.spec.Limits.Init, errInitDeadline)
+	defer cancel()
+	i, err := m.instantiate(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			i.discard()
+		}
+	}()
+	for k, d := range m.rewritten.Data { // at constant offsets: no globals can be imported
+		if !i.mod.Memory().Write(d.Offset, d.Bytes) {
+			return nil, fmt.Errorf("module %s: data segment %d does not fit its memory", m.spec.Name, k)
+		}
+	}
+	if start := m.rewritten.Start; start != "" {
+		if _, err := i.enter(ctx, start, nil); err != nil {
+			return nil, fault(ctx, m.spec.Name, "start section", err)
+		}
+	}
+	if m.spec.Init != nil {
+		if err := m.spec.Init(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	if i.failed { // and Init did not mind; nobody can use what is left
+		return nil, &Error{Fault: Broken, Module: m.spec.Name, Export: "initialization", Cause: errFailed}
+	}
+	return i, nil
+}
+
+// instantiate makes an instance whose memory starts as img, or with zeros.
+func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance, err error) {
+	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, m.budget)
+	if errors.Is(err, image.ErrBudget) {
+		return nil, fmt.Errorf("module %s: %w", m.spec.Name, ErrMemory)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.spec.Name, err)
+	}
+	m.live.Add(1)
+	i := &Instance{module: m, memory: mem}
+	defer func() {
+		if err != nil {
+			i.discard()
+		}
+	}()
+	// wazero asks for this much and does not survive a refusal.
+	if mem.Reallocate(m.minBytes) == nil && m.minBytes > 0 {
+		return nil, fmt.Errorf("module %s: %w", m.spec.Name, ErrMemory)
+	}
+	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return mem })
+	i.mod, err = m.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocate), m.code,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return nil, fault(ctx, m.spec.Name, "instantiation", err)
+	}
+	return i, i.bind()
+}
+
+// bind finds the globals that the rewriter exported.
+func (i *Instance) bind() error {
+	r := i.module.rewritten
+	i.globals = make([]api.MutableGlobal, len(r.Globals))
+	for k, g := range r.Globals {
+		if i.globals[k] = i.global(g.Export); i.globals[k] == nil {
+			return fmt.Errorf("module %s: global %s is missing from the rewritten code", i.module.spec.Name, g.Export)
+		}
+	}
+	i.meter.counter, i.meter.stack = i.global(r.Fuel), i.global(r.Stack)
+	if i.meter.counter == nil || i.meter.stack == nil {
+		return fmt.Errorf("module %s: a counter is missing from the rewritten code", i.module.spec.Name)
+	}
+	i.meter.depth = i.meter.stack.Get()
+	return nil
+}
+
+func (i *Instance) global(export string) api.MutableGlobal {
+	g, _ := i.mod.ExportedGlobal(export).(api.MutableGlobal)
+	return g
+}
