@@ -23,11 +23,12 @@ type order struct {
 	CloseOnContextDone bool
 }
 
-// How a child ends. Go's runtime uses 2.
+// How a child ends. Done is not 0, so that nothing else passes for it; Go's
+// runtime uses 2.
 const (
-	exitDone    = 0
-	exitFailed  = 10
-	exitInvalid = 11
+	exitDone    = 10
+	exitFailed  = 11
+	exitInvalid = 12
 )
 
 var childCalled atomic.Bool

@@ -46,10 +46,10 @@ func (c *Compiler) spawn(ctx context.Context, dir string, wasm []byte) error {
 		c.start(cmd.Process.Pid)
 	}
 	watched := c.watch(ctx, cmd.Process.Pid, cancel)
-	err = cmd.Wait()
+	_ = cmd.Wait() // its state says it all
 	cause := context.Cause(ctx)
 	watched()
-	if err == nil {
+	if cmd.ProcessState.ExitCode() == exitDone {
 		return nil
 	}
 	return c.verdict(cause, cmd, stderr)
