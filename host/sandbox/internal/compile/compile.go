@@ -62,7 +62,8 @@ const maxModule = 256 << 20
 // New returns a Compiler. It fails if the cache cannot be made private, and if
 // main did not call Child: the children would run the program once more.
 func New(c Config) (*Compiler, error) {
-	if !childCalled.Load() {
+	// The second is a child whose Child came too late: no children of children.
+	if !childCalled.Load() || os.Args[0] == childName {
 		return nil, errors.New("compile: main must call Child first")
 	}
 	c.Limits = c.Limits.withDefaults()
