@@ -44,6 +44,27 @@ func gone(t *testing.T, pid int) {
 	}
 }
 
+// heartbeat measures how long this process did not get to run. The function
+// that it returns ends it and returns the longest gap.
+func heartbeat() (stop func() time.Duration) {
+	done, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		var gap time.Duration
+		for last := time.Now(); ; {
+			select {
+			case <-done:
+				longest <- gap
+				return
+			case <-tick.C:
+				gap, last = max(gap, time.Since(last)), time.Now()
+			}
+		}
+	}()
+	return func() time.Duration { close(done); return <-longest }
+}
+
 func TestBombIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		wasm   []byte
@@ -58,7 +79,13 @@ func TestBombIsRefused(t *testing.T) {
 			r := compiler(t, Config{Dir: t.TempDir(), Limits: test.limits})
 			var child int
 			r.start = func(pid int) { child = pid }
+			stop := heartbeat()
 			e, took := r.refused(t, t.Context(), test.wasm)
+			gap := stop()
+			t.Logf("longest gap between heartbeats 5 ms apart: %v", gap)
+			if gap > 2*time.Second { // far above what a busy machine does by itself
+				t.Error("the host stood still")
+			}
 			if e.Fault != test.want {
 				t.Errorf("refused for %v, want %v", e.Fault, test.want)
 			}
