@@ -11,10 +11,12 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	sandbox.CompileChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command().ExecuteContext(ctx)
 	stop()

@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 )
 
 // TestMain lets the test binary stand for the program, so that exit codes and
 // streams are the real ones.
 func TestMain(m *testing.M) {
+	sandbox.CompileChild()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
 		main()
 		return

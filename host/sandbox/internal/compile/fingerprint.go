@@ -1,0 +1,143 @@
+package compile
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// fingerprint stands for everything beside the module that code depends on.
+type fingerprint struct {
+	subdir string // in which wazero looks for code, below the directory it is given
+	sum    [sha256.Size]byte
+}
+
+// format is changed when the layout of the cache changes.
+const format = "bulkhead compiled code 1"
+
+// probe is a module with one empty function.
+const probe = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x04\x01\x02\x00\x0b"
+
+// takeFingerprint lets wazero compile a module of one empty function and looks
+// at what it wrote: the path has version, platform and a hash over
+// configuration and processor features, in a way that only wazero knows.
+func takeFingerprint(closeOnContextDone bool) (f fingerprint, err error) {
+	dir, err := os.MkdirTemp("", "bulkhead-probe-")
+	if err != nil {
+		return f, err
+	}
+	defer os.RemoveAll(dir)
+	if err := compileInto(context.Background(), dir, []byte(probe), closeOnContextDone); err != nil {
+		return f, err
+	}
+	file, err := onlyFile(dir)
+	if err != nil {
+		return f, err
+	}
+	f.subdir = filepath.Dir(file.path)
+	h := sha256.New()
+	fmt.Fprintln(h, format)
+	fmt.Fprintln(h, wazeroBuild())
+	fmt.Fprintln(h, file.path)
+	data, err := os.ReadFile(filepath.Join(dir, file.path))
+	h.Write(data)
+	h.Sum(f.sum[:0])
+	return f, err
+}
+
+// wazeroBuild names the source of wazero beyond the version in its path, which
+// stays the same when a module is replaced. Test binaries know nothing of it.
+func wazeroBuild() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == "github.com/tetratelabs/wazero" {
+			if m.Replace != nil {
+				m = m.Replace
+			}
+			return m.Path + " " + m.Version + " " + m.Sum
+		}
+	}
+	return ""
+}
+
+// digest is the name of the entry for wasm.
+func (f *fingerprint) digest(wasm []byte) string {
+	h := sha256.New()
+	h.Write(f.sum[:])
+	h.Write(wasm)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// compileInto has wazero compile wasm and leave the code in dir.
+func compileInto(ctx context.Context, dir string, wasm []byte, closeOnContextDone bool) error {
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return err
+	}
+	defer cache.Close(ctx)
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
+		WithCloseOnContextDone(closeOnContextDone).WithCompilationCache(cache))
+	defer r.Close(ctx)
+	_, err = r.CompileModule(ctx, wasm)
+	return err
+}
+
+type file struct {
+	path string // below the directory that was searched
+	size int64
+}
+
+// onlyFile returns the one file below dir, and fails if there are more or
+// fewer, or anything that is neither file nor directory.
+func onlyFile(dir string) (found file, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		path, err = filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", path)
+		}
+		if found.path != "" {
+			return fmt.Errorf("%s is there beside %s", path, found.path)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		found = file{path, info.Size()}
+		return nil
+	})
+	if err == nil && found.path == "" {
+		err = fmt.Errorf("no file in %s", dir)
+	}
+	return found, err
+}
+
+// hashFile returns the SHA-256 of the file in hexadecimal.
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
