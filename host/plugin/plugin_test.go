@@ -24,7 +24,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sandbox.CompileChild()
+	goleak.VerifyTestMain(m)
+}
 
 // authority is a host.Authority that the test takes away.
 type authority struct{ cause atomic.Pointer[error] }

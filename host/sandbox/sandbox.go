@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/compile"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
@@ -14,8 +14,8 @@ import (
 
 // Config is what all modules of a Sandbox share.
 type Config struct {
-	// CacheDir keeps compiled code between starts. It holds machine code that
-	// is loaded as it is, so it is created with mode 0700. Empty: no cache.
+	// CacheDir keeps compiled code between starts; its mode is made 0700. Empty:
+	// everything is compiled at each Load.
 	CacheDir string
 	Logger   *slog.Logger
 
@@ -25,23 +25,21 @@ type Config struct {
 
 // Sandbox loads modules. It is safe for concurrent use.
 type Sandbox struct {
-	config Config
+	config   Config
+	compiler *compile.Compiler
 }
 
-// New returns a Sandbox. It fails if the cache directory cannot be made private.
+// New returns a Sandbox. It fails if the cache directory cannot be made private
+// or CompileChild was not called.
 func New(c Config) (*Sandbox, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.CacheDir != "" {
-		if err := os.MkdirAll(c.CacheDir, 0o700); err != nil {
-			return nil, fmt.Errorf("compilation cache: %w", err)
-		}
-		if err := os.Chmod(c.CacheDir, 0o700); err != nil {
-			return nil, fmt.Errorf("compilation cache: %w", err)
-		}
+	compiler, err := compile.New(compile.Config{Dir: c.CacheDir, Logger: c.Logger})
+	if err != nil {
+		return nil, err
 	}
-	return &Sandbox{config: c}, nil
+	return &Sandbox{config: c, compiler: compiler}, nil
 }
 
 const pageSize = 64 << 10
@@ -62,9 +60,11 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 	if m.rewritten, err = rewrite.Rewrite(module, limits, rewrite.Options{}); err != nil {
 		return nil, fmt.Errorf("module %s: is refused: %w", spec.Name, err)
 	}
-	if err := m.compile(ctx, s.config.CacheDir); err != nil {
-		return nil, err
+	err = s.compiler.Load(ctx, m.rewritten.Wasm, func(dir string) error { return m.loadCode(ctx, dir) })
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", spec.Name, err)
 	}
+	m.rewritten.Wasm = nil // some megabytes that nobody needs any more
 	if err := m.checkExports(); err != nil {
 		return nil, err
 	}
@@ -75,23 +75,15 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 	return m, m.start(ctx, restorable)
 }
 
-// compile makes machine code in a runtime of the module's own: wazero keeps
-// what modules define and share per runtime.
-func (m *Module) compile(ctx context.Context, cacheDir string) (err error) {
-	config := wazero.NewRuntimeConfigCompiler().
-		WithMemoryLimitPages(uint32(m.spec.Limits.MemoryBytes / pageSize))
-	if cacheDir != "" {
-		// One cache value per module: wazero shares code between the runtimes of
-		// one value, and a generation must not depend on another's.
-		if m.cache, err = wazero.NewCompilationCacheWithDir(cacheDir); err != nil {
-			return fmt.Errorf("compilation cache: %w", err)
-		}
-		config = config.WithCompilationCache(m.cache)
+// loadCode makes a runtime of the module's own with the code in dir: wazero
+// keeps what modules define and share per runtime, and code per cache value.
+func (m *Module) loadCode(ctx context.Context, dir string) (err error) {
+	if m.cache, err = wazero.NewCompilationCacheWithDir(dir); err != nil {
+		return err
 	}
-	m.runtime = wazero.NewRuntimeWithConfig(ctx, config)
-	if m.code, err = m.runtime.CompileModule(ctx, m.rewritten.Wasm); err != nil {
-		return fmt.Errorf("module %s: does not compile: %w", m.spec.Name, err)
-	}
-	m.rewritten.Wasm = nil // some megabytes that nobody needs any more
-	return nil
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
+		WithMemoryLimitPages(uint32(m.spec.Limits.MemoryBytes/pageSize)).
+		WithCompilationCache(m.cache))
+	m.code, err = m.runtime.CompileModule(ctx, m.rewritten.Wasm)
+	return err
 }

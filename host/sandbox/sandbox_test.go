@@ -19,6 +19,7 @@ import (
 var guest []byte
 
 func TestMain(m *testing.M) {
+	sandbox.CompileChild()
 	dir, err := os.MkdirTemp("", "sandbox-guest-")
 	if err == nil {
 		guest, err = buildGuest(dir)

@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	sandbox.CompileChild()
 	goleak.VerifyTestMain(m,
 		// klog, which client-go brings, flushes for the life of the process.
 		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
