@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
 // TestMain lets the test binary stand for the program, so that exit codes and
@@ -70,5 +72,34 @@ func TestMistakesAreOneLineAndExitCode2(t *testing.T) {
 	}
 	if stdout, stderr, code := bulkhead(t, "config", "check", "-c", file("e.yaml", good)); code != 0 || !strings.Contains(stdout, "well-formed") {
 		t.Errorf("a good configuration: %d %q %q", code, stdout, stderr)
+	}
+}
+
+func TestInspectSaysWhatAPluginIsAndWhyItIsRefused(t *testing.T) {
+	gitops := packtest.Build(t, "plugins/gitops")
+	stdout, stderr, code := bulkhead(t, "plugin", "inspect", gitops)
+	for _, want := range []string{"gitops 0.1.0", "POST /helm-upgrade (unary), action helm.upgrade", "needed:", "put back after each call"} {
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, %q lacks %q (%s)", code, stdout, want, stderr)
+		}
+	}
+	whole, err := os.ReadFile(gitops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.wasm")
+	if err := os.WriteFile(broken, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, _, code = bulkhead(t, "plugin", "inspect", "--json", broken)
+	var i struct {
+		Digest  string
+		Refused []string
+	}
+	if err := json.Unmarshal([]byte(stdout), &i); err != nil || code != 1 || !strings.HasPrefix(i.Digest, "sha256:") || len(i.Refused) == 0 {
+		t.Errorf("exit code %d, %v: %s", code, err, stdout)
+	}
+	if _, _, code := bulkhead(t, "plugin", "inspect", broken+".absent"); code != 2 {
+		t.Errorf("an absent file: exit code %d", code)
 	}
 }

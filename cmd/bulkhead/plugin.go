@@ -9,7 +9,7 @@ import (
 )
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Build plugins"}
+	c := &cobra.Command{Use: "plugin", Short: "Build plugins and look into them"}
 	build := &cobra.Command{
 		Use:   "build DIR",
 		Short: "Compile the Go plugin in DIR and embed its manifest.json",
@@ -35,7 +35,7 @@ as it was.`,
 		fmt.Fprintln(c.OutOrStdout(), *out)
 		return nil
 	}
-	c.AddCommand(build)
+	c.AddCommand(build, inspectCommand())
 	group(c)
 	return c
 }

@@ -36,7 +36,7 @@ const (
 	DefaultInstances = 64
 	DefaultTimeout   = 30 * time.Second
 	DefaultBodyBytes = 1 << 20
-	MaxModuleBytes   = 64 << 20
+	MaxModuleBytes   = 32 << 20
 )
 
 // least returns the smallest of the positive ones among own, asked and def.

@@ -18,6 +18,9 @@ const (
 	maxStreams = 16      // open per call
 )
 
+// own are the modules that every plugin may import.
+var own = []string{abi.ModuleABI, abi.ModuleLog, abi.ModuleSession}
+
 // imports is what the plugin may link: the ABI's own modules and one module
 // for each capability that it was granted, or can do without.
 func (g *Generation) imports() []sandbox.Import {

@@ -22,7 +22,7 @@ import (
 const ManifestFile = "manifest.json"
 
 // MaxModule bounds the compiled module, in bytes.
-const MaxModule = 64 << 20
+const MaxModule = 32 << 20
 
 // Options change how a plugin is built. The zero value is the ordinary way.
 type Options struct {
