@@ -59,7 +59,7 @@ func TestAnEventStreamTakesNoBody(t *testing.T) {
 
 // A withdrawn right ends what runs by it.
 func TestADemotedPersonsSocketEnds(t *testing.T) {
-	w := withoutCluster(t)
+	w := ownHost(t)
 	conn, refused := w.as(t, "wes").dial("/ws/echo")
 	if conn == nil {
 		t.Fatalf("dial: %v", refused)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,7 +37,12 @@ var people = map[string]string{"viewer": "vic wes", "editor": "eve ed1 ed2 ed3 e
 // for a host whose cluster never comes.
 func prepare(t testing.TB, kubeconfig string) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir()}
+	return prepareIn(t, t.TempDir(), kubeconfig)
+}
+
+func prepareIn(t testing.TB, dir, kubeconfig string) *world {
+	t.Helper()
+	w := &world{dir: dir}
 	var users strings.Builder
 	for role, names := range people {
 		for _, name := range strings.Fields(names) {
@@ -97,31 +103,76 @@ func (w *world) tryOpen(t testing.TB) error {
 		return err
 	}
 	shareCompiled(t, c.Data)
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	if _, ok := t.(*testing.B); ok {
-		log = slog.New(slog.DiscardHandler)
-	}
-	s, err := Open(t.Context(), c, log)
+	end, err := w.serve(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		return err
+	}
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Errorf("the host ended with %v", err)
+		}
+	})
+	return nil
+}
+
+// serve opens a host and serves until end is called.
+func (w *world) serve(c *Config, log *slog.Logger) (end func() error, err error) {
+	s, err := Open(context.Background(), c, log)
+	if err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
-	var once sync.Once
-	t.Cleanup(func() {
-		once.Do(func() {
-			stop()
-			if err := <-served; err != nil {
-				t.Errorf("serve: %v", err)
-			}
-			if err := s.Close(); err != nil {
-				t.Errorf("close: %v", err)
-			}
-		})
-	})
 	w.server, w.url = s, s.URL()
-	return nil
+	return func() error {
+		stop()
+		return errors.Join(<-served, s.Close())
+	}, nil
+}
+
+// sharedWorld is a host that tests share: opening one takes seconds under the
+// race detector. It is for tests that change neither configuration nor people.
+type sharedWorld struct {
+	once sync.Once
+	*world
+	dir string
+	end func() error
+}
+
+var alone, clustered sharedWorld
+
+func (s *sharedWorld) get(t testing.TB, kubeconfig string) *world {
+	t.Helper()
+	s.once.Do(func() {
+		dir, err := os.MkdirTemp("", "bulkhead-server-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.dir = dir
+		w := prepareIn(t, dir, kubeconfig)
+		c, err := Load(filepath.Join(dir, "bulkhead.yaml"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shareCompiled(t, c.Data)
+		if s.end, err = w.serve(c, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		s.world = w
+	})
+	if s.world == nil {
+		t.Fatal("the shared host did not start")
+	}
+	return s.world
+}
+
+// close ends the host, if a test used it.
+func (s *sharedWorld) close() error {
+	if s.end == nil {
+		return os.RemoveAll(s.dir)
+	}
+	return errors.Join(s.end(), os.RemoveAll(s.dir))
 }
 
 // shareCompiled keeps compiled plugins between hosts: compiling is slow under
@@ -147,8 +198,7 @@ func shareCompiled(t testing.TB, data string) {
 func onCluster(t testing.TB) (*world, *clustertest.Cluster) {
 	t.Helper()
 	c := clustertest.Start(t)
-	w := prepare(t, c.HostKubeconfig)
-	w.open(t)
+	w := clustered.get(t, c.HostKubeconfig)
 	eventually(t, "the cluster to be ready", func() bool {
 		up, _ := w.server.countClusters()
 		return up == 1
@@ -158,6 +208,12 @@ func onCluster(t testing.TB) (*world, *clustertest.Cluster) {
 
 // withoutCluster is a host that no cluster ever answers.
 func withoutCluster(t testing.TB) *world {
+	t.Helper()
+	return alone.get(t, "")
+}
+
+// ownHost is a host for a test that changes its configuration or its people.
+func ownHost(t testing.TB) *world {
 	t.Helper()
 	w := prepare(t, "")
 	w.open(t)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -13,14 +15,20 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
-	goleak.VerifyTestMain(m,
+	code := m.Run()
+	err := errors.Join(alone.close(), clustered.close(), goleak.Find(
 		// klog, which client-go brings, flushes for the life of the process.
 		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
 		// client-go's ticker outlives its connection by up to 5 s.
 		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*heartbeat).start"),
 		// The dev cluster's standard error is copied until the process ends with us.
 		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"),
-	)
+	))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
 
 func read(t testing.TB, path string) string {
@@ -201,7 +209,7 @@ func TestBodiesAreBounded(t *testing.T) {
 
 // Changing who may do what needs no restart.
 func TestADirectoryChangeCountsAtOnce(t *testing.T) {
-	w := withoutCluster(t)
+	w := ownHost(t)
 	vic := w.as(t, "vic")
 	expect(t, vic.post("/api/gitops/helm-uninstall", "{}"), 403, "as a viewer")
 	text := strings.Replace(read(t, w.dir+"/directory/people.yaml"), "{id: vic@example.com, roles: [viewer]}", "{id: vic@example.com, roles: [editor]}", 1)
