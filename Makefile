@@ -28,8 +28,14 @@ lint: ## gofmt and vet, in all modules
 	go vet ./...
 	cd examples/devcluster && CGO_ENABLED=0 go vet ./...
 
+# The race detector links C.
+.PHONY: cc
+cc:
+	@command -v gcc >/dev/null || { echo "the race detector needs a C compiler; installing gcc with apt"; \
+	  apt-get update -qq && apt-get install -y -qq gcc libc6-dev; }
+
 .PHONY: test
-test: lint ## everything, with the race detector, on a real cluster
+test: cc lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test ./...) && \
 	echo "testing with the race detector" && go test -race -timeout 20m ./...
