@@ -15,7 +15,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 0' INT
-trap 'exit 0' TERM
+trap 'exit 0' TERM HUP
 
 export BULKHEAD_LISTEN=${BULKHEAD_LISTEN:-127.0.0.1:8080}
 if [ "${CLUSTER:-dev}" = none ]; then
