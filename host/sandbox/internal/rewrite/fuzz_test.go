@@ -22,7 +22,7 @@ var fuzzLimits = wasm.Limits{
 
 // FuzzRewrite runs each module as it is and rewritten: what is valid stays
 // valid, what is not stays invalid, and every exported function comes to the
-// same result or trap, memory and globals included.
+// same result or trap and leaves the same memory.
 func FuzzRewrite(f *testing.F) {
 	for _, m := range [][]byte{tightLoop, fibonacci, callTree(), straightFills()} {
 		f.Add(m)
