@@ -165,7 +165,7 @@ func (c *client) ping() {
 		case <-t.C:
 			if c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
 				// Nobody may be reading who would notice.
-				go c.session.End(host.ErrClientGone)
+				c.session.End(host.ErrClientGone)
 				return
 			}
 		}
