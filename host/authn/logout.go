@@ -121,10 +121,13 @@ func (s *Service) ours(raw string) (leaver, bool) {
 // commit on no session can open; those that opened before are in the table.
 func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Result, error) {
 	var err error
-	if scope == scopeUser {
+	switch scope {
+	case scopeUser:
 		err = s.State.EndUserLogins(ctx, who.user)
-	} else {
+	case scopeLogin:
 		err = s.State.EndLogin(ctx, who.login)
+	default:
+		err = s.State.EndLoginAndSessions(ctx, who.login)
 	}
 	if err != nil {
 		return session.Result{}, err

@@ -39,6 +39,7 @@ type Store interface {
 	Login(host.LoginID) (state.LoginRecord, bool)
 	Revoked(*host.Principal) error
 	EndLogin(context.Context, host.LoginID) error
+	EndLoginAndSessions(context.Context, host.LoginID) error
 	EndUserLogins(context.Context, host.UserID) error
 	Keys() []state.Key
 	KeyEpoch() uint64

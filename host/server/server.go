@@ -116,8 +116,15 @@ func (s *Server) openFacts(ctx context.Context) error {
 func (s *Server) followFacts(ctx context.Context) error {
 	noWait, cancel := context.WithCancel(ctx)
 	cancel()
-	s.state.OnEnded(func(user host.UserID, id host.LoginID) {
-		s.sessions.EndLogin(noWait, user, id, host.ErrLoggedOut)
+	s.state.OnEnding(func(e state.Ending) {
+		switch {
+		case e.Session != "":
+			s.sessions.EndSession(noWait, e.User, e.Session, e.Cause)
+		case e.Login != "":
+			s.sessions.EndLogin(noWait, e.User, e.Login, e.Cause)
+		default:
+			s.sessions.EndUser(noWait, e.User, e.Cause)
+		}
 	})
 	absent := func(x *session.Session) bool {
 		p, ok := s.people.Person(x.Principal().User)

@@ -25,6 +25,12 @@ func (t *Table) EndLogin(ctx context.Context, user host.UserID, id host.LoginID,
 	return t.end(ctx, t.dropUser(user, match, cause))
 }
 
+// EndSession ends one session of the user, as EndUser.
+func (t *Table) EndSession(ctx context.Context, user host.UserID, id string, cause error) Result {
+	match := func(s *Session) bool { return s.named(id) }
+	return t.end(ctx, t.dropUser(user, match, cause))
+}
+
 // EndWhere ends the sessions of any user that match, as EndUser. match is
 // called with a lock held and must not call the table or session.ID.
 func (t *Table) EndWhere(ctx context.Context, match func(*Session) bool, cause error) Result {

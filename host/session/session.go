@@ -98,6 +98,14 @@ func (s *Session) ID() string {
 	return s.id
 }
 
+// named reports whether this is the session's id. One that nobody asked for
+// yet has none.
+func (s *Session) named(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return id != "" && s.id == id
+}
+
 // OnEnd has f close a stream when the session ends, with the cause. If it has
 // ended already, f is called before OnEnd returns. Calling remove, when the
 // stream closed by itself, keeps f from being called later; it does not wait

@@ -73,7 +73,7 @@ func (h *heartbeat) seen(beat string) {
 func (s *Store) keepBeating(ctx context.Context) {
 	every := min(beatEvery, s.beat.fence/5)
 	for ctx.Err() == nil {
-		if _, err := s.commit(ctx, "state.beat", clientv3.OpPut(beatPlace, s.beat.next())); err != nil && ctx.Err() == nil {
+		if _, err := s.commit(ctx, "state.beat", clientv3.OpPut(s.at.beat, s.beat.next())); err != nil && ctx.Err() == nil {
 			s.log.Warn("the state store does not take writes", "error", err)
 		}
 		pause(ctx, every)

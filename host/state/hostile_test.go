@@ -29,7 +29,7 @@ func get(t *testing.T, s *Store, place string) string {
 // settled waits until everything written so far went through the watch.
 func settled(t *testing.T, s *Store) {
 	t.Helper()
-	resp, err := s.client.Put(t.Context(), root+"settled", "")
+	resp, err := s.client.Put(t.Context(), s.at.facts+"settled", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestTamperedRecordIsNobody(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir)
 			p, other := signIn(t, s, "ann", "1"), signIn(t, s, "ann", "2")
-			place := loginKey{"ann", "1"}.place()
+			place := s.at.ofLogin(loginKey{"ann", "1"})
 			put(t, s, place, alter(get(t, s, place)))
 			settled(t, s)
 			wantGone(t, s, p, host.ErrLoggedOut)
@@ -65,16 +65,16 @@ func TestTamperedRecordIsNobody(t *testing.T) {
 func TestRecordIsBoundToItsPlace(t *testing.T) {
 	s := open(t, t.TempDir())
 	signIn(t, s, "ann", "1")
-	sealed := get(t, s, loginKey{"ann", "1"}.place())
+	sealed := get(t, s, s.at.ofLogin(loginKey{"ann", "1"}))
 	for _, k := range []loginKey{{"admin", "1"}, {"ann", "2"}} {
-		put(t, s, k.place(), sealed)
+		put(t, s, s.at.ofLogin(k), sealed)
 	}
 	settled(t, s)
 	if _, ok := s.Login("2"); ok {
 		t.Error("a copied record became another login")
 	}
 	var rec LoginRecord
-	if err := s.seal.open(loginKey{"ann", "2"}.place(), []byte(sealed), &rec); err == nil {
+	if err := s.seal.open(s.at.ofLogin(loginKey{"ann", "2"}), []byte(sealed), &rec); err == nil {
 		t.Error("a record opens in another place")
 	}
 	if rec, ok := s.Login("1"); !ok || rec.User != "ann" {
@@ -86,7 +86,7 @@ func TestPuttingAnEndedRecordBackRevivesNobody(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	one, all := signIn(t, s, "ann", "one"), signIn(t, s, "ben", "all")
-	places := []string{loginKey{"ann", "one"}.place(), loginKey{"ben", "all"}.place()}
+	places := []string{s.at.ofLogin(loginKey{"ann", "one"}), s.at.ofLogin(loginKey{"ben", "all"})}
 	sealed := []string{get(t, s, places[0]), get(t, s, places[1])}
 	if err := errors.Join(s.EndLogin(t.Context(), "one"), s.EndUserLogins(t.Context(), "ben")); err != nil {
 		t.Fatal(err)
@@ -122,19 +122,19 @@ func TestPuttingAnEndedRecordBackRevivesNobody(t *testing.T) {
 func TestRemovingOrSpoilingAMarkRevivesNobody(t *testing.T) {
 	s := open(t, t.TempDir())
 	p := signIn(t, s, "ann", "1")
-	sealed := get(t, s, loginKey{"ann", "1"}.place())
+	sealed := get(t, s, s.at.ofLogin(loginKey{"ann", "1"}))
 	if err := s.EndUserLogins(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.client.Delete(t.Context(), markOf("ann")); err != nil {
+	if _, err := s.client.Delete(t.Context(), s.at.markOf("ann")); err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, loginKey{"ann", "1"}.place(), sealed)
+	put(t, s, s.at.ofLogin(loginKey{"ann", "1"}), sealed)
 	settled(t, s)
 	wantGone(t, s, p, host.ErrLoggedOut)
 
 	ben := signIn(t, s, "ben", "2")
-	put(t, s, markOf("ben"), "rubbish")
+	put(t, s, s.at.markOf("ben"), "rubbish")
 	settled(t, s)
 	wantGone(t, s, ben, host.ErrLoggedOut)
 }
@@ -146,16 +146,16 @@ func TestForgedKeySignsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := foreign.seal(keyRoot+"2", keyRecord{Seed: make([]byte, 32), Created: time.Now().Add(time.Hour)})
+	sealed, err := foreign.seal(s.at.key+"2", keyRecord{Seed: make([]byte, 32), Created: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, keyRoot+"2", sealed)
+	put(t, s, s.at.key+"2", sealed)
 	settled(t, s)
 	if len(s.Keys()) != 1 || s.KeyEpoch() != epoch {
 		t.Errorf("%d keys at epoch %d, want the one of epoch %d", len(s.Keys()), s.KeyEpoch(), epoch)
 	}
-	if _, err := s.client.Delete(t.Context(), keyRoot+"1"); err != nil {
+	if _, err := s.client.Delete(t.Context(), s.at.key+"1"); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, s)
@@ -174,12 +174,12 @@ func TestLostHistoryMeansLoadingAnew(t *testing.T) {
 	s.stop()
 	s.running.Wait()
 	next := s.Revision() + 1
-	resp, err := s.client.Delete(t.Context(), loginKey{"ann", "1"}.place())
+	resp, err := s.client.Delete(t.Context(), s.at.ofLogin(loginKey{"ann", "1"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		put(t, s, root+"noise", "")
+		put(t, s, s.at.facts+"noise", "")
 	}
 	if _, err := s.client.Compact(t.Context(), resp.Header.Revision+2); err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func (r *keyRecord) key() (Key, bool) {
 
 // ensureKey creates the first signing key unless some replica already has.
 func (s *Store) ensureKey(ctx context.Context) error {
-	place := keyRoot + "1"
+	place := s.at.key + "1"
 	rec := keyRecord{Seed: make([]byte, ed25519.SeedSize), Created: time.Now()}
 	rand.Read(rec.Seed)
 	sealed, err := s.seal.seal(place, rec)

@@ -60,7 +60,7 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 	if mark := s.cache.mark(rec.User); !rec.At.After(mark) {
 		rec.At = mark.Add(1)
 	}
-	place := loginKey{rec.User, rec.ID}.place()
+	place := s.at.ofLogin(loginKey{rec.User, rec.ID})
 	sealed, err := s.seal.seal(place, rec)
 	if err != nil {
 		return LoginRecord{}, host.E(host.Invalid, "state.login", "claims cannot be stored: %w", err)
@@ -71,14 +71,14 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
 	surplus := s.cache.surplus(rec.User, maxLogins-1, time.Now())
 	for _, k := range surplus {
-		ops = append(ops, clientv3.OpDelete(k.place()))
+		ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
 	}
 	rev, err := s.commit(ctx, "state.login", ops...)
 	if err != nil {
 		return LoginRecord{}, err
 	}
 	s.cache.putLogin(rec, rev)
-	s.end(surplus)
+	s.endLogins(surplus)
 	return rec, nil
 }
 
@@ -118,10 +118,10 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 		return nil
 	}
 	k := loginKey{l.rec.User, id}
-	if _, err := s.commit(ctx, "state.logout", clientv3.OpDelete(k.place())); err != nil {
+	if _, err := s.commit(ctx, "state.logout", clientv3.OpDelete(s.at.ofLogin(k))); err != nil {
 		return err
 	}
-	s.end([]loginKey{k})
+	s.endLogins([]loginKey{k})
 	return nil
 }
 
@@ -136,27 +136,27 @@ func (s *Store) EndUserLogins(ctx context.Context, user host.UserID) error {
 	if last := s.cache.mark(user); !at.After(last) {
 		at = last.Add(1)
 	}
-	place := markOf(user)
+	place := s.at.markOf(user)
 	sealed, err := s.seal.seal(place, mark{at})
 	if err != nil {
 		return host.E(host.Internal, "state.logout", "logout mark: %w", err)
 	}
 	_, err = s.commit(ctx, "state.logout",
 		clientv3.OpPut(place, sealed),
-		clientv3.OpDelete(loginsOf(user), clientv3.WithPrefix()))
+		clientv3.OpDelete(s.at.loginsOf(user), clientv3.WithPrefix()))
 	if err != nil {
 		return err
 	}
-	s.announce(s.cache.putMark(user, at))
+	s.announceLogins(s.cache.putMark(user, at), host.ErrLoggedOut)
 	return nil
 }
 
 // mark is the record of a user's "nothing from before this".
 type mark struct{ NotBefore time.Time }
 
-func (s *Store) end(keys []loginKey) {
+func (s *Store) endLogins(keys []loginKey) {
 	gone := slices.DeleteFunc(keys, func(k loginKey) bool { return !s.cache.endLogin(k) })
-	s.announce(gone)
+	s.announceLogins(gone, host.ErrLoggedOut)
 }
 
 // keepSweeping removes logins whose time is up. Nobody depends on it: checks
@@ -178,12 +178,12 @@ func (s *Store) sweep(ctx context.Context, now time.Time) {
 	for keys := range slices.Chunk(s.cache.due(now), sweepBatch) {
 		ops := make([]clientv3.Op, 0, len(keys))
 		for _, k := range keys {
-			ops = append(ops, clientv3.OpDelete(k.place()))
+			ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
 		}
 		if _, err := s.commit(ctx, "state.sweep", ops...); err != nil {
 			return
 		}
-		s.end(slices.Clone(keys))
+		s.endLogins(slices.Clone(keys))
 		s.cache.forget(keys)
 	}
 }

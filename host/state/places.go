@@ -7,15 +7,34 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Where records live in the store. Logins are below their user so that one
-// range ends all of them.
-const (
-	root      = "bulkhead/v1/"
-	loginRoot = root + "login/"
-	markRoot  = root + "mark/"
-	keyRoot   = root + "key/"
-	beatPlace = root + "beat"
-)
+// defaultPrefix is where a deployment's records are below, unless it says
+// otherwise.
+const defaultPrefix = "bulkhead/"
+
+// places says where records are. Facts are what the watch follows; the
+// directory of live sessions is beside them, read when somebody asks. Logins
+// are below their user so that one range ends all of them.
+type places struct {
+	facts string // everything that the watch follows
+	login string
+	mark  string
+	key   string
+	cut   string
+	end   string
+	beat  string
+
+	live string // directory of live sessions
+}
+
+func newPlaces(prefix string) places {
+	facts := prefix + "v1/fact/"
+	return places{
+		facts: facts,
+		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
+		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat",
+		live: prefix + "v1/live/",
+	}
+}
 
 // loginKey names a login together with the user under whom it is stored.
 type loginKey struct {
@@ -23,20 +42,34 @@ type loginKey struct {
 	id   host.LoginID
 }
 
-func (k loginKey) place() string { return loginsOf(k.user) + string(k.id) }
+func (p *places) ofLogin(k loginKey) string { return p.loginsOf(k.user) + string(k.id) }
 
-func loginsOf(user host.UserID) string { return loginRoot + escape(user) + "/" }
+func (p *places) loginsOf(user host.UserID) string { return p.login + escape(user) + "/" }
 
-func markOf(user host.UserID) string { return markRoot + escape(user) }
+func (p *places) markOf(user host.UserID) string { return p.mark + escape(user) }
 
-func parseLogin(place string) (loginKey, bool) {
-	user, id, ok := strings.Cut(strings.TrimPrefix(place, loginRoot), "/")
-	u, known := unescape(user)
-	return loginKey{u, host.LoginID(id)}, ok && known && id != ""
+func (p *places) cutOf(user host.UserID) string { return p.cut + escape(user) }
+
+func (p *places) endOf(user host.UserID, session string) string {
+	return p.end + escape(user) + "/" + session
 }
 
-func parseMark(place string) (host.UserID, bool) {
-	return unescape(strings.TrimPrefix(place, markRoot))
+func (p *places) liveOf(user host.UserID) string { return p.live + escape(user) + "/" }
+
+func (p *places) parseLogin(place string) (loginKey, bool) {
+	user, id, ok := parseBelow(p.login, place)
+	return loginKey{user, host.LoginID(id)}, ok
+}
+
+// parseBelow splits what is one name below a user.
+func parseBelow(root, place string) (user host.UserID, name string, ok bool) {
+	escaped, name, ok := strings.Cut(strings.TrimPrefix(place, root), "/")
+	user, known := unescape(escaped)
+	return user, name, ok && known && name != ""
+}
+
+func parseUser(root, place string) (host.UserID, bool) {
+	return unescape(strings.TrimPrefix(place, root))
 }
 
 func escape(user host.UserID) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }

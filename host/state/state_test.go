@@ -261,7 +261,7 @@ func TestLoginEndsAtItsTime(t *testing.T) {
 	s.sweep(t.Context(), time.Now())
 	wantGone(t, s, principal(rec), host.ErrLoggedOut)
 	wantLive(t, s, live)
-	resp, err := s.client.Get(t.Context(), loginKey{"ann", "1"}.place())
+	resp, err := s.client.Get(t.Context(), s.at.ofLogin(loginKey{"ann", "1"}))
 	if err != nil || resp.Count != 0 {
 		t.Errorf("swept record: %d left, %v", resp.Count, err)
 	}
@@ -318,10 +318,10 @@ func TestEveryEndIsAnnounced(t *testing.T) {
 	s := open(t, t.TempDir())
 	var mu sync.Mutex
 	ended := make(map[host.LoginID]host.UserID)
-	s.OnEnded(func(user host.UserID, id host.LoginID) {
+	s.OnEnding(func(e Ending) {
 		mu.Lock()
 		defer mu.Unlock()
-		ended[id] = user
+		ended[e.Login] = e.User
 	})
 	told := func(id host.LoginID) bool {
 		mu.Lock()
@@ -334,7 +334,7 @@ func TestEveryEndIsAnnounced(t *testing.T) {
 	if err := s.EndLogin(t.Context(), "one"); err != nil || !told("one") {
 		t.Errorf("EndLogin: %v, announced %v", err, told("one"))
 	}
-	if _, err := s.client.Delete(t.Context(), loginKey{"ann", "elsewhere"}.place()); err != nil {
+	if _, err := s.client.Delete(t.Context(), s.at.ofLogin(loginKey{"ann", "elsewhere"})); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the deletion by another replica is announced", func() bool { return told("elsewhere") })

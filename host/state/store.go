@@ -41,7 +41,10 @@ type Store struct {
 	cache   *cache
 	beat    *heartbeat
 
-	ended   atomic.Pointer[func(host.UserID, host.LoginID)]
+	at        places
+	published *published
+
+	ended   atomic.Pointer[func(Ending)]
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closed  sync.Once
@@ -55,7 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, host.E(host.Invalid, "state.open", "data: no directory given")
 	}
-	s := &Store{log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.fence)}
+	s := &Store{log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.fence), at: newPlaces(defaultPrefix), published: newPublished()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -112,6 +115,7 @@ func (s *Store) serve(ctx context.Context, dir string) error {
 	s.running.Go(func() { s.watch(run, rev+1) })
 	s.running.Go(func() { s.keepBeating(run) })
 	s.running.Go(func() { s.keepSweeping(run) })
+	s.running.Go(func() { s.keepPublishing(run) })
 	return nil
 }
 
@@ -137,22 +141,6 @@ func (s *Store) Close() error {
 // Revision is the newest revision of the store that reads here reflect. It
 // never decreases while the store is open.
 func (s *Store) Revision() int64 { return s.cache.revision() }
-
-// OnEnded sets the function that is told of every login that ended: by EndLogin
-// and EndUserLogins here, by another replica, or because its time was up. It is
-// called after reads show the end, without locks held, possibly more than once
-// for one login, and must return quickly.
-func (s *Store) OnEnded(f func(host.UserID, host.LoginID)) { s.ended.Store(&f) }
-
-func (s *Store) announce(gone []loginKey) {
-	f := s.ended.Load()
-	if f == nil {
-		return
-	}
-	for _, k := range gone {
-		(*f)(k.user, k.id)
-	}
-}
 
 // commit runs a transaction. An error says nothing about whether the store
 // took it, so callers must treat the outcome as unknown.

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 const retryEvery = 200 * time.Millisecond
@@ -16,19 +18,20 @@ const retryEvery = 200 * time.Millisecond
 func (s *Store) reload(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	resp, err := s.client.Get(ctx, root, clientv3.WithPrefix())
+	resp, err := s.client.Get(ctx, s.at.facts, clientv3.WithPrefix())
 	if err != nil {
 		return 0, unavailable("state.load", err)
 	}
 	logins, keys := make(map[loginKey]bool), make(map[string]bool)
+	known := s.cache.revision()
 	for _, kv := range resp.Kvs {
-		s.put(kv)
-		if k, ok := parseLogin(string(kv.Key)); ok {
+		s.put(kv, known)
+		if k, ok := s.at.parseLogin(string(kv.Key)); ok {
 			logins[k] = true
 		}
 		keys[string(kv.Key)] = true
 	}
-	s.announce(s.cache.retain(logins, resp.Header.Revision))
+	s.announceLogins(s.cache.retain(logins, resp.Header.Revision), host.ErrLoggedOut)
 	s.cache.keys.retain(keys)
 	s.cache.reached(resp.Header.Revision)
 	return resp.Header.Revision, nil
@@ -56,7 +59,7 @@ func (s *Store) watch(ctx context.Context, next int64) {
 func (s *Store) follow(ctx context.Context, next int64) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changes := s.client.Watch(clientv3.WithRequireLeader(ctx), root, clientv3.WithPrefix(), clientv3.WithRev(next))
+	changes := s.client.Watch(clientv3.WithRequireLeader(ctx), s.at.facts, clientv3.WithPrefix(), clientv3.WithRev(next))
 	for resp := range changes {
 		if err := resp.Err(); err != nil {
 			if ctx.Err() == nil {
@@ -68,7 +71,7 @@ func (s *Store) follow(ctx context.Context, next int64) {
 			if e.Type == mvccpb.DELETE {
 				s.remove(string(e.Kv.Key))
 			} else {
-				s.put(e.Kv)
+				s.put(e.Kv, 0)
 			}
 		}
 		s.cache.reached(resp.Header.Revision)
@@ -76,19 +79,22 @@ func (s *Store) follow(ctx context.Context, next int64) {
 }
 
 // put takes a record into the cache. One that does not open counts as absent:
-// its login ends, and its user's other logins are not affected.
-func (s *Store) put(kv *mvccpb.KeyValue) {
+// its login ends, and its user's other logins are not affected. Known is the revision up to which
+// wishes to end sessions were obeyed before.
+func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	place := string(kv.Key)
 	var err error
 	switch {
-	case place == beatPlace:
+	case place == s.at.beat:
 		s.beat.seen(string(kv.Value))
-	case strings.HasPrefix(place, loginRoot):
+	case strings.HasPrefix(place, s.at.login):
 		err = s.putLogin(place, kv)
-	case strings.HasPrefix(place, markRoot):
+	case strings.HasPrefix(place, s.at.mark):
 		err = s.putMark(place, kv.Value)
-	case strings.HasPrefix(place, keyRoot):
+	case strings.HasPrefix(place, s.at.key):
 		err = s.putKey(place, kv.Value)
+	case strings.HasPrefix(place, s.at.cut), strings.HasPrefix(place, s.at.end):
+		err = s.obeyEnding(place, kv, known)
 	}
 	if err != nil {
 		s.log.Error("a record in the state store is not genuine", "place", place, "error", err)
@@ -96,11 +102,11 @@ func (s *Store) put(kv *mvccpb.KeyValue) {
 }
 
 func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
-	k, ok := parseLogin(place)
+	k, ok := s.at.parseLogin(place)
 	var rec LoginRecord
 	if err := s.seal.open(place, kv.Value, &rec); err != nil {
 		if ok {
-			s.end([]loginKey{k})
+			s.endLogins([]loginKey{k})
 		}
 		return err
 	}
@@ -113,7 +119,7 @@ func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 // putMark treats a mark that does not open as one of this moment: somebody
 // wanted this user's logins to end, or wants to hide it.
 func (s *Store) putMark(place string, sealed []byte) error {
-	user, ok := parseMark(place)
+	user, ok := parseUser(s.at.mark, place)
 	if !ok {
 		return nil
 	}
@@ -122,7 +128,7 @@ func (s *Store) putMark(place string, sealed []byte) error {
 	if err != nil {
 		m.NotBefore = time.Now()
 	}
-	s.announce(s.cache.putMark(user, m.NotBefore))
+	s.announceLogins(s.cache.putMark(user, m.NotBefore), host.ErrLoggedOut)
 	return err
 }
 
@@ -141,11 +147,11 @@ func (s *Store) putKey(place string, sealed []byte) error {
 // remove follows a deletion. A deleted mark stays in force here.
 func (s *Store) remove(place string) {
 	switch {
-	case strings.HasPrefix(place, loginRoot):
-		if k, ok := parseLogin(place); ok {
-			s.end([]loginKey{k})
+	case strings.HasPrefix(place, s.at.login):
+		if k, ok := s.at.parseLogin(place); ok {
+			s.endLogins([]loginKey{k})
 		}
-	case strings.HasPrefix(place, keyRoot):
+	case strings.HasPrefix(place, s.at.key):
 		s.cache.keys.drop(place)
 	}
 }

@@ -1,0 +1,276 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const (
+	// sessionTTL is how long the entries of a replica that died stay visible.
+	sessionTTL = 10 * time.Second
+	// maxPublished bounds what one replica publishes; the rest is live all the
+	// same, ends like any other, and is missing in lists of other replicas.
+	maxPublished = 20_000
+	maxSessionID = 64
+	maxField     = 256 // bytes of one descriptive field
+	maxPage      = 500
+	publishBatch = 100
+)
+
+// SessionEntry describes a live session to people on other replicas. Nothing is
+// decided by it.
+type SessionEntry struct {
+	Replica string // set by the store
+	ID      string
+	User    host.UserID
+	Login   host.LoginID
+
+	Kind, Plugin, Route, Target, RequestID, RemoteAddr string // cut to 256 bytes each
+
+	Started time.Time
+}
+
+func (e *SessionEntry) bound() {
+	for _, f := range []*string{&e.Kind, &e.Plugin, &e.Route, &e.Target, &e.RequestID, &e.RemoteAddr} {
+		if len(*f) > maxField {
+			*f = strings.ToValidUTF8((*f)[:maxField], "")
+		}
+	}
+}
+
+type sessionKey struct {
+	user host.UserID
+	id   string
+}
+
+// published is this replica's part of the directory of live sessions: what it
+// should hold, and what of that is yet to be written.
+type published struct {
+	replica string
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	entries map[sessionKey]SessionEntry
+	dirty   map[sessionKey]struct{}
+}
+
+func newPublished() *published {
+	return &published{
+		replica: rand.Text(), wake: make(chan struct{}, 1),
+		entries: make(map[sessionKey]SessionEntry), dirty: make(map[sessionKey]struct{}),
+	}
+}
+
+func (p *published) change(k sessionKey, edit func()) {
+	p.mu.Lock()
+	edit()
+	p.dirty[k] = struct{}{}
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Replica names this process in SessionEntry.Replica. It is another after each
+// start.
+func (s *Store) Replica() string { return s.published.replica }
+
+// PublishSession shows a session to other replicas until WithdrawSession. It
+// only takes note and never waits; the entry is visible soon after. A session
+// without user or id, or beyond 20,000 of this replica, is not shown.
+func (s *Store) PublishSession(e SessionEntry) {
+	e.Replica = s.published.replica
+	e.bound()
+	k := sessionKey{e.User, e.ID}
+	if e.User == "" || len(e.User) > maxName || e.ID == "" || len(e.ID) > maxSessionID || strings.Contains(e.ID, "/") {
+		return
+	}
+	s.published.change(k, func() {
+		if len(s.published.entries) < maxPublished {
+			s.published.entries[k] = e
+		}
+	})
+}
+
+// WithdrawSession takes an entry back. It never waits.
+func (s *Store) WithdrawSession(user host.UserID, id string) {
+	k := sessionKey{user, id}
+	s.published.change(k, func() { delete(s.published.entries, k) })
+}
+
+// PublishedSessions returns a page of what all replicas publish, this one
+// included: of one user, or of everybody if user is empty, in an order that
+// stays the same. It begins after the place that the previous page returned,
+// empty for the first; next is empty on the last. Limit is at most 500, and 500
+// if 0. Entries that this host did not seal are left out.
+func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []SessionEntry, next string, err error) {
+	if len(user) > maxName || len(after) > 2*maxName {
+		return nil, "", host.E(host.Invalid, "state.sessions", "no such page")
+	}
+	if limit <= 0 || limit > maxPage {
+		limit = maxPage
+	}
+	root := s.at.live
+	if user != "" {
+		root = s.at.liveOf(user)
+	}
+	from := root
+	if after != "" {
+		from = max(root, s.at.live+after+"\x00")
+	}
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	resp, err := s.client.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(root)), clientv3.WithLimit(int64(limit)))
+	if err != nil {
+		return nil, "", unavailable("state.sessions", err)
+	}
+	for _, kv := range resp.Kvs {
+		place := string(kv.Key)
+		var e SessionEntry
+		if err := s.seal.open(place, kv.Value, &e); err != nil {
+			s.log.Error("a session entry in the state store is not genuine", "place", place, "error", err)
+			continue
+		}
+		page = append(page, e)
+	}
+	if resp.More {
+		next = strings.TrimPrefix(string(resp.Kvs[len(resp.Kvs)-1].Key), s.at.live)
+	}
+	return page, next, nil
+}
+
+var errLeaseLost = errors.New("the lease was lost")
+
+// keepPublishing writes what changes, under a lease, so that the entries of a
+// replica that died vanish. When the lease was lost, all are written anew.
+func (s *Store) keepPublishing(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.publishUnderLease(ctx); err != nil && ctx.Err() == nil {
+			s.log.Debug("live sessions cannot be published, retrying", "error", err)
+			pause(ctx, retryEvery)
+		}
+	}
+}
+
+func (s *Store) publishUnderLease(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !s.published.waitForAny(ctx) {
+		return ctx.Err()
+	}
+	granting, stop := context.WithTimeout(ctx, opTimeout)
+	defer stop()
+	lease, err := s.client.Grant(granting, int64(sessionTTL/time.Second))
+	if err != nil {
+		return err
+	}
+	defer s.revoke(lease.ID)
+	kept, err := s.client.KeepAlive(ctx, lease.ID)
+	if err != nil {
+		return err
+	}
+	s.published.markAll()
+	for {
+		for {
+			more, err := s.flushSessions(ctx, lease.ID)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		}
+		select {
+		case <-s.published.wake:
+		case _, ok := <-kept:
+			if !ok {
+				return errLeaseLost
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// revoke takes this replica's entries back at its end. If that fails, they
+// vanish with the lease.
+func (s *Store) revoke(lease clientv3.LeaseID) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, _ = s.client.Revoke(ctx, lease)
+}
+
+// waitForAny returns when there is something to publish, so that a replica that
+// has nothing holds no lease. It returns false when ctx ended first.
+func (p *published) waitForAny(ctx context.Context) bool {
+	for {
+		p.mu.Lock()
+		n := len(p.entries)
+		p.mu.Unlock()
+		if n > 0 {
+			return true
+		}
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (p *published) markAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range p.entries {
+		p.dirty[k] = struct{}{}
+	}
+}
+
+// flushSessions writes some of what changed and reports whether there is more.
+// What a failing write was about stays to be written.
+func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more bool, err error) {
+	p := s.published
+	var keys []sessionKey
+	var ops []clientv3.Op
+	p.mu.Lock()
+	for k := range p.dirty {
+		if len(keys) == publishBatch {
+			more = true
+			break
+		}
+		keys = append(keys, k)
+		delete(p.dirty, k)
+		place := s.at.liveOf(k.user) + k.id
+		e, ok := p.entries[k]
+		if !ok {
+			ops = append(ops, clientv3.OpDelete(place))
+			continue
+		}
+		sealed, err := s.seal.seal(place, e)
+		if err != nil {
+			continue // strings and a time always encode
+		}
+		ops = append(ops, clientv3.OpPut(place, sealed, clientv3.WithLease(lease)))
+	}
+	p.mu.Unlock()
+	if len(ops) == 0 {
+		return more, nil
+	}
+	if _, err = s.commit(ctx, "state.sessions", ops...); err != nil {
+		p.mu.Lock()
+		for _, k := range keys {
+			p.dirty[k] = struct{}{}
+		}
+		p.mu.Unlock()
+	}
+	return more, err
+}
