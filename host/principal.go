@@ -28,11 +28,26 @@ type Principal struct {
 	Subject string
 	User    UserID
 	Name    string   // display name, may be empty
-	Roles   []string // sorted, live from the directory
-	Teams   []string // sorted team ids, live from the directory
+	Roles   []string // sorted, live: the directory's and the asserted
+	Teams   []string // sorted team ids, likewise
 	Claims  map[string]any
 	Login   Login
+	// Asserted is what the identity provider says they belong to, as the
+	// operator maps it. It counts beside what the directory says, and only for
+	// roles and teams that exist.
+	Asserted Membership
+	// Unlisted people may be signed in without an entry in the directory.
+	Unlisted bool
 }
+
+// Membership is roles by name and teams by id, each sorted.
+type Membership struct {
+	Roles []string
+	Teams []string
+}
+
+// Empty reports whether m holds nothing.
+func (m *Membership) Empty() bool { return len(m.Roles) == 0 && len(m.Teams) == 0 }
 
 // Known reports whether p identifies a person.
 func (p *Principal) Known() bool { return p != nil && p.User != "" }

@@ -29,11 +29,11 @@ type people struct {
 	listed   map[host.UserID]Person
 }
 
-func (d *people) Person(id host.UserID) (Person, bool) {
+func (d *people) PersonOf(p *host.Principal) (Person, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p, ok := d.listed[id]
-	return p, ok
+	x, ok := d.listed[p.User]
+	return x, ok
 }
 
 func (d *people) Revision() uint64 {
@@ -46,6 +46,13 @@ func (d *people) set(id host.UserID, p Person) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listed[id] = p
+	d.revision++
+}
+
+func (d *people) remove(id host.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.listed, id)
 	d.revision++
 }
 
@@ -168,7 +175,7 @@ func TestHeaderFallsBackToCookie(t *testing.T) {
 	}
 	f.people.set("off", Person{})
 	disabled, _ := f.signIn(t, "off")
-	f.people.set("off", Person{Disabled: true})
+	f.people.remove("off")
 
 	forge := func(edit func(map[string]any, jwt.MapClaims) (jwt.SigningMethod, any)) string {
 		return "Bearer " + f.forge(t, "ann", edit)
@@ -337,7 +344,7 @@ func TestPrincipalFollowsDirectoryAndLogin(t *testing.T) {
 	if p, err = resolve(); err != nil || !slices.Equal(p.Roles, []string{"viewer"}) || len(p.Teams) != 0 {
 		t.Errorf("after demotion: %+v, %v", p, err)
 	}
-	f.people.set("ann", Person{Disabled: true})
+	f.people.remove("ann")
 	if p, err = resolve(); host.KindOf(err) != host.Unauthenticated {
 		t.Errorf("after being disabled: %+v, %v", p, err)
 	}

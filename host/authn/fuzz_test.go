@@ -41,7 +41,7 @@ func (o *oneLogin) Keys() []state.Key { return []state.Key{{ID: "key", Private: 
 
 func (o *oneLogin) KeyEpoch() uint64 { return 1 }
 
-func (o *oneLogin) Person(user host.UserID) (Person, bool) { return Person{}, user == "ann" }
+func (o *oneLogin) PersonOf(p *host.Principal) (Person, bool) { return Person{}, p.User == "ann" }
 
 func (o *oneLogin) Revision() uint64 { return 1 }
 

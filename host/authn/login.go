@@ -26,7 +26,7 @@ type Identity struct {
 // before, and a token for it. A user whom the directory does not know or has
 // disabled gets none.
 func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Principal, error) {
-	if person, ok := s.Directory.Person(id.User); !ok || person.Disabled {
+	if _, ok := s.Directory.PersonOf(&host.Principal{User: id.User}); !ok {
 		return "", nil, host.E(host.Unauthenticated, "authn.login", "user %q is not in the directory", id.User)
 	}
 	now := time.Now()

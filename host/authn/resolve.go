@@ -126,15 +126,15 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 	if !ok || rec.User != t.user {
 		return nil, host.ErrLoggedOut
 	}
-	person, ok := s.Directory.Person(rec.User)
-	if !ok || person.Disabled {
-		return nil, errNobody
-	}
 	p := &host.Principal{
-		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Name: person.Name,
-		Roles: person.Roles, Teams: person.Teams, Claims: rec.Claims,
+		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Claims: rec.Claims,
 		Login: host.Login{ID: rec.ID, Method: rec.Method, At: rec.At, Until: rec.Until},
 	}
+	person, ok := s.Directory.PersonOf(p)
+	if !ok {
+		return nil, errNobody
+	}
+	p.Name, p.Roles, p.Teams = person.Name, person.Roles, person.Teams
 	if p.Name == "" {
 		p.Name = rec.Name
 	}

@@ -15,20 +15,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// Person is what the directory says about a user.
+// Person is who somebody is, as far as it can change.
 type Person struct {
-	Name     string
-	Roles    []string // sorted
-	Teams    []string // sorted ids
-	Disabled bool     // may not sign in, and is not signed in any more
+	Name  string
+	Roles []string // sorted
+	Teams []string // sorted ids
 }
 
 // Directory knows the users. Its methods answer from memory and are safe for
 // concurrent use.
 type Directory interface {
-	// Person returns ok false for a user it does not know, who is then nobody.
-	Person(host.UserID) (p Person, ok bool)
-	// Revision changes whenever an answer of Person may have changed.
+	// PersonOf reads User, Asserted and Unlisted of the principal. It returns ok
+	// false for somebody disabled or unknown, who is then nobody.
+	PersonOf(*host.Principal) (p Person, ok bool)
+	// Revision changes whenever an answer of PersonOf may have changed.
 	Revision() uint64
 }
 

@@ -54,6 +54,9 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 	for name, edit := range map[string]func(*host.Question){
 		"nothing":          func(q *host.Question) {},
 		"user":             func(q *host.Question) { q.Principal.User = "a" },
+		"unlisted":         func(q *host.Question) { q.Principal.Unlisted = true },
+		"asserted role":    func(q *host.Question) { q.Principal.Asserted.Roles = []string{"ab"} },
+		"asserted team":    func(q *host.Question) { q.Principal.Asserted.Teams = []string{"ab"} },
 		"user to plugin":   func(q *host.Question) { q.Principal.User, q.Route.Plugin = "a", "bab" },
 		"plugin to name":   func(q *host.Question) { q.Route.Plugin, q.Route.Name = "aba", "b" },
 		"name to action":   func(q *host.Question) { q.Route.Name, q.Route.Action = "aba", "b" },
@@ -93,8 +96,8 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 			seen[string(key)] = name
 		}
 	}
-	if len(seen) != 27 {
-		t.Errorf("%d keys for 27 questions", len(seen))
+	if len(seen) != 30 {
+		t.Errorf("%d keys for 30 questions", len(seen))
 	}
 	a, _ := appendKey(nil, rev, 5, base())
 	b, _ := appendKey(nil, rev, 6, base())

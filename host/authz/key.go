@@ -18,8 +18,8 @@ var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &
 // appendKey appends the canonical form of everything that the decision depends
 // on: equal keys mean equal inputs to equal policies. Every part has its length
 // in front, so that no two questions share a form. Permissions, roles and teams
-// follow from the user and the directory's revision. It is not ok if the answer
-// must not be cached.
+// follow from the user, what is asserted of them, and the directory's revision.
+// It is not ok if the answer must not be cached.
 func appendKey(b []byte, rev *published, directory uint64, q *host.Question) ([]byte, bool) {
 	if !rev.cacheable {
 		return b, false
@@ -27,6 +27,9 @@ func appendKey(b []byte, rev *published, directory uint64, q *host.Question) ([]
 	b = binary.LittleEndian.AppendUint64(b, rev.number)
 	b = binary.LittleEndian.AppendUint64(b, directory)
 	b = appendText(b, string(q.Principal.User))
+	b = appendBool(b, q.Principal.Unlisted)
+	b = appendTexts(b, q.Principal.Asserted.Roles)
+	b = appendTexts(b, q.Principal.Asserted.Teams)
 	b = appendRoute(b, &q.Route)
 	b = appendMap(b, q.Resource)
 	b = appendCapability(b, q.Capability)
@@ -48,11 +51,7 @@ func appendRoute(b []byte, r *host.Route) []byte {
 	for _, s := range [...]string{r.Plugin, r.Name, string(r.Action), r.Method, r.Path} {
 		b = appendText(b, s)
 	}
-	b = appendMap(b, r.Params)
-	if r.Mutates {
-		return append(b, 1)
-	}
-	return append(b, 0)
+	return appendBool(appendMap(b, r.Params), r.Mutates)
 }
 
 func appendCapability(b []byte, c *host.CapabilityCall) []byte {
@@ -71,6 +70,21 @@ func appendCapability(b []byte, c *host.CapabilityCall) []byte {
 func appendText(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
+}
+
+func appendTexts(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
+	}
+	return b
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func appendMap[M ~map[string]string](b []byte, m M) []byte {

@@ -171,10 +171,22 @@ func (d *Directory) Person(id host.UserID) (Person, bool) {
 	return p.Person, true
 }
 
+// PersonOf returns who a principal is now: what the directory says, and those
+// of the asserted roles and teams that exist. Only User, Asserted and Unlisted
+// of the principal are read. It is not ok for somebody who is disabled, or who
+// must be listed and is not.
+func (d *Directory) PersonOf(p *host.Principal) (Person, bool) {
+	x := d.current.Load().personOf(p)
+	if x == nil {
+		return Person{}, false
+	}
+	return x.Person, true
+}
+
 // Match returns the permissions that cover q, all from one snapshot. Somebody
-// who is not listed or is disabled has none. Roles and teams are looked up by
-// the principal's user id, not taken from the principal, so that a session that
-// began before a change is decided by the change. The result is read-only.
+// for whom PersonOf is not ok has none. Roles and teams are looked up by user
+// id and by what is asserted, not taken from the principal, so that a session
+// that began before a change is decided by the change. The result is read-only.
 func (d *Directory) Match(q *host.Question) host.Matching {
 	return d.current.Load().match(q)
 }

@@ -129,11 +129,8 @@ func routeTarget(r host.Resource) target {
 // sets and of the entries in each.
 func (s *snapshot) match(q *host.Question) host.Matching {
 	m := host.Matching{Revision: s.revision}
-	if !q.Principal.Known() {
-		return m
-	}
-	p, ok := s.people[q.Principal.User]
-	if !ok || p.Disabled {
+	p := s.personOf(q.Principal)
+	if p == nil {
 		return m
 	}
 	m.Roles, m.Teams = p.Roles, p.Teams

@@ -43,6 +43,8 @@ func (p Problem) String() string {
 type snapshot struct {
 	revision   uint64
 	people     map[host.UserID]*person
+	roles      map[string]*set // by name
+	teams      map[string]*set // by id
 	problems   []Problem
 	superseded chan struct{}
 }
@@ -72,6 +74,41 @@ func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
 		s.resources = append(s.resources, newResource(&host.Matched{From: from, Resource: &p.Resources[i]}))
 	}
 	return s
+}
+
+// personOf returns who asks: the person whom the directory lists, if there must
+// be one, with what is asserted of them. It is nil for nobody.
+func (s *snapshot) personOf(p *host.Principal) *person {
+	if !p.Known() {
+		return nil
+	}
+	listed := s.people[p.User]
+	switch {
+	case listed == nil && !p.Unlisted, listed != nil && listed.Disabled:
+		return nil
+	case p.Asserted.Empty() && listed != nil:
+		return listed
+	case listed == nil:
+		listed = &person{Person: Person{User: p.User}}
+	}
+	all := &person{Person: listed.Person, sets: slices.Clone(listed.sets)}
+	all.Roles = all.join(listed.Roles, p.Asserted.Roles, s.roles)
+	all.Teams = all.join(listed.Teams, p.Asserted.Teams, s.teams)
+	return all
+}
+
+// join adds the sets of those ids that exist and are not among have, and
+// returns have with them, sorted.
+func (p *person) join(have, ids []string, known map[string]*set) []string {
+	out := slices.Clone(have)
+	for _, id := range ids {
+		if s, ok := known[id]; ok && !slices.Contains(out, id) {
+			out = append(out, id)
+			p.sets = append(p.sets, s)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // builder links entries to a snapshot.
@@ -109,7 +146,7 @@ func build(base []entry, files []*parsed) *snapshot {
 			b.teams[e.id] = newSet(host.FromTeam, e.id, e.permissions)
 		}
 	}
-	s := &snapshot{people: map[host.UserID]*person{}, superseded: make(chan struct{})}
+	s := &snapshot{people: map[host.UserID]*person{}, roles: b.roles, teams: b.teams, superseded: make(chan struct{})}
 	for _, e := range single {
 		if e.kind == kindUser {
 			s.people[host.UserID(e.id)] = b.person(e)

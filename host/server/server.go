@@ -127,8 +127,8 @@ func (s *Server) followFacts(ctx context.Context) error {
 		}
 	})
 	absent := func(x *session.Session) bool {
-		p, ok := s.people.Person(x.Principal().User)
-		return !ok || p.Disabled
+		_, ok := s.people.PersonOf(x.Principal())
+		return !ok
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -273,9 +273,9 @@ func (s *Server) Close() error {
 // persons is the directory as authn asks for it.
 type persons struct{ *directory.Directory }
 
-func (p persons) Person(id host.UserID) (authn.Person, bool) {
-	x, ok := p.Directory.Person(id)
-	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams, Disabled: x.Disabled}, ok
+func (p persons) PersonOf(who *host.Principal) (authn.Person, bool) {
+	x, ok := p.Directory.PersonOf(who)
+	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams}, ok
 }
 
 // Version is the host's version as the Go toolchain recorded it.
