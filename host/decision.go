@@ -32,9 +32,14 @@ type CapabilityCall struct {
 	Resource    string `json:"resource,omitempty"` // "pods", "applications"
 	Subresource string `json:"subresource,omitempty"`
 	Namespace   string `json:"namespace,omitempty"`
-	Object      string `json:"object,omitempty"` // the object's or release's name
-	Host        string `json:"host,omitempty"`
-	Path        string `json:"path,omitempty"`
+	// ResourceGroup is Azure's, in lower case: Azure does not tell cases apart.
+	ResourceGroup string `json:"resourceGroup,omitempty"`
+	Object        string `json:"object,omitempty"` // the object's or release's name
+	Host          string `json:"host,omitempty"`
+	Path          string `json:"path,omitempty"`
+	// Spans says that the call lists over all namespaces or resource groups and
+	// that the host can narrow it to some. The broker sets it.
+	Spans bool `json:"spans,omitempty"`
 }
 
 // GroupResource is how permissions and grants write the call's resource:
@@ -62,6 +67,9 @@ func (c *CapabilityCall) String() string {
 	return fmt.Sprintf("%s %s %s", c.Name, c.Verb, target)
 }
 
+// MaxReason bounds Question.Reason, in bytes.
+const MaxReason = 256
+
 // Question is what policy is asked. Capability is nil for the route decision,
 // set for each capability call the route then makes.
 type Question struct {
@@ -69,6 +77,10 @@ type Question struct {
 	Route      Route
 	Resource   Resource
 	Capability *CapabilityCall
+	// Reason is what the person states as reason for this request, at most
+	// MaxReason bytes of printable UTF-8; empty if they state none. It makes
+	// break-glass permissions count.
+	Reason string
 }
 
 // Reason says why, as a code that programs compare and arguments for a sentence.
@@ -86,9 +98,20 @@ type Obligations struct {
 	Idle           time.Duration  `json:"-"` // 0: the host's own limit
 	Namespaces     []string       `json:"namespaces,omitempty"`
 	ResourceGroups []string       `json:"resource_groups,omitempty"`
-	Redact         []string       `json:"redact,omitempty"`
-	Record         string         `json:"record,omitempty"`
+	// Redact lists what is removed from JSON answers, as JSON Pointers
+	// (RFC 6901) in which the token "*" stands for every member or element.
+	Redact []string `json:"redact,omitempty"`
+	Record Record   `json:"record,omitempty"`
 }
+
+// Record says what of a terminal is recorded.
+type Record string
+
+const (
+	RecordNothing Record = ""
+	RecordOutput  Record = "output" // what the person sees
+	RecordAll     Record = "all"    // and what they type
+)
 
 // Impersonation is whom the host is for the API server (Kubernetes user
 // impersonation). Groups never begin with "system:".

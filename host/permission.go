@@ -1,6 +1,9 @@
 package host
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Permissions is what a role, a team or a person may do. Every entry allows
 // something; there is no entry that forbids, so leaving one out is always
@@ -9,6 +12,9 @@ type Permissions struct {
 	Actions   []string // as in Action.Matches: "gitops:helm.*", "*:*.read", "*"
 	Plugins   []PluginPermission
 	Resources []ResourcePermission
+	// BreakGlass, if set, makes all of them count only for requests that state a
+	// reason.
+	BreakGlass *BreakGlass
 }
 
 // PluginPermission admits a person to plugins by the name of the instance.
@@ -24,6 +30,12 @@ type ResourcePermission struct {
 	Namespaces []string
 	Resources  []string // as CapabilityCall.GroupResource writes them
 	Verbs      []string
+}
+
+// BreakGlass is what comes with permissions that need a reason.
+type BreakGlass struct {
+	MaxSession time.Duration // how long a session opened by it may last; never 0
+	Record     Record        // of terminals opened by it
 }
 
 // OriginKind says where a permission is written.
@@ -44,10 +56,12 @@ type Origin struct {
 // Matched is one permission that covers a question, and where it came from.
 // Exactly one of Action, Plugin and Resource is set.
 type Matched struct {
-	From     Origin
-	Action   string // the pattern
-	Plugin   *PluginPermission
-	Resource *ResourcePermission
+	From Origin
+	// BreakGlass is set if the permission counts only where a reason is stated.
+	BreakGlass *BreakGlass
+	Action     string // the pattern
+	Plugin     *PluginPermission
+	Resource   *ResourcePermission
 }
 
 // Matching is everything the directory has to say about one question, taken
@@ -59,4 +73,7 @@ type Matching struct {
 	// Matched is shared between callers and never written to. A pointer stands
 	// for the same permission as long as Revision is the same.
 	Matched []*Matched
+	// BreakGlass is what matched of roles and teams that break glass. They are
+	// not among Roles and Teams.
+	BreakGlass []*Matched
 }

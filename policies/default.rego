@@ -3,43 +3,44 @@
 # description: >-
 #   The host has matched the person's permissions with the question already;
 #   input.permissions holds only those that cover it. These rules say which of
-#   them a question needs, what nobody may do, and whom the host acts as.
+#   them a question needs, what nobody may do, and on which conditions.
 package bulkhead.default
 
 # METADATA
 # description: >-
-#   Allowed only where every condition holds. The reason of a refusal is the
-#   first that applies, in the order of the chain below.
+#   Where the person states a reason, permissions that need one count with the
+#   others, on their conditions. A refusal gives the first reason that applies.
 decision := {
 	"allow": true,
-	"reason": {"code": "permitted", "args": {"from": input.permissions.actions[0].from}},
-	"obligations": obligations,
+	"reason": break_glass_reason,
+	"obligations": object.union(
+		obligations(permissions_with_reason, break_glass_groups),
+		break_glass_conditions,
+	),
 } if {
-	identified
-	not prohibited
-	input.permissions.actions[0]
-	input.permissions.plugins[0]
-	resource_covered
+	reason_stated
+	input.break_glass
+	admissible
+	sufficient(permissions_with_reason)
+} else := {
+	"allow": true,
+	"reason": {"code": "permitted", "args": {"from": input.permissions.actions[0].from}},
+	"obligations": obligations(input.permissions, []),
+} if {
+	admissible
+	sufficient(input.permissions)
 } else := {
 	"allow": false,
 	"reason": refusal,
 }
 
-default refusal := {"code": "denied"}
+# METADATA
+# description: Conditions of an allow that the host enforces.
+obligations(permissions, more_groups) := object.union(impersonation(more_groups), narrowing(permissions))
 
-refusal := {"code": "nobody"} if {
-	not identified
-} else := {"code": "prohibited", "args": {"what": what}} if {
-	what := prohibited
-} else := {"code": "no_plugin", "args": {"plugin": input.route.plugin}} if {
-	# First, so that the reason is the same for a plugin that does not exist.
-	not input.permissions.plugins[0]
-} else := {"code": "no_action", "args": {"action": input.route.action}} if {
-	not input.permissions.actions[0]
-} else := {"code": "no_rule", "args": {"capability": input.capability.name}} if {
-	not input.capability.name in known_capabilities
-} else := {"code": "no_resource", "args": target} if {
-	not resource_covered
+admissible if {
+	identified
+	not prohibited
 }
 
 # An identity of the cluster's own is nobody here, whoever vouches for it.
@@ -48,34 +49,86 @@ identified if {
 	not startswith(input.principal.user, "system:")
 }
 
-known_capabilities := cluster_capabilities
+# METADATA
+# description: Whether the permissions cover action, plugin and target of the question.
+sufficient(permissions) if {
+	permissions.actions[0]
+	permissions.plugins[0]
+	target_covered(permissions)
+}
+
+# The route itself needs no target: what it touches is decided when it does.
+target_covered(_) if not input.capability
+
+target_covered(permissions) if {
+	input.capability.name in cluster_capabilities
+	permissions.resources[0]
+}
+
+target_covered(permissions) if {
+	input.capability.name == "azure"
+	some _ in azure_triples(permissions)
+}
 
 cluster_capabilities := {"exec", "helm", "kube"}
 
-# The route itself needs no resource: what it touches is decided when it does.
-resource_covered if not input.capability
-
-resource_covered if {
-	input.capability.name in cluster_capabilities
-	input.permissions.resources[0]
-}
-
-target := {key: value |
-	some key in ["verb", "group", "resource", "subresource", "cluster", "namespace"]
-	value := input.capability[key]
-	value != ""
-}
+known_capabilities := cluster_capabilities | {"azure"}
 
 # METADATA
-# description: Conditions of an allow that the host enforces.
-default obligations := {}
-
-obligations := {"impersonate": {
+# description: Whom the host is for the cluster.
+impersonation(more_groups) := {"impersonate": {
 	"user": input.principal.user,
 	"groups": array.concat(
-		[group | some role in input.principal.roles; group := concat(":", ["bulkhead:role", role])],
-		[group | some team in input.principal.teams; group := concat(":", ["bulkhead:team", team])],
+		array.concat(
+			[group | some role in input.principal.roles; group := concat(":", ["bulkhead:role", role])],
+			[group | some team in input.principal.teams; group := concat(":", ["bulkhead:team", team])],
+		),
+		more_groups,
 	),
 }} if {
 	input.capability.name in cluster_capabilities
+} else := {}
+
+# METADATA
+# description: >-
+#   A list over all namespaces, or all resource groups, shows those that the
+#   permissions name, if none of them names all.
+narrowing(permissions) := {"namespaces": sort(namespaces)} if {
+	input.capability.spans
+	input.capability.name in cluster_capabilities
+	namespaces := {namespace | some namespace in permissions.resources[_].namespaces}
+	not "*" in namespaces
+} else := {"resource_groups": sort(groups)} if {
+	input.capability.spans
+	input.capability.name == "azure"
+	groups := {group |
+		some group in azure_triples(permissions)[_].resourceGroups
+		is_string(group)
+	}
+	not "*" in groups
+} else := {}
+
+default refusal := {"code": "denied"}
+
+refusal := {"code": "nobody"} if {
+	not identified
+} else := {"code": "prohibited", "args": {"what": what}} if {
+	what := prohibited
+} else := {"code": "reason_required", "args": {"from": break_glass_from}} if {
+	sufficient(permissions_with_reason)
+} else := {"code": "no_plugin", "args": {"plugin": input.route.plugin}} if {
+	# Before the action, so that the reason is the same for a plugin that does not exist.
+	not input.permissions.plugins[0]
+} else := {"code": "no_action", "args": {"action": input.route.action}} if {
+	not input.permissions.actions[0]
+} else := {"code": "no_rule", "args": {"capability": input.capability.name}} if {
+	not input.capability.name in known_capabilities
+} else := {"code": "no_resource", "args": target} if {
+	not target_covered(input.permissions)
+}
+
+target := {key: value |
+	some key in ["verb", "group", "resource", "subresource", "cluster", "namespace", "resourceGroup"]
+	value := input.capability[key]
+	value != ""
 }

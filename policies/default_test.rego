@@ -22,12 +22,13 @@ route_input := {
 		"method": "GET", "path": "/helm-releases", "params": {}, "mutates": false,
 	},
 	"resource": {"cluster": "dev"},
+	"reason": "",
 }
 
 call(name, fields) := object.union(
 	{
 		"name": name, "verb": "get", "cluster": "dev", "group": "", "resource": "", "subresource": "",
-		"namespace": "shop", "object": "", "host": "", "path": "",
+		"namespace": "shop", "resourceGroup": "", "object": "", "host": "", "path": "", "spans": false,
 	},
 	fields,
 )
@@ -129,4 +130,38 @@ test_a_role_named_like_the_cluster_own_stays_in_its_namespace if {
 	document := json.patch(asking(pods), [{"op": "replace", "path": ["principal", "roles"], "value": ["system:masters"]}])
 	decision := authz.decision with input as document
 	decision.obligations.impersonate.groups == ["bulkhead:role:system:masters", "bulkhead:team:payments"]
+}
+
+spanning(namespaces) := document if {
+	document := object.union(
+		asking(call("kube", {"resource": "pods", "verb": "list", "namespace": "", "spans": true})),
+		{"permissions": object.union(permissions, {"resources": [{
+			"from": viewer, "clusters": ["*"], "namespaces": list,
+			"resources": ["*"], "verbs": ["*"],
+		} |
+			some list in namespaces
+		]})},
+	)
+}
+
+test_a_list_over_all_namespaces_shows_those_that_are_permitted if {
+	decision := authz.decision with input as spanning([["shop", "bank"], ["team-*", "shop"]])
+	decision.allow
+	decision.obligations.namespaces == ["bank", "shop", "team-*"]
+}
+
+test_who_may_see_all_namespaces_is_not_narrowed if {
+	decision := authz.decision with input as spanning([["shop"], ["*"]])
+	decision.allow
+	not decision.obligations.namespaces
+}
+
+test_a_list_without_any_permitted_namespace_is_denied if {
+	decision := authz.decision with input as spanning([])
+	decision.reason.code == "no_resource"
+}
+
+test_an_object_is_not_narrowed if {
+	decision := authz.decision with input as asking(pods)
+	not decision.obligations.namespaces
 }

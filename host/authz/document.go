@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 )
 
 // parseDecision reads the document that a policy produced. It is strict: a key
@@ -42,7 +43,13 @@ func parseObligations(o *fields) host.Obligations {
 		Namespaces:     o.texts("namespaces"),
 		ResourceGroups: o.texts("resource_groups"),
 		Redact:         o.texts("redact"),
-		Record:         o.text("record"),
+		Record:         host.Record(o.text("record")),
+	}
+	if _, ok := o.m["record"]; ok {
+		o.check(out.Record == host.RecordOutput || out.Record == host.RecordAll, `record is neither "output" nor "all"`)
+	}
+	if err := redact.Check(out.Redact); err != nil {
+		o.check(false, "redact: %v", err)
 	}
 	if _, ok := o.m["impersonate"]; !ok {
 		return out

@@ -15,7 +15,7 @@ func TestADecisionIsReadWhole(t *testing.T) {
 		"allow": true, "reason": {"code": "x", "args": {"a": ["b"]}},
 		"obligations": {
 			"impersonate": {"user": "ann", "groups": ["bulkhead:role:viewer"]},
-			"max_session": "30m", "idle": "90s", "namespaces": ["shop"], "resource_groups": [], "redact": ["values"], "record": "full"
+			"max_session": "30m", "idle": "90s", "namespaces": ["shop"], "resource_groups": [], "redact": ["/values"], "record": "all"
 		}}`), &v); err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestADecisionIsReadWhole(t *testing.T) {
 		Obligations: host.Obligations{
 			Impersonate: &host.Impersonation{User: "ann", Groups: []string{"bulkhead:role:viewer"}},
 			MaxSession:  30 * time.Minute, Idle: 90 * time.Second,
-			Namespaces: []string{"shop"}, ResourceGroups: []string{}, Redact: []string{"values"}, Record: "full",
+			Namespaces: []string{"shop"}, ResourceGroups: []string{}, Redact: []string{"/values"}, Record: host.RecordAll,
 		},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -49,6 +49,10 @@ func TestAMisshapenDecisionIsAnError(t *testing.T) {
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"idle": "-5m"}}`,
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"namespaces": "shop"}}`,
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"namespaces": ["shop", 1]}}`,
+		`{"allow": true, "reason": {"code": "x"}, "obligations": {"record": "full"}}`,
+		`{"allow": true, "reason": {"code": "x"}, "obligations": {"record": ""}}`,
+		`{"allow": true, "reason": {"code": "x"}, "obligations": {"redact": ["data"]}}`,
+		`{"allow": true, "reason": {"code": "x"}, "obligations": {"redact": [""]}}`,
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"impersonate": {}}}`,
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"impersonate": {"user": ""}}}`,
 		`{"allow": true, "reason": {"code": "x"}, "obligations": {"impersonate": {"user": "system:admin"}}}`,

@@ -42,21 +42,29 @@ func (o object) term() *ast.Term { return ast.ObjectTerm(o...) }
 
 // newInput is the question as the policy sees it. Every key that the policy
 // may read is there, but for capability, which is absent in the decision about
-// a route.
+// a route, and break_glass, which is absent where no such permission matched.
 func newInput(q *host.Question, m *host.Matching, t *terms, r reads) (ast.Value, error) {
 	principal, err := principalTerm(q.Principal, m, r)
 	if err != nil {
 		return nil, err
 	}
-	permissions, err := permissionsTerm(m, t)
+	permissions, err := permissionsTerm(m.Matched, t)
 	if err != nil {
 		return nil, err
 	}
-	in := make(object, 0, 5)
+	in := make(object, 0, 7)
+	if len(m.BreakGlass) > 0 {
+		glass, err := permissionsTerm(m.BreakGlass, t)
+		if err != nil {
+			return nil, err
+		}
+		in.set("break_glass", glass)
+	}
 	in.set("principal", principal)
 	in.set("permissions", permissions)
 	in.set("route", routeTerm(&q.Route))
 	in.set("resource", textsTerm(q.Resource))
+	in.text("reason", q.Reason)
 	if q.Capability != nil {
 		in.set("capability", capabilityTerm(q.Capability))
 	}
@@ -108,7 +116,7 @@ func routeTerm(r *host.Route) *ast.Term {
 }
 
 func capabilityTerm(c *host.CapabilityCall) *ast.Term {
-	o := make(object, 0, 10)
+	o := make(object, 0, 12)
 	o.text("name", c.Name)
 	o.text("verb", c.Verb)
 	o.text("cluster", c.Cluster)
@@ -116,9 +124,18 @@ func capabilityTerm(c *host.CapabilityCall) *ast.Term {
 	o.text("resource", c.Resource)
 	o.text("subresource", c.Subresource)
 	o.text("namespace", c.Namespace)
+	o.text("resourceGroup", c.ResourceGroup)
 	o.text("object", c.Object)
 	o.text("host", c.Host)
 	o.text("path", c.Path)
+	o.set("spans", ast.InternedTerm(c.Spans))
+	return o.term()
+}
+
+func originTerm(from host.Origin) *ast.Term {
+	o := make(object, 0, 2)
+	o.text("kind", string(from.Kind))
+	o.text("id", from.ID)
 	return o.term()
 }
 
@@ -139,9 +156,9 @@ func listTerm(list []string) *ast.Term {
 }
 
 // permissionsTerm sorts what matched by kind, each list in the directory's order.
-func permissionsTerm(m *host.Matching, t *terms) (*ast.Term, error) {
+func permissionsTerm(matched []*host.Matched, t *terms) (*ast.Term, error) {
 	var actions, plugins, resources []*ast.Term
-	for _, match := range m.Matched {
+	for _, match := range matched {
 		term, err := t.of(match)
 		if err != nil {
 			return nil, err
@@ -163,11 +180,12 @@ func permissionsTerm(m *host.Matching, t *terms) (*ast.Term, error) {
 }
 
 func permissionTerm(m *host.Matched) (*ast.Term, error) {
-	from := object{}
-	from.text("kind", string(m.From.Kind))
-	from.text("id", m.From.ID)
 	o := object{}
-	o.set("from", from.term())
+	o.set("from", originTerm(m.From))
+	if g := m.BreakGlass; g != nil {
+		o.text("max_session", g.MaxSession.String())
+		o.text("record", string(g.Record))
+	}
 	switch {
 	case m.Resource != nil:
 		o.set("clusters", listTerm(m.Resource.Clusters))

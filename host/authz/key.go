@@ -32,6 +32,7 @@ func appendKey(b []byte, rev *published, directory uint64, q *host.Question) ([]
 	b = appendTexts(b, q.Principal.Asserted.Teams)
 	b = appendRoute(b, &q.Route)
 	b = appendMap(b, q.Resource)
+	b = appendText(b, q.Reason)
 	b = appendCapability(b, q.Capability)
 	ok := true
 	if rev.reads.claims {
@@ -60,11 +61,14 @@ func appendCapability(b []byte, c *host.CapabilityCall) []byte {
 	}
 	b = append(b, 1)
 	for _, s := range [...]string{
-		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.Object, c.Host, c.Path,
+		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.ResourceGroup, c.Object, c.Host, c.Path,
 	} {
 		b = appendText(b, s)
 	}
-	return b
+	if c.Spans {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func appendText(b []byte, s string) []byte {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -94,6 +95,14 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 	if err != nil {
 		return nil, err
 	}
+	if p.Obligations.Record != host.RecordNothing {
+		return nil, notPermitted(&p.Call, unmet)
+	}
+	if d := p.Obligations.MaxSession; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, host.ErrTooLong)
+		defer cancel()
+	}
 	resp, err = entry.Fetch(ctx, p, r)
 	if lost := g.ended(ctx, c); lost != nil {
 		return nil, lost
@@ -101,7 +110,13 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 	if err != nil {
 		return nil, err
 	}
-	return resp, fits(resp)
+	if err := fits(resp); err != nil {
+		return nil, err
+	}
+	if resp.Body, err = redact.JSON(resp.Body, p.Obligations.Redact); err != nil {
+		return nil, notPermitted(&p.Call, "not_redactable")
+	}
+	return resp, nil
 }
 
 // Open opens a stream for the caller, who closes or splices it.
@@ -113,6 +128,9 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	p, entry, err := g.permit(ctx, c, capability, r)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.Obligations.Redact) > 0 {
+		return nil, notPermitted(&p.Call, unmet)
 	}
 	s, err = entry.Capability.(Opener).Open(ctx, p, r)
 	if lost := g.ended(ctx, c); lost != nil {
@@ -144,6 +162,7 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 		return nil, entry, err
 	}
 	call.Name = capability
+	call.Spans = entry.open(&call) != ""
 	p := &Permit{Caller: c, Call: call}
 	if err := entry.admit(g.plugin, p); err != nil {
 		return nil, entry, err
@@ -161,55 +180,74 @@ func (e *granted) admit(plugin string, p *Permit) error {
 			return nil
 		}
 	}
-	if !e.spans(p.Call) {
-		return notGranted(plugin, &p.Call, e.dims)
-	}
+	open := e.open(&p.Call)
 	var within []string
 	for i := range e.grants {
-		if e.grants[i].covers(&p.Call, e.dims, Namespaced) {
-			within = append(within, e.grants[i].Namespaces...)
+		if open != "" && e.grants[i].covers(&p.Call, e.dims, open) {
+			within = append(within, e.grants[i].list(open)...)
 		}
 	}
 	if len(within) == 0 {
 		return notGranted(plugin, &p.Call, e.dims)
 	}
-	p.Namespaces = p.Namespaces.and(within)
+	p.Within = p.Within.and(within)
 	return nil
 }
 
-// spans reports whether the call covers namespaces that the capability narrows.
-func (e *granted) spans(call host.CapabilityCall) bool {
+// open returns the dimension that the call spans and the capability narrows,
+// "" if there is none.
+func (e *granted) open(call *host.CapabilityCall) string {
 	s, ok := e.Capability.(Spanner)
-	return ok && call.Namespace == "" && s.Spans(call)
+	if !ok {
+		return ""
+	}
+	if d := s.Spans(*call); d != "" && value(call, d) == "" {
+		return d
+	}
+	return ""
 }
+
+// unmet is the reason for refusing a call that policy allows on a condition
+// that nothing here can meet.
+const unmet = "obligation_not_supported"
 
 // ask puts the call to policy and takes its obligations over.
 func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 	c := p.Caller
-	d := b.decide(ctx, &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call})
+	d := b.decide(ctx, &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason})
 	if !d.Allow {
 		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
 	}
-	p.Obligations = d.Obligations
-	if o := d.Obligations; o.Record != "" || len(o.Redact) > 0 || len(o.ResourceGroups) > 0 {
-		// A condition of the allow that nothing here can meet.
-		return notPermitted(&p.Call, "obligation_not_supported")
+	p.Decision, p.Obligations = d.ID, d.Obligations
+	own, route := &d.Obligations, &c.Obligations
+	if own.Namespaces != nil && !e.has(Namespaced) || own.ResourceGroups != nil && !e.has(ResourceGroups) {
+		return notPermitted(&p.Call, unmet)
 	}
-	if err := e.narrow(p, c.Obligations.Namespaces); err != nil {
-		return err
+	for _, o := range []*host.Obligations{route, own} {
+		if err := e.narrow(p, Namespaced, o.Namespaces, "other_namespace"); err != nil {
+			return err
+		}
+		if err := e.narrow(p, ResourceGroups, lower(o.ResourceGroups), "other_resource_group"); err != nil {
+			return err
+		}
 	}
-	return e.narrow(p, d.Obligations.Namespaces)
+	return nil
 }
 
-// narrow confines the call to the namespaces of one decision: nil does not
-// narrow, an empty list leaves none.
-func (e *granted) narrow(p *Permit, namespaces []string) error {
+func (e *granted) has(dimension string) bool {
+	return slices.ContainsFunc(e.dims, func(d Dimension) bool { return d.Name == dimension })
+}
+
+// narrow confines the call to what one decision lists of a dimension: nil does
+// not narrow, an empty list leaves nothing. A dimension that the capability does
+// not have is not what the call is about.
+func (e *granted) narrow(p *Permit, dimension string, list []string, refusal string) error {
 	switch {
-	case namespaces == nil:
-	case e.spans(p.Call):
-		p.Namespaces = p.Namespaces.and(namespaces)
-	case !matchAny(namespaces, p.Call.Namespace):
-		return notPermitted(&p.Call, "other_namespace")
+	case list == nil || !e.has(dimension):
+	case e.open(&p.Call) == dimension:
+		p.Within = p.Within.and(list)
+	case !matchAny(list, value(&p.Call, dimension)):
+		return notPermitted(&p.Call, refusal)
 	}
 	return nil
 }

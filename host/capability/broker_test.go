@@ -2,6 +2,7 @@ package capability
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -28,6 +31,8 @@ func (a *authority) Cause() error {
 // box is a capability that records its effects: box://CLUSTER/NAMESPACE/OBJECT,
 // GET and PUT; box://CLUSTER/ lists.
 type box struct {
+	content string // "content"
+	wait    bool   // for the end of the call
 	effects []string
 	permit  *Permit
 	during  func()
@@ -38,7 +43,12 @@ func (*box) Name() string { return "box" }
 func (*box) Dimensions() []Dimension {
 	return []Dimension{{Name: Clusters}, {Name: Namespaced}, {Name: Actions, Values: []string{"get", "put", "list"}}}
 }
-func (*box) Spans(c host.CapabilityCall) bool { return c.Verb == "list" }
+func (*box) Spans(c host.CapabilityCall) string {
+	if c.Verb == "list" {
+		return Namespaced
+	}
+	return ""
+}
 
 func (*box) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	t, err := ParseTarget("box", r.URL)
@@ -56,12 +66,16 @@ func (*box) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	return c, nil
 }
 
-func (b *box) Fetch(_ context.Context, p *Permit, r *abi.Request) (*abi.Response, error) {
+func (b *box) Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error) {
 	b.effects, b.permit = append(b.effects, p.Call.Verb), p
 	if b.during != nil {
 		b.during()
 	}
-	return &abi.Response{Status: 200, Body: []byte("content")}, nil
+	if b.wait {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return &abi.Response{Status: 200, Body: []byte(cmp.Or(b.content, "content"))}, nil
 }
 
 func (b *box) Open(_ context.Context, p *Permit, r *abi.Request) (Stream, error) {
@@ -276,8 +290,8 @@ func TestListIsNarrowedToGrantAndPermission(t *testing.T) {
 			if _, err := s.fetch("GET", "box://dev"); err != nil {
 				t.Fatal(err)
 			}
-			within := s.box.permit.Namespaces
-			names, ok := within.Names()
+			within := s.box.permit.Within
+			names, ok := within.Names(IsNamespace)
 			if within.All() != (c.want == nil) || ok == (c.want == nil) || !slices.Equal(names, c.want) {
 				t.Errorf("all %v, names %v", within.All(), names)
 			}
@@ -317,8 +331,8 @@ func TestRouteDecisionNarrowsEveryCall(t *testing.T) {
 			if _, err := s.fetch("GET", "box://dev"); err != nil {
 				t.Fatal(err)
 			}
-			within := s.box.permit.Namespaces
-			if names, _ := within.Names(); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
+			within := s.box.permit.Within
+			if names, _ := within.Names(IsNamespace); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
 				t.Errorf("the list is of all: %v, of %v", within.All(), names)
 			}
 			if _, err := s.fetch("GET", "box://dev/shop/a"); (err == nil) != c.shop || err != nil && host.KindOf(err) != host.Forbidden {
@@ -340,11 +354,106 @@ func TestPanicsOfOtherGoroutinesAreContained(t *testing.T) {
 }
 
 func TestObligationsThatNothingMeetsRefuse(t *testing.T) {
-	for _, o := range []host.Obligations{{Record: "full"}, {Redact: []string{"values"}}, {ResourceGroups: []string{"rg"}}} {
+	for _, o := range []host.Obligations{{Record: host.RecordOutput}, {ResourceGroups: []string{"rg"}}} {
 		s := newScene(t, all(), func(*host.Question) host.Decision { return host.Decision{Allow: true, Obligations: o} })
 		if _, err := s.fetch("GET", "box://dev/shop/a"); host.KindOf(err) != host.Forbidden || len(s.box.effects) > 0 {
 			t.Errorf("%+v: got %v", o, err)
 		}
+	}
+}
+
+func TestAnswersAreRedacted(t *testing.T) {
+	s := newScene(t, all(), func(*host.Question) host.Decision {
+		return host.Decision{Allow: true, Obligations: host.Obligations{Redact: []string{"/items/*/secret"}}}
+	})
+	s.box.content = `{"items": [{"secret": "x", "name": "a"}]}`
+	resp, err := s.fetch("GET", "box://dev/shop/a")
+	if err != nil || string(resp.Body) != `{"items":[{"name":"a"}]}` {
+		t.Errorf("got %s, %v", resp.Body, err)
+	}
+	s.box.content = "secret: x"
+	resp, err = s.fetch("GET", "box://dev/shop/a")
+	if x := ErrorFrame(err); resp != nil || x.Status != 403 || x.Origin != abi.OriginPolicy || x.Detail != "not_redactable" {
+		t.Errorf("got %v, %+v", resp, x)
+	}
+	// A stream has no answer that could be.
+	if stream, err := s.granted.Open(t.Context(), s.caller, "box", &abi.Request{Method: "GET", URL: "box://dev/shop/a"}); stream != nil || host.KindOf(err) != host.Forbidden {
+		t.Errorf("got %v, %v", stream, err)
+	}
+}
+
+func TestACallLastsNoLongerThanItsDecisionSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, all(), func(*host.Question) host.Decision {
+			return host.Decision{Allow: true, Obligations: host.Obligations{MaxSession: time.Minute}}
+		})
+		began := time.Now()
+		s.box.wait = true
+		_, err := s.fetch("GET", "box://dev/shop/a")
+		if !errors.Is(err, host.ErrTooLong) || time.Since(began) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// tank is a capability with resource groups: tank://X/GROUP, or all of them.
+type tank struct{ box }
+
+func (*tank) Name() string { return "tank" }
+func (*tank) Dimensions() []Dimension {
+	return []Dimension{{Name: ResourceGroups}, {Name: Verbs}}
+}
+func (*tank) Spans(host.CapabilityCall) string { return ResourceGroups }
+func (*tank) Classify(r *abi.Request) (host.CapabilityCall, error) {
+	t, err := ParseTarget("tank", r.URL)
+	if err != nil {
+		return host.CapabilityCall{}, err
+	}
+	return host.CapabilityCall{Verb: "get", ResourceGroup: strings.ToLower(strings.Join(t.Segments, ""))}, nil
+}
+
+func TestResourceGroupsAreNarrowedWhateverTheirCase(t *testing.T) {
+	for name, c := range map[string]struct {
+		granted, route, call []string
+		listed               []string // nil: everything
+		one                  bool     // whether RG1 may be reached
+	}{
+		"by nothing":       {[]string{"*"}, nil, nil, nil, true},
+		"by grant":         {[]string{"RG1", "rg2"}, nil, nil, []string{"rg1", "rg2"}, true},
+		"by the route":     {[]string{"*"}, []string{"Rg2"}, nil, []string{"rg2"}, false},
+		"by the call":      {[]string{"*"}, nil, []string{"RG1"}, []string{"rg1"}, true},
+		"by all":           {[]string{"RG*"}, []string{"rg1", "rg2"}, []string{"RG2", "rg3"}, []string{"rg2"}, false},
+		"policy says none": {[]string{"*"}, nil, []string{}, []string{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked *host.CapabilityCall
+			k := &tank{}
+			b := NewBroker(func(_ context.Context, q *host.Question) host.Decision {
+				asked = q.Capability
+				return host.Decision{Allow: true, Obligations: host.Obligations{ResourceGroups: c.call}}
+			}, slog.New(slog.DiscardHandler), k)
+			granted, err := b.Grant("p", map[string][]Grant{"tank": {{ResourceGroups: c.granted, Verbs: []string{"*"}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			caller := &Caller{Principal: &host.Principal{User: "ann"}, Authority: &authority{}}
+			caller.Obligations = host.Obligations{ResourceGroups: c.route, Namespaces: []string{"shop"}} // no namespaces here
+			fetch := func(url string) error {
+				_, err := granted.Fetch(t.Context(), caller, "tank", &abi.Request{Method: "GET", URL: url})
+				return err
+			}
+			if err := fetch("tank://x"); err != nil || !asked.Spans {
+				t.Fatal(err, asked)
+			}
+			within := k.permit.Within
+			names, _ := within.Names(func(string) bool { return true })
+			if within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
+				t.Errorf("the list is of all: %v, of %v", within.All(), names)
+			}
+			if err := fetch("tank://x/RG1"); (err == nil) != c.one || asked.Spans {
+				t.Errorf("RG1: %v", err)
+			}
+		})
 	}
 }
 

@@ -14,9 +14,11 @@ type Caller struct {
 	Principal *host.Principal
 	Route     host.Route
 	Resource  host.Resource
-	// Obligations of the route's decision. Its Namespaces narrow every call as
-	// those of the call's own decision do; the rest is the route's to enforce.
+	// Obligations of the route's decision. Its Namespaces and ResourceGroups
+	// narrow every call that is about one, as those of the call's own decision do;
+	// the rest is the route's to enforce.
 	Obligations host.Obligations
+	Reason      string // what the person states; see host.Question
 	Authority   host.Authority
 	RequestID   string
 	Logger      *slog.Logger
@@ -26,9 +28,10 @@ type Caller struct {
 type Permit struct {
 	Caller      *Caller
 	Call        host.CapabilityCall
-	Obligations host.Obligations // of the call's own decision
-	// Namespaces narrows a call that spans namespaces; see Spanner.
-	Namespaces Namespaces
+	Decision    string           // the id of the call's own decision
+	Obligations host.Obligations // of that decision
+	// Within narrows a call that spans namespaces or resource groups; see Spanner.
+	Within Within
 }
 
 // Capability is something that plugins reach through the host. It is safe for
@@ -44,16 +47,19 @@ type Capability interface {
 	Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error)
 }
 
-// Opener is a Capability with streams.
+// Opener is a Capability with streams. It honours what Permit.Obligations says
+// of sessions, MaxSession, Idle and Record, or refuses.
 type Opener interface {
 	Open(ctx context.Context, p *Permit, r *abi.Request) (Stream, error)
 }
 
-// Spanner is a Capability with calls over several namespaces, which it narrows
-// to Permit.Namespaces by itself. Other calls without a namespace need a grant
-// and a permission for all of them.
+// Spanner is a Capability with calls over several namespaces or resource groups,
+// which it narrows to Permit.Within by itself. Other calls that name none need a
+// grant and a permission for all of them.
 type Spanner interface {
-	Spans(host.CapabilityCall) bool
+	// Spans returns the dimension that a call like this is narrowed in when it
+	// names nothing there, Namespaced or ResourceGroups; "" if none.
+	Spans(host.CapabilityCall) string
 }
 
 // Stream is an upstream that the host splices to the client.

@@ -19,6 +19,8 @@ type Grant struct {
 	Resources  []string `json:"resources,omitempty"`  // as host.CapabilityCall.GroupResource
 	Verbs      []string `json:"verbs,omitempty"`
 	Actions    []string `json:"actions,omitempty"`
+	// ResourceGroups are Azure's; their case does not matter.
+	ResourceGroups []string `json:"resourceGroups,omitempty"`
 }
 
 // Dimension is one list of a Grant.
@@ -29,14 +31,15 @@ type Dimension struct {
 
 // The dimensions that grants know.
 const (
-	Clusters   = "clusters"
-	Namespaced = "namespaces"
-	Resources  = "resources"
-	Verbs      = "verbs"
-	Actions    = "actions"
+	Clusters       = "clusters"
+	Namespaced     = "namespaces"
+	Resources      = "resources"
+	Verbs          = "verbs"
+	Actions        = "actions"
+	ResourceGroups = "resourceGroups"
 )
 
-var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions}
+var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, ResourceGroups}
 
 func (g *Grant) list(dimension string) []string {
 	switch dimension {
@@ -50,6 +53,8 @@ func (g *Grant) list(dimension string) []string {
 		return g.Verbs
 	case Actions:
 		return g.Actions
+	case ResourceGroups:
+		return lower(g.ResourceGroups)
 	}
 	return nil
 }
@@ -65,6 +70,8 @@ func value(c *host.CapabilityCall, dimension string) string {
 		return c.GroupResource()
 	case Verbs, Actions:
 		return c.Verb
+	case ResourceGroups:
+		return c.ResourceGroup
 	}
 	return ""
 }
@@ -114,6 +121,14 @@ func matchAny(patterns []string, v string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return host.Glob(p, v) })
 }
 
+func lower(list []string) []string {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i] = strings.ToLower(out[i])
+	}
+	return out
+}
+
 // wanted writes the grant that c would need, as an operator would.
 func wanted(c *host.CapabilityCall, dims []Dimension) string {
 	var fields []string
@@ -127,23 +142,24 @@ func wanted(c *host.CapabilityCall, dims []Dimension) string {
 	return "{" + strings.Join(fields, ", ") + "}"
 }
 
-// Namespaces is the namespaces that a call may reach: those that match every
-// one of its lists. The zero value reaches all.
-type Namespaces struct{ lists [][]string }
+// Within is the namespaces or resource groups that a call may reach: those that
+// match every one of its lists. The zero value reaches all.
+type Within struct{ lists [][]string }
 
-func (n Namespaces) and(patterns []string) Namespaces {
+func (w Within) and(patterns []string) Within {
 	if matchAny(patterns, "") {
-		return n
+		return w
 	}
-	return Namespaces{append(slices.Clip(n.lists), patterns)}
+	return Within{append(slices.Clip(w.lists), patterns)}
 }
 
 // All reports whether nothing narrows the call.
-func (n Namespaces) All() bool { return len(n.lists) == 0 }
+func (w Within) All() bool { return len(w.lists) == 0 }
 
-// Contain reports whether the namespace may be reached.
-func (n Namespaces) Contain(name string) bool {
-	for _, list := range n.lists {
+// Contains reports whether name may be reached. Resource groups are compared in
+// lower case.
+func (w Within) Contains(name string) bool {
+	for _, list := range w.lists {
 		if !matchAny(list, name) {
 			return false
 		}
@@ -151,17 +167,21 @@ func (n Namespaces) Contain(name string) bool {
 	return true
 }
 
-// A namespace's name (RFC 1123 label); names become parts of paths.
 var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Names returns the namespaces, sorted, if they can be told without asking a
-// cluster which there are: when one of the lists has no pattern in it.
-func (n Namespaces) Names() (names []string, ok bool) {
-	for _, list := range n.lists {
+// IsNamespace reports whether s is the name of a namespace (RFC 1123 label).
+func IsNamespace(s string) bool { return namespaceRE.MatchString(s) }
+
+// Names returns the names that may be reached, sorted, if they can be told
+// without asking which there are: when one of the lists has no pattern in it.
+// Names become parts of paths; those that are not valid reach nothing and are
+// left out.
+func (w Within) Names(valid func(string) bool) (names []string, ok bool) {
+	for _, list := range w.lists {
 		if slices.ContainsFunc(list, func(p string) bool { return strings.Contains(p, "*") }) {
 			continue
 		}
-		names = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !namespaceRE.MatchString(s) || !n.Contain(s) })
+		names = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !valid(s) || !w.Contains(s) })
 		slices.Sort(names)
 		return slices.Compact(names), true
 	}
@@ -169,6 +189,6 @@ func (n Namespaces) Names() (names []string, ok bool) {
 }
 
 // Among returns those of all that may be reached.
-func (n Namespaces) Among(all []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !n.Contain(s) })
+func (w Within) Among(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !w.Contains(s) })
 }

@@ -20,7 +20,8 @@
 // # What covers what
 //
 // A person's permissions are the union of their own, their roles' and their
-// teams', in any order. Three kinds are matched, each by itself:
+// teams', in any order. Those of roles and teams with breakGlass are matched
+// alike and kept apart. Three kinds are matched, each by itself:
 //
 //   - an action permission covers the route's action as host.Action.Matches
 //     says. The host's own actions, "admin:…", are covered only by "*" and by
@@ -33,8 +34,9 @@
 // For the decision about a route the target is what the route's path and query
 // name, and a dimension that they do not name is covered by every permission.
 // For a capability call every dimension is named, and an empty one means all of
-// it: listing pods without a namespace needs the namespace "*". The call's
-// target is
+// it, which needs "*". A list over all namespaces that the host can narrow
+// (host.CapabilityCall.Spans) is covered by a permission for any of them; what
+// it then shows is for the policy to say. The call's target is
 //
 //   - kube: the resource, verb, cluster and namespace of the Kubernetes request;
 //   - exec: the same, with the verb "create", which is what the API server asks

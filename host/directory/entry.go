@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -174,17 +175,22 @@ func (r *reader) profile(n *yaml.Node, e *entry) bool {
 }
 
 func (r *reader) team(n *yaml.Node, e *entry) bool {
-	m, ok := r.fields(n, "spec", "id", "description", "permissions")
+	m, ok := r.fields(n, "spec", "id", "description", "breakGlass", "permissions")
 	ok = r.setID(n, m["id"], "spec.id", e) && ok
+	glass, good := r.breakGlass(m["breakGlass"])
+	ok = ok && good
 	if _, good := r.text(m["description"], "spec.description"); !good || !ok {
 		return false
 	}
 	e.permissions = r.permissions(m["permissions"])
+	e.permissions.BreakGlass = glass
 	return true
 }
 
 func (r *reader) role(n *yaml.Node, e *entry) bool {
-	m, ok := r.fields(n, "spec", "description", "permissions")
+	m, ok := r.fields(n, "spec", "description", "breakGlass", "permissions")
+	glass, good := r.breakGlass(m["breakGlass"])
+	ok = ok && good
 	if why := idProblem(e.name); why != "" {
 		r.bad(n.Line, "metadata.name %s", why)
 		ok = false
@@ -194,7 +200,45 @@ func (r *reader) role(n *yaml.Node, e *entry) bool {
 		return false
 	}
 	e.permissions = r.permissions(m["permissions"])
+	e.permissions.BreakGlass = glass
 	return true
+}
+
+// How long sessions last that were opened by breaking glass.
+const (
+	defaultGlass = 15 * time.Minute
+	maxGlass     = 12 * time.Hour
+)
+
+// breakGlass reads spec.breakGlass. What is wrong in it spoils the whole entry:
+// without it the permissions would count always.
+func (r *reader) breakGlass(n *yaml.Node) (*host.BreakGlass, bool) {
+	if n == nil {
+		return nil, true
+	}
+	const at = "spec.breakGlass"
+	m, ok := r.fields(n, at, "maxSession", "record")
+	g := &host.BreakGlass{MaxSession: defaultGlass, Record: host.RecordOutput}
+	if v := m["maxSession"]; v != nil {
+		text, good := r.text(v, at+".maxSession")
+		d, err := time.ParseDuration(text)
+		if good && (err != nil || d <= 0 || d > maxGlass) {
+			r.bad(v.Line, "%s.maxSession %q is no duration such as 15m, of at most %s", at, text, maxGlass)
+			good = false
+		}
+		g.MaxSession, ok = d, ok && good
+	}
+	if v := m["record"]; v != nil {
+		text, good := r.text(v, at+".record")
+		record, known := map[string]host.Record{
+			"nothing": host.RecordNothing, "output": host.RecordOutput, "all": host.RecordAll,
+		}[text]
+		if good && !known {
+			r.bad(v.Line, "%s.record %q is not nothing, output or all", at, text)
+		}
+		g.Record, ok = record, ok && good && known
+	}
+	return g, ok
 }
 
 func (r *reader) setID(spec, n *yaml.Node, at string, e *entry) bool {

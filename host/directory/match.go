@@ -96,7 +96,7 @@ func targetOf(q *host.Question) target {
 	}
 	t := target{
 		cluster:   dimension{c.Cluster, true},
-		namespace: dimension{c.Namespace, true},
+		namespace: dimension{c.Namespace, !c.Spans},
 		verb:      dimension{c.Verb, true},
 	}
 	switch c.Name {
@@ -136,14 +136,18 @@ func (s *snapshot) match(q *host.Question) host.Matching {
 	m.Roles, m.Teams = p.Roles, p.Teams
 	t := targetOf(q)
 	for _, set := range p.sets {
+		to := &m.Matched
+		if set.glass {
+			to = &m.BreakGlass
+		}
 		for _, a := range set.actions {
 			if actionCovered(q.Route.Action, a.Action) {
-				m.Matched = append(m.Matched, a)
+				*to = append(*to, a)
 			}
 		}
 		for _, pl := range set.plugins {
 			if q.Route.Plugin != "" && host.Glob(pl.Plugin.Name, q.Route.Plugin) {
-				m.Matched = append(m.Matched, pl)
+				*to = append(*to, pl)
 			}
 		}
 		if t.none {
@@ -151,7 +155,7 @@ func (s *snapshot) match(q *host.Question) host.Matching {
 		}
 		for i := range set.resources {
 			if r := &set.resources[i]; t.coveredBy(r) {
-				m.Matched = append(m.Matched, r.match)
+				*to = append(*to, r.match)
 			}
 		}
 	}

@@ -12,8 +12,8 @@ import (
 type Person struct {
 	User     host.UserID
 	Name     string   // for display, never empty
-	Roles    []string // sorted; only roles that exist
-	Teams    []string // sorted ids; only teams that exist
+	Roles    []string // sorted; only roles that exist and count without a stated reason
+	Teams    []string // sorted ids; as roles
 	Disabled bool     // the person may do nothing
 }
 
@@ -58,20 +58,21 @@ type person struct {
 // set is one permission set, ready to be matched: each permission as it will
 // be handed out.
 type set struct {
+	glass            bool // it counts only where a reason is stated
 	actions, plugins []*host.Matched
 	resources        []resource
 }
 
 func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
-	from, s := host.Origin{Kind: kind, ID: id}, &set{}
+	from, glass, s := host.Origin{Kind: kind, ID: id}, p.BreakGlass, &set{glass: p.BreakGlass != nil}
 	for _, a := range p.Actions {
-		s.actions = append(s.actions, &host.Matched{From: from, Action: a})
+		s.actions = append(s.actions, &host.Matched{From: from, BreakGlass: glass, Action: a})
 	}
 	for i := range p.Plugins {
-		s.plugins = append(s.plugins, &host.Matched{From: from, Plugin: &p.Plugins[i]})
+		s.plugins = append(s.plugins, &host.Matched{From: from, BreakGlass: glass, Plugin: &p.Plugins[i]})
 	}
 	for i := range p.Resources {
-		s.resources = append(s.resources, newResource(&host.Matched{From: from, Resource: &p.Resources[i]}))
+		s.resources = append(s.resources, newResource(&host.Matched{From: from, BreakGlass: glass, Resource: &p.Resources[i]}))
 	}
 	return s
 }
@@ -201,8 +202,10 @@ func (b *builder) person(e entry) *person {
 				b.report(e, "there is no usable %s %q", word, id)
 				continue
 			}
-			found = append(found, id)
 			p.sets = append(p.sets, s)
+			if !s.glass {
+				found = append(found, id)
+			}
 		}
 		return found
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -45,10 +46,17 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	if err != nil {
 		return nil, err
 	}
-	query, badQuery := url.ParseQuery(r.URL.RawQuery)
+	reason, rawQuery, err := statedReason(r)
+	if err != nil {
+		return nil, err
+	}
+	if reason != "" {
+		info.log = info.log.With("reason", reason)
+	}
+	query, badQuery := url.ParseQuery(rawQuery)
 	v := &visit{generation: g.Plugins.Get(name), query: query}
 	match, missing := v.match(kind, r.Method, path)
-	question := &host.Question{Principal: p, Route: host.Route{
+	question := &host.Question{Principal: p, Reason: reason, Route: host.Route{
 		// What does not exist is decided like a read, so that somebody without
 		// rights cannot tell it from what is forbidden.
 		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: r.Method,
@@ -84,7 +92,9 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 			"decision", decision.ID, "revision", decision.Revision)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
 	}
-	if o := decision.Obligations; o.Record != "" || len(o.Redact) > 0 || len(o.ResourceGroups) > 0 {
+	o := decision.Obligations
+	if len(o.Redact) > 0 && kind != session.Call || o.Record != host.RecordNothing && kind != session.Socket {
+		// Messages are no answers, and calls and events no terminals.
 		info.log.Error("policy obliges to what nothing here enforces", "action", string(info.action), "decision", decision.ID)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
 	}
@@ -109,12 +119,12 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 			return nil, host.ErrNoLonger
 		}
 	}
-	v.session.Limit(decision.Obligations.MaxSession, decision.Obligations.Idle)
+	v.session.Limit(o.MaxSession, o.Idle)
 	v.call = &plugin.Call{
-		Match: match, Obligations: decision.Obligations, URL: pathAndQuery(path, r.URL.RawQuery), Header: inbound(r.Header),
+		Match: match, Obligations: o, URL: pathAndQuery(path, rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
 			Plugin: name, Principal: p, Route: match.Route, Resource: match.Resource,
-			Obligations: decision.Obligations, Authority: v.session, RequestID: info.id, Logger: info.log,
+			Obligations: o, Reason: reason, Authority: v.session, RequestID: info.id, Logger: info.log,
 		},
 	}
 	return v, nil
@@ -160,6 +170,10 @@ func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
 	resp, err := v.generation.Handle(ctx, v.call)
 	if err != nil {
 		return err
+	}
+	if resp.Body, err = redact.JSON(resp.Body, v.call.Obligations.Redact); err != nil {
+		infoOf(r.Context()).log.Error("an answer that policy wants redacted is "+err.Error(), "action", string(v.call.Caller.Route.Action))
+		return &host.Error{Kind: host.Forbidden, Message: "you may not see this answer", Detail: "not_redactable"}
 	}
 	if !v.session.Alive() {
 		return v.session.Cause()

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -43,7 +44,7 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 	if err != nil {
 		return nil, false, g.failure(route, err)
 	}
-	sock := &socket{ctx: ctx, upgrade: s}
+	sock := &socket{ctx: ctx, upgrade: s, record: c.Obligations.Record}
 	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger}
 	defer state.release()
 
@@ -89,6 +90,7 @@ func (s *socket) splice(up capability.Stream) (_ *abi.Response, accepted bool, e
 type socket struct {
 	ctx     context.Context // of the session
 	upgrade Socket
+	record  host.Record
 	client  capability.Client // nil until accepted
 	refused error             // why it cannot be accepted
 	closed  bool              // by the guest
@@ -96,6 +98,15 @@ type socket struct {
 	messages chan abi.Message // from the reader, once next was called; closed at its end
 	done     chan struct{}
 	reader   sync.WaitGroup
+}
+
+// own is the client for a guest that speaks to it by itself. Nothing can record
+// that.
+func (s *socket) own() (capability.Client, error) {
+	if s.record != host.RecordNothing && s.refused == nil {
+		s.refused = &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
+	}
+	return s.accept(nil, 0)
 }
 
 func (s *socket) accept(protocols []string, longest int) (capability.Client, error) {
@@ -173,7 +184,7 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		return
 	}
 	if s.messages == nil {
-		client, err := s.accept(nil, 0)
+		client, err := s.own()
 		if err != nil {
 			stack[0] = status(abi.StatusClosed)
 			return
@@ -216,7 +227,7 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
-	client, err := s.accept(nil, 0)
+	client, err := s.own()
 	if err == nil {
 		c.live()
 		err = client.Write(msg.Kind == abi.MessageBinary, msg.Data)
@@ -241,7 +252,7 @@ func closeSession(_ context.Context, c *call, m sandbox.Memory, stack []uint64) 
 		stack[0] = status(abi.StatusClosed)
 		return
 	}
-	client, err := s.accept(nil, 0)
+	client, err := s.own()
 	if err != nil {
 		stack[0] = status(abi.StatusClosed)
 		return

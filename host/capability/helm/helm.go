@@ -70,8 +70,13 @@ func (*Helm) Dimensions() []capability.Dimension {
 	}
 }
 
-// Spans reports that lists over all namespaces are narrowed here.
-func (*Helm) Spans(c host.CapabilityCall) bool { return c.Verb == actList }
+// Spans says that lists over all namespaces are narrowed here.
+func (*Helm) Spans(c host.CapabilityCall) string {
+	if c.Verb == actList {
+		return capability.Namespaced
+	}
+	return ""
+}
 
 // request is a guest's request in typed parts. Classify and Fetch both read it
 // from here.
@@ -212,6 +217,6 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 	if p.Caller.Logger != nil {
 		logger = p.Caller.Logger
 	}
-	run := &run{request: q, client: client, charts: h.charts, within: p.Namespaces, logger: logger}
+	run := &run{request: q, client: client, charts: h.charts, within: p.Within, logger: logger}
 	return h.detached(ctx, p.Caller.Principal.User, run)
 }

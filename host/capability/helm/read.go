@@ -118,7 +118,7 @@ func (r *run) namespaces(ctx context.Context) ([]string, error) {
 	if r.namespace != "" || r.within.All() {
 		return []string{r.namespace}, nil
 	}
-	names, ok := r.within.Names()
+	names, ok := r.within.Names(capability.IsNamespace)
 	if !ok {
 		all, err := r.client.Namespaces(ctx)
 		if err != nil {

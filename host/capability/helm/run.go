@@ -24,7 +24,7 @@ type run struct {
 	*request
 	client *cluster.Client
 	charts *charts
-	within capability.Namespaces
+	within capability.Within
 	logger *slog.Logger
 }
 

@@ -97,8 +97,13 @@ func (*Kube) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	}, nil
 }
 
-// Spans reports that lists over all namespaces are narrowed here.
-func (*Kube) Spans(c host.CapabilityCall) bool { return c.Verb == "list" }
+// Spans says that lists over all namespaces are narrowed here.
+func (*Kube) Spans(c host.CapabilityCall) string {
+	if c.Verb == "list" {
+		return capability.Namespaced
+	}
+	return ""
+}
 
 // Fetch sends the request as the user. Refusals of the API server are errors
 // that keep its status and message.
@@ -113,11 +118,19 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 	if err != nil {
 		return nil, err
 	}
-	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Namespaces.All() {
-		return listWithin(ctx, client, q, p.Namespaces, p.Caller.Logger)
+	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Within.All() {
+		if q.access.Group == "" && q.access.Resource == "namespaces" {
+			return listNamespaces(ctx, client, q, p.Within)
+		}
+		return listWithin(ctx, client, q, p.Within, p.Caller.Logger)
+	}
+	header := headerOf(r.Header)
+	if len(p.Obligations.Redact) > 0 {
+		// The pointers are those of the objects themselves, not of a table.
+		header.Set("Accept", "application/json")
 	}
 	resp, err := client.Do(ctx, &cluster.Request{
-		Method: r.Method, Path: q.path, Query: q.target.Query, Header: headerOf(r.Header), Body: r.Body, Limit: abi.MaxBody,
+		Method: r.Method, Path: q.path, Query: q.target.Query, Header: header, Body: r.Body, Limit: abi.MaxBody,
 	})
 	if err == nil {
 		err = resp.Err()

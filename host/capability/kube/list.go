@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +34,7 @@ type list struct {
 // listWithin lists each namespace that may be reached and merges the items. The
 // result is complete: limit and continue are not passed on. Once the items are
 // more than an answer holds, nothing further is asked for.
-func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Namespaces, logger *slog.Logger) (*abi.Response, error) {
+func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Within, logger *slog.Logger) (*abi.Response, error) {
 	names, err := reachable(ctx, client, within)
 	if err != nil {
 		return nil, err
@@ -60,11 +61,7 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(merge(lists))
-	if err != nil {
-		return nil, err
-	}
-	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
+	return merge(lists).answer()
 }
 
 // size is what the items will take in an answer, with their commas.
@@ -75,8 +72,8 @@ func (l *list) size() (n int64) {
 	return n
 }
 
-func reachable(ctx context.Context, client *cluster.Client, within capability.Namespaces) ([]string, error) {
-	names, ok := within.Names()
+func reachable(ctx context.Context, client *cluster.Client, within capability.Within) ([]string, error) {
+	names, ok := within.Names(capability.IsNamespace)
 	if !ok {
 		all, err := client.Namespaces(ctx)
 		if err != nil {
@@ -98,20 +95,88 @@ func listOne(ctx context.Context, client *cluster.Client, q *request, namespace 
 	query := maps.Clone(q.target.Query)
 	delete(query, "limit")
 	delete(query, "continue")
+	text, err := get(ctx, client, prefix+"/namespaces/"+namespace+"/"+q.access.Resource, query)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return noList(err)
+	}
+	return nil
+}
+
+// listNamespaces lists the namespaces themselves, as far as they may be reached.
+// Those whose names are known are asked for one by one: who may see a few of
+// them seldom has the cluster's permission to list all.
+func listNamespaces(ctx context.Context, client *cluster.Client, q *request, within capability.Within) (*abi.Response, error) {
+	found := list{APIVersion: "v1", Kind: "NamespaceList", Metadata: json.RawMessage("{}"), Items: []json.RawMessage{}}
+	names, known := within.Names(capability.IsNamespace)
+	selects := q.target.Query.Has("labelSelector") || q.target.Query.Has("fieldSelector")
+	if len(names) > maxNamespaces {
+		return nil, host.E(host.Unprocessable, name, "the list covers over %d namespaces; name one", maxNamespaces)
+	}
+	for _, namespace := range names {
+		if selects {
+			break
+		}
+		item, err := get(ctx, client, q.path+"/"+namespace, nil)
+		switch {
+		case host.KindOf(err) == host.NotFound:
+		case err != nil:
+			return nil, err
+		default:
+			found.Items = append(found.Items, item)
+		}
+	}
+	if !known || selects {
+		query := maps.Clone(q.target.Query)
+		delete(query, "limit")
+		delete(query, "continue")
+		text, err := get(ctx, client, q.path, query)
+		if err != nil {
+			return nil, err
+		}
+		var all list
+		if err := json.Unmarshal(text, &all); err != nil {
+			return nil, noList(err)
+		}
+		for _, item := range all.Items {
+			var n struct{ Metadata struct{ Name string } }
+			if err := json.Unmarshal(item, &n); err != nil {
+				return nil, noList(err)
+			}
+			if within.Contains(n.Metadata.Name) {
+				found.Items = append(found.Items, item)
+			}
+		}
+	}
+	return found.answer()
+}
+
+func get(ctx context.Context, client *cluster.Client, path string, query url.Values) (json.RawMessage, error) {
 	resp, err := client.Do(ctx, &cluster.Request{
-		Method: http.MethodGet, Path: prefix + "/namespaces/" + namespace + "/" + q.access.Resource,
-		Query: query, Header: http.Header{"Accept": {"application/json"}}, Limit: abi.MaxBody,
+		Method: http.MethodGet, Path: path, Query: query,
+		Header: http.Header{"Accept": {"application/json"}}, Limit: abi.MaxBody,
 	})
 	if err == nil {
 		err = resp.Err()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := json.Unmarshal(resp.Body, into); err != nil {
-		return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer is no list", Err: err}
+	return resp.Body, nil
+}
+
+func noList(err error) error {
+	return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer is no list", Err: err}
+}
+
+func (l list) answer() (*abi.Response, error) {
+	body, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
 }
 
 // merge keeps no metadata: a resource version of one namespace's list means

@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Where a request states its reason. Browsers give no headers to websockets and
+// event streams, so the query can state it too; it is the host's and no plugin
+// sees it.
+const (
+	reasonHeader = "X-Bulkhead-Reason"
+	reasonKey    = "bulkhead-reason"
+)
+
+// statedReason returns the reason that r states, "" if it states none, and the
+// query without it.
+func statedReason(r *http.Request) (reason, query string, err error) {
+	stated := r.Header.Values(reasonHeader)
+	query = r.URL.RawQuery
+	if strings.Contains(query, "reason") || strings.Contains(query, "%") {
+		var rest []string
+		for pair := range strings.SplitSeq(query, "&") {
+			name, value, _ := strings.Cut(pair, "=")
+			if key, err := url.QueryUnescape(name); err != nil || key != reasonKey {
+				rest = append(rest, pair)
+				continue
+			}
+			value, err := url.QueryUnescape(value)
+			if err != nil {
+				return "", "", host.E(host.Invalid, "", "the stated reason is not encoded properly")
+			}
+			stated = append(stated, value)
+		}
+		query = strings.Join(rest, "&")
+	}
+	if len(stated) == 0 {
+		return "", query, nil
+	}
+	reason = strings.TrimSpace(stated[0])
+	switch {
+	case len(stated) > 1:
+		return "", "", host.E(host.Invalid, "", "a reason is stated more than once")
+	case reason == "":
+		return "", "", host.E(host.Invalid, "", "the stated reason is empty")
+	case len(reason) > host.MaxReason:
+		return "", "", host.E(host.Invalid, "", "the stated reason is over %d bytes", host.MaxReason)
+	case !utf8.ValidString(reason) || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsPrint(c) }):
+		return "", "", host.E(host.Invalid, "", "the stated reason is not printable UTF-8")
+	}
+	return reason, query, nil
+}

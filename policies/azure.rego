@@ -1,0 +1,41 @@
+package bulkhead.default
+
+# METADATA
+# description: >-
+#   The permissions of azure calls: custom entries of plugin permissions, each
+#   every combination of its lists {resources, resourceGroups, verbs}. One that
+#   is malformed allows nothing and hides no other. Azure does not tell upper
+#   from lower case. A call that lists over all resource groups is covered by
+#   any.
+azure_triples(permissions) := [triple |
+	some triple in permissions.plugins[_].custom
+	some resource in triple.resources
+	matches(resource, input.capability.resource)
+	some verb in triple.verbs
+	matches(verb, input.capability.verb)
+	group_covered(triple.resourceGroups)
+]
+
+group_covered(groups) if {
+	input.capability.spans
+	some group in groups
+	is_string(group)
+}
+
+group_covered(groups) if {
+	some group in groups
+	matches(group, input.capability.resourceGroup)
+}
+
+# METADATA
+# description: Whether value is what pattern says, "*" standing for any run of characters.
+matches(pattern, value) if {
+	is_string(pattern)
+	lower(pattern) == lower(value)
+}
+
+matches(pattern, value) if {
+	is_string(pattern)
+	contains(pattern, "*")
+	glob.match(replace(glob.quote_meta(lower(pattern)), `\*`, "*"), null, lower(value))
+}

@@ -1,0 +1,90 @@
+package bulkhead.azure_test
+
+import data.bulkhead.authz
+import data.bulkhead.default_test as base
+
+ops := {"kind": "team", "id": "ops"}
+
+ask(custom, fields) := decision if {
+	permissions := object.union(base.permissions, {"plugins": [{"from": ops, "name": "azure", "custom": custom}]})
+	asked := base.asking(base.call("azure", object.union(
+		{"resource": "containerinstances", "resourceGroup": "rg1", "cluster": "", "namespace": ""},
+		fields,
+	)))
+	decision := authz.decision with input as object.union(asked, {"permissions": permissions})
+}
+
+read_rg1 := {"resources": ["containerinstances"], "resourceGroups": ["RG1"], "verbs": ["get"]}
+
+test_a_triple_allows_what_it_says if {
+	decision := ask([read_rg1], {})
+	decision.allow
+	decision.obligations == {}
+}
+
+test_a_triple_allows_nothing_else if {
+	every fields in [
+		{"resource": "kubernetesservices"},
+		{"resourceGroup": "rg2"},
+		{"verb": "put"},
+		{"resourceGroup": ""},
+	] {
+		decision := ask([read_rg1], fields)
+		not decision.allow
+		decision.reason.code == "no_resource"
+	}
+}
+
+test_no_triple_allows_nothing if not ask([], {}).allow
+
+test_patterns_and_wildcards if {
+	ask([{"resources": ["*"], "resourceGroups": ["*"], "verbs": ["*"]}], {}).allow
+	ask([{"resources": ["*"], "resourceGroups": ["rg*"], "verbs": ["get"]}], {}).allow
+	ask([{"resources": ["container*"], "resourceGroups": ["*1"], "verbs": ["g*t"]}], {}).allow
+	not ask([{"resources": ["*"], "resourceGroups": ["shop-*"], "verbs": ["get"]}], {}).allow
+}
+
+test_only_the_star_is_special_in_a_pattern if {
+	every pattern in ["rg?*", "rg[12]*", "{rg1,rg2}*", "rg.*"] {
+		not ask([{"resources": ["*"], "resourceGroups": [pattern], "verbs": ["get"]}], {}).allow
+	}
+}
+
+test_lists_do_not_mix_between_triples if {
+	halves := [
+		{"resources": ["containerinstances"], "resourceGroups": ["rg2"], "verbs": ["get"]},
+		{"resources": ["monitor"], "resourceGroups": ["rg1"], "verbs": ["get"]},
+	]
+	not ask(halves, {}).allow
+}
+
+test_a_malformed_triple_hides_no_other if {
+	every bad in [
+		null, 7, "get", [], {},
+		{"resources": ["*"]},
+		{"resources": "*", "resourceGroups": "*", "verbs": "*"},
+		{"resources": [7], "resourceGroups": [null], "verbs": [{}]},
+		{"resources": ["*"], "resourceGroups": {"a": {}}, "verbs": ["get"]},
+	] {
+		not ask([bad], {}).allow
+		ask([bad, read_rg1], {}).allow
+		ask([read_rg1, bad], {}).allow
+		not ask([bad], {"spans": true, "resourceGroup": ""}).allow
+	}
+}
+
+test_a_list_over_all_groups_shows_those_of_the_triples if {
+	triples := [
+		read_rg1,
+		{"resources": ["*"], "resourceGroups": ["shop-*", 7], "verbs": ["get"]},
+		{"resources": ["monitor"], "resourceGroups": ["secret"], "verbs": ["get"]},
+	]
+	decision := ask(triples, {"spans": true, "resourceGroup": ""})
+	decision.allow
+	decision.obligations == {"resource_groups": ["RG1", "shop-*"]}
+}
+
+test_who_may_see_all_groups_is_not_narrowed if {
+	triples := [read_rg1, {"resources": ["*"], "resourceGroups": ["*"], "verbs": ["*"]}]
+	ask(triples, {"spans": true, "resourceGroup": ""}).obligations == {}
+}

@@ -1,0 +1,43 @@
+package bulkhead.default
+
+# Break-glass: permissions of roles and teams with spec.breakGlass. The host
+# keeps them apart, in input.break_glass, which is absent if none covers the
+# question. Here they count where the person states a reason.
+
+reason_stated if input.reason != ""
+
+permissions_with_reason := {kind: array.concat(input.permissions[kind], list) |
+	some kind, list in input.break_glass
+}
+
+break_glass_permissions := [permission | some permission in input.break_glass[_]]
+
+break_glass_from := {permission.from | some permission in break_glass_permissions}
+
+break_glass_reason := {
+	"code": "break_glass",
+	"args": {"stated": input.reason, "from": break_glass_from},
+}
+
+break_glass_groups := [group |
+	some from in break_glass_from
+	group := concat(":", ["bulkhead", from.kind, from.id])
+]
+
+# METADATA
+# description: The tightest of what the permissions say.
+break_glass_conditions := object.union({"max_session": shortest}, recording)
+
+shortest := min([[time.parse_duration_ns(permission.max_session), permission.max_session] |
+	some permission in break_glass_permissions
+])[1]
+
+recording := {"record": "all"} if {
+	input.capability.name == "exec"
+	some permission in break_glass_permissions
+	permission.record == "all"
+} else := {"record": "output"} if {
+	input.capability.name == "exec"
+	some permission in break_glass_permissions
+	permission.record == "output"
+} else := {}
