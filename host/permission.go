@@ -77,3 +77,11 @@ type Matching struct {
 	// not among Roles and Teams.
 	BreakGlass []*Matched
 }
+
+// Considered is one permission of a person and what keeps it from covering a
+// question.
+type Considered struct {
+	*Matched
+	At     string   // where it is written: "people.yaml:12"
+	Misses []string // dimensions that it does not cover: "namespace"; none if it covers the question
+}

@@ -66,8 +66,8 @@ func BenchmarkDecide(b *testing.B) {
 				}
 				rev := *e.current.Load().revision
 				rev.cacheable = false
-				uncached := &Engine{directory: e.directory, deadline: defaultDeadline, log: e.log, ids: e.ids}
-				uncached.terms.Store(&terms{})
+				uncached := &Engine{track: &track{log: e.log}, ids: e.ids}
+				uncached.decider.init(e.directory, defaultDeadline)
 				uncached.current.Store(&published{revision: &rev, number: 1})
 				b.ReportAllocs()
 				for b.Loop() {

@@ -3,8 +3,6 @@ package authz
 import (
 	"hash/maphash"
 	"sync"
-
-	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 const (
@@ -26,20 +24,20 @@ type cache struct {
 // young one is full, at no cost to a hit.
 type shard struct {
 	mu         sync.Mutex
-	young, old map[string]*host.Decision
+	young, old map[string]*answer
 	_          [40]byte // keeps neighbours' locks off one cache line
 }
 
 func (c *cache) init() {
 	c.seed = maphash.MakeSeed()
 	for i := range c.shards {
-		c.shards[i].young = map[string]*host.Decision{}
+		c.shards[i].young = map[string]*answer{}
 	}
 }
 
 func (c *cache) shard(hash uint64) *shard { return &c.shards[hash%shardCount] }
 
-func (c *cache) get(key []byte) (*host.Decision, bool) {
+func (c *cache) get(key []byte) (*answer, bool) {
 	s := c.shard(maphash.Bytes(c.seed, key))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +52,7 @@ func (c *cache) get(key []byte) (*host.Decision, bool) {
 }
 
 // put keeps a copy of d.
-func (c *cache) put(key string, d *host.Decision) {
+func (c *cache) put(key string, d *answer) {
 	kept := *d
 	s := c.shard(maphash.String(c.seed, key))
 	s.mu.Lock()
@@ -63,9 +61,9 @@ func (c *cache) put(key string, d *host.Decision) {
 }
 
 // add needs the shard's lock.
-func (s *shard) add(key string, d *host.Decision) {
+func (s *shard) add(key string, d *answer) {
 	if len(s.young) >= shardSize {
-		s.young, s.old = make(map[string]*host.Decision, shardSize), s.young
+		s.young, s.old = make(map[string]*answer, shardSize), s.young
 	}
 	s.young[key] = d
 }

@@ -3,7 +3,6 @@ package authz
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,7 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
 // defaultDeadline bounds one evaluation in wall-clock time. An evaluation takes
@@ -26,14 +25,28 @@ const policyError = "policy_error"
 // concurrent use.
 type Directory interface {
 	Match(*host.Question) host.Matching
+	// Revision counts the directory's states.
 	Revision() uint64
+	// AppendVersion appends what changes with everything that Match may answer
+	// about a person.
+	AppendVersion([]byte, *host.Principal) []byte
 }
+
+// Source names where an operator's policy is: a directory or an OPA bundle.
+type (
+	Source = source.Config
+	Bundle = source.Bundle
+	Key    = source.Key
+)
 
 // Config says which policy decides over which directory.
 type Config struct {
-	// Dir holds the operator's Rego, files named *.rego; empty for the shipped
-	// policy alone. A package bulkhead.authz in it replaces the shipped one.
-	Dir       string
+	// Source holds the operator's own policy; empty for the shipped one alone. A
+	// package bulkhead.authz in it replaces the shipped one.
+	Source Source
+	// Keep is a directory for the last good copy of a bundle from elsewhere;
+	// empty: none is kept, and a start needs the place to answer.
+	Keep      string
 	Directory Directory
 	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. One that
 	// takes longer is cut and denied, also if it is the machine that is slow.
@@ -44,60 +57,35 @@ type Config struct {
 // Engine decides by the current revision of the policy. It is safe for
 // concurrent use.
 type Engine struct {
-	dir       string
-	directory Directory
-	deadline  time.Duration
-	log       *slog.Logger
-	current   atomic.Pointer[published]
-	failed    atomic.Pointer[host.Error] // of the newest revision, nil if it serves
-	cache     cache
-	terms     atomic.Pointer[terms]
-	ids       *ids
-	stop      context.CancelFunc
-	done      sync.WaitGroup
-	digest    [32]byte // of the operator's files; used by the one goroutine that reloads
+	decider
+	*track
+	ids  *ids
+	stop context.CancelFunc
+	done sync.WaitGroup
 }
 
-// published is a revision that serves.
-type published struct {
-	*revision
-	number     uint64
-	superseded chan struct{}
-}
-
-// Open builds the first revision and follows changes of cfg.Dir until ctx is
-// done or Close is called. A directory that is missing and a policy that cannot
-// be used are errors of kind host.Invalid: nothing serves in its place.
+// Open builds the first revision and follows its source until ctx is done or
+// Close is called. A source that is missing and a policy that cannot be used
+// are errors of kind host.Invalid: nothing serves in their place. If only the
+// source does not answer, everything is denied until it does, unless Keep has a
+// copy.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	const op = "policy.open"
-	e := &Engine{
-		dir: cfg.Dir, directory: cfg.Directory, ids: newIDs(),
-		deadline: cmp.Or(cfg.Deadline, defaultDeadline),
-		log:      cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
-	}
-	e.cache.init()
-	e.terms.Store(&terms{})
-	if e.directory == nil {
+	if cfg.Directory == nil {
 		return nil, host.E(host.Internal, op, "there is no directory to match with")
 	}
-	if e.dir == "" {
-		e.stop = func() {}
-		r, err := build(ctx, nil)
-		if err != nil {
-			return nil, host.E(host.Internal, op, "shipped policy: %w", err)
-		}
-		e.publish(r)
-		return e, nil
+	if err := cfg.Source.Check("policy"); err != nil {
+		return nil, host.E(host.Invalid, op, "%w", err)
 	}
-	watch, err := dirwatch.Open(e.dir, e.log)
-	if err != nil {
-		return nil, host.E(host.Invalid, op, "policy.dir: %w", err)
-	}
-	if err := e.reload(ctx); err != nil {
-		return nil, host.E(host.Invalid, op, "policy.dir: %w", errors.Join(err, watch.Close()))
+	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	e := &Engine{ids: newIDs()}
+	e.decider.init(cfg.Directory, cmp.Or(cfg.Deadline, defaultDeadline))
+	var err error
+	if e.track, err = openTrack(ctx, "policy", cfg.Source, cfg.Keep, log); err != nil {
+		return nil, err
 	}
 	ctx, e.stop = context.WithCancel(ctx)
-	e.done.Go(func() { watch.Run(ctx, func() { e.changed(ctx) }) })
+	e.done.Go(func() { e.track.run(ctx) })
 	return e, nil
 }
 
@@ -111,66 +99,15 @@ func (e *Engine) Close() error {
 
 // Ready returns nil while the newest policy is the one that serves, otherwise
 // why it cannot be used, with file and line where there is one.
-func (e *Engine) Ready() error {
-	if err := e.failed.Load(); err != nil {
-		return err
-	}
-	return nil
-}
+func (e *Engine) Ready() error { return e.track.ready() }
 
-// Revision numbers the policy that decides, from 1.
+// Revision numbers the policy that decides, from 1. It is 0 as long as none has
+// arrived.
 func (e *Engine) Revision() uint64 { return e.current.Load().number }
 
 // Changed returns a channel that is closed when another revision begins to
 // decide. To miss nothing, call it before deciding.
 func (e *Engine) Changed() <-chan struct{} { return e.current.Load().superseded }
-
-func (e *Engine) changed(ctx context.Context) {
-	err := e.reload(ctx)
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	serving := e.Revision()
-	failed := host.E(host.Unavailable, "policy.reload", "policy.dir: %w; revision %d goes on serving", err, serving)
-	if old := e.failed.Swap(failed); old == nil || old.Message != failed.Message {
-		e.log.Error("policy cannot be used", "error", err, "serving", serving)
-	}
-}
-
-// reload builds and publishes a revision if the operator's files differ from
-// what they were, refused files included.
-func (e *Engine) reload(ctx context.Context) error {
-	files, err := dirwatch.Read(e.dir, ".rego")
-	if err != nil {
-		e.digest = [32]byte{}
-		return err
-	}
-	digest := digestOf(files)
-	if digest == e.digest {
-		return nil
-	}
-	e.digest = digest
-	r, err := build(ctx, files)
-	if err != nil {
-		return err
-	}
-	e.publish(r)
-	return nil
-}
-
-func (e *Engine) publish(r *revision) {
-	next := &published{revision: r, number: 1, superseded: make(chan struct{})}
-	old := e.current.Load()
-	if old != nil {
-		next.number = old.number + 1
-	}
-	e.current.Store(next)
-	e.failed.Store(nil)
-	e.log.Info("policy published", "revision", next.number, "tests", r.tests, "cached", r.cacheable)
-	if old != nil {
-		close(old.superseded)
-	}
-}
 
 // Decide answers q. It never fails: what cannot be decided is denied, with the
 // reason code "policy_error". The decision's reason and obligations are shared
@@ -182,36 +119,63 @@ func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
 		return host.Decision{Reason: host.Reason{Code: "nobody"}, ID: e.ids.next(), Revision: e.Revision()}
 	}
 	rev := e.current.Load()
-	buf := keyBuffers.Get().(*[]byte)
-	defer keyBuffers.Put(buf)
-	key, keyed := appendKey((*buf)[:0], rev, e.directory.Revision(), q)
-	*buf = key
-	if keyed {
-		if hit, ok := e.cache.get(key); ok {
-			d := *hit
-			d.ID, d.Cached, d.Duration = e.ids.next(), true, time.Since(start)
-			return d
-		}
-	}
-	m := e.directory.Match(q)
-	d, err := e.evaluate(ctx, rev, q, &m)
+	a, cached, err := e.decide(ctx, rev, q)
 	if err != nil {
 		e.log.Error("policy failed to decide", "revision", rev.number, "user", q.Principal.User,
 			"action", q.Route.Action, "error", err)
-		d = host.Decision{Reason: host.Reason{Code: policyError}}
 	}
-	d.Revision, d.Duration = rev.number, time.Since(start)
-	if keyed && err == nil {
-		// The directory may have moved on since the key was made.
-		key, _ = appendKey(key[:0], rev, m.Revision, q)
-		e.cache.put(string(key), &d)
-	}
-	d.ID = e.ids.next()
+	d := a.decision
+	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
 	return d
 }
 
+// answer is what was decided, and from what.
+type answer struct {
+	decision host.Decision // without what differs each time
+	matching host.Matching
+}
+
+// decider decides by a revision, with a cache in front.
+type decider struct {
+	directory Directory
+	deadline  time.Duration
+	cache     cache
+	terms     atomic.Pointer[terms]
+}
+
+func (e *decider) init(d Directory, deadline time.Duration) {
+	e.directory, e.deadline = d, deadline
+	e.cache.init()
+	e.terms.Store(&terms{})
+}
+
+// decide answers q, with a denial if it also returns an error. The answer is
+// shared and read-only.
+func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) (a *answer, cached bool, err error) {
+	buf := keyBuffers.Get().(*[]byte)
+	defer keyBuffers.Put(buf)
+	directory := e.directory.Revision()
+	key, keyed := appendKey((*buf)[:0], rev, e.directory, q)
+	*buf = key
+	if keyed {
+		if hit, ok := e.cache.get(key); ok {
+			return hit, true, nil
+		}
+	}
+	a = &answer{matching: e.directory.Match(q)}
+	a.decision, err = e.evaluate(ctx, rev, q, &a.matching)
+	a.decision.Revision = rev.number
+	if err != nil {
+		a.decision = host.Decision{Reason: host.Reason{Code: policyError}, Revision: rev.number}
+	} else if keyed && a.matching.Revision == directory {
+		// Otherwise the directory has moved on since the key was made.
+		e.cache.put(string(key), a)
+	}
+	return a, false, err
+}
+
 // evaluate runs the policy once.
-func (e *Engine) evaluate(ctx context.Context, rev *published, q *host.Question, m *host.Matching) (d host.Decision, err error) {
+func (e *decider) evaluate(ctx context.Context, rev *published, q *host.Question, m *host.Matching) (d host.Decision, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			d, err = host.Decision{}, fmt.Errorf("panic: %v", p)
@@ -228,7 +192,7 @@ func (e *Engine) evaluate(ctx context.Context, rev *published, q *host.Question,
 	return parseDecision(document)
 }
 
-func (e *Engine) termsOf(directory uint64) *terms {
+func (e *decider) termsOf(directory uint64) *terms {
 	t := e.terms.Load()
 	if t.revision != directory {
 		t = &terms{revision: directory}

@@ -85,7 +85,7 @@ func staff(t testing.TB) *directory.Directory {
 func openEngine(t testing.TB, policyDir string, d Directory) *Engine {
 	t.Helper()
 	// The machine may be slow; what is cut at the deadline has a test of its own.
-	e, err := Open(t.Context(), Config{Dir: policyDir, Directory: d, Deadline: 20 * time.Second})
+	e, err := Open(t.Context(), Config{Source: Source{Dir: policyDir}, Directory: d, Deadline: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,18 +18,18 @@ var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &
 // appendKey appends the canonical form of everything that the decision depends
 // on: equal keys mean equal inputs to equal policies. Every part has its length
 // in front, so that no two questions share a form. Permissions, roles and teams
-// follow from the user, what is asserted of them, and the directory's revision.
-// It is not ok if the answer must not be cached.
-func appendKey(b []byte, rev *published, directory uint64, q *host.Question) ([]byte, bool) {
+// follow from the user, what is asserted of them, and their versions in the
+// directory. It is not ok if the answer must not be cached.
+func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte, bool) {
 	if !rev.cacheable {
 		return b, false
 	}
 	b = binary.LittleEndian.AppendUint64(b, rev.number)
-	b = binary.LittleEndian.AppendUint64(b, directory)
 	b = appendText(b, string(q.Principal.User))
 	b = appendBool(b, q.Principal.Unlisted)
 	b = appendTexts(b, q.Principal.Asserted.Roles)
 	b = appendTexts(b, q.Principal.Asserted.Teams)
+	b = d.AppendVersion(b, q.Principal) // its length follows from the above
 	b = appendRoute(b, &q.Route)
 	b = appendMap(b, q.Resource)
 	b = appendText(b, q.Reason)

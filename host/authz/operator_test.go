@@ -92,13 +92,13 @@ func TestAnUnusablePolicyRefusesToStart(t *testing.T) {
 	for name, c := range broken {
 		dir := t.TempDir()
 		write(t, dir, "policy.rego", c.text)
-		_, err := Open(t.Context(), Config{Dir: dir, Directory: d})
+		_, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: d})
 		if err == nil || !strings.Contains(err.Error(), c.names) || !strings.Contains(err.Error(), "policy.dir") ||
 			host.KindOf(err) != host.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "missing"), Directory: d})
+	_, err := Open(t.Context(), Config{Source: Source{Dir: filepath.Join(t.TempDir(), "missing")}, Directory: d})
 	if err == nil || !strings.Contains(err.Error(), "policy.dir") {
 		t.Errorf("a missing directory: %v", err)
 	}
@@ -191,5 +191,45 @@ func TestHammerDecisionsDuringPublishing(t *testing.T) {
 	}
 	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
 		t.Errorf("after closing decided %+v", d)
+	}
+}
+
+// A package that is misspelt would leave the shipped rules deciding alone.
+func TestFilesWithoutAPartInTheDecisionAreRefused(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"a misspelt package": {strings.Replace(freeze, "bulkhead.authz", "bulkhead.auths", 1), "is a package misspelt?"},
+		"a library alone":    {"package site\n\nfrozen := true\n", "is a package misspelt?"},
+	} {
+		dir := t.TempDir()
+		write(t, dir, "policy.rego", c.text)
+		_, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t)})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDataBesideTheRegoIsRead(t *testing.T) {
+	e, dir := withPolicy(t, `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "frozen"}} if input.route.plugin in data.site.frozen
+else := data.bulkhead.default.decision
+`)
+	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
+		t.Errorf("decided %+v", d)
+	}
+	changed := e.Changed()
+	write(t, dir, "site.yaml", "site: {frozen: [gitops]}\n")
+	<-changed
+	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); d.Allow || d.Reason.Code != "frozen" {
+		t.Errorf("decided %+v", d)
+	}
+	for name, text := range map[string]string{
+		"over a rule": "bulkhead: {authz: {decision: {allow: true}}}\n", "not YAML": "site: [\n", "the directory's": "directory: {}\n",
+	} {
+		write(t, dir, "site.yaml", text)
+		await(t, name, func() bool { return e.Ready() != nil })
+		write(t, dir, "site.yaml", "site: {frozen: [gitops]}\n")
+		await(t, "repair", func() bool { return e.Ready() == nil })
 	}
 }

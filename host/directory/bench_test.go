@@ -29,7 +29,7 @@ func crowd(n int) *snapshot {
 	for i := max(0, n-5); i < n; i++ {
 		user.teams = append(user.teams, entries[i].id)
 	}
-	return build(nil, []*parsed{{entries: append(entries, user)}})
+	return build(nil, nil, []*parsed{{entries: append(entries, user)}})
 }
 
 func BenchmarkMatch(b *testing.B) {

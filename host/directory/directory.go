@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -127,7 +128,7 @@ func (d *Directory) reload() error {
 	}
 	d.files = next
 	if old := d.current.Load(); old == nil || !same {
-		d.publish(old, build(d.base, all))
+		d.publish(old, build(old, d.base, all))
 	}
 	return nil
 }
@@ -140,10 +141,6 @@ func (d *Directory) parse(f dirwatch.File) *parsed {
 }
 
 func (d *Directory) publish(old, s *snapshot) {
-	s.revision = 1
-	if old != nil {
-		s.revision = old.revision + 1
-	}
 	d.current.Store(s)
 	known := map[Problem]bool{}
 	if old != nil {
@@ -189,6 +186,33 @@ func (d *Directory) PersonOf(p *host.Principal) (Person, bool) {
 // that began before a change is decided by the change. The result is read-only.
 func (d *Directory) Match(q *host.Question) host.Matching {
 	return d.current.Load().match(q)
+}
+
+// AppendVersion appends what changes whenever Match may answer differently
+// about p, and hardly ever else: the versions of the person and of the roles and
+// teams that are asserted of them, 0 for those that are not there.
+func (d *Directory) AppendVersion(b []byte, p *host.Principal) []byte {
+	s, version := d.current.Load(), uint64(0)
+	if listed := s.people[p.User]; listed != nil {
+		version = listed.version
+	}
+	b = binary.LittleEndian.AppendUint64(b, version)
+	if p.Asserted.Empty() {
+		return b
+	}
+	for _, ids := range []struct {
+		list  []string
+		known map[string]*set
+	}{{p.Asserted.Roles, s.roles}, {p.Asserted.Teams, s.teams}} {
+		for _, id := range ids.list {
+			version = 0
+			if asserted := ids.known[id]; asserted != nil {
+				version = asserted.version
+			}
+			b = binary.LittleEndian.AppendUint64(b, version)
+		}
+	}
+	return b
 }
 
 // Revision counts the snapshots, from 1.

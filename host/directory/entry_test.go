@@ -21,7 +21,7 @@ func load(content map[string]string) *snapshot {
 	for name, text := range content {
 		all = append(all, parse(name, []byte(text), d.shipped))
 	}
-	return build(d.base, all)
+	return build(nil, d.base, all)
 }
 
 const head = "apiVersion: bulkhead.internal/v1\n"
@@ -211,6 +211,6 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("problem %+v in %d lines", x, lines)
 			}
 		}
-		build(nil, []*parsed{p, p})
+		build(nil, nil, []*parsed{p, p})
 	})
 }

@@ -3,7 +3,9 @@ package directory
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -45,26 +47,35 @@ type snapshot struct {
 	people     map[host.UserID]*person
 	roles      map[string]*set // by name
 	teams      map[string]*set // by id
+	sets       map[host.Origin]*set
+	places     map[host.Origin]string // file:line
 	problems   []Problem
 	superseded chan struct{}
+	facts      func() map[string]any
 }
 
 // person is a user with the permissions of everything they belong to.
 type person struct {
 	Person
 	sets []*set
+	// version is the revision of the first snapshot in which the person was as
+	// they are now. Who did not change is the same person in the next snapshot.
+	version uint64
 }
 
 // set is one permission set, ready to be matched: each permission as it will
 // be handed out.
 type set struct {
-	glass            bool // it counts only where a reason is stated
+	glass            bool   // it counts only where a reason is stated
+	version          uint64 // the revision of the first snapshot in which it was so
+	permissions      host.Permissions
 	actions, plugins []*host.Matched
 	resources        []resource
 }
 
 func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
-	from, glass, s := host.Origin{Kind: kind, ID: id}, p.BreakGlass, &set{glass: p.BreakGlass != nil}
+	from, glass := host.Origin{Kind: kind, ID: id}, p.BreakGlass
+	s := &set{permissions: p, glass: p.BreakGlass != nil}
 	for _, a := range p.Actions {
 		s.actions = append(s.actions, &host.Matched{From: from, BreakGlass: glass, Action: a})
 	}
@@ -114,16 +125,28 @@ func (p *person) join(have, ids []string, known map[string]*set) []string {
 
 // builder links entries to a snapshot.
 type builder struct {
+	old          *snapshot
+	next         *snapshot
 	roles, teams map[string]*set
 	problems     []Problem
 }
 
-// build makes a snapshot of the base layer's roles and the directory's files.
-// The order of either does not matter.
-func build(base []entry, files []*parsed) *snapshot {
-	b := &builder{roles: map[string]*set{}, teams: map[string]*set{}}
+// build makes the snapshot that follows old, if that is not nil, of the base
+// layer's roles and the directory's files. The order of either does not matter.
+// Sets and people that did not change are taken over.
+func build(old *snapshot, base []entry, files []*parsed) *snapshot {
+	if old == nil {
+		old = &snapshot{}
+	}
+	s := &snapshot{
+		revision: old.revision + 1, people: map[host.UserID]*person{}, superseded: make(chan struct{}),
+		sets: map[host.Origin]*set{}, places: map[host.Origin]string{},
+	}
+	s.facts = sync.OnceValue(s.describe)
+	b := &builder{old: old, next: s, roles: map[string]*set{}, teams: map[string]*set{}}
+	s.roles, s.teams = b.roles, b.teams
 	for _, e := range base {
-		b.roles[e.id] = newSet(host.FromRole, e.id, e.permissions)
+		b.roles[e.id] = b.set(host.FromRole, e)
 	}
 	var all []entry
 	for _, f := range files {
@@ -142,12 +165,11 @@ func build(base []entry, files []*parsed) *snapshot {
 	for _, e := range single {
 		switch e.kind {
 		case kindRole:
-			b.roles[e.id] = newSet(host.FromRole, e.id, e.permissions)
+			b.roles[e.id] = b.set(host.FromRole, e)
 		case kindTeam:
-			b.teams[e.id] = newSet(host.FromTeam, e.id, e.permissions)
+			b.teams[e.id] = b.set(host.FromTeam, e)
 		}
 	}
-	s := &snapshot{people: map[host.UserID]*person{}, roles: b.roles, teams: b.teams, superseded: make(chan struct{})}
 	for _, e := range single {
 		if e.kind == kindUser {
 			s.people[host.UserID(e.id)] = b.person(e)
@@ -157,6 +179,19 @@ func build(base []entry, files []*parsed) *snapshot {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Text, y.Text))
 	})
 	s.problems = b.problems
+	return s
+}
+
+// set is the permission set of e, the old one if it is the same.
+func (b *builder) set(kind host.OriginKind, e entry) *set {
+	from := host.Origin{Kind: kind, ID: e.id}
+	s := b.old.sets[from]
+	// Entries of files that did not change share their lists, which is quick to see.
+	if s == nil || !reflect.DeepEqual(s.permissions, e.permissions) {
+		s = newSet(kind, e.id, e.permissions)
+		s.version = b.next.revision
+	}
+	b.next.sets[from], b.next.places[from] = s, fmt.Sprintf("%s:%d", e.file, e.line)
 	return s
 }
 
@@ -192,7 +227,7 @@ func (b *builder) report(e entry, format string, args ...any) {
 // fixed order: the person's own, roles, teams.
 func (b *builder) person(e entry) *person {
 	p := &person{Person: Person{User: host.UserID(e.id), Name: e.name, Disabled: e.disabled}}
-	p.sets = append(p.sets, newSet(host.FromUser, e.id, e.permissions))
+	p.sets = append(p.sets, b.set(host.FromUser, e))
 	link := func(word string, ids []string, known map[string]*set) (found []string) {
 		ids = slices.Clone(ids)
 		slices.Sort(ids)
@@ -211,5 +246,9 @@ func (b *builder) person(e entry) *person {
 	}
 	p.Roles = link("role", e.roles, b.roles)
 	p.Teams = link("team", e.teams, b.teams)
+	if old := b.old.people[p.User]; old != nil && reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) {
+		return old
+	}
+	p.version = b.next.revision
 	return p
 }

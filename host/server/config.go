@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -52,9 +53,10 @@ type Directory struct {
 	Files string `json:"files"` // directory of YAML files
 }
 
-// Policy is the operator's own Rego.
+// Policy is the operator's own Rego, in a directory or an OPA bundle; with
+// neither, the shipped rules decide alone.
 type Policy struct {
-	Dir string `json:"dir,omitempty"` // empty: the shipped rules alone
+	authz.Source
 }
 
 // Limits bound what people may have running.
@@ -105,7 +107,7 @@ func plainYAML(err error) error {
 // resolve makes paths absolute, so that nothing depends on where the host was
 // started.
 func (c *Config) resolve(base string) {
-	paths := []*string{&c.Data, &c.Directory.Files, &c.Policy.Dir}
+	paths := append([]*string{&c.Data, &c.Directory.Files}, c.Policy.Source.Paths()...)
 	if c.TLS != nil {
 		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
 	}
@@ -156,6 +158,9 @@ func (c *Config) check() error {
 		if _, err := parsePublicURL(c.PublicURL); err != nil {
 			bad("publicURL", "%v", err)
 		}
+	}
+	if err := c.Policy.Source.Check("policy"); err != nil {
+		problems = append(problems, err)
 	}
 	if c.Limits.SessionsPerUser < 0 {
 		bad("limits.sessionsPerUser", "is negative")

@@ -24,6 +24,12 @@ func override(c *Config, environ []string) error {
 
 func overrideStruct(v reflect.Value, prefix string, vars map[string]string) error {
 	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			if err := overrideStruct(v.Field(i), prefix, vars); err != nil {
+				return err
+			}
+			continue
+		}
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		key, field := prefix+strings.ToUpper(name), v.Field(i)
 		if text, ok := vars[key]; ok {

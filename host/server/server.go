@@ -96,7 +96,9 @@ func (s *Server) openFacts(ctx context.Context) error {
 		return err
 	}
 	s.closing(func(context.Context) error { return s.people.Close() })
-	s.policy, err = authz.Open(ctx, authz.Config{Dir: s.config.Policy.Dir, Logger: s.log, Directory: s.people})
+	s.policy, err = authz.Open(ctx, authz.Config{
+		Source: s.config.Policy.Source, Keep: filepath.Join(s.config.Data, "policy"), Directory: s.people, Logger: s.log,
+	})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,190 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
+	"github.com/seed-a3fb47d6/bulkhead/policies"
+)
+
+// reserved are the roots of data that an operator's data may not have: rules
+// and the host fill them.
+var reserved = []string{"bulkhead", "directory", "system"}
+
+// compiled is the shipped rules and those of a source, compiled together.
+type compiled struct {
+	content  *source.Content
+	modules  map[string]*ast.Module // without tests
+	tests    map[string]*ast.Module
+	own      map[string]bool // names of the source's modules
+	compiler *ast.Compiler
+}
+
+// compile makes a policy of the shipped rules and content. Its errors name file
+// and line.
+func compile(content *source.Content) (c *compiled, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c, err = nil, fmt.Errorf("the compiler failed: %v", p)
+		}
+	}()
+	c = &compiled{content: content, tests: map[string]*ast.Module{}, own: map[string]bool{}}
+	if c.modules, err = shippedModules(); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, f := range content.Modules {
+		m, err := parseModule(f.Name, f.Text)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case strings.HasSuffix(f.Name, "_test.rego"):
+			c.tests[f.Name] = m
+		default:
+			c.modules[f.Name], c.own[f.Name] = m, true
+			if m.Package.Path.Equal(authzPackage) {
+				delete(c.modules, shippedName(policies.Shim))
+			}
+		}
+	}
+	for _, root := range reserved {
+		if _, ok := content.Data[root]; ok {
+			errs = append(errs, fmt.Errorf("data.%s is not for data", root))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	c.compiler = newCompiler().WithPathConflictsCheck(c.hasData)
+	if c.compiler.Compile(c.modules); c.compiler.Failed() {
+		return nil, c.compiler.Errors
+	}
+	return c, c.takesPart()
+}
+
+// hasData reports whether the source has data at path, where a rule would hide
+// it.
+func (c *compiled) hasData(path []string) (bool, error) {
+	var at any = c.content.Data
+	for _, key := range path {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return true, nil
+		}
+		if at, ok = object[key]; !ok {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// takesPart refuses a policy that would not be asked: without the decision, or
+// whose files have no part in it, as with a package that is misspelt.
+func (c *compiled) takesPart() error {
+	deciding := c.deciding()
+	if len(deciding) == 0 {
+		return fmt.Errorf("no file defines %s", decisionRef)
+	}
+	if len(c.own) == 0 {
+		return nil
+	}
+	for rule := range deciding {
+		if c.own[rule.Location.File] {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing in %s has a part in %s; is a package misspelt?", c.content.Origin, decisionRef)
+}
+
+// deciding returns the rules that the decision depends on.
+func (c *compiled) deciding() map[*ast.Rule]bool {
+	found := map[*ast.Rule]bool{}
+	next := c.compiler.GetRulesExact(decisionRef)
+	for len(next) > 0 {
+		rule := next[len(next)-1]
+		next = next[:len(next)-1]
+		if found[rule] {
+			continue
+		}
+		found[rule] = true
+		for x := range c.compiler.Graph.Dependencies(rule) {
+			if r, ok := x.(*ast.Rule); ok {
+				next = append(next, r)
+			}
+		}
+	}
+	return found
+}
+
+// all is every module, tests included.
+func (c *compiled) all() map[string]*ast.Module {
+	all := maps.Clone(c.modules)
+	maps.Copy(all, c.tests)
+	return all
+}
+
+func shippedName(name string) string { return "shipped/" + name }
+
+func shippedModules() (map[string]*ast.Module, error) {
+	modules := map[string]*ast.Module{}
+	names, err := fs.Glob(policies.FS(), "*.rego")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.rego") {
+			continue
+		}
+		text, err := fs.ReadFile(policies.FS(), name)
+		if err != nil {
+			return nil, err
+		}
+		if modules[shippedName(name)], err = parseModule(shippedName(name), text); err != nil {
+			return nil, err
+		}
+	}
+	return modules, nil
+}
+
+func parseModule(name string, text []byte) (*ast.Module, error) {
+	m, err := ast.ParseModuleWithOpts(name, string(text), ast.ParserOptions{
+		RegoVersion: ast.RegoV1, Capabilities: capabilities, ProcessAnnotation: true,
+	})
+	if err == nil && m == nil {
+		err = fmt.Errorf("%s: is empty", name)
+	}
+	return m, err
+}
+
+func newCompiler() *ast.Compiler {
+	return ast.NewCompiler().WithCapabilities(capabilities).WithDefaultRegoVersion(ast.RegoV1)
+}
+
+// build makes a revision of content once its tests have passed.
+func build(ctx context.Context, content *source.Content) (*revision, error) {
+	c, err := compile(content)
+	if err != nil {
+		return nil, err
+	}
+	results, err := c.runTests(ctx, TestOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var failed []error
+	for _, r := range results {
+		if r.Failed() {
+			failed = append(failed, errors.New(r.String()))
+		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return nil, err
+	}
+	return newRevision(ctx, c, len(results))
+}

@@ -1,0 +1,152 @@
+package source
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/keys"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
+// gzipped tar of Rego and data. Exactly one of File, URL and OCI is set.
+type Bundle struct {
+	File string `json:"file,omitempty"`
+	// URL is asked for the bundle again and again, with the ETag of the last
+	// one. Plain http is for loopback.
+	URL string `json:"url,omitempty"`
+	// OCI is REGISTRY/REPOSITORY:TAG or @DIGEST of an artifact with the bundle
+	// as its layer, as "oras push" and "policy push" make it.
+	OCI string `json:"oci,omitempty"`
+	// Poll is how often URL and OCI are asked; 30s. At least 1s.
+	Poll manifest.Duration `json:"poll,omitempty"`
+	// TokenFile holds what is sent as the bearer token; with User, it is that
+	// user's password. It is read each time.
+	TokenFile string `json:"tokenFile,omitempty"`
+	User      string `json:"user,omitempty"`
+	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
+	// Keys verify the bundle's signature. With none, URL and OCI are refused,
+	// unless Unsigned says that it is meant.
+	Keys     []Key  `json:"keys,omitempty"`
+	Scope    string `json:"scope,omitempty"` // that the signature must carry
+	Unsigned bool   `json:"unsigned,omitempty"`
+}
+
+// Key is a public key that signs bundles, by the id that signatures name.
+type Key struct {
+	ID        string `json:"id"`
+	File      string `json:"file"`                // PEM; the secret itself for HS256, HS384, HS512
+	Algorithm string `json:"algorithm,omitempty"` // as in RFC 7518: RS256, ES256, …; RS256 if empty
+}
+
+// Limits on a bundle, in bytes: packed, unpacked, and one file in it.
+const (
+	maxPacked   = 16 << 20
+	maxUnpacked = 64 << 20
+	maxMember   = 16 << 20
+)
+
+// What Poll is when it is not given, and the least that it may be.
+const (
+	defaultPoll = 30 * time.Second
+	minPoll     = time.Second
+)
+
+// verification reads the keys of b; nil if signatures do not count.
+func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
+	if len(b.Keys) == 0 {
+		return nil, nil
+	}
+	byID := map[string]*keys.Config{}
+	for _, k := range b.Keys {
+		text, err := os.ReadFile(k.File)
+		if err != nil {
+			return nil, fmt.Errorf("bundle.keys: %s: %w", k.ID, err)
+		}
+		algorithm := k.Algorithm
+		if algorithm == "" {
+			algorithm = "RS256"
+		}
+		byID[k.ID] = &keys.Config{Key: string(text), Algorithm: algorithm}
+	}
+	var only string // signatures that name no key are of the only one
+	if len(b.Keys) == 1 {
+		only = b.Keys[0].ID
+	}
+	return bundle.NewVerificationConfig(byID, only, b.Scope, nil), nil
+}
+
+// unpack reads a bundle. Without v its signature is not looked at.
+func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (*Content, error) {
+	if err := checkUnpacked(packed); err != nil {
+		return nil, err
+	}
+	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(packed), "")).
+		WithBundleVerificationConfig(v).WithSkipBundleVerification(v == nil).
+		WithSizeLimitBytes(maxMember).WithRegoVersion(ast.RegoV1).Read()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("bundle: %w", err)
+	case b.Type() == bundle.DeltaBundleType:
+		return nil, errors.New("bundle: it is a delta; only whole bundles are used")
+	case len(b.WasmModules)+len(b.PlanModules) > 0:
+		return nil, errors.New("bundle: it holds compiled policy; only Rego is used")
+	case len(b.Modules) == 0 && len(b.Data) == 0:
+		return nil, errors.New("bundle: it is empty")
+	}
+	modules := make([]Module, len(b.Modules))
+	for i, m := range b.Modules {
+		modules[i] = Module{m.RelativePath, m.Raw}
+	}
+	return newContent(origin, b.Manifest.Revision, modules, b.Data), nil
+}
+
+// checkUnpacked bounds what OPA's reader, which bounds single files only, would
+// take into memory.
+func checkUnpacked(packed []byte) error {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return fmt.Errorf("bundle: not a gzipped tar: %w", err)
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(z, maxUnpacked+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("bundle: not a gzipped tar: %w", err)
+	case n > maxUnpacked:
+		return fmt.Errorf("bundle: unpacked it is larger than %d MiB", maxUnpacked>>20)
+	}
+	return nil
+}
+
+// readFile reads a packed bundle.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(): // opening a named pipe would wait for a writer
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f)
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	packed, err := io.ReadAll(io.LimitReader(r, maxPacked+1))
+	if err == nil && len(packed) > maxPacked {
+		err = fmt.Errorf("bundle: it is larger than %d MiB", maxPacked>>20)
+	}
+	return packed, err
+}

@@ -1,0 +1,97 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/util"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
+)
+
+type dir struct {
+	path  string
+	watch *dirwatch.Watcher
+}
+
+func openDir(path string, log *slog.Logger) (Source, error) {
+	watch, err := dirwatch.Open(path, log)
+	if err != nil {
+		return nil, err
+	}
+	return &dir{path, watch}, nil
+}
+
+func (d *dir) Load(context.Context) (*Content, error) { return ReadDir(d.path) }
+
+func (d *dir) Run(ctx context.Context, changed func()) { d.watch.Run(ctx, changed) }
+
+func (d *dir) Close() error { return d.watch.Close() }
+
+// Read reads the directory or bundle file at path once, without verifying a
+// signature: tools are used on what their user has at hand.
+func Read(path string) (*Content, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return ReadDir(path)
+	}
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(text, path, nil)
+}
+
+// ReadDir reads the directory at path once.
+func ReadDir(path string) (*Content, error) {
+	files, err := dirwatch.Read(path, ".rego", ".json", ".yaml", ".yml")
+	if err != nil {
+		return nil, err
+	}
+	var modules []Module
+	data := map[string]any{}
+	var errs []error
+	for _, f := range files {
+		switch {
+		case f.Err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", f.Name, f.Err))
+		case strings.HasSuffix(f.Name, ".rego"):
+			modules = append(modules, Module{f.Name, f.Data})
+		default:
+			errs = append(errs, addData(data, f))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return newContent(path, "", modules, data), nil
+}
+
+func addData(data map[string]any, f dirwatch.File) error {
+	var v any
+	var err error
+	if strings.HasSuffix(f.Name, ".json") {
+		err = util.NewJSONDecoder(bytes.NewReader(f.Data)).Decode(&v)
+	} else {
+		err = util.Unmarshal(f.Data, &v)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	object, ok := v.(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s: data is not an object", f.Name)
+	}
+	if conflict := merge(data, object, ""); conflict != "" {
+		return fmt.Errorf("%s: %s is in another file, too", f.Name, conflict)
+	}
+	return nil
+}

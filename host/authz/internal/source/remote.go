@@ -1,0 +1,209 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// fetchTimeout bounds one download.
+const fetchTimeout = time.Minute
+
+// remote is a bundle somewhere else. What was verified last is kept on disk, so
+// that a host can start while that place is away.
+type remote struct {
+	bundle *Bundle
+	fetch  fetcher
+	origin string
+	kept   string // file of the last good bundle; empty: none is kept
+	client *http.Client
+	log    *slog.Logger
+
+	// Of the last answer, so that "not modified" means the same again.
+	tag     string
+	content *Content
+	err     error
+}
+
+// fetcher gets a bundle. If what is there has the tag already, packed is nil.
+type fetcher func(ctx context.Context, tag string) (packed []byte, newTag string, err error)
+
+func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns = 2
+	if b.CAFile != "" {
+		pem, err := os.ReadFile(b.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("bundle.caFile: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("bundle.caFile: %s holds no certificate", b.CAFile)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	if _, err := b.verification(); err != nil { // a mistake in it is told at once
+		return nil, err
+	}
+	r := &remote{bundle: b, log: log, client: &http.Client{Transport: transport}}
+	if b.OCI != "" {
+		r.fetch, r.origin = r.fetchOCI, "oci://"+b.OCI
+	} else {
+		r.fetch, r.origin = r.fetchURL, b.URL
+	}
+	if keep != "" {
+		sum := sha256.Sum256([]byte(r.origin))
+		r.kept = filepath.Join(keep, hex.EncodeToString(sum[:8])+".tar.gz")
+	}
+	return r, nil
+}
+
+func (r *remote) Load(ctx context.Context) (*Content, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	packed, tag, err := r.fetch(ctx, r.tag)
+	switch {
+	case err != nil && r.content == nil && errors.Is(err, ErrUnreachable):
+		return r.loadKept(err)
+	case err != nil:
+		return nil, err
+	case packed == nil:
+		return r.content, r.err
+	}
+	r.tag = tag
+	r.content, r.err = r.read(packed, r.origin)
+	if r.err == nil {
+		r.keep(packed)
+	}
+	return r.content, r.err
+}
+
+func (r *remote) read(packed []byte, origin string) (*Content, error) {
+	v, err := r.bundle.verification()
+	if err != nil {
+		return nil, err
+	}
+	return unpack(packed, origin, v)
+}
+
+// loadKept answers with the copy on disk, which is verified like any other.
+func (r *remote) loadKept(why error) (*Content, error) {
+	if r.kept == "" {
+		return nil, why
+	}
+	packed, err := readFile(r.kept)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, why
+	}
+	if err == nil {
+		r.content, err = r.read(packed, r.origin+" (the copy on disk)")
+	}
+	if err != nil {
+		return nil, errors.Join(why, fmt.Errorf("the copy on disk: %w", err))
+	}
+	r.log.Warn("policy is the copy on disk", "source", r.origin, "error", why)
+	return r.content, nil
+}
+
+func (r *remote) keep(packed []byte) {
+	if r.kept == "" {
+		return
+	}
+	err := os.MkdirAll(filepath.Dir(r.kept), 0o700)
+	if err == nil {
+		err = os.WriteFile(r.kept+".next", packed, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(r.kept+".next", r.kept)
+	}
+	if err != nil {
+		r.log.Warn("no copy of the policy could be kept on disk", "error", err)
+	}
+}
+
+func (r *remote) Run(ctx context.Context, changed func()) {
+	defer r.client.CloseIdleConnections()
+	poll := time.Duration(r.bundle.Poll)
+	if poll == 0 {
+		poll = defaultPoll
+	}
+	for {
+		// Spread, so that replicas do not ask all at once.
+		wait := time.NewTimer(poll*9/10 + rand.N(poll/5+1))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		case <-wait.C:
+			changed()
+		}
+	}
+}
+
+func (r *remote) Close() error {
+	r.client.CloseIdleConnections()
+	return nil
+}
+
+// token is what TokenFile holds now.
+func (r *remote) token() (string, error) {
+	if r.bundle.TokenFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(r.bundle.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("bundle.tokenFile: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.bundle.URL, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	token, err := r.token()
+	switch {
+	case err != nil:
+		return nil, "", err
+	case r.bundle.User != "":
+		req.SetBasicAuth(r.bundle.User, token)
+	case token != "":
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if tag != "" {
+		req.Header.Set("If-None-Match", tag)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, "", unreachable(r.origin, err)
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotModified && tag != "":
+		return nil, tag, nil
+	case resp.StatusCode != http.StatusOK:
+		return nil, "", unreachable(r.origin, fmt.Errorf("it answers %s", resp.Status))
+	}
+	packed, err := readBounded(resp.Body)
+	if err != nil && ctx.Err() == nil && len(packed) <= maxPacked {
+		err = unreachable(r.origin, err)
+	}
+	return packed, resp.Header.Get("ETag"), err
+}
+
+func unreachable(origin string, err error) error {
+	return fmt.Errorf("%s %w: %w", origin, ErrUnreachable, err)
+}

@@ -1,0 +1,126 @@
+// Package source brings policies from where operators keep them: a directory,
+// or an OPA bundle in a file, behind a URL or in an OCI registry. It reads,
+// bounds and verifies; whether the Rego can be used is not its business.
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Config names one source. At most one of Dir and Bundle is set; neither means
+// that there is no policy but the shipped one.
+type Config struct {
+	// Dir holds *.rego, and *.json, *.yaml and *.yml as data, all merged at the
+	// root of data. Directories below it are not read.
+	Dir    string  `json:"dir,omitempty"`
+	Bundle *Bundle `json:"bundle,omitempty"`
+}
+
+// Content is what a source held at one time. It is immutable.
+type Content struct {
+	Origin   string // where it is from, for people
+	Revision string // as the bundle's manifest says; empty for a directory
+	Modules  []Module
+	Data     map[string]any
+	Digest   string // "sha256:…" of Modules and Data
+}
+
+// Module is one Rego file, its text not parsed yet.
+type Module struct {
+	Name string
+	Text []byte
+}
+
+// Source is one place. Its methods are not safe for concurrent use.
+type Source interface {
+	// Load returns what is there now. An error wraps ErrUnreachable if the place
+	// did not answer; any other says what is wrong with what is there.
+	Load(ctx context.Context) (*Content, error)
+	// Run calls changed, on its own goroutine, each time that Load may return
+	// something else, and ends when ctx is done. It is called once.
+	Run(ctx context.Context, changed func())
+	// Close frees what Open took, if Run is never called.
+	Close() error
+}
+
+// ErrUnreachable says nothing about the policy itself.
+var ErrUnreachable = errors.New("cannot be reached")
+
+// Open opens what cfg names, which has passed Check. A bundle from elsewhere is
+// kept in the directory keep, if that is not empty.
+func Open(cfg Config, keep string, log *slog.Logger) (Source, error) {
+	switch b := cfg.Bundle; {
+	case cfg.Dir != "":
+		return openDir(cfg.Dir, log)
+	case b == nil:
+		return nothing{}, nil
+	case b.File != "":
+		return openFile(b, log)
+	default:
+		return openRemote(b, keep, log)
+	}
+}
+
+// Empty reports whether cfg names no source.
+func (c *Config) Empty() bool { return c.Dir == "" && c.Bundle == nil }
+
+// nothing is the absence of a policy of the operator's own.
+type nothing struct{}
+
+func (nothing) Load(context.Context) (*Content, error) {
+	return Shipped(), nil
+}
+func (nothing) Run(ctx context.Context, _ func()) { <-ctx.Done() }
+func (nothing) Close() error                      { return nil }
+
+// Shipped is the content of no source at all.
+func Shipped() *Content { return newContent("shipped", "", nil, nil) }
+
+func newContent(origin, revision string, modules []Module, data map[string]any) *Content {
+	slices.SortFunc(modules, func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
+	if data == nil {
+		data = map[string]any{}
+	}
+	h := sha256.New()
+	for _, m := range modules {
+		part(h, m.Name)
+		part(h, string(m.Text))
+	}
+	text, _ := json.Marshal(data) // it was JSON or YAML before
+	part(h, string(text))
+	return &Content{origin, revision, modules, data, "sha256:" + hex.EncodeToString(h.Sum(nil))}
+}
+
+// part writes s with its length in front, so that no two lists write the same.
+func part(w io.Writer, s string) { fmt.Fprintf(w, "%d:%s", len(s), s) }
+
+// merge adds the keys of b to a, and of objects in it to objects in a. It
+// returns the path of the first value that both have.
+func merge(a, b map[string]any, at string) (conflict string) {
+	for _, k := range slices.Sorted(maps.Keys(b)) {
+		old, there := a[k]
+		if !there {
+			a[k] = b[k]
+			continue
+		}
+		x, ok := old.(map[string]any)
+		y, also := b[k].(map[string]any)
+		if !ok || !also {
+			return at + "/" + k
+		}
+		if c := merge(x, y, at+"/"+k); c != "" {
+			return c
+		}
+	}
+	return ""
+}

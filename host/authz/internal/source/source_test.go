@@ -1,0 +1,359 @@
+package source
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/goleak"
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content"
+	remotes "oras.land/oras-go/v2/registry/remote"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const rego = "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n"
+
+func put(t *testing.T, path string, text []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// keyPair makes a signing key; it returns the files of its two halves.
+func keyPair(t *testing.T) (private, public string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return put(t, filepath.Join(t.TempDir(), name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	private = write("key", "PRIVATE KEY", der, err)
+	der, err = x509.MarshalPKIXPublicKey(&key.PublicKey)
+	return private, write("key.pub", "PUBLIC KEY", der, err)
+}
+
+func packed(t *testing.T, revision string, s *Signing) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	c := newContent("", "", []Module{{"site.rego", []byte(rego)}}, map[string]any{"site": map[string]any{"frozen": true}})
+	if err := Pack(&out, c, revision, s); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func open(t *testing.T, b Bundle, keep string) Source {
+	t.Helper()
+	cfg := Config{Bundle: &b}
+	if err := cfg.Check("policy"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(cfg, keep, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestABundleFileBringsRegoDataAndRevision(t *testing.T) {
+	path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), packed(t, "r7", nil))
+	c, err := open(t, Bundle{File: path}, "").Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Modules) != 1 || string(c.Modules[0].Text) != rego || c.Revision != "r7" || c.Data["site"] == nil {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestADirectoryMergesItsDataAndNamesConflicts(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.json"), []byte(`{"site": {"frozen": ["prod"]}}`))
+	put(t, filepath.Join(dir, "b.yaml"), []byte("site:\n  owners: [ann]\n"))
+	put(t, filepath.Join(dir, "p.rego"), []byte(rego))
+	c, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, _ := c.Data["site"].(map[string]any)
+	if len(site) != 2 || len(c.Modules) != 1 {
+		t.Errorf("%+v", c)
+	}
+	put(t, filepath.Join(dir, "c.yml"), []byte("site: {owners: [bob]}\n"))
+	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), "c.yml: /site/owners") {
+		t.Errorf("two owners: %v", err)
+	}
+	put(t, filepath.Join(dir, "c.yml"), []byte("- 1\n"))
+	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), "not an object") {
+		t.Errorf("a list: %v", err)
+	}
+}
+
+func TestSignaturesAreVerified(t *testing.T) {
+	private, public := keyPair(t)
+	other, _ := keyPair(t)
+	key := Key{ID: "ops", File: public, Algorithm: "ES256"}
+	signed := packed(t, "r1", &Signing{KeyFile: private, Algorithm: "ES256", KeyID: "ops"})
+	for name, c := range map[string]struct {
+		text []byte
+		want string // of the error; empty: it loads
+	}{
+		"good":          {signed, ""},
+		"no signature":  {packed(t, "r1", nil), "signatures"},
+		"another key":   {packed(t, "r1", &Signing{KeyFile: other, Algorithm: "ES256", KeyID: "ops"}), "verif"},
+		"changed after": {tamper(t, signed), "site.rego"},
+	} {
+		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), c.text)
+		_, err := open(t, Bundle{File: path, Keys: []Key{key}}, "").Load(t.Context())
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// tamper changes the Rego in a packed bundle and nothing else.
+func tamper(t *testing.T, in []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	tw := tar.NewWriter(w)
+	for tr := tar.NewReader(z); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		text, err2 := io.ReadAll(tr)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		if strings.HasSuffix(h.Name, ".rego") {
+			text = append(text, "\n# more\n"...)
+			h.Size = int64(len(text))
+		}
+		if err := errors.Join(tw.WriteHeader(h), func() error { _, err := tw.Write(text); return err }()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(tw.Close(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestWhatIsNoUsableBundleSaysSo(t *testing.T) {
+	bomb := func() []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		if _, err := io.CopyN(w, zeros{}, maxUnpacked+1); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		return out.Bytes()
+	}
+	empty := func() []byte {
+		var out bytes.Buffer
+		if err := Pack(&out, newContent("", "", nil, nil), "", nil); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	for name, c := range map[string]struct {
+		text []byte
+		want string
+	}{
+		"text":  {[]byte("hello"), "not a gzipped tar"},
+		"empty": {empty(), "it is empty"},
+		"bomb":  {bomb(), "larger than 64 MiB"},
+		"cut":   {packed(t, "r", nil)[:100], "gzipped tar"},
+	} {
+		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), c.text)
+		if _, err := open(t, Bundle{File: path}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestAnUnchangedBundleIsNotSentAgain(t *testing.T) {
+	var whole, none atomic.Int32
+	text := packed(t, "r1", nil)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer sesame" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("ETag", `"1"`)
+		if r.Header.Get("If-None-Match") == `"1"` {
+			none.Add(1)
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		whole.Add(1)
+		_, _ = w.Write(text)
+	}))
+	defer srv.Close()
+	token := put(t, filepath.Join(t.TempDir(), "token"), []byte("sesame\n"))
+	s := open(t, Bundle{URL: srv.URL, Unsigned: true, TokenFile: token}, "")
+	first, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Load(t.Context())
+	if err != nil || second != first || whole.Load() != 1 || none.Load() != 1 {
+		t.Errorf("%v, sent %d times, %d not", err, whole.Load(), none.Load())
+	}
+	put(t, token, []byte("closed"))
+	if _, err := s.Load(t.Context()); !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "closed") {
+		t.Errorf("a wrong token: %v", err)
+	}
+}
+
+func TestTheLastGoodBundleServesWhileItsPlaceIsAway(t *testing.T) {
+	private, public := keyPair(t)
+	text := packed(t, "r1", &Signing{KeyFile: private, Algorithm: "ES256", KeyID: "ops"})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
+	defer srv.Close()
+	keep := t.TempDir()
+	b := Bundle{URL: srv.URL, Keys: []Key{{ID: "ops", File: public, Algorithm: "ES256"}}}
+	want, err := open(t, b, keep).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Close()
+	got, err := open(t, b, keep).Load(t.Context())
+	if err != nil || got.Digest != want.Digest {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// The copy is verified like any other.
+	kept, _ := filepath.Glob(filepath.Join(keep, "*.tar.gz"))
+	if len(kept) != 1 {
+		t.Fatalf("%v is kept", kept)
+	}
+	put(t, kept[0], tamper(t, text))
+	if _, err := open(t, b, keep).Load(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("a copy that somebody changed: %v", err)
+	}
+}
+
+// push puts a bundle into a registry as "oras push" does.
+func push(t *testing.T, ref string, text []byte) {
+	t.Helper()
+	repo, err := remotes.NewRepository(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.PlainHTTP = true
+	blob := func(kind string, data []byte) ocispec.Descriptor {
+		d := content.NewDescriptorFromBytes(kind, data)
+		if err := repo.Push(t.Context(), d, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: blob(ocispec.MediaTypeImageConfig, []byte("{}")),
+		Layers: []ocispec.Descriptor{blob(ocispec.MediaTypeImageLayerGzip, text)}}
+	data, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oras.TagBytes(t.Context(), repo, ocispec.MediaTypeImageManifest, data, repo.Reference.Reference); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestABundleComesFromARegistry(t *testing.T) {
+	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+	defer srv.Close()
+	ref := strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1"
+	s := open(t, Bundle{OCI: ref, Unsigned: true}, "")
+	if _, err := s.Load(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("an empty registry: %v", err)
+	}
+	push(t, ref, packed(t, "r1", nil))
+	first, err := s.Load(t.Context())
+	if err != nil || first.Revision != "r1" {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if again, err := s.Load(t.Context()); err != nil || again != first {
+		t.Errorf("it was read again: %v", err)
+	}
+	push(t, ref, packed(t, "r2", nil))
+	if next, err := s.Load(t.Context()); err != nil || next.Revision != "r2" {
+		t.Errorf("%+v, %v", next, err)
+	}
+	wrong := digest.FromString("another")
+	pinned := open(t, Bundle{OCI: strings.TrimSuffix(ref, ":v1") + "@" + wrong.String(), Unsigned: true}, "")
+	if _, err := pinned.Load(t.Context()); err == nil {
+		t.Error("a digest that is not there was found")
+	}
+}
+
+func TestMistakesInASourceNameTheirField(t *testing.T) {
+	for want, c := range map[string]Config{
+		"policy: has both":             {Dir: "a", Bundle: &Bundle{File: "b"}},
+		"policy.bundle: needs exactly": {Bundle: &Bundle{}},
+		"policy.bundle.url":            {Bundle: &Bundle{URL: "http://example.com/b", Unsigned: true}},
+		"policy.bundle.oci":            {Bundle: &Bundle{OCI: "nonsense", Unsigned: true}},
+		"policy.bundle.keys: is miss":  {Bundle: &Bundle{URL: "https://example.com/b"}},
+		"policy.bundle.unsigned":       {Bundle: &Bundle{File: "b", Unsigned: true, Keys: []Key{{ID: "a", File: "a"}}}},
+		"policy.bundle.poll":           {Bundle: &Bundle{URL: "https://example.com/b", Unsigned: true, Poll: 1}},
+		"policy.bundle.keys[0].algo":   {Bundle: &Bundle{File: "b", Keys: []Key{{ID: "a", File: "a", Algorithm: "none"}}}},
+		"policy.bundle.keys[1].id":     {Bundle: &Bundle{File: "b", Keys: []Key{{ID: "a", File: "a"}, {ID: "a", File: "a"}}}},
+		"policy.bundle.user":           {Bundle: &Bundle{URL: "https://example.com/b", Unsigned: true, User: "u"}},
+	} {
+		if err := c.Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestADownloadEndsWithItsContext(t *testing.T) {
+	asked := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { close(asked); <-r.Context().Done() }))
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }()
+	if _, err := open(t, Bundle{URL: srv.URL, Unsigned: true}, "").Load(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}

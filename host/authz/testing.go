@@ -1,0 +1,107 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/tester"
+)
+
+// Bounds on the tests of a policy, each and all of them.
+const (
+	testDeadline  = 5 * time.Second
+	testsDeadline = time.Minute
+)
+
+// TestOptions choose what a run of tests does besides.
+type TestOptions struct {
+	Run      string // a regular expression that names must match; empty: all
+	Coverage bool
+}
+
+// TestResult is how one rule named test_ went.
+type TestResult struct {
+	Name     string        `json:"name"` // with its package: "data.bulkhead.authz_test.test_x"
+	File     string        `json:"file"`
+	Line     int           `json:"line"`
+	Pass     bool          `json:"pass"`
+	Skipped  bool          `json:"skipped,omitempty"`
+	Why      string        `json:"why,omitempty"`    // it failed
+	Output   string        `json:"output,omitempty"` // of print
+	Duration time.Duration `json:"duration_ns"`
+}
+
+// Failed reports whether r keeps a policy from being published.
+func (r *TestResult) Failed() bool { return !r.Pass && !r.Skipped }
+
+func (r *TestResult) String() string {
+	s := fmt.Sprintf("%s:%d: %s", r.File, r.Line, r.Name)
+	if r.Failed() {
+		s += ": " + r.Why
+	}
+	return s
+}
+
+// runTests runs the rules named test_ of the source's files, sorted by file and
+// line. The shipped rules' own tests do not run.
+func (c *compiled) runTests(ctx context.Context, o TestOptions) ([]TestResult, error) {
+	results, _, err := c.testsAndCoverage(ctx, o)
+	return results, err
+}
+
+func (c *compiled) testsAndCoverage(ctx context.Context, o TestOptions) (_ []TestResult, _ *cover.Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("running the tests failed: %v", p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, testsDeadline)
+	defer cancel()
+	runner := tester.NewRunner().
+		SetCompiler(newCompiler().WithEnablePrintStatements(true).WithPathConflictsCheck(c.hasData)).
+		SetStore(inmem.NewFromObject(c.content.Data)).SetTimeout(testDeadline).SetParallel(1).
+		CapturePrintOutput(true).SetModules(c.all()).Filter(o.Run)
+	covered := cover.New()
+	if o.Coverage {
+		runner.SetCoverageQueryTracer(covered)
+	}
+	events, err := runner.RunTests(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	var results []TestResult
+	for r := range events {
+		results = append(results, TestResult{
+			Name: r.Package + "." + r.Name, File: r.Location.File, Line: r.Location.Row,
+			Pass: r.Pass(), Skipped: r.Skip, Why: failure(r), Output: string(r.Output), Duration: r.Duration,
+		})
+	}
+	slices.SortFunc(results, func(a, b TestResult) int {
+		if n := strings.Compare(a.File, b.File); n != 0 {
+			return n
+		}
+		return a.Line - b.Line
+	})
+	if !o.Coverage {
+		return results, nil, ctx.Err()
+	}
+	report := covered.Report(c.all())
+	return results, &report, ctx.Err()
+}
+
+func failure(r *tester.Result) string {
+	switch {
+	case r.Error != nil:
+		return r.Error.Error()
+	case r.Fail && r.FailedAt != nil && r.FailedAt.Location != nil:
+		return fmt.Sprintf("failed at line %d: %s", r.FailedAt.Location.Row, r.FailedAt)
+	case r.Fail:
+		return "the test failed"
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+package directory
+
+import (
+	"encoding/json"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Consider returns every permission of the person that is of a kind that q
+// asks for, those that do not cover it with the dimensions that they miss: what
+// Match decides, step by step. Somebody who is not listed or is disabled has
+// none.
+func (d *Directory) Consider(q *host.Question) []host.Considered {
+	s := d.current.Load()
+	p := s.personOf(q.Principal)
+	if p == nil {
+		return nil
+	}
+	var all []host.Considered
+	add := func(m *host.Matched, misses []string) {
+		all = append(all, host.Considered{Matched: m, At: s.places[m.From], Misses: misses})
+	}
+	t := targetOf(q)
+	for _, set := range p.sets {
+		for _, a := range set.actions {
+			add(a, missing(actionCovered(q.Route.Action, a.Action), "action"))
+		}
+		for _, pl := range set.plugins {
+			add(pl, missing(q.Route.Plugin != "" && host.Glob(pl.Plugin.Name, q.Route.Plugin), "plugin"))
+		}
+		if t.none {
+			continue
+		}
+		for i := range set.resources {
+			r := &set.resources[i]
+			var misses []string
+			misses = append(misses, missing(t.cluster.coveredBy(&r.clusters), "cluster")...)
+			misses = append(misses, missing(t.namespace.coveredBy(&r.namespaces), "namespace")...)
+			misses = append(misses, missing(t.resource.coveredBy(&r.resources), "resource")...)
+			misses = append(misses, missing(t.verb.coveredBy(&r.verbs), "verb")...)
+			add(r.match, misses)
+		}
+	}
+	return all
+}
+
+func missing(covered bool, dimension string) []string {
+	if covered {
+		return nil
+	}
+	return []string{dimension}
+}
+
+// Facts returns everything that the directory knows, as JSON values, with its
+// revision: users, teams and roles by id. It is made when it is first asked for
+// and read-only.
+func (d *Directory) Facts() (facts map[string]any, revision uint64) {
+	s := d.current.Load()
+	return s.facts(), s.revision
+}
+
+func (s *snapshot) describe() map[string]any {
+	users, teams, roles := map[string]any{}, map[string]any{}, map[string]any{}
+	for id, p := range s.people {
+		users[string(id)] = map[string]any{
+			"name": p.Name, "roles": values(p.Roles), "teams": values(p.Teams), "disabled": p.Disabled,
+			"permissions": describe(s.sets[host.Origin{Kind: host.FromUser, ID: string(id)}].permissions),
+		}
+	}
+	for from, set := range s.sets {
+		switch from.Kind {
+		case host.FromTeam:
+			teams[from.ID] = map[string]any{"permissions": describe(set.permissions)}
+		case host.FromRole:
+			roles[from.ID] = map[string]any{"permissions": describe(set.permissions)}
+		}
+	}
+	return map[string]any{"users": users, "teams": teams, "roles": roles}
+}
+
+// describe is p in the shape of the directory's files.
+func describe(p host.Permissions) map[string]any {
+	plugins, resources := make([]any, len(p.Plugins)), make([]any, len(p.Resources))
+	for i, x := range p.Plugins {
+		custom := make([]any, len(x.Custom))
+		for j, raw := range x.Custom {
+			_ = json.Unmarshal(raw, &custom[j]) // made by json.Marshal
+		}
+		plugins[i] = map[string]any{"name": x.Name, "custom": custom}
+	}
+	for i, x := range p.Resources {
+		resources[i] = map[string]any{
+			"clusters": values(x.Clusters), "namespaces": values(x.Namespaces),
+			"resources": values(x.Resources), "verbs": values(x.Verbs),
+		}
+	}
+	out := map[string]any{"actions": values(p.Actions), "plugins": plugins, "resources": resources}
+	if g := p.BreakGlass; g != nil {
+		out["breakGlass"] = map[string]any{"maxSession": g.MaxSession.String(), "record": string(g.Record)}
+	}
+	return out
+}
+
+func values(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
