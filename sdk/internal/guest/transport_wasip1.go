@@ -23,7 +23,10 @@ func Pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b
 func exportAlloc(n uint32) unsafe.Pointer { return Pointer(Alloc(n)) }
 
 //go:wasmexport bulkhead_start
-func exportStart(ptr unsafe.Pointer, n uint32) uint64 { return Enter(Start, ptr, n) }
+func exportStart(ptr unsafe.Pointer, n uint32) uint64 {
+	defer warm()
+	return Enter(Start, ptr, n)
+}
 
 //go:wasmexport bulkhead_handle
 func exportHandle(ptr unsafe.Pointer, n uint32) uint64 { return Enter(Handle, ptr, n) }
