@@ -5,6 +5,9 @@ import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 // Portable returns c with memories that are ordinary copies.
 func (c Config) Portable() Config { c.memory = image.Portable; return c }
 
+// Scanning returns c with memories restored as on kernels before Linux 6.7.
+func (c Config) Scanning() Config { c.memory = image.Scanning; return c }
+
 // NeverReuse returns c with a fresh instance for every caller.
 func (c Config) NeverReuse() Config { c.neverReuse = true; return c }
 

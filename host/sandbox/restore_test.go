@@ -16,7 +16,7 @@ import (
 )
 
 var configs = map[string]sandbox.Config{
-	"native": {}, "portable": sandbox.Config{}.Portable(), "fresh": sandbox.Config{}.NeverReuse(),
+	"native": {}, "scanning": sandbox.Config{}.Scanning(), "portable": sandbox.Config{}.Portable(), "fresh": sandbox.Config{}.NeverReuse(),
 }
 
 const secret = 0x5ec2e75ec2e7a11

@@ -4,8 +4,10 @@
 // capture, restore or give up a memory is its caller's decision.
 //
 // On Linux a memory maps the image copy-on-write: it costs what it changed, and
-// restoring costs as much. Where the kernel lacks what that needs, and where
-// Portable is asked for, a memory is an ordinary copy with the same behaviour.
+// restoring costs as much. From Linux 6.7 the kernel marks what is written;
+// before, and where it does not permit that, the page map is searched for it.
+// Where the kernel lacks that, too, and where Portable is asked for, a memory is
+// an ordinary copy with the same behaviour.
 package image
 
 import (
@@ -23,6 +25,7 @@ type Kind uint8
 
 const (
 	Native   Kind = iota // copy-on-write where the kernel can, else as Portable
+	Scanning             // Native as older kernels do it, for tests
 	Portable             // ordinary copies
 )
 
@@ -43,7 +46,7 @@ func New(kind Kind, data []byte) (*Image, error) {
 	}
 	img := &Image{size: len(data)}
 	data = trim(data)
-	if kind == Native && native() && len(data) > 0 {
+	if kind != Portable && native() && len(data) > 0 {
 		return img, img.mapFile(data)
 	}
 	img.data = append([]byte(nil), data...)
@@ -109,8 +112,8 @@ func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (
 var ErrBudget = errors.New("the memory budget is spent")
 
 func (m *Memory) reserve(kind Kind, start uint64) (err error) {
-	if kind == Native && native() {
-		m.space, err = newSpace(m.image, m.max)
+	if kind != Portable && native() {
+		m.space, err = newSpace(kind, m.image, m.max)
 		if err == nil {
 			m.buf = m.space.bytes(start)
 		}

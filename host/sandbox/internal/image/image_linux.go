@@ -73,13 +73,23 @@ func (m *mapping) close() error {
 // space is reserved address space: readable and writable up to a memory's
 // length, inaccessible beyond.
 type space struct {
-	base   unsafe.Pointer
-	size   uintptr
-	excess int // pages copied back beyond keepPages since all were given up
+	base    unsafe.Pointer
+	size    uintptr
+	tracker *tracker
+	tracked uintptr // bytes from base in which the tracker marks writes
+	excess  int     // pages copied back beyond keepPages since all were given up
 }
 
-func newSpace(img *Image, max uint64) (*space, error) {
-	s := &space{size: uintptr(max)}
+func newSpace(kind Kind, img *Image, max uint64) (*space, error) {
+	if kind == Native {
+		return reserve(theTracker(), img, max)
+	}
+	return reserve(nil, img, max)
+}
+
+// reserve makes a space of max bytes. The tracker may be nil.
+func reserve(t *tracker, img *Image, max uint64) (*space, error) {
+	s := &space{size: uintptr(max), tracker: t}
 	if max == 0 {
 		return s, nil
 	}
@@ -120,15 +130,19 @@ func (s *space) mapImage(img *Image) error {
 			return err
 		}
 	}
-	large := s.bytes(uint64(s.size))[size:]
+	small := size
 	if size-file > smallTail {
-		large = s.bytes(uint64(s.size))[file:]
+		small = file
 	}
-	if len(large) > 0 {
+	if large := s.bytes(uint64(s.size))[small:]; len(large) > 0 {
 		// A kernel without large pages refuses, which changes nothing.
 		_ = unix.Madvise(large, unix.MADV_HUGEPAGE)
 	}
-	return nil
+	if s.tracker == nil || small == 0 {
+		return nil
+	}
+	s.tracked = uintptr(small)
+	return s.tracker.track(s.base, s.tracked)
 }
 
 // bytes is the space's first n bytes; more are not to be reached by appending.
@@ -146,24 +160,19 @@ func (s *space) close() error {
 	return unix.MunmapPtr(s.base, s.size)
 }
 
-// restore puts changed pages back. A page that was written is private to the
-// mapping, and pages of the file are not: that is what tells them apart, also
-// when they were swapped out.
+// restore puts changed pages back.
 func (s *space) restore(buf []byte, img *Image) (int, error) {
 	if len(buf) == 0 {
 		return 0, nil
 	}
 	c := scanners.Get().(*scanner)
 	defer scanners.Put(c)
-	if err := c.scan(s.base, len(buf)); err != nil {
+	if err := c.scan(s.base, int(s.tracked), len(buf)); err != nil {
 		return 0, err
 	}
 	if s.excess += max(0, c.pages-keepPages); s.excess > excessPages {
 		s.excess = 0
-		if err := unix.Madvise(buf, unix.MADV_DONTNEED); err != nil {
-			return 0, fmt.Errorf("image: madvise: %w", err)
-		}
-		return c.pages, nil
+		return c.pages, s.giveUp(buf)
 	}
 	for _, r := range c.ranges {
 		page := buf[r.from:r.to]
@@ -172,11 +181,24 @@ func (s *space) restore(buf []byte, img *Image) (int, error) {
 	return c.pages, nil
 }
 
+// giveUp frees the pages that were written; the image shows again.
+func (s *space) giveUp(buf []byte) error {
+	if err := unix.Madvise(buf, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("image: madvise: %w", err)
+	}
+	if s.tracked == 0 {
+		return nil
+	}
+	return s.tracker.protect(s.base, s.tracked)
+}
+
 // native reports whether this kernel can do all of it, found out by doing it
 // once: containers may lack /proc, and some kernels answer without meaning it.
-var native = sync.OnceValue(func() bool { return tryNative() == nil })
+var native = sync.OnceValue(func() bool { return try(nil) == nil })
 
-func tryNative() error {
+// try makes a memory, reads and writes it, and checks that both are seen as what
+// they are, also once its pages were given up.
+func try(t *tracker) error {
 	if os.Getpagesize() != hostPage {
 		return errors.New("image: pages are not 4 KiB")
 	}
@@ -186,22 +208,29 @@ func tryNative() error {
 		return err
 	}
 	defer img.Close()
-	s, err := newSpace(img, wasmPage)
+	s, err := reserve(t, img, wasmPage)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	buf := s.bytes(wasmPage)
-	if buf[0] != 1 { // a page that is only read must not count as changed
-		return errors.New("image: the mapping does not show the file")
-	}
-	buf[3*hostPage] = 2
-	pages, err := s.restore(buf, img)
-	if err != nil {
-		return err
-	}
-	if pages != 1 || !bytes.Equal(buf, data) {
-		return errors.New("image: the page map does not show what was written")
+	for round := range 3 {
+		if buf[0] != 1 { // a page that is only read must not count as changed
+			return errors.New("image: the mapping does not show the file")
+		}
+		buf[3*hostPage] = 2
+		pages, err := s.restore(buf, img)
+		if err != nil {
+			return err
+		}
+		if pages != 1 || !bytes.Equal(buf, data) {
+			return errors.New("image: the kernel does not show what was written")
+		}
+		if round == 1 {
+			if err := s.giveUp(buf); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

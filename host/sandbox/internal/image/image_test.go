@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var kinds = map[string]Kind{"native": Native, "portable": Portable}
+var kinds = map[string]Kind{"native": Native, "scanning": Scanning, "portable": Portable}
 
 func anySize(int64) bool { return true }
 

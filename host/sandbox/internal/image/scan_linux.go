@@ -17,6 +17,7 @@ type span struct{ from, to int }
 
 // scanner finds changed pages. Its buffers are reused.
 type scanner struct {
+	base    uintptr
 	ranges  []span
 	pages   int
 	regions []region
@@ -30,17 +31,23 @@ var scanners = sync.Pool{New: func() any { return &scanner{regions: make([]regio
 // restore. The kernel checks the address space of whoever opened it.
 var pagemap = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/pagemap") })
 
-// scan fills ranges and pages for the n bytes mapped at base.
-func (c *scanner) scan(base unsafe.Pointer, n int) error {
+// scan fills ranges and pages for the n bytes mapped at base. In the first
+// tracked of them the kernel marks what is written. In the others what was
+// written is known by its being private to the mapping, also when it was
+// swapped out, while pages of the file are not.
+func (c *scanner) scan(base unsafe.Pointer, tracked, n int) error {
 	file, err := pagemap()
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	c.ranges, c.pages = c.ranges[:0], 0
+	c.ranges, c.pages, c.base = c.ranges[:0], 0, uintptr(base)
 	if !hasIoctl() {
-		return c.read(file, uintptr(base), n)
+		return c.read(file, 0, n)
 	}
-	return c.ioctl(file, uintptr(base), n)
+	if err := c.ioctl(file, written, 0, tracked); err != nil {
+		return err
+	}
+	return c.ioctl(file, private, tracked, n)
 }
 
 func (c *scanner) add(from, to int) {
@@ -56,10 +63,13 @@ func (c *scanner) add(from, to int) {
 const (
 	pagemapScan = 3<<30 | unsafe.Sizeof(scanArg{})<<16 | 'f'<<8 | 16
 
+	pageIsWritten = 1 << 1
 	pageIsFile    = 1 << 2
 	pageIsPresent = 1 << 3
 	pageIsSwapped = 1 << 4
 	pageIsZero    = 1 << 5 // the kernel's page of zeros: read, never written
+
+	scanCheckTracked = 1 << 1 // fail where writes are not marked
 )
 
 type scanArg struct {
@@ -67,9 +77,16 @@ type scanArg struct {
 	inverted, mask, anyOf, returned                         uint64
 }
 
+// What a scan looks for.
+var (
+	// In these words, and no others, the kernel looks at a page's entry alone.
+	written = scanArg{flags: scanCheckTracked, mask: pageIsWritten, returned: pageIsWritten}
+	private = scanArg{inverted: pageIsFile | pageIsZero, mask: pageIsFile | pageIsZero, anyOf: pageIsPresent | pageIsSwapped}
+)
+
 type region struct{ start, end, categories uint64 }
 
-// hasIoctl asks for nothing, which a kernel that knows the request grants.
+// hasIoctl asks about a page that is not mapped.
 var hasIoctl = sync.OnceValue(func() bool {
 	file, err := pagemap()
 	if err != nil {
@@ -77,17 +94,15 @@ var hasIoctl = sync.OnceValue(func() bool {
 	}
 	var c scanner
 	c.regions = make([]region, 1)
-	return c.ioctl(file, 0, 0) == nil
+	return c.ioctl(file, private, 0, hostPage) == nil
 })
 
-func (c *scanner) ioctl(file *os.File, base uintptr, n int) error {
-	at, end := uint64(base), uint64(base)+uint64(n)
-	for {
-		c.arg = scanArg{
-			size: uint64(unsafe.Sizeof(c.arg)), start: at, end: end,
-			vec: uint64(uintptr(unsafe.Pointer(&c.regions[0]))), vecLen: uint64(len(c.regions)),
-			inverted: pageIsFile | pageIsZero, mask: pageIsFile | pageIsZero, anyOf: pageIsPresent | pageIsSwapped,
-		}
+// ioctl adds the pages between two offsets that are of a kind.
+func (c *scanner) ioctl(file *os.File, kind scanArg, from, to int) error {
+	for from < to {
+		c.arg = kind
+		c.arg.size, c.arg.start, c.arg.end = uint64(unsafe.Sizeof(c.arg)), uint64(c.base)+uint64(from), uint64(c.base)+uint64(to)
+		c.arg.vec, c.arg.vecLen = uint64(uintptr(unsafe.Pointer(&c.regions[0]))), uint64(len(c.regions))
 		found, _, errno := syscall.Syscall(unix.SYS_IOCTL, file.Fd(), pagemapScan, uintptr(unsafe.Pointer(&c.arg)))
 		if errno == unix.EINTR {
 			continue
@@ -96,12 +111,11 @@ func (c *scanner) ioctl(file *os.File, base uintptr, n int) error {
 			return fmt.Errorf("image: scanning the page map: %w", errno)
 		}
 		for _, r := range c.regions[:found] {
-			c.add(int(r.start-uint64(base)), int(r.end-uint64(base)))
+			c.add(int(r.start-uint64(c.base)), int(r.end-uint64(c.base)))
 		}
-		if at = c.arg.walkEnd; at >= end {
-			return nil
-		}
+		from = int(c.arg.walkEnd - uint64(c.base))
 	}
+	return nil
 }
 
 // Bits of a page map entry (Documentation/admin-guide/mm/pagemap.rst).
@@ -113,17 +127,17 @@ const (
 
 // read is ioctl for older kernels: one entry of 8 bytes for each page. It also
 // finds pages of zeros that were only read, which costs no more than a copy.
-func (c *scanner) read(file *os.File, base uintptr, n int) error {
-	size := n / hostPage * 8
+func (c *scanner) read(file *os.File, from, to int) error {
+	size := (to - from) / hostPage * 8
 	if cap(c.entries) < size {
 		c.entries = make([]byte, size)
 	}
 	entries := c.entries[:size]
-	if _, err := file.ReadAt(entries, int64(base/hostPage*8)); err != nil {
+	if _, err := file.ReadAt(entries, int64((c.base+uintptr(from))/hostPage*8)); err != nil {
 		return errors.Join(errors.New("image: reading the page map"), err)
 	}
-	for at := 0; at < n; at += hostPage {
-		e := binary.NativeEndian.Uint64(entries[at/hostPage*8:])
+	for at := from; at < to; at += hostPage {
+		e := binary.NativeEndian.Uint64(entries[(at-from)/hostPage*8:])
 		if e&(entryPresent|entrySwapped) != 0 && e&entryFile == 0 {
 			c.add(at, at+hostPage)
 		}
