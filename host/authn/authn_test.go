@@ -85,7 +85,7 @@ func setUp(t testing.TB, edit ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{PublicURL: public, State: store, Sessions: f.table, Directory: f.people, Dev: true}
+	c := Config{PublicURL: public, State: store, Sessions: f.table, Directory: f.people, Options: Options{Dev: &struct{}{}}, Rates: Rates{Client: -1, Account: -1}}
 	for _, e := range edit {
 		e(&c)
 	}
@@ -441,7 +441,10 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := f.Config
-		cfg.PublicURL, cfg.Dev = u, c.dev
+		cfg.PublicURL, cfg.Options.Dev = u, nil
+		if c.dev {
+			cfg.Options.Dev = &struct{}{}
+		}
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want it to name %s", name, err, c.want)
 		}

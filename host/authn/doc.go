@@ -1,6 +1,7 @@
 // Package authn turns a request into a host.Principal, and is the only package
 // that does. Every door asks the same resolver: the bearer token first, and if
-// that is absent or fails for any reason, the cookie.
+// that is absent or fails for any reason, the proxy in front if there is one,
+// and then the cookie.
 //
 // A token is a signed statement of which login it belongs to, nothing more.
 // Who that is comes from the login's record in host/state, and roles and teams
@@ -8,8 +9,10 @@
 // verified token is remembered by its hash; expiry, revocation and key epoch
 // are checked every time nonetheless.
 //
-// The package also owns the ways in (today: dev), the cookie, refresh, logout
-// and the cross-site check. Its handlers return errors for host/gateway to
-// write. Logins are kept by host/state, live sessions by host/session, and what
+// The package also owns the ways in (OpenID Connect, GitHub, a proxy in front,
+// ID tokens, dev, none at all), each in a file, the cookie, refresh, logout, the
+// cross-site check, and the rates that bound requests before anybody is known.
+// Its handlers return errors for host/gateway to write. README.md tells
+// operators how to set it up. Logins are kept by host/state, live sessions by host/session, and what
 // a principal may do is decided by host/authz.
 package authn

@@ -50,7 +50,8 @@ func (o *oneLogin) Revision() uint64 { return 1 }
 func FuzzResolve(f *testing.F) {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8080"}
 	store := &oneLogin{key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}
-	service, err := New(Config{PublicURL: public, State: store, Sessions: session.NewTable(store.Revoked, session.Options{}), Directory: store})
+	service, err := New(Config{PublicURL: public, State: store, Sessions: session.NewTable(store.Revoked, session.Options{}), Directory: store,
+		Options: Options{Dev: &struct{}{}}, Rates: Rates{Client: -1, Account: -1}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // serve mounts the handlers on a loopback listener, as the gateway does.
@@ -23,6 +24,7 @@ func (f *fixture) serve(t testing.TB) *httptest.Server {
 	mux := http.NewServeMux()
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"POST /auth/login": f.Login, "POST /auth/logout": f.Logout, "POST /auth/refresh": f.Refresh, "GET /auth/me": f.Me,
+		"GET /auth/login": f.Begin, "GET /auth/callback/{method}": f.Callback, "GET /login": f.Page,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if err := h(w, r); err != nil {
@@ -40,7 +42,8 @@ func (f *fixture) serve(t testing.TB) *httptest.Server {
 type browser struct {
 	t testing.TB
 	*http.Client
-	base *url.URL
+	base   *url.URL
+	server *httptest.Server
 }
 
 func (f *fixture) browser(t testing.TB, srv *httptest.Server) *browser {
@@ -53,7 +56,9 @@ func (f *fixture) browser(t testing.TB, srv *httptest.Server) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t, &http.Client{Jar: jar, Transport: srv.Client().Transport}, base}
+	client := &http.Client{Jar: jar, Transport: srv.Client().Transport}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &browser{t, client, base, srv}
 }
 
 type reply struct {
@@ -181,7 +186,7 @@ func TestDevSignInNeedsALoopbackListener(t *testing.T) {
 	if err := f.Login(httptest.NewRecorder(), r); host.KindOf(err) != host.NotFound {
 		t.Errorf("on an unknown listener: %v", err)
 	}
-	off := setUp(t, func(c *Config) { c.Dev = false })
+	off := setUp(t, func(c *Config) { c.Options.Dev = nil })
 	b := off.browser(t, off.serve(t))
 	b.wantStatus(b.do("POST", "/auth/login", `{"user":"ann"}`), 404)
 }
@@ -407,7 +412,7 @@ func TestRefreshKeepsTheLogin(t *testing.T) {
 }
 
 func TestRefreshIsDuePastHalfLife(t *testing.T) {
-	f := setUp(t)
+	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = manifest.Duration(24 * time.Hour) })
 	_, p := f.signIn(t, "ann")
 	now := time.Now()
 	for name, c := range map[string]struct {
@@ -434,7 +439,7 @@ func TestRefreshIsDuePastHalfLife(t *testing.T) {
 }
 
 func TestTokenEndsWithTheLogin(t *testing.T) {
-	f := setUp(t, func(c *Config) { c.LoginLife = 30 * time.Minute })
+	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Login = manifest.Duration(30 * time.Minute) })
 	raw, p := f.signIn(t, "ann")
 	token, err := f.verify(f.strict, raw)
 	if err != nil || token.expires.After(p.Login.Until) {
@@ -444,7 +449,7 @@ func TestTokenEndsWithTheLogin(t *testing.T) {
 
 func TestSecureCookieOnHTTPS(t *testing.T) {
 	f := setUp(t, func(c *Config) {
-		c.PublicURL, c.Dev = &url.URL{Scheme: "https", Host: "console.example.com"}, false
+		c.PublicURL, c.Options.Dev = &url.URL{Scheme: "https", Host: "console.example.com"}, nil
 	})
 	set, cleared := httptest.NewRecorder(), httptest.NewRecorder()
 	f.cookie.set(set, "token", time.Now().Add(time.Hour))

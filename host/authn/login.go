@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"net"
 	"net/http"
 	"time"
 
@@ -23,17 +22,18 @@ type Identity struct {
 }
 
 // Issue signs somebody in: it makes a login of its own, never one that existed
-// before, and a token for it. A user whom the directory does not know or has
-// disabled gets none.
+// before, and a token for it. Somebody whom the directory has disabled, or does
+// not know although it must, gets none.
 func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Principal, error) {
-	if _, ok := s.Directory.PersonOf(&host.Principal{User: id.User}); !ok {
-		return "", nil, host.E(host.Unauthenticated, "authn.login", "user %q is not in the directory", id.User)
-	}
 	now := time.Now()
-	rec, err := s.State.CreateLogin(ctx, state.LoginRecord{
+	rec := state.LoginRecord{
 		ID: newLoginID(), User: id.User, Issuer: id.Issuer, Subject: id.Subject, Method: id.Method,
-		Name: id.Name, Claims: id.Claims, At: now, Until: now.Add(s.LoginLife),
-	})
+		Name: id.Name, Claims: id.Claims, At: now, Until: now.Add(s.life.login),
+	}
+	if err := s.knows(rec); err != nil {
+		return "", nil, err
+	}
+	rec, err := s.State.CreateLogin(ctx, rec)
 	if err != nil {
 		return "", nil, err
 	}
@@ -41,15 +41,23 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 	if err != nil {
 		return "", nil, err
 	}
-	_, p, err := s.accept(raw)
-	if err != nil {
-		return "", nil, err
+	p, ok := s.principalOf(rec, rec.Claims)
+	if !ok {
+		return "", nil, errNobody
 	}
 	return raw, p, nil
 }
 
+// knows refuses a login of somebody who would be nobody.
+func (s *Service) knows(rec state.LoginRecord) error {
+	if _, ok := s.principalOf(rec, rec.Claims); !ok {
+		return host.E(host.Unauthenticated, "authn.login", "user %q is not in the directory", rec.User)
+	}
+	return nil
+}
+
 func (s *Service) expiry(now, until time.Time) time.Time {
-	if expires := now.Add(s.TokenLife); expires.Before(until) {
+	if expires := now.Add(s.life.token); expires.Before(until) {
 		return expires
 	}
 	return until
@@ -59,42 +67,6 @@ func newLoginID() host.LoginID {
 	var b [16]byte
 	rand.Read(b[:])
 	return host.LoginID(base64.RawURLEncoding.EncodeToString(b[:]))
-}
-
-// Login handles POST /auth/login {"user": ID}, the way in for developers: it
-// believes whoever can reach a loopback listener. The answer is the cookie and
-// what Me says; a login that the browser had before ends.
-func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
-	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); !s.Dev || !isLoopbackAddr(local) {
-		return host.E(host.NotFound, "authn.login", "dev sign-in is not available here")
-	}
-	if err := s.checkSite(r); err != nil {
-		return err
-	}
-	if !isJSON(r) {
-		return host.E(host.Invalid, "authn.login", "Content-Type: must be application/json")
-	}
-	var body struct {
-		User host.UserID `json:"user"`
-	}
-	if err := readJSON(w, r, &body); err != nil {
-		return err
-	}
-	if body.User == "" {
-		return host.E(host.Invalid, "authn.login", "body: user is required")
-	}
-	raw, p, err := s.Issue(r.Context(), Identity{
-		Issuer: "dev", Subject: string(body.User), User: body.User, Method: "dev",
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.endReplaced(r); err != nil {
-		return err
-	}
-	s.log.Info("signed in", "user", string(p.User), "method", p.Login.Method)
-	s.cookie.set(w, raw, p.Login.Until)
-	return writeJSON(w, describe(p))
 }
 
 // endReplaced ends the login whose cookie is about to be overwritten: nobody

@@ -28,6 +28,9 @@ type loggedOut struct {
 		Ended  int `json:"ended"`
 		Closed int `json:"closed"`
 	} `json:"sessions"`
+	// SignOut is where to sign out of whoever signed the person in, who would do
+	// so again.
+	SignOut string `json:"signOut,omitempty"`
 }
 
 // Logout handles POST /auth/logout, with an optional {"scope": …}. In this
@@ -39,7 +42,7 @@ type loggedOut struct {
 // A token that merely expired still ends its login, because sessions last as
 // long as the login does.
 func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
-	if len(s.presented(r)) == 0 {
+	if len(s.presented(r)) == 0 && (s.hop == nil || !s.hop.trusts(r)) {
 		return errNobody
 	}
 	if err := s.CheckOrigin(r); err != nil {
@@ -60,6 +63,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		s.log.Info("signed out", "user", string(who.user), "scope", scope, "sessions", ended.Ended, "closed", ended.Closed)
 		answer.Message = "Logged out"
 		answer.Sessions.Ended, answer.Sessions.Closed = ended.Ended, ended.Closed
+		answer.SignOut = s.signOut(who.method)
 	}
 	// A cookie of another login that goes on is left: nobody could sign out of it.
 	if _, alive := s.ours(s.cookie.read(r)); !alive {
@@ -89,15 +93,16 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // leaver is whose login is to end.
 type leaver struct {
-	user  host.UserID
-	login host.LoginID
+	user   host.UserID
+	login  host.LoginID
+	method string
 }
 
 // leaving finds the login a request signs out of: the one it resolves to, as
 // at every door, else any of its credentials that belongs to a live login.
 func (s *Service) leaving(r *http.Request) (leaver, bool) {
 	if p, err := s.Resolve(r); err == nil {
-		return leaver{p.User, p.Login.ID}, true
+		return leaver{p.User, p.Login.ID, p.Login.Method}, true
 	}
 	for _, raw := range s.presented(r) {
 		if who, ok := s.ours(raw); ok {
@@ -114,7 +119,18 @@ func (s *Service) ours(raw string) (leaver, bool) {
 		return leaver{}, false
 	}
 	rec, ok := s.State.Login(t.login)
-	return leaver{rec.User, rec.ID}, ok && rec.User == t.user
+	return leaver{rec.User, rec.ID, rec.Method}, ok && rec.User == t.user
+}
+
+// signOut is where people sign out of the way they came in by, "" if nowhere.
+func (s *Service) signOut(method string) string {
+	if method == methodProxy && s.Options.Proxy != nil {
+		return s.Options.Proxy.SignOut
+	}
+	if p, ok := s.mappers[method].(*oidcProvider); ok {
+		return p.signOut(s.PublicURL)
+	}
+	return ""
 }
 
 // end commits the end of the login, or of all, and then ends sessions. From the

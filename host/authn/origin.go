@@ -18,13 +18,13 @@ var (
 
 // CheckOrigin refuses, with kind Forbidden, a request that a foreign page may
 // have made a browser send: an upgrade whose Origin is not ours, and an unsafe
-// request with our cookie that does not come from our own pages or could come
+// request with a credential that browsers add by themselves, that does not come from our own pages or could come
 // from an HTML form. Programs send neither Origin nor Sec-Fetch-Site and pass.
 func (s *Service) CheckOrigin(r *http.Request) error {
 	if r.Header.Get("Upgrade") != "" {
 		return s.checkSite(r)
 	}
-	if isSafe(r.Method) || s.cookie.read(r) == "" {
+	if isSafe(r.Method) || !s.ambient(r) {
 		return nil
 	}
 	if err := s.checkSite(r); err != nil {
@@ -34,6 +34,12 @@ func (s *Service) CheckOrigin(r *http.Request) error {
 		return errForm
 	}
 	return nil
+}
+
+// ambient reports whether a browser may have added the credential by itself:
+// our cookie, or the one that the proxy in front turns into headers.
+func (s *Service) ambient(r *http.Request) bool {
+	return s.cookie.read(r) != "" || s.hop != nil && s.hop.trusts(r)
 }
 
 // checkSite trusts what browsers say about where a request comes from (Fetch

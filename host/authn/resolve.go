@@ -1,12 +1,15 @@
 package authn
 
 import (
+	"context"
 	"crypto/sha256"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // built is the principal that a token stands for at one revision of the
@@ -17,39 +20,100 @@ type built struct {
 }
 
 // Resolve returns who is asking. A valid bearer token wins outright; if there
-// is none, for whatever reason, the cookie is asked. The error is of kind
-// Unauthenticated, or Unavailable while nobody can be told apart from somebody
-// who logged out. The principal may be shared with other requests.
+// is none, for whatever reason, the proxy in front is believed, if it is one
+// that is and says who it is; then the cookie is asked. The error is of kind
+// Unauthenticated, Limited, or Unavailable while nobody can be told apart from
+// somebody who logged out. The principal may be shared with other requests.
 func (s *Service) Resolve(r *http.Request) (*host.Principal, error) {
 	_, p, err := s.credential(r)
 	return p, err
 }
 
-// RefreshDue reports whether the request's token is past half of its life and
-// a new one would live longer.
+// RefreshDue reports whether the request's token is past half of its life, or
+// of the time that a login may be idle, and a new one would live longer.
 func (s *Service) RefreshDue(r *http.Request) bool {
 	t, p, err := s.credential(r)
-	if err != nil {
+	if err != nil || t.foreign {
 		return false
 	}
-	half := t.issued.Add(t.expires.Sub(t.issued) / 2)
+	half := t.issued.Add(min(t.expires.Sub(t.issued), s.life.idle) / 2)
 	// Expiry has whole seconds, a login's end does not.
 	return time.Now().After(half) && p.Login.Until.Sub(t.expires) >= time.Second
 }
 
 func (s *Service) credential(r *http.Request) (*token, *host.Principal, error) {
-	refusal := error(errNobody)
-	for _, raw := range s.presented(r) {
-		t, p, err := s.accept(raw)
-		if err == nil {
+	attempt := &attempt{s: s, r: r}
+	if raw := bearer(r.Header["Authorization"]); raw != "" {
+		if t, p, ok := attempt.try(raw, true); ok {
 			return t, p, nil
 		}
-		if host.KindOf(err) == host.Unavailable {
-			refusal = err
+	}
+	if s.hop != nil {
+		if a, ok := s.hop.asserts(r); ok {
+			return s.acceptHop(r, a)
 		}
 	}
-	return nil, nil, refusal
+	if raw := s.cookie.read(r); raw != "" {
+		if t, p, ok := attempt.try(raw, false); ok {
+			return t, p, nil
+		}
+	}
+	if attempt.refusal != nil {
+		return nil, nil, attempt.refusal
+	}
+	return nil, nil, errNobody
 }
+
+// attempt is the look at one request's credentials.
+type attempt struct {
+	s        *Service
+	r        *http.Request
+	admitted bool  // the client was let through to have something verified
+	refusal  error // why it may be worth trying again
+}
+
+func (a *attempt) try(raw string, header bool) (*token, *host.Principal, bool) {
+	t, p, err := a.accept(raw, header)
+	if k := host.KindOf(err); err != nil && (k == host.Unavailable || k == host.Limited) {
+		a.refusal = err
+	}
+	return t, p, err == nil
+}
+
+// accept is the whole check of one credential.
+func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, error) {
+	s := a.s
+	if len(raw) > maxToken && (!header || len(s.bearers) == 0 || len(raw) > maxBearer) {
+		return nil, nil, errNobody
+	}
+	hash := tokenHash(sha256.Sum256([]byte(raw)))
+	t := s.tokens.get(hash)
+	if t == nil || t.epoch != s.keys.epoch() {
+		if !a.admitted {
+			if err := s.AdmitClient(a.r); err != nil {
+				return nil, nil, err
+			}
+			a.admitted = true
+		}
+		var err error
+		if t, err = s.verify(s.strict, raw); err != nil && header {
+			t, err = s.acceptIDToken(a.r.Context(), raw)
+		}
+		if err != nil {
+			if host.KindOf(err) == host.Unavailable {
+				return nil, nil, err
+			}
+			s.log.Debug("a credential is not good", "error", err)
+			return nil, nil, errNobody
+		}
+		s.tokens.put(hash, t)
+	}
+	p, err := s.current(t)
+	return t, p, err
+}
+
+// maxBearer bounds an ID token, which lists groups, before anything is parsed.
+const maxBearer = 16 << 10
 
 var errNobody = &host.Error{Kind: host.Unauthenticated, Op: "authn"}
 
@@ -81,27 +145,10 @@ func bearer(headers []string) string {
 	return raw
 }
 
-// accept is the whole check of one credential.
-func (s *Service) accept(raw string) (*token, *host.Principal, error) {
-	if len(raw) > maxToken {
-		return nil, nil, errNobody
-	}
-	hash := tokenHash(sha256.Sum256([]byte(raw)))
-	t := s.tokens.get(hash)
-	if t == nil || t.epoch != s.State.KeyEpoch() {
-		var err error
-		if t, err = s.verify(s.strict, raw); err != nil {
-			return nil, nil, errNobody
-		}
-		s.tokens.put(hash, t)
-	}
-	p, err := s.current(t)
-	return t, p, err
-}
-
 // current returns the principal a verified token stands for now.
 func (s *Service) current(t *token) (*host.Principal, error) {
-	if !time.Now().Before(t.expires) {
+	now := time.Now()
+	if !now.Before(t.expires) {
 		return nil, errNobody
 	}
 	p, err := s.principal(t)
@@ -111,7 +158,43 @@ func (s *Service) current(t *token) (*host.Principal, error) {
 	if err := s.State.Revoked(p); err != nil {
 		return nil, err
 	}
-	return p, nil
+	return p, s.use(t, p, now)
+}
+
+// use notes that a login is in use, or ends it if it was not for too long. A
+// token of ours was issued to somebody who was there, so a login that is
+// refreshed is in use wherever its requests went; so is one with traffic in a
+// session here.
+func (s *Service) use(t *token, p *host.Principal, now time.Time) error {
+	if t.foreign {
+		return nil
+	}
+	last := t.used.Load()
+	if now.Unix() == last {
+		return nil
+	}
+	idle := now.Sub(time.Unix(max(last, t.issued.Unix()), 0))
+	if idle > s.life.idle && !s.busy(p, now.Add(-s.life.idle)) {
+		ctx, cancel := afterwards(context.Background())
+		defer cancel()
+		if _, err := s.end(ctx, leaver{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
+			return err
+		}
+		s.log.Info("signed out, idle", "user", string(p.User), "idle", idle.Round(time.Second))
+		return host.ErrLoginExpired
+	}
+	t.used.Store(now.Unix())
+	return nil
+}
+
+// busy reports whether a session of the login was used since.
+func (s *Service) busy(p *host.Principal, since time.Time) bool {
+	for _, v := range s.Sessions.List(p.User) {
+		if v.Login == p.Login.ID && v.Cause == nil && v.Touched.After(since) {
+			return true
+		}
+	}
+	return false
 }
 
 // principal builds what the login's record and the directory say, once per
@@ -126,18 +209,43 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 	if !ok || rec.User != t.user {
 		return nil, host.ErrLoggedOut
 	}
+	claims := t.claims
+	if claims == nil {
+		claims = rec.Claims
+	}
+	p, ok := s.principalOf(rec, claims)
+	if !ok {
+		return nil, errNobody
+	}
+	t.built.Store(&built{revision, p})
+	return p, nil
+}
+
+// principalOf is not ok for somebody who is nobody: disabled, not listed and
+// must be, or signed in by a way that is no longer there.
+func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*host.Principal, bool) {
+	way, ok := s.mappers[rec.Method]
+	if !ok {
+		return nil, false
+	}
 	p := &host.Principal{
-		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Claims: rec.Claims,
+		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Claims: claims,
+		Asserted: way.asserted(claims), Unlisted: way.unlisted(),
 		Login: host.Login{ID: rec.ID, Method: rec.Method, At: rec.At, Until: rec.Until},
 	}
 	person, ok := s.Directory.PersonOf(p)
 	if !ok {
-		return nil, errNobody
+		return nil, false
 	}
 	p.Name, p.Roles, p.Teams = person.Name, person.Roles, person.Teams
 	if p.Name == "" {
 		p.Name = rec.Name
 	}
-	t.built.Store(&built{revision, p})
-	return p, nil
+	// What does not exist cannot count, and need not be carried around.
+	absent := func(have []string) func(string) bool {
+		return func(s string) bool { return !slices.Contains(have, s) }
+	}
+	p.Asserted.Roles = slices.DeleteFunc(p.Asserted.Roles, absent(p.Roles))
+	p.Asserted.Teams = slices.DeleteFunc(p.Asserted.Teams, absent(p.Teams))
+	return p, true
 }

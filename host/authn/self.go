@@ -50,12 +50,15 @@ func (s *Service) Me(w http.ResponseWriter, r *http.Request) error {
 // login. The old one stays good for the rest of its own time, so that another
 // tab which still sends it is not signed out. The login's end does not move.
 func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.Resolve(r)
+	t, p, err := s.credential(r)
 	if err != nil {
 		return err
 	}
 	if err := s.CheckOrigin(r); err != nil {
 		return err
+	}
+	if t.foreign {
+		return host.E(host.Invalid, "authn.refresh", "this sign-in is renewed where it came from, not here")
 	}
 	now := time.Now()
 	expires := s.expiry(now, p.Login.Until)

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Person is who somebody is, as far as it can change.
@@ -36,6 +38,8 @@ type Directory interface {
 // methods promise.
 type Store interface {
 	CreateLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
+	AdmitLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
+	Once(ctx context.Context, name string, until time.Time) (bool, error)
 	Login(host.LoginID) (state.LoginRecord, bool)
 	Revoked(*host.Principal) error
 	EndLogin(context.Context, host.LoginID) error
@@ -50,23 +54,23 @@ type Store interface {
 type Sessions interface {
 	EndUser(ctx context.Context, user host.UserID, cause error) session.Result
 	EndLogin(ctx context.Context, user host.UserID, id host.LoginID, cause error) session.Result
+	List(user host.UserID) []session.View
 }
 
 // Config is what a Service is made of.
 type Config struct {
 	// PublicURL is where browsers find the console: https, or http on a
-	// loopback address. The cookie and the allowed origin follow from it.
+	// loopback address. The cookie, the allowed origin and where providers send
+	// browsers back to follow from it.
 	PublicURL *url.URL
 	State     Store
 	Sessions  Sessions
 	Directory Directory
-	// Dev lets anybody on this machine sign in as anybody in the directory.
-	Dev bool
-	// TokenLife is how long a token is good without a refresh; 0 means 1 h.
-	TokenLife time.Duration
-	// LoginLife is how long a login lasts at most; 0 means 12 h.
-	LoginLife time.Duration
-	// Logger receives sign-ins and sign-outs; nil discards them.
+	// Options are the operator's, checked by Options.Check.
+	Options Options
+	// Rates bound requests per client and account.
+	Rates Rates
+	// Logger receives sign-ins, those that failed, and sign-outs; nil discards them.
 	Logger *slog.Logger
 }
 
@@ -79,40 +83,110 @@ type Service struct {
 	origins map[string]bool
 	tokens  tokenCache
 	issuer  string
+	keys    keys
+	life    struct{ token, login, idle time.Duration }
+
 	strict  *jwt.Parser
 	lenient *jwt.Parser // for signing out only: expiry does not matter
+	states  *jwt.Parser
+
+	mappers   map[string]mapper // by method of a login
+	providers map[string]provider
+	bearers   map[string]*oidcProvider // by issuer
+	hop       *hop                     // nil: none
+	standing  standing
+
+	clients, accounts *buckets
+	forwarded         hops
 }
 
-// New returns a service. An error names the field of Config that is wrong.
+// New returns a service. An error names the option that is wrong.
 func New(c Config) (*Service, error) {
 	switch {
 	case c.PublicURL == nil || c.PublicURL.Host == "":
 		return nil, host.E(host.Invalid, "authn", "publicURL: required")
 	case c.State == nil || c.Sessions == nil || c.Directory == nil:
 		return nil, host.E(host.Internal, "authn", "state, sessions and directory are required")
-	case c.TokenLife < 0 || c.LoginLife < 0:
-		return nil, host.E(host.Invalid, "authn", "lifetimes must not be negative")
 	}
 	local := c.PublicURL.Scheme == "http" && isLoopback(c.PublicURL.Hostname())
 	if c.PublicURL.Scheme != "https" && !local {
 		return nil, host.E(host.Invalid, "authn", "publicURL: %s must be https, or http on a loopback address", c.PublicURL)
 	}
-	if c.Dev && !isLoopback(c.PublicURL.Hostname()) {
+	if c.Options.Dev != nil && !isLoopback(c.PublicURL.Hostname()) {
 		return nil, host.E(host.Invalid, "authn", "auth.dev: only with a publicURL on a loopback address, not %s", c.PublicURL)
-	}
-	if c.TokenLife == 0 {
-		c.TokenLife = time.Hour
-	}
-	if c.LoginLife == 0 {
-		c.LoginLife = 12 * time.Hour
 	}
 	s := &Service{Config: c, log: c.Logger, cookie: cookieFor(c.PublicURL), origins: originsOf(c.PublicURL)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.life.token = lifetime(c.Options.Lifetimes.Token, time.Hour)
+	s.life.login = lifetime(c.Options.Lifetimes.Login, 12*time.Hour)
+	s.life.idle = lifetime(c.Options.Lifetimes.Idle, 30*time.Minute)
+	s.clients, s.accounts = newBuckets(c.Rates.Client, 20), newBuckets(c.Rates.Account, 200)
+	var err error
+	if s.forwarded, err = parseHops(c.Rates.ForwardedFrom); err != nil {
+		return nil, host.E(host.Invalid, "authn", "limits.rates.forwardedFrom: %v", err)
+	}
+	s.keys = ownKeys{c.State}
+	if c.Options.Signing != nil {
+		if s.keys, err = newSecretKey(c.Options.Signing); err != nil {
+			return nil, err
+		}
+	}
 	s.issuer = originOf(c.PublicURL)
-	s.strict, s.lenient = parsers(s.issuer)
-	return s, nil
+	s.strict, s.lenient, s.states = parsers(s.issuer, s.keys.method())
+	return s, s.openWays()
+}
+
+// openWays makes what is configured. Logins that came by another way, which is
+// configured no more, are nobody's.
+func (s *Service) openWays() error {
+	o := &s.Options
+	s.mappers, s.providers, s.bearers = map[string]mapper{}, map[string]provider{}, map[string]*oidcProvider{}
+	if o.Dev != nil {
+		s.mappers[methodDev] = &Mapping{}
+	}
+	for i, c := range o.OIDC {
+		p, err := newOIDC(c, fmt.Sprintf("auth.oidc[%d]", i), s.PublicURL)
+		if err != nil {
+			return err
+		}
+		s.mappers[methodOf(c.Name)] = p
+		if c.ClientID != "" {
+			s.providers[c.Name] = p
+		}
+		if c.Bearer {
+			s.bearers[c.Issuer] = p
+		}
+	}
+	if o.GitHub != nil {
+		p, err := newGitHub(*o.GitHub, s.PublicURL)
+		if err != nil {
+			return err
+		}
+		s.mappers[methodGitHub], s.providers[methodGitHub] = p, p
+	}
+	if o.Proxy != nil {
+		var err error
+		if s.hop, err = newProxy(o.Proxy); err != nil {
+			return err
+		}
+	}
+	if o.Disabled != nil {
+		s.hop = newDisabled(o.Disabled)
+		s.log.Warn("authentication is disabled: everybody who reaches this host may act", "roles", o.Disabled.Roles)
+	}
+	if s.hop != nil {
+		s.mappers[s.hop.method] = s.hop.mapping
+	}
+	return nil
+}
+
+func lifetime(d manifest.Duration, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return time.Duration(d)
+	}
+	return otherwise
 }
 
 func isLoopback(hostname string) bool {

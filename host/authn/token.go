@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"math"
@@ -27,44 +26,57 @@ type claims struct {
 	Login host.LoginID `json:"sid"`
 }
 
-// token is one that was verified. It is immutable, but for the memory of whom
-// it last stood for.
+// token is a credential that was verified: one of ours, an ID token, or what a
+// hop asserts. It is immutable, but for the memory of whom it last stood for
+// and when.
 type token struct {
 	user    host.UserID
 	login   host.LoginID
 	issued  time.Time
 	expires time.Time
-	epoch   uint64 // of the keys it was verified against
+	epoch   uint64         // of the keys it was verified against
+	foreign bool           // not ours: not refreshed here, not idle
+	claims  map[string]any // those of now, where the credential brings them with each request
 	built   atomic.Pointer[built]
+	used    atomic.Int64 // last time, Unix seconds
 }
 
-// parsers follow RFC 8725: one algorithm, our own issuer and audience, strict
-// base64, an expiry in any case. The second lets time pass.
-func parsers(issuer string) (strict, lenient *jwt.Parser) {
-	opts := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-		jwt.WithIssuer(issuer),
-		jwt.WithAudience(audience),
-		jwt.WithExpirationRequired(),
-		jwt.WithStrictDecoding(),
+// parsers follow RFC 8725: one algorithm, our own issuer, one audience for each
+// kind of token, strict base64, an expiry in any case. The lenient one lets
+// time pass.
+func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states *jwt.Parser) {
+	opts := func(audience string) []jwt.ParserOption {
+		return []jwt.ParserOption{
+			jwt.WithValidMethods([]string{method.Alg()}),
+			jwt.WithIssuer(issuer),
+			jwt.WithAudience(audience),
+			jwt.WithExpirationRequired(),
+			jwt.WithStrictDecoding(),
+		}
 	}
-	return jwt.NewParser(opts...), jwt.NewParser(append(opts, jwt.WithLeeway(math.MaxInt64/4))...)
+	return jwt.NewParser(opts(audience)...), jwt.NewParser(append(opts(audience), jwt.WithLeeway(math.MaxInt64/4))...),
+		jwt.NewParser(opts(stateAudience)...)
 }
 
 func (s *Service) sign(user host.UserID, login host.LoginID, now, expires time.Time) (string, error) {
-	keys := s.State.Keys()
-	if len(keys) == 0 {
-		return "", host.E(host.Unavailable, "authn.sign", "there is no signing key")
-	}
-	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
+	return s.signAs(tokenType, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: s.issuer, Audience: jwt.ClaimStrings{audience}, Subject: string(user), ID: rand.Text(),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
 		Login: login,
 	})
-	t.Header["typ"], t.Header["kid"] = tokenType, keys[0].ID
-	signed, err := t.SignedString(keys[0].Private)
+}
+
+// signAs signs one kind of token; the kinds differ in type and audience.
+func (s *Service) signAs(typ string, c jwt.Claims) (string, error) {
+	id, key, ok := s.keys.newest()
+	if !ok {
+		return "", host.E(host.Unavailable, "authn.sign", "there is no signing key")
+	}
+	t := jwt.NewWithClaims(s.keys.method(), c)
+	t.Header["typ"], t.Header["kid"] = typ, id
+	signed, err := t.SignedString(key)
 	if err != nil {
 		return "", &host.Error{Kind: host.Internal, Op: "authn.sign", Err: err}
 	}
@@ -77,9 +89,9 @@ func (s *Service) verify(parser *jwt.Parser, raw string) (*token, error) {
 	if len(raw) > maxToken {
 		return nil, errBadToken
 	}
-	t := &token{epoch: s.State.KeyEpoch()}
+	t := &token{epoch: s.keys.epoch()}
 	var c claims
-	if _, err := parser.ParseWithClaims(raw, &c, s.keyFor); err != nil {
+	if _, err := parser.ParseWithClaims(raw, &c, s.keyOf(tokenType)); err != nil {
 		return nil, err
 	}
 	if c.Subject == "" || c.Login == "" || c.ID == "" || c.IssuedAt == nil {
@@ -92,16 +104,19 @@ func (s *Service) verify(parser *jwt.Parser, raw string) (*token, error) {
 
 var errBadToken = errors.New("not a token of this host")
 
-// keyFor selects among our own keys, which also fixes the algorithm. A header
-// that says anything else, such as where to find a key, is refused.
-func (s *Service) keyFor(t *jwt.Token) (any, error) {
-	if len(t.Header) != 3 || t.Header["typ"] != tokenType {
-		return nil, errBadToken
-	}
-	for _, k := range s.State.Keys() {
-		if t.Header["kid"] == k.ID {
-			return ed25519.PublicKey(k.Public()), nil
+// keyOf selects among our own keys, which also fixes the algorithm, for one kind
+// of token. A header that says anything else, such as where to find a key, is
+// refused.
+func (s *Service) keyOf(typ string) jwt.Keyfunc {
+	return func(t *jwt.Token) (any, error) {
+		id, _ := t.Header["kid"].(string)
+		if len(t.Header) != 3 || t.Header["typ"] != typ {
+			return nil, errBadToken
 		}
+		key, ok := s.keys.find(id)
+		if !ok {
+			return nil, errBadToken
+		}
+		return key, nil
 	}
-	return nil, errBadToken
 }

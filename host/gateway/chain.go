@@ -32,6 +32,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
 	defer g.access(info, r, began)
 	defer g.contain(cw, r)
+	g.Authn.Screen(r)
 	if err := g.screen(r); err != nil {
 		g.writeError(cw, r, err)
 		return

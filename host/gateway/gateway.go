@@ -64,8 +64,12 @@ const (
 	// signedIn routes concern the caller alone (auth), or decide by themselves
 	// which plugin action is meant and ask policy for that (doors).
 	signedIn access = iota
-	// public routes answer anybody. They are listed here and nowhere else.
+	// public routes answer anybody, as often as one client may ask. They are
+	// listed here and nowhere else.
 	public
+	// probe routes answer anybody at any time, at next to no cost: whoever
+	// watches over the host must not be shut out by others.
+	probe
 )
 
 // route is one route of the host itself. Every one names an action.
@@ -79,10 +83,13 @@ type route struct {
 // routes is the whole surface.
 func (g *Gateway) routes() []route {
 	list := []route{
-		{"GET", "/healthz", public, "host:health.read", g.healthz},
-		{"GET", "/readyz", public, "host:health.read", g.readyz},
+		{"GET", "/healthz", probe, "host:health.read", g.healthz},
+		{"GET", "/readyz", probe, "host:health.read", g.readyz},
 		{"GET", "/health", public, "host:health.read", g.health},
+		{"GET", "/login", public, "auth:login", g.Authn.Page},
 		{"POST", "/auth/login", public, "auth:login", g.Authn.Login},
+		{"GET", "/auth/login", public, "auth:login", g.Authn.Begin},
+		{"GET", "/auth/callback/{method}", public, "auth:login", g.Authn.Callback},
 		// Logout answers an expired credential too, so it resolves by itself.
 		{"POST", "/auth/logout", public, "auth:logout", g.Authn.Logout},
 		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
@@ -127,7 +134,7 @@ func (g *Gateway) Surface() ([]Entry, error) {
 			if !ok {
 				return fmt.Errorf("%s %s is served but not in the table", method, path)
 			}
-			list = append(list, Entry{method, path, r.action, r.access == public})
+			list = append(list, Entry{method, path, r.action, r.access != signedIn})
 		}
 		return nil
 	})
@@ -145,7 +152,11 @@ func (g *Gateway) serve(a access, action host.Action, h handler) http.Handler {
 		info := infoOf(r.Context())
 		info.action = action
 		err := error(nil)
-		if a != public {
+		switch a {
+		case probe:
+		case public:
+			err = g.Authn.AdmitClient(r)
+		default:
 			err = g.authenticate(w, r)
 		}
 		if err == nil {
@@ -165,6 +176,9 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) error {
 	info := infoOf(r.Context())
 	info.principal = p
 	info.log = info.log.With("user", string(p.User))
+	if err := g.Authn.AdmitAccount(p); err != nil {
+		return err
+	}
 	if err := g.Authn.CheckOrigin(r); err != nil {
 		return err
 	}

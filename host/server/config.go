@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
@@ -21,11 +22,11 @@ import (
 // Config is the configuration file. Paths in it are relative to the file's own
 // directory. It is read once and not changed afterwards.
 type Config struct {
-	Listen    string           `json:"listen"`    // host:port
+	Listen    string           `json:"listen"`    // host:port, or unix:PATH for a proxy on the same machine
 	PublicURL string           `json:"publicURL"` // what browsers see; required off loopback
 	TLS       *TLS             `json:"tls,omitempty"`
 	Data      string           `json:"data"` // directory of embedded state, host key, compiled plugins
-	Auth      Auth             `json:"auth"`
+	Auth      authn.Options    `json:"auth"`
 	Directory Directory        `json:"directory"`
 	Policy    Policy           `json:"policy,omitzero"`
 	Clusters  []cluster.Config `json:"clusters,omitempty"`
@@ -41,13 +42,6 @@ type TLS struct {
 	Key  string `json:"key"`  // PEM file
 }
 
-// Auth is the ways in. A way that is not configured does not exist.
-type Auth struct {
-	// Dev signs in whoever the directory knows, without any proof. It is
-	// refused off loopback.
-	Dev *struct{} `json:"dev,omitempty"`
-}
-
 // Directory is where users, teams and roles come from.
 type Directory struct {
 	Files string `json:"files"` // directory of YAML files
@@ -61,7 +55,8 @@ type Policy struct {
 
 // Limits bound what people may have running.
 type Limits struct {
-	SessionsPerUser int `json:"sessionsPerUser,omitempty"` // default 100
+	SessionsPerUser int         `json:"sessionsPerUser,omitempty"` // default 100
+	Rates           authn.Rates `json:"rates,omitzero"`
 }
 
 // Log says how the host logs to standard error.
@@ -111,6 +106,7 @@ func (c *Config) resolve(base string) {
 	if c.TLS != nil {
 		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
 	}
+	paths = append(paths, c.Auth.Paths()...)
 	for i := range c.Clusters {
 		paths = append(paths, &c.Clusters[i].Kubeconfig)
 	}
@@ -125,6 +121,9 @@ func (c *Config) resolve(base string) {
 			*p = filepath.Join(base, *p)
 		}
 	}
+	if _, path := c.network(); path != "" && !filepath.IsAbs(path) {
+		c.Listen = "unix:" + filepath.Join(base, path)
+	}
 }
 
 func (c *Config) check() error {
@@ -132,10 +131,11 @@ func (c *Config) check() error {
 	bad := func(field, format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
+	_, path := c.network()
 	_, _, err := net.SplitHostPort(c.Listen)
-	local := err != nil || c.loopback() // one complaint about listen is enough
-	if err != nil {
-		bad("listen", "%q is not host:port", c.Listen)
+	local := path == "" && (err != nil || c.loopback()) // one complaint about listen is enough
+	if path == "" && err != nil {
+		bad("listen", "%q is neither host:port nor unix:PATH", c.Listen)
 	}
 	if c.Data == "" {
 		bad("data", "is missing")
@@ -146,11 +146,8 @@ func (c *Config) check() error {
 	if c.TLS != nil && (c.TLS.Cert == "" || c.TLS.Key == "") {
 		bad("tls", "needs cert and key")
 	}
-	if c.Auth.Dev == nil {
-		bad("auth", "names no way to sign in; auth.dev is one, on loopback")
-	} else if !local {
-		bad("auth.dev", "signs anybody in and is refused on %s; listen on loopback", c.Listen)
-	}
+	problems = append(problems, c.Auth.Check(local)...)
+	problems = append(problems, c.Limits.Rates.Check()...)
 	if c.PublicURL == "" && !local {
 		bad("publicURL", "is required when listen is not loopback")
 	}
@@ -190,6 +187,14 @@ func (c *Config) check() error {
 		names[p.Name] = true
 	}
 	return errors.Join(problems...)
+}
+
+// network tells where to listen: on a Unix socket, if there is a path.
+func (c *Config) network() (kind, path string) {
+	if path, ok := strings.CutPrefix(c.Listen, "unix:"); ok && path != "" {
+		return "unix", path
+	}
+	return "tcp", ""
 }
 
 func (c *Config) loopback() bool {

@@ -21,7 +21,7 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 	absent := filepath.Join(w.dir, "absent.kubeconfig")
 	for _, c := range []struct{ old, new, want string }{
 		{"data: ./data", "data: ./data\nlissten: x", `unknown field "lissten"`},
-		{"data: ./data", "data: ./data\nlimits: {sessionPerUser: 1}", `unknown field "sessionPerUser"`},
+		{"data: ./data", "data: ./data\nlog: {levell: 1}", `unknown field "levell"`},
 		{"data: ./data", "data: [1]", "data"},
 		{"listen: 127.0.0.1:0", "listen: nowhere", "listen"},
 		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0\npublicURL: https://x.example", "auth.dev"},

@@ -39,6 +39,8 @@ var owners = []struct {
 	{"github.com/gorilla/mux", []string{"host/gateway"}, "one router, so that one test sees all routes"},
 	{"github.com/gorilla/websocket", []string{"host/gateway"}, "one upgrade helper with origin, bounds and an end"},
 	{"github.com/golang-jwt/jwt", []string{"host/authn"}, "one resolver of tokens"},
+	{"github.com/coreos/go-oidc", []string{"host/authn"}, "one place that believes identity providers"},
+	{"golang.org/x/oauth2", []string{"host/authn"}, "one place that holds client secrets"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "packages do not know the command line"},
 }
 

@@ -61,6 +61,7 @@ func prepareIn(t testing.TB, dir, kubeconfig string) *world {
 listen: 127.0.0.1:0
 data: ./data
 auth: {dev: {}}
+limits: {rates: {client: -1, account: -1}}
 directory: {files: ./directory}
 clusters: [{name: dev, kubeconfig: %q, waitForKubeconfig: true}]
 helm: {repositories: [{name: demo, path: %q}]}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
@@ -62,7 +63,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+	if s.listener, err = listen(c); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
@@ -81,6 +82,28 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 		}
 	}
 	return s, nil
+}
+
+// listen takes the listener. A socket that a host left which did not end orderly
+// is in nobody's use and is replaced.
+func listen(c *Config) (net.Listener, error) {
+	kind, path := c.network()
+	if kind == "tcp" {
+		return net.Listen(kind, c.Listen)
+	}
+	if old, err := net.Dial(kind, path); err == nil {
+		old.Close()
+		return nil, fmt.Errorf("%s: in use", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		_ = os.Remove(path)
+	}
+	l, err := net.Listen(kind, path)
+	if err == nil {
+		// Who may open it may say who they are: its owner's group, such as a proxy's.
+		err = os.Chmod(path, 0o660)
+	}
+	return l, err
 }
 
 // closing registers what Close does, last opened first.
@@ -189,16 +212,16 @@ func (s *Server) openPlugins(ctx context.Context) error {
 func (s *Server) openGateway(context.Context) error {
 	people, err := authn.New(authn.Config{
 		PublicURL: s.public, State: s.state, Sessions: s.sessions, Directory: persons{s.people},
-		Dev: s.config.Auth.Dev != nil, Logger: s.log,
+		Options: s.config.Auth, Rates: s.config.Limits.Rates, Logger: s.log,
 	})
 	if err != nil {
-		return fmt.Errorf("auth: %w", err)
+		return err
 	}
 	s.gateway = gateway.New(gateway.Config{
 		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions,
 		Plugins: s.plugins, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
-			Version: Version(), Started: s.started, Methods: []string{"dev"},
+			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks: func() map[string]error {
 				return map[string]error{"state": s.state.Ready(), "policy": s.policy.Ready()}
 			},

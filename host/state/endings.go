@@ -60,7 +60,7 @@ func (s *Store) EndLoginAndSessions(ctx context.Context, id host.LoginID) error 
 		return err
 	}
 	k := loginKey{rec.User, id}
-	if _, err := s.commit(ctx, "state.logout", clientv3.OpDelete(s.at.ofLogin(k)), cut); err != nil {
+	if _, err := s.commit(ctx, "state.logout", append(s.endOps(k), cut)...); err != nil {
 		return err
 	}
 	s.endLogins([]loginKey{k})

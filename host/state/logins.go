@@ -34,6 +34,7 @@ type LoginRecord struct {
 	Claims  map[string]any // what policy may see of the identity provider's words; never modified
 	At      time.Time      // when the person signed in
 	Until   time.Time      // absolute end
+	Borne   bool           // by a credential that may be shown again: the end is remembered (see AdmitLogin)
 }
 
 func (r *LoginRecord) validate() error {
@@ -60,18 +61,14 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 	if mark := s.cache.mark(rec.User); !rec.At.After(mark) {
 		rec.At = mark.Add(1)
 	}
-	place := s.at.ofLogin(loginKey{rec.User, rec.ID})
-	sealed, err := s.seal.seal(place, rec)
+	place, sealed, err := s.sealLogin(rec)
 	if err != nil {
-		return LoginRecord{}, host.E(host.Invalid, "state.login", "claims cannot be stored: %w", err)
-	}
-	if len(sealed) > maxRecord {
-		return LoginRecord{}, host.E(host.TooLarge, "state.login", "login record of %d bytes, at most %d", len(sealed), maxRecord)
+		return LoginRecord{}, err
 	}
 	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
 	surplus := s.cache.surplus(rec.User, maxLogins-1, time.Now())
 	for _, k := range surplus {
-		ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
+		ops = append(ops, s.endOps(k)...)
 	}
 	rev, err := s.commit(ctx, "state.login", ops...)
 	if err != nil {
@@ -80,6 +77,18 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 	s.cache.putLogin(rec, rev)
 	s.endLogins(surplus)
 	return rec, nil
+}
+
+func (s *Store) sealLogin(rec LoginRecord) (place, sealed string, err error) {
+	place = s.at.ofLogin(loginKey{rec.User, rec.ID})
+	sealed, err = s.seal.seal(place, rec)
+	if err != nil {
+		return "", "", host.E(host.Invalid, "state.login", "claims cannot be stored: %w", err)
+	}
+	if len(sealed) > maxRecord {
+		return "", "", host.E(host.TooLarge, "state.login", "login record of %d bytes, at most %d", len(sealed), maxRecord)
+	}
+	return place, sealed, nil
 }
 
 // Login returns the live login with this id. It answers from memory.
@@ -118,7 +127,7 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 		return nil
 	}
 	k := loginKey{l.rec.User, id}
-	if _, err := s.commit(ctx, "state.logout", clientv3.OpDelete(s.at.ofLogin(k))); err != nil {
+	if _, err := s.commit(ctx, "state.logout", s.endOps(k)...); err != nil {
 		return err
 	}
 	s.endLogins([]loginKey{k})
@@ -186,4 +195,5 @@ func (s *Store) sweep(ctx context.Context, now time.Time) {
 		s.endLogins(slices.Clone(keys))
 		s.cache.forget(keys)
 	}
+	s.forgetOnce(ctx, now)
 }

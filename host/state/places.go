@@ -24,6 +24,7 @@ type places struct {
 	beat  string
 
 	live string // directory of live sessions
+	once string // what happened and may not happen again
 }
 
 func newPlaces(prefix string) places {
@@ -32,7 +33,7 @@ func newPlaces(prefix string) places {
 		facts: facts,
 		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
 		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat",
-		live: prefix + "v1/live/",
+		live: prefix + "v1/live/", once: prefix + "v1/once/",
 	}
 }
 

@@ -1,0 +1,44 @@
+package authn
+
+import (
+	"net"
+	"net/http"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Login handles POST /auth/login {"user": ID}, the way in for developers: it
+// believes whoever can reach a loopback listener. The answer is the cookie and
+// what Me says; a login that the browser had before ends.
+func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
+	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); s.Options.Dev == nil || !isLoopbackAddr(local) {
+		return host.E(host.NotFound, "authn.login", "dev sign-in is not available here")
+	}
+	if err := s.checkSite(r); err != nil {
+		return err
+	}
+	if !isJSON(r) {
+		return host.E(host.Invalid, "authn.login", "Content-Type: must be application/json")
+	}
+	var body struct {
+		User host.UserID `json:"user"`
+	}
+	if err := readJSON(w, r, &body); err != nil {
+		return err
+	}
+	if body.User == "" {
+		return host.E(host.Invalid, "authn.login", "body: user is required")
+	}
+	raw, p, err := s.Issue(r.Context(), Identity{
+		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.endReplaced(r); err != nil {
+		return err
+	}
+	s.log.Info("signed in", "user", string(p.User), "method", p.Login.Method)
+	s.cookie.set(w, raw, p.Login.Until)
+	return writeJSON(w, describe(p))
+}

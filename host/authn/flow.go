@@ -1,0 +1,335 @@
+package authn
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/oauth2"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const (
+	// flowLife is how long somebody may take to sign in at the provider.
+	flowLife = 10 * time.Minute
+	// exchangeTimeout bounds everything that a callback asks of the provider.
+	exchangeTimeout = 10 * time.Second
+
+	stateType     = "bulkhead-state+jwt"
+	stateAudience = "bulkhead-signin"
+	maxRedirect   = 1 << 10
+	signInPage    = "/login"
+)
+
+// provider is a way in that sends the browser elsewhere and gets it back with
+// a code (OAuth 2.0, RFC 6749, section 4.1).
+type provider interface {
+	mapper
+	// issuer is what an "iss" parameter of the callback must be (RFC 9207), and
+	// whether there must be one.
+	issuer(context.Context) (name string, always bool, err error)
+	// begin returns the provider's page to send the browser to.
+	begin(ctx context.Context, state string, once secrets) (string, error)
+	// finish returns who a code stands for.
+	finish(ctx context.Context, code string, once secrets) (Identity, error)
+}
+
+// secrets are those of one sign-in. Both follow from what only the browser
+// that began it holds.
+type secrets struct {
+	nonce    string
+	verifier string // of PKCE, RFC 7636
+}
+
+// binding is a browser's secret during sign-in. It is in a cookie, and its hash
+// is in each state that was made for it, so that a state is of use in no other
+// browser.
+type binding [32]byte
+
+func (b *binding) hash() string {
+	sum := sha256.Sum256(b[:])
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func (b *binding) secrets(flow string) secrets {
+	derive := func(purpose string) string {
+		mac := hmac.New(sha256.New, b[:])
+		mac.Write([]byte(purpose + "\x00" + flow))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
+	return secrets{nonce: derive("nonce"), verifier: derive("verifier")}
+}
+
+func (s *Service) readBinding(r *http.Request) (b binding, ok bool) {
+	c, err := r.Cookie(s.cookie.name + "-signin")
+	if err != nil {
+		return b, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(c.Value)[:min(len(c.Value), 43)])
+	return b, err == nil && n == len(b) && len(c.Value) == 43
+}
+
+func (s *Service) setBinding(w http.ResponseWriter, b binding) {
+	c := cookie{s.cookie.name + "-signin", s.cookie.secure}
+	c.write(w, base64.RawURLEncoding.EncodeToString(b[:]), int(flowLife.Seconds()))
+}
+
+// flow is what the state parameter says. It is signed, not stored: a sign-in
+// that somebody begins and leaves costs the store nothing, and one that began
+// before a restart ends after it.
+type flow struct {
+	jwt.RegisteredClaims
+	Method   string `json:"method"`
+	Redirect string `json:"redirect"`
+	Browser  string `json:"browser"` // the binding's hash
+}
+
+// Begin handles GET /auth/login?method=NAME&redirect=PATH: it sends the browser
+// to the provider, which sends it to Callback. The method may be left out when
+// there is only one. A foreign page gets no further than our own sign-in page.
+func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	query := r.URL.Query()
+	redirect, ok := localPath(query.Get("redirect"))
+	if !ok {
+		return host.E(host.Invalid, "authn.login", "redirect: must be a path of this site")
+	}
+	method := query.Get("method")
+	if method == "" && len(s.providers) == 1 {
+		for method = range s.providers {
+		}
+	}
+	p := s.providers[method]
+	if p == nil {
+		return host.E(host.NotFound, "authn.login", "method: there is no such way to sign in")
+	}
+	if s.checkSite(r) != nil {
+		http.Redirect(w, r, signInPage+"?"+url.Values{"redirect": {redirect}}.Encode(), http.StatusSeeOther)
+		return nil
+	}
+	browser, ok := s.readBinding(r)
+	if !ok {
+		rand.Read(browser[:])
+	}
+	f := flow{Method: method, Redirect: redirect, Browser: browser.hash()}
+	f.ID, f.Audience = rand.Text(), jwt.ClaimStrings{stateAudience}
+	f.Issuer, f.ExpiresAt = s.issuer, jwt.NewNumericDate(time.Now().Add(flowLife))
+	state, err := s.signAs(stateType, f)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
+	defer cancel()
+	to, err := p.begin(ctx, state, browser.secrets(f.ID))
+	if err != nil {
+		s.signInFailed(w, r, method, redirect, failure{"provider_unavailable", "", err})
+		return nil
+	}
+	s.setBinding(w, browser)
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+// failure is why a sign-in failed: a code and perhaps the provider's words for
+// the page, and the cause for the log.
+type failure struct {
+	code        string
+	description string
+	err         error
+}
+
+// Callback handles GET /auth/callback/NAME, where the provider sends the
+// browser back to. It always answers with a redirect: to where the sign-in was
+// meant to lead; to /login?error=CODE when it failed; to / when it failed but
+// the browser is signed in all the same.
+func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	method := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	p := s.providers[method]
+	if p == nil {
+		return host.E(host.NotFound, "authn.callback", "there is no such way to sign in")
+	}
+	f, id, failed := s.comeBack(r, method, p)
+	if failed.code == "" {
+		var raw string
+		var who *host.Principal
+		raw, who, failed = s.admit(r.Context(), id)
+		if failed.code == "" {
+			if err := s.endReplaced(r); err != nil {
+				return err
+			}
+			s.log.Info("signed in", "user", string(who.User), "method", method, "requestId", w.Header().Get("X-Request-Id"))
+			s.cookie.set(w, raw, who.Login.Until)
+			http.Redirect(w, r, f.Redirect, http.StatusSeeOther)
+			return nil
+		}
+	}
+	s.signInFailed(w, r, method, f.Redirect, failed)
+	return nil
+}
+
+// comeBack checks that this browser began this sign-in here and has not
+// finished it before, and asks the provider who it is.
+func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, id Identity, failed failure) {
+	query := r.URL.Query()
+	if code := query.Get("error"); code != "" {
+		if code != "access_denied" {
+			code = "provider_error"
+		}
+		return f, id, failure{code, printable(query.Get("error_description")), errors.New(printable(query.Get("error")))}
+	}
+	code := query.Get("code")
+	if code == "" {
+		return f, id, failure{code: "missing_code"}
+	}
+	browser, _ := s.readBinding(r)
+	f, err := s.readState(query.Get("state"), method, browser)
+	if err != nil {
+		return flow{}, id, failure{"csrf_validation_failed", "", err}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
+	defer cancel()
+	issuer, always, err := p.issuer(ctx)
+	if err != nil {
+		return f, id, failure{"provider_unavailable", "", err}
+	}
+	if got := query.Get("iss"); got != issuer && (got != "" || always) {
+		return f, id, failure{"csrf_validation_failed", "", errors.New("the answer is of another issuer")}
+	}
+	first, err := s.State.Once(ctx, "signin/"+f.ID, f.ExpiresAt.Time)
+	if err != nil {
+		return f, id, failure{"oauth_state_store_failed", "", err}
+	}
+	if !first {
+		return f, id, failure{"csrf_validation_failed", "", errors.New("the state was used before")}
+	}
+	if id, err = p.finish(ctx, code, browser.secrets(f.ID)); err != nil {
+		return f, id, exchangeFailure(err)
+	}
+	return f, id, failure{}
+}
+
+func (s *Service) readState(raw, method string, browser binding) (flow, error) {
+	var f flow
+	if len(raw) > maxToken {
+		return f, errBadToken
+	}
+	if _, err := s.states.ParseWithClaims(raw, &f, s.keyOf(stateType)); err != nil {
+		return f, err
+	}
+	if subtle.ConstantTimeCompare([]byte(f.Browser), []byte(browser.hash())) != 1 {
+		return f, errors.New("the sign-in was begun in another browser")
+	}
+	if f.Method != method || f.ID == "" {
+		return f, errors.New("the sign-in was begun with another provider")
+	}
+	return f, nil
+}
+
+// admit signs somebody in whom a provider vouches for.
+func (s *Service) admit(ctx context.Context, id Identity) (string, *host.Principal, failure) {
+	raw, p, err := s.Issue(ctx, id)
+	switch host.KindOf(err) {
+	case host.Unauthenticated:
+		return "", nil, failure{"not_allowed", "", err}
+	case host.TooLarge:
+		return "", nil, failure{"too_many_groups", "", err}
+	}
+	if err != nil {
+		return "", nil, failure{"temporarily_unavailable", "", err}
+	}
+	return raw, p, failure{}
+}
+
+func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, redirect string, f failure) {
+	s.log.Warn("sign-in failed", "code", f.code, "method", method, "error", f.err, "requestId", w.Header().Get("X-Request-Id"))
+	if _, err := s.Resolve(r); err == nil {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	query := url.Values{"error": {f.code}}
+	if f.description != "" {
+		query.Set("error_description", f.description)
+	}
+	if redirect != "" && redirect != "/" {
+		query.Set("redirect", redirect)
+	}
+	http.Redirect(w, r, signInPage+"?"+query.Encode(), http.StatusSeeOther)
+}
+
+// refused is an identity that the provider has proved and that does not count
+// here.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
+// unreadable means that the provider did not say who it was.
+type unreadable struct{ error }
+
+func (u unreadable) Unwrap() error { return u.error }
+
+// exchangeFailure finds the code for what went wrong between us and the
+// provider. The error's own text stays in the log.
+func exchangeFailure(err error) failure {
+	f := failure{"exchange_failed", "", err}
+	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		f.err = errors.New(printable(e.ErrorCode + " " + e.ErrorDescription)) // not the body, which may hold tokens
+		switch e.ErrorCode {
+		case "invalid_client", "unauthorized_client", "incorrect_client_credentials":
+			f.code = "invalid_client"
+		case "redirect_uri_mismatch":
+			f.code = "redirect_mismatch"
+		}
+	} else if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
+		f.code = "network_error"
+	} else if _, ok := errors.AsType[refused](err); ok {
+		f.code = "not_allowed"
+	} else if _, ok := errors.AsType[unreadable](err); ok {
+		f.code = "user_fetch_failed"
+	}
+	return f
+}
+
+// printable makes somebody else's text fit for logs and pages.
+func printable(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		if c >= ' ' && c < 0x7f && b.Len() < 200 {
+			b.WriteRune(c)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// localPath returns where on this site somebody wants to be led, "/" if they do
+// not say. It is not ok if a browser could read it as another site.
+func localPath(s string) (string, bool) {
+	if s == "" {
+		return "/", true
+	}
+	if len(s) > maxRedirect || s[0] != '/' || strings.HasPrefix(s, "//") {
+		return "", false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || c == '\\' {
+			return "", false
+		}
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsAny(u.Path, "\\\t\r\n") {
+		return "", false
+	}
+	return s, true
+}

@@ -1,0 +1,147 @@
+package authn
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Rates bound what is asked, in requests a second, with bursts of ten seconds'
+// worth. Zero takes the default, less than zero sets no bound.
+type Rates struct {
+	// Client bounds requests from one address (IPv6: one /64) that do not come
+	// with a credential known to be good; 20.
+	Client float64 `json:"client,omitempty"`
+	// Account bounds requests of one person, wherever from; 200.
+	Account float64 `json:"account,omitempty"`
+	// ForwardedFrom are networks of proxies whose X-Forwarded-For says where a
+	// request comes from, and "unix" for a Unix socket. Without them everybody
+	// behind a proxy is one client.
+	ForwardedFrom []string `json:"forwardedFrom,omitempty"`
+}
+
+// Check returns what is wrong with the rates, with the path of the field.
+func (l *Rates) Check() []error {
+	var bad complaints
+	if _, err := parseHops(l.ForwardedFrom); err != nil {
+		bad.add("limits.rates.forwardedFrom", "%v", err)
+	}
+	return bad
+}
+
+const burstSeconds = 10
+
+// maxBuckets bounds a table. One bucket is some 100 bytes.
+const maxBuckets = 1 << 16
+
+// buckets are token buckets by key. Each key has its own, so that nobody uses
+// up another's. The table holds two generations: a bucket that nobody asked for
+// while the other generation filled up, or for longer than it takes to be full
+// again, is forgotten, which at worst lets its client burst once more. So the
+// table is bounded and never full.
+type buckets struct {
+	rate rate.Limit
+
+	mu         sync.Mutex
+	young, old map[string]*rate.Limiter
+	turned     time.Time
+}
+
+func newBuckets(perSecond, otherwise float64) *buckets {
+	switch {
+	case perSecond == 0:
+		perSecond = otherwise
+	case perSecond < 0:
+		return nil
+	}
+	return &buckets{rate: rate.Limit(perSecond), young: map[string]*rate.Limiter{}}
+}
+
+// take reports whether one more is allowed.
+func (b *buckets) take(key string, now time.Time) bool {
+	if b == nil {
+		return true
+	}
+	return b.of(key, now).AllowN(now, 1)
+}
+
+func (b *buckets) of(key string, now time.Time) *rate.Limiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.turned) > 2*burstSeconds*time.Second || len(b.young) >= maxBuckets/2 {
+		b.old, b.young, b.turned = b.young, make(map[string]*rate.Limiter, len(b.young)), now
+	}
+	l := b.young[key]
+	if l == nil {
+		if l = b.old[key]; l == nil {
+			l = rate.NewLimiter(b.rate, max(1, int(float64(b.rate)*burstSeconds)))
+		}
+		b.young[key] = l
+	}
+	return l
+}
+
+var errTooFast = &host.Error{Kind: host.Limited, Op: "authn", Message: "too many requests"}
+
+// AdmitClient counts a request against where it comes from. Call it for
+// requests that nobody has to be signed in for; Resolve does so itself before
+// it verifies anything that it has not verified before, so that somebody with a
+// good credential is not held up by what others send from the same address.
+func (s *Service) AdmitClient(r *http.Request) error {
+	if !s.clients.take(s.client(r), time.Now()) {
+		return errTooFast
+	}
+	return nil
+}
+
+// AdmitAccount counts a request against a person.
+func (s *Service) AdmitAccount(p *host.Principal) error {
+	if !s.accounts.take(string(p.User), time.Now()) {
+		return errTooFast
+	}
+	return nil
+}
+
+// client names where a request comes from.
+func (s *Service) client(r *http.Request) string {
+	if s.forwarded.contain(r) {
+		// The last address is the one that our own proxy saw (and the ones before
+		// it are the client's word), unless it is one of ours as well.
+		list := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+		for i := len(list) - 1; i >= 0; i-- {
+			addr, err := netip.ParseAddr(strings.TrimSpace(list[i]))
+			if err != nil {
+				break
+			}
+			if !s.forwarded.has(addr) {
+				return network(addr)
+			}
+		}
+	}
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	addr, err := netip.ParseAddr(peer)
+	if err != nil {
+		return peer
+	}
+	return network(addr)
+}
+
+// network is what one client can have many addresses of.
+func network(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		p, _ := addr.Prefix(64)
+		return p.String()
+	}
+	return addr.String()
+}

@@ -1,0 +1,137 @@
+package authn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Ways in that are not named by the operator.
+const (
+	methodDev      = "dev"
+	methodGitHub   = "github"
+	methodProxy    = "proxy"
+	methodDisabled = "disabled"
+)
+
+var reserved = []string{methodDev, methodGitHub, methodProxy, methodDisabled}
+
+// groupsClaim is under which name ways in without claims keep groups.
+const groupsClaim = "groups"
+
+// mapper turns what a provider says about somebody into what counts here. It
+// is asked whenever a principal is made, so that a mapping that changed counts
+// for logins that began before.
+type mapper interface {
+	asserted(claims map[string]any) host.Membership
+	unlisted() bool
+}
+
+func (m *Mapping) unlisted() bool { return m.Unlisted }
+
+func (m *Mapping) asserted(claims map[string]any) host.Membership {
+	var out host.Membership
+	if m.Roles != "" {
+		out.Roles = texts(claims[m.Roles])
+	}
+	if m.Teams != "" {
+		for _, g := range texts(claims[m.Teams]) {
+			if to, ok := m.Map[g]; ok {
+				out.Roles, out.Teams = append(out.Roles, to.Roles...), append(out.Teams, to.Teams...)
+			} else {
+				out.Teams = append(out.Teams, g)
+			}
+		}
+	}
+	return host.Membership{Roles: set(out.Roles), Teams: set(out.Teams)}
+}
+
+func set(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// texts reads a claim that is a string or a list of strings. What is empty or
+// anything else is left out.
+func texts(claim any) []string {
+	var out []string
+	switch v := claim.(type) {
+	case string:
+		out = []string{v}
+	case []string:
+		out = slices.Clone(v)
+	case []any:
+		for _, x := range v {
+			if s, ok := x.(string); ok {
+				out = append(out, s)
+			}
+		}
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// kept selects the claims that are remembered with the login.
+func (m *Mapping) kept(claims map[string]any) map[string]any {
+	out := map[string]any{}
+	for _, name := range append([]string{m.Teams, m.Roles}, m.Claims...) {
+		if v, ok := claims[name]; ok && name != "" {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// userID is the id under which provider's word on somebody counts, or why it
+// does not. An address needs a listed domain and a verified owner; anything
+// else is kept apart from other providers' ids by a prefix.
+func (m *Mapping) userID(provider string, claims map[string]any) (host.UserID, error) {
+	value, ok := claims[m.User].(string)
+	if !ok || value == "" {
+		return "", fmt.Errorf("the provider says nothing in claim %q", m.User)
+	}
+	if err := plainID(value); err != nil {
+		return "", fmt.Errorf("claim %q: %w", m.User, err)
+	}
+	if !strings.Contains(value, "@") {
+		return host.UserID(provider + ":" + value), nil
+	}
+	if !inDomains(value, m.IDDomains) {
+		return "", fmt.Errorf("claim %q is an address outside idDomains", m.User)
+	}
+	// Some providers write the boolean as a string.
+	if v := claims["email_verified"]; v != true && v != "true" {
+		return "", fmt.Errorf("claim %q is an address that the provider has not verified", m.User)
+	}
+	if claims["email"] != any(value) {
+		return "", fmt.Errorf("claim %q is an address, but not the one that is verified", m.User)
+	}
+	return host.UserID(strings.ToLower(value)), nil
+}
+
+// inDomains compares the part after the only "@" (CVE-2026-40574 was two).
+func inDomains(address string, domains []string) bool {
+	local, domain, ok := strings.Cut(address, "@")
+	return ok && local != "" && !strings.Contains(domain, "@") &&
+		slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(d, domain) })
+}
+
+const maxUserID = 200
+
+// plainID refuses ids that could be read as something else in logs, headers,
+// impersonation and paths.
+func plainID(id string) error {
+	if len(id) > maxUserID {
+		return fmt.Errorf("the id has more than %d bytes", maxUserID)
+	}
+	for _, c := range []byte(id) {
+		if c <= ' ' || c >= 0x7f || c == ',' || c == '"' || c == '\\' {
+			return fmt.Errorf("the id contains %q", rune(c))
+		}
+	}
+	if strings.HasPrefix(id, "system:") {
+		return fmt.Errorf("the id begins with system:")
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package authn
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+//go:embed page.html
+var pageFile embed.FS
+
+var pageTemplate = template.Must(template.ParseFS(pageFile, "page.html"))
+
+// pageData is what the sign-in page shows.
+type pageData struct {
+	Nonce       string
+	Who         *host.Principal // nil: nobody is signed in
+	Ways        []pageWay
+	Dev         bool
+	Hop         string // by whom people are signed in without this page
+	Redirect    string
+	Error       string
+	Code        string
+	Description string
+}
+
+type pageWay struct{ Name, URL string }
+
+// errorTexts say what the codes of /login?error= mean to the person.
+var errorTexts = map[string]string{
+	"access_denied":            "You did not allow the sign-in.",
+	"provider_error":           "The identity provider reported a problem.",
+	"provider_unavailable":     "The identity provider cannot be reached. Try again in a moment.",
+	"missing_code":             "The identity provider's answer was incomplete. Try again.",
+	"csrf_validation_failed":   "This sign-in was not begun in this browser, took too long, or was used before. Try again.",
+	"oauth_state_store_failed": "Sign-in is not possible at the moment. Try again shortly.",
+	"temporarily_unavailable":  "Sign-in is not possible at the moment. Try again shortly.",
+	"network_error":            "The identity provider does not answer. Try again in a moment.",
+	"invalid_client":           "The identity provider does not know this console. Its operator has to correct the client id or secret.",
+	"redirect_mismatch":        "The identity provider does not know this console's address. Its operator has to register the callback URL.",
+	"exchange_failed":          "The identity provider did not confirm the sign-in. Try again.",
+	"user_fetch_failed":        "The identity provider did not say who you are.",
+	"not_allowed":              "You are known to the identity provider, but not admitted here.",
+	"too_many_groups":          "You belong to more groups than can be taken in. Ask the operator to have the provider send fewer.",
+}
+
+// Page handles GET /login: the ways in, why the last attempt failed, and for
+// somebody who is signed in, who they are and how to sign out. It uses no
+// script but its own and loads nothing.
+func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	redirect, ok := localPath(query.Get("redirect"))
+	if !ok {
+		redirect = "/"
+	}
+	d := pageData{Nonce: newNonce(), Dev: s.Options.Dev != nil, Redirect: redirect, Code: query.Get("error")}
+	if s.hop != nil {
+		d.Hop = s.hop.method
+	}
+	if d.Code != "" {
+		if d.Error = errorTexts[d.Code]; d.Error == "" {
+			d.Error, d.Code = "The sign-in failed.", ""
+		}
+		d.Description = printable(query.Get("error_description"))
+	}
+	if p, err := s.Resolve(r); err == nil {
+		d.Who = p
+	}
+	for name := range s.providers {
+		d.Ways = append(d.Ways, pageWay{name, "/auth/login?" + url.Values{"method": {name}, "redirect": {redirect}}.Encode()})
+	}
+	slices.SortFunc(d.Ways, func(a, b pageWay) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	var page bytes.Buffer
+	if err := pageTemplate.Execute(&page, d); err != nil {
+		return &host.Error{Kind: host.Internal, Op: "authn.page", Err: err}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+d.Nonce+"'; style-src 'nonce-"+d.Nonce+
+		"'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	_, _ = w.Write(page.Bytes())
+	return nil
+}
+
+func newNonce() string { return string(newLoginID()) }

@@ -1,0 +1,516 @@
+package authn
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// idp is an OpenID Connect provider that does as it is told, honest or not.
+type idp struct {
+	*httptest.Server
+	mu       sync.Mutex
+	keys     map[string]*ecdsa.PrivateKey // published
+	signWith string
+	codes    map[string]url.Values // what the authorization request of each code said
+	person   jwt.MapClaims         // claims of whoever signs in
+	userinfo jwt.MapClaims         // nil: none
+	edit     func(header map[string]any, claims jwt.MapClaims)
+	answer   func(w http.ResponseWriter, code string) bool // answers the token request itself
+	keyLoads int
+	exchange int
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func newIDP(t testing.TB) *idp {
+	p := &idp{keys: map[string]*ecdsa.PrivateKey{"k1": newKey(t)}, signWith: "k1", codes: map[string]url.Values{}, person: jwt.MapClaims{
+		"sub": "1001", "email": "ann@example.com", "email_verified": true, "name": "Ann Lee", "groups": []string{"payments"},
+	}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(map[string]any{
+			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+			"userinfo_endpoint": p.URL + "/userinfo", "id_token_signing_alg_values_supported": []string{"ES256"},
+			"authorization_response_iss_parameter_supported": true, "end_session_endpoint": p.URL + "/end",
+		})
+	})
+	mux.HandleFunc("GET /keys", p.serveKeys)
+	mux.HandleFunc("POST /token", p.serveToken)
+	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, _ *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.userinfo == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		json.NewEncoder(w).Encode(p.userinfo)
+	})
+	p.Server = httptest.NewServer(mux)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *idp) serveKeys(w http.ResponseWriter, _ *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keyLoads++
+	var list []map[string]any
+	for id, k := range p.keys {
+		b64 := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.FillBytes(make([]byte, 32))) }
+		list = append(list, map[string]any{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": b64(k.X), "y": b64(k.Y)})
+	}
+	json.NewEncoder(w).Encode(map[string]any{"keys": list})
+}
+
+// serveToken is as strict as RFC 6749 and 7636 want: code once, PKCE checked,
+// client authenticated, redirect exact.
+func (p *idp) serveToken(w http.ResponseWriter, r *http.Request) {
+	refuse := func(code string) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		json.NewEncoder(w).Encode(map[string]string{"error": code})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.exchange++
+	code := r.PostFormValue("code")
+	asked, ok := p.codes[code]
+	delete(p.codes, code)
+	if p.answer != nil && p.answer(w, code) {
+		return
+	}
+	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
+	id, secret, _ := r.BasicAuth()
+	secret, _ = url.QueryUnescape(secret) // RFC 6749, section 2.3.1
+	switch {
+	case id != "console" || secret != "the client's secret":
+		refuse("invalid_client")
+		return
+	case !ok || base64.RawURLEncoding.EncodeToString(sum[:]) != asked.Get("code_challenge") || asked.Get("code_challenge_method") != "S256":
+		refuse("invalid_grant")
+		return
+	case r.PostFormValue("redirect_uri") != asked.Get("redirect_uri"):
+		refuse("redirect_uri_mismatch")
+		return
+	}
+	raw := p.idToken(jwt.MapClaims{"nonce": asked.Get("nonce")})
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"access_token": "an access token", "token_type": "Bearer", "id_token": raw, "expires_in": 60})
+}
+
+// idToken signs what the provider says about its person. Call it with mu held.
+func (p *idp) idToken(more jwt.MapClaims) string {
+	now := time.Now()
+	c := jwt.MapClaims{"iss": p.URL, "aud": "console", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
+	maps.Copy(c, p.person)
+	maps.Copy(c, more)
+	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	t.Header["kid"] = p.signWith
+	if p.edit != nil {
+		p.edit(t.Header, c)
+	}
+	key := p.keys[t.Header["kid"].(string)]
+	raw, err := t.SignedString(key)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+func (p *idp) token(more jwt.MapClaims) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idToken(more)
+}
+
+// change edits the provider's behaviour.
+func (p *idp) change(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+}
+
+// approve is the provider's page with the person saying yes: it returns the
+// callback that the browser is sent to.
+func (p *idp) approve(t testing.TB, authorize string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(authorize)
+	if err != nil || !strings.HasPrefix(authorize, p.URL+"/authorize?") {
+		t.Fatalf("sent to %q", authorize)
+	}
+	q := u.Query()
+	code := string(newLoginID())
+	p.change(func() { p.codes[code] = q })
+	back, err := url.Parse(q.Get("redirect_uri"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	back.RawQuery = url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {p.URL}}.Encode()
+	return back
+}
+
+func secretFile(t testing.TB, text string) Secret {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Secret{File: path}
+}
+
+// corp is the provider as an operator configures it.
+func corp(t testing.TB, p *idp) OIDC {
+	return OIDC{Name: "corp", Issuer: p.URL, ClientID: "console", Secret: secretFile(t, "the client's secret"),
+		Mapping: Mapping{User: "email", IDDomains: []string{"example.com"}, Teams: "groups"}}
+}
+
+// withIDP is a service that signs in at a provider, and a browser at its door.
+func withIDP(t testing.TB, edit ...func(*OIDC)) (*fixture, *idp, *browser) {
+	t.Helper()
+	p := newIDP(t)
+	c := corp(t, p)
+	for _, e := range edit {
+		e(&c)
+	}
+	f := setUp(t, func(cfg *Config) { cfg.Options = Options{Dev: &struct{}{}, OIDC: []OIDC{c}} })
+	f.people.set("ann@example.com", Person{Name: "Ann Lee", Roles: []string{"editor"}})
+	return f, p, f.browser(t, f.serve(t))
+}
+
+// begin starts a sign-in and returns the provider's page it leads to.
+func (b *browser) begin(query string) string {
+	b.t.Helper()
+	r := b.do("GET", "/auth/login"+query, "")
+	b.wantStatus(r, 303)
+	return r.header.Get("Location")
+}
+
+// comeBack follows the provider's redirect and returns where that leads.
+func (b *browser) comeBack(to *url.URL) string {
+	b.t.Helper()
+	r := b.do("GET", to.RequestURI(), "")
+	if r.status != 303 {
+		b.t.Errorf("the callback answers %d %s", r.status, r.text)
+	}
+	return r.header.Get("Location")
+}
+
+// signInAt goes through the whole flow.
+func (b *browser) signInAt(p *idp) string {
+	b.t.Helper()
+	return b.comeBack(p.approve(b.t, b.begin("?method=corp&redirect=/pods?ns=shop")))
+}
+
+func (b *browser) who() string {
+	b.t.Helper()
+	r := b.do("GET", "/auth/me", "")
+	user, _ := r.body["user"].(string)
+	return user
+}
+
+func TestSignInAtAProvider(t *testing.T) {
+	f, p, b := withIDP(t)
+	page := b.begin("?redirect=/pods?ns=shop") // the only one, so it need not be named
+	q, _ := url.Parse(page)
+	for _, want := range []string{"state", "nonce", "code_challenge"} {
+		if len(q.Query().Get(want)) < 40 {
+			t.Errorf("%s is %q", want, q.Query().Get(want))
+		}
+	}
+	if q.Query().Get("code_challenge_method") != "S256" || q.Query().Get("redirect_uri") != "http://127.0.0.1:8080/auth/callback/corp" {
+		t.Errorf("sent to %s", page)
+	}
+	if to := b.comeBack(p.approve(t, page)); to != "/pods?ns=shop" {
+		t.Errorf("led to %q", to)
+	}
+	if b.who() != "ann@example.com" {
+		t.Errorf("signed in as %q", b.who())
+	}
+	who, err := f.Resolve(request("GET", "", b.cookie()))
+	if err != nil || who.Issuer != p.URL || who.Subject != "1001" || who.Login.Method != "oidc:corp" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if g := who.Claims["groups"]; g == nil || who.Claims["email"] != nil {
+		t.Errorf("claims %v: the groups are kept for the mapping, the rest is not", who.Claims)
+	}
+	b.wantStatus(b.do("POST", "/auth/refresh", ""), 200)
+	out := b.do("POST", "/auth/logout", "")
+	b.wantStatus(out, 200)
+	if b.who() != "" || out.body["signOut"] != nil {
+		t.Errorf("after logout: %q, %s", b.who(), out.text)
+	}
+}
+
+// TestOnlyTheHonestFlowSignsIn: each deviation alone, from a provider or from
+// whoever sits between, leaves nobody signed in and says so on the sign-in page.
+func TestOnlyTheHonestFlowSignsIn(t *testing.T) {
+	claim := func(name string, v any) func(*idp) {
+		return func(p *idp) {
+			p.edit = func(_ map[string]any, c jwt.MapClaims) {
+				if c[name] = v; v == nil {
+					delete(c, name)
+				}
+			}
+		}
+	}
+	person := func(name string, v any) func(*idp) { return func(p *idp) { p.person[name] = v } }
+	query := func(edit func(url.Values)) func(*testing.T, *url.URL) {
+		return func(_ *testing.T, u *url.URL) { q := u.Query(); edit(q); u.RawQuery = q.Encode() }
+	}
+	for name, c := range map[string]struct {
+		provider func(*idp)
+		callback func(*testing.T, *url.URL)
+		code     string // "" for the honest ones
+	}{
+		"honest":                   {},
+		"honest, verified as text": {provider: person("email_verified", "true")},
+		"honest, several audiences": {provider: func(p *idp) {
+			p.edit = func(_ map[string]any, c jwt.MapClaims) { c["aud"], c["azp"] = []string{"console", "x"}, "console" }
+		}},
+		"wrong nonce":               {claim("nonce", "another"), nil, "user_fetch_failed"},
+		"no nonce":                  {claim("nonce", nil), nil, "user_fetch_failed"},
+		"bad audience":              {claim("aud", "another"), nil, "user_fetch_failed"},
+		"no audience":               {claim("aud", nil), nil, "user_fetch_failed"},
+		"given to another client":   {claim("azp", "another"), nil, "user_fetch_failed"},
+		"another issuer":            {claim("iss", "https://evil.example"), nil, "user_fetch_failed"},
+		"expired":                   {claim("exp", time.Now().Add(-time.Minute).Unix()), nil, "user_fetch_failed"},
+		"no subject":                {claim("sub", nil), nil, "user_fetch_failed"},
+		"no issue time":             {claim("iat", nil), nil, "user_fetch_failed"},
+		"unverified address":        {person("email_verified", false), nil, "not_allowed"},
+		"verification unsaid":       {claim("email_verified", nil), nil, "not_allowed"},
+		"foreign domain":            {person("email", "ann@evil.example"), nil, "not_allowed"},
+		"subdomain":                 {person("email", "ann@sub.example.com"), nil, "not_allowed"},
+		"two ats":                   {person("email", "ann@evil.example@example.com"), nil, "not_allowed"},
+		"domain as local part":      {person("email", "example.com@evil.example"), nil, "not_allowed"},
+		"no address":                {claim("email", nil), nil, "user_fetch_failed"},
+		"address of another type":   {person("email", []string{"ann@example.com"}), nil, "not_allowed"},
+		"line break in the address": {person("email", "ann\n@example.com"), nil, "not_allowed"},
+		"not in the directory":      {person("email", "eve@example.com"), nil, "not_allowed"},
+		"no id token": {func(p *idp) {
+			p.answer = func(w http.ResponseWriter, _ string) bool {
+				w.Header().Set("Content-Type", "application/json")
+				w.Write([]byte(`{"access_token":"x","token_type":"Bearer"}`))
+				return true
+			}
+		}, nil, "user_fetch_failed"},
+		"unsigned token":            {func(p *idp) { p.answer = unsigned(p) }, nil, "user_fetch_failed"},
+		"provider says no":          {nil, query(func(q url.Values) { q.Del("code"); q.Set("error", "access_denied") }), "access_denied"},
+		"provider fails":            {nil, query(func(q url.Values) { q.Del("code"); q.Set("error", "server_error") }), "provider_error"},
+		"no code":                   {nil, query(func(q url.Values) { q.Del("code") }), "missing_code"},
+		"no state":                  {nil, query(func(q url.Values) { q.Del("state") }), "csrf_validation_failed"},
+		"changed state":             {nil, query(func(q url.Values) { q.Set("state", q.Get("state")+"A") }), "csrf_validation_failed"},
+		"huge state":                {nil, query(func(q url.Values) { q.Set("state", strings.Repeat("A", 6000)) }), "csrf_validation_failed"},
+		"mixed-up issuer":           {nil, query(func(q url.Values) { q.Set("iss", "https://evil.example") }), "csrf_validation_failed"},
+		"issuer promised, not sent": {nil, query(func(q url.Values) { q.Del("iss") }), "csrf_validation_failed"},
+		"somebody else's code":      {nil, query(func(q url.Values) { q.Set("code", "stolen") }), "exchange_failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, p, b := withIDP(t)
+			if c.provider != nil {
+				p.change(func() { c.provider(p) })
+			}
+			back := p.approve(t, b.begin("?method=corp"))
+			if c.callback != nil {
+				c.callback(t, back)
+			}
+			to := b.comeBack(back)
+			u, err := url.Parse(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.code == "" {
+				if to != "/" || b.who() != "ann@example.com" {
+					t.Errorf("led to %q as %q", to, b.who())
+				}
+				return
+			}
+			if u.Path != "/login" || u.Host != "" || u.Query().Get("error") != c.code || b.cookie() != "" || b.who() != "" {
+				t.Errorf("led to %q with cookie %q, want error %s", to, b.cookie(), c.code)
+			}
+			if errorTexts[c.code] == "" {
+				t.Errorf("the page has no words for %s", c.code)
+			}
+		})
+	}
+}
+
+func unsigned(p *idp) func(http.ResponseWriter, string) bool {
+	return func(w http.ResponseWriter, _ string) bool {
+		c := jwt.MapClaims{"iss": p.URL, "aud": "console", "sub": "1001", "email": "ann@example.com", "email_verified": true,
+			"iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix()}
+		raw, _ := jwt.NewWithClaims(jwt.SigningMethodNone, c).SignedString(jwt.UnsafeAllowNoneSignatureType)
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"access_token": "x", "token_type": "Bearer", "id_token": raw})
+		return true
+	}
+}
+
+// Origin: KubeStellar #6028 (state lost at a restart), and a state that was
+// bound to no browser.
+func TestAStateIsGoodOnceAndOnlyInItsBrowser(t *testing.T) {
+	f, p, b := withIDP(t)
+	other := f.browser(t, b.server)
+	back := p.approve(t, b.begin("?method=corp"))
+	if to := other.comeBack(back); !strings.Contains(to, "csrf_validation_failed") || other.who() != "" {
+		t.Errorf("another browser was led to %q as %q", to, other.who())
+	}
+	// That did not use it up: nobody can spoil somebody else's sign-in.
+	if to := b.comeBack(back); to != "/" || b.who() != "ann@example.com" {
+		t.Fatalf("the browser that began was led to %q as %q", to, b.who())
+	}
+	code := back.Query().Get("code")
+	p.change(func() { p.codes[code] = url.Values{} })
+	before := p.exchange
+	b.do("POST", "/auth/logout", "")
+	if to := b.comeBack(back); !strings.Contains(to, "csrf_validation_failed") || b.who() != "" {
+		t.Errorf("replayed: led to %q as %q", to, b.who())
+	}
+	if p.exchange != before {
+		t.Error("a replayed state had a code exchanged")
+	}
+}
+
+// Origin: KubeStellar #6064: a second tab's stale sign-in must not show an error
+// to somebody who is signed in.
+func TestAFailedCallbackOfSomebodySignedInLeadsHome(t *testing.T) {
+	_, p, b := withIDP(t)
+	if to := b.signInAt(p); to != "/pods?ns=shop" {
+		t.Fatalf("led to %q", to)
+	}
+	for _, query := range []string{"code=x&state=y", "error=access_denied", "", "code=x"} {
+		u := &url.URL{Path: "/auth/callback/corp", RawQuery: query}
+		if to := b.comeBack(u); to != "/" || b.who() != "ann@example.com" {
+			t.Errorf("%q: led to %q as %q", query, to, b.who())
+		}
+	}
+}
+
+func TestKeysMayRotateAndAreNotFetchedForEveryForgery(t *testing.T) {
+	_, p, b := withIDP(t)
+	b.signInAt(p)
+	p.change(func() { p.keys = map[string]*ecdsa.PrivateKey{"k2": newKey(t)}; p.signWith = "k2" })
+	if to := b.signInAt(p); to != "/pods?ns=shop" || b.who() != "ann@example.com" {
+		t.Errorf("after rotation: led to %q as %q", to, b.who())
+	}
+	// A key that was withdrawn signs nobody in any more.
+	old := newKey(t)
+	p.change(func() {
+		published := p.keys
+		p.answer = func(w http.ResponseWriter, _ string) bool {
+			c := jwt.MapClaims{"iss": p.URL, "aud": "console", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix()}
+			maps.Copy(c, p.person)
+			tok := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+			tok.Header["kid"] = "k1"
+			raw, _ := tok.SignedString(old)
+			w.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(w).Encode(map[string]any{"access_token": "x", "token_type": "Bearer", "id_token": raw})
+			return published != nil
+		}
+	})
+	b.do("POST", "/auth/logout", "")
+	if to := b.signInAt(p); !strings.Contains(to, "user_fetch_failed") || b.who() != "" {
+		t.Errorf("with a withdrawn key: led to %q as %q", to, b.who())
+	}
+}
+
+// What the id token lacks is asked of userinfo, about the same subject only.
+func TestClaimsMayComeFromUserinfo(t *testing.T) {
+	for subject, ok := range map[string]bool{"1001": true, "1002": false} {
+		_, p, b := withIDP(t)
+		p.change(func() {
+			p.userinfo = jwt.MapClaims{"sub": subject, "email": "ann@example.com", "email_verified": true, "groups": []string{"x"}}
+			p.person = jwt.MapClaims{"sub": "1001"}
+		})
+		b.signInAt(p)
+		if (b.who() == "ann@example.com") != ok {
+			t.Errorf("userinfo about %s: signed in as %q", subject, b.who())
+		}
+	}
+}
+
+// The host starts and serves without its provider, and says why nobody can sign
+// in until it is there.
+func TestAProviderThatIsAwayIsNamedOnThePage(t *testing.T) {
+	p := newIDP(t)
+	p.Close()
+	f := setUp(t, func(c *Config) { c.Options = Options{OIDC: []OIDC{corp(t, p)}} })
+	b := f.browser(t, f.serve(t))
+	if to := b.begin("?method=corp"); to != "/login?error=provider_unavailable" {
+		t.Errorf("led to %q", to)
+	}
+}
+
+// Origin: kobs v0.11 appended a redirect to a static state: an open redirect.
+func TestRedirectStaysOnTheSite(t *testing.T) {
+	_, _, b := withIDP(t)
+	for _, bad := range []string{"https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "javascript:alert(1)", "/\t/evil.example",
+		"/%0d%0aSet-Cookie:x", "pods", "http:/x", "/" + strings.Repeat("x", maxRedirect)} {
+		b.wantStatus(b.do("GET", "/auth/login?method=corp&redirect="+url.QueryEscape(bad), ""), 400)
+	}
+	// A foreign page can send people to our page, and no further.
+	r := b.do("GET", "/auth/login?method=corp&redirect=/x", "", "Sec-Fetch-Site", "cross-site")
+	if r.header.Get("Location") != "/login?redirect=%2Fx" || b.do("GET", "/auth/login?method=nope", "").status != 404 {
+		t.Errorf("from a foreign page: %d to %q", r.status, r.header.Get("Location"))
+	}
+}
+
+func FuzzLocalPath(f *testing.F) {
+	for _, s := range []string{"/", "/pods?ns=shop#x", "//evil.example", "/\\evil", "https://evil.example", "/%2f/evil", "/a/../..//evil"} {
+		f.Add(s)
+	}
+	base, _ := url.Parse("https://console.example.com/login")
+	f.Fuzz(func(t *testing.T, s string) {
+		path, ok := localPath(s)
+		if !ok {
+			return
+		}
+		// As a browser reads it: backslashes are slashes, white space at the ends
+		// and control characters within are dropped (WHATWG URL).
+		read := strings.NewReplacer("\\", "/", "\t", "", "\n", "", "\r", "").Replace(strings.Trim(path, " \x00\x1f"))
+		u, err := base.Parse(read)
+		if err != nil || u.Host != base.Host || u.Scheme != base.Scheme || strings.HasPrefix(read, "//") {
+			t.Fatalf("%q is accepted and leads to %v, %v", s, u, err)
+		}
+	})
+}
+
+// A login whose way in is configured no more is nobody's.
+// Origin: tokens that survived their provider being switched off (Rancher).
+func TestALoginEndsWithItsWayIn(t *testing.T) {
+	f, p, b := withIDP(t)
+	b.signInAt(p)
+	cfg := f.Config
+	cfg.Options.OIDC = nil
+	without, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := without.Resolve(request("GET", "", b.cookie())); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("%+v, %v", who, err)
+	}
+}
