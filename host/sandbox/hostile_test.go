@@ -3,307 +3,287 @@ package sandbox_test
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wattest"
 )
 
-// A hostile guest has to be gone this soon after its deadline. It is far more
-// than it takes, because tests share their machine.
-const patience = 5 * time.Second
+// What hostile modules get, and what is asked of the sandbox.
+const (
+	hostileDeadline = 50 * time.Millisecond
+	hostileInit     = 500 * time.Millisecond
+	hostileMemory   = 16 << 20 // of an instance
+	hostileTotal    = 64 << 20 // of a module's instances together
 
-// callTree is functions that each call the next twice and do not loop: 2^depth
-// calls in 10 bytes of code each.
-func callTree(depth int) handmade {
-	bodies := make([][]byte, depth)
-	bodies[0] = code(i32const(0), i32const(1), opI32Store, 2, 0)
-	for d := 1; d < depth; d++ {
-		bodies[d] = code(opCall, u(d-1), opCall, u(d-1))
-	}
-	return small(4, bodies...)
+	// grace is how soon after its deadline a guest has to be gone. On a machine
+	// that does other things a module gets tries to show it, and is never given
+	// more than patience.
+	grace    = 250 * time.Millisecond
+	tries    = 4
+	patience = 5 * time.Second
+
+	// overhead is what a module may cost beside its own memory: compiled code,
+	// the collector's slack, the race detector.
+	overhead = 128 << 20
+)
+
+// hostile is one module under testdata/hostile/FAMILY, and what its head says
+// has to come of it.
+type hostile struct {
+	name, family string
+	fuel         uint64
+	refused      string // by Load, for a reason that contains this
+	fault        sandbox.Fault
+	cause        string
+	module       []byte
 }
 
-// fills is straight code that fills size bytes n times.
-func fills(n, size int) handmade {
-	var body []byte
-	for range n {
-		body = append(body, code(i32const(0), i32const(1), i32const(size), opBulk, 11, 0)...)
-	}
-	h := small(size>>16, body)
-	h.memories = [][]byte{code(1, u(size>>16), u(size>>16))}
-	return h
+var hostileFaults = map[string]sandbox.Fault{
+	"deadline": sandbox.Deadline, "trapped": sandbox.Trapped, "exited": sandbox.Exited,
+	"exhausted": sandbox.Exhausted, "stopped": sandbox.Stopped,
 }
 
-// hostCall is a loop around one import.
-func hostCall(module, name string, params int, args ...[]byte) handmade {
-	typ := code(0x60, u(params))
-	for range params {
-		typ = append(typ, typI32)
-	}
-	body := code(opLoop, opVoid)
-	for _, a := range args {
-		body = append(body, a...)
-	}
-	h := small(1, code(body, opCall, 0, opDrop, opBr, 0, opEnd))
-	h.types = append(h.types, code(typ, 1, typI32))
-	h.imports = [][]byte{code(module, name, 0, 1)}
-	h.exports[1] = code("run", 0, 1)
-	return h
-}
-
-const wasiName = "wasi_snapshot_preview1"
-
-func TestHostileGuestsAreEnded(t *testing.T) {
-	stop := heartbeat(t)
-	defer stop()
-	log := hostCall(wasiName, "fd_write", 4, i32const(1), i32const(0), i32const(1), i32const(16))
-	log.data = [][]byte{code(0, i32const(0), opEnd, u(8), 32, 0, 0, 0, 0, 1, 0, 0)} // one buffer of 256 bytes
-	sleep := hostCall(wasiName, "poll_oneoff", 4, i32const(0), i32const(64), i32const(1), i32const(128))
-	sleep.data = [][]byte{code(0, i32const(24), opEnd, u(8), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0})}
-	for name, c := range map[string]struct {
-		guest handmade
-		fault sandbox.Fault
-	}{
-		"endless loop":      {small(1, code(opLoop, opVoid, opBr, 0, opEnd)), sandbox.Deadline},
-		"call tree":         {callTree(33), sandbox.Deadline},
-		"deep call tree":    {callTree(200), sandbox.Deadline},
-		"memory.fill chain": {fills(200, 32<<20), sandbox.Deadline},
-		"memory.fill loop":  {small(1, code(opLoop, opVoid, i32const(0), i32const(1), i32const(65536), opBulk, 11, 0, opBr, 0, opEnd)), sandbox.Deadline},
-		"memory.grow loop":  {small(1024, code(opLoop, opVoid, i32const(1), opMemoryGrow, 0, opDrop, opBr, 0, opEnd)), sandbox.Deadline},
-		"random_get flood":  {hostCall(wasiName, "random_get", 2, i32const(0), i32const(65536)), sandbox.Deadline},
-		"log flood":         {log, sandbox.Deadline},
-		"sleep":             {sleep, sandbox.Deadline},
-		"recursion":         {small(1, code(opCall, 0)), sandbox.Trapped},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := sandbox.Spec{Name: name, Exports: map[string]sandbox.Signature{"run": {}}}
-			m := loadBytes(t, sandbox.Config{}, c.guest.bytes(), s)
-			deadline := 100 * time.Millisecond
-			if c.fault == sandbox.Trapped {
-				deadline = time.Minute // it ends itself
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), deadline)
-			defer cancel()
-			began := time.Now()
-			_, err := call(ctx, m, "run")
-			took := time.Since(began)
-			if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != c.fault {
-				t.Fatalf("after %v: %v, want the fault %q", took, err, c.fault)
-			}
-			t.Logf("ended after %v: %v", took, err)
-			if took > patience {
-				t.Fatalf("ended after %v", took)
-			}
-		})
-	}
-}
-
-// heartbeat collects garbage all the time and measures how long other
-// goroutines do not run. A guest that cannot be paused stops both.
-func heartbeat(t *testing.T) (stop func()) {
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	var worst time.Duration
-	wg.Go(func() {
-		for !done.Load() {
-			runtime.GC()
-		}
-	})
-	wg.Go(func() {
-		last := time.Now()
-		for tick := time.NewTicker(time.Millisecond); !done.Load(); {
-			<-tick.C
-			now := time.Now()
-			worst, last = max(worst, now.Sub(last)), now
-		}
-	})
-	return func() {
-		done.Store(true)
-		wg.Wait()
-		t.Logf("longest gap between heartbeats: %v", worst)
-		if worst > patience {
-			t.Errorf("the host stood still for %v", worst)
-		}
-	}
-}
-
-func TestAStartFunctionThatDoesNotReturnRefusesTheModule(t *testing.T) {
-	h := small(1, code(opLoop, opVoid, opBr, 0, opEnd))
-	h.start = u(0)
-	box, err := sandbox.New(sandbox.Config{})
+func readHostile(t *testing.T, path string) (h hostile) {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = box.Load(t.Context(), h.bytes(), sandbox.Spec{
-		Name: "start", Limits: sandbox.Limits{Init: 50 * time.Millisecond},
-		Exports: map[string]sandbox.Signature{"run": {}},
-	})
-	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Deadline {
-		t.Fatalf("error is %v", err)
-	}
-}
-
-func TestFuelBoundsACall(t *testing.T) {
-	for _, fuel := range []uint64{1, 1000, 400_000, 2_500_000} {
-		h := small(1, code(opLoop, opVoid, opBr, 0, opEnd))
-		s := sandbox.Spec{
-			Name: "fuel", Limits: sandbox.Limits{Fuel: fuel},
-			Exports: map[string]sandbox.Signature{"run": {}},
-		}
-		m := loadBytes(t, sandbox.Config{}, h.bytes(), s)
-		for range 2 { // each call has its own
-			_, err := call(t.Context(), m, "run")
-			e, ok := errors.AsType[*sandbox.Error](err)
-			if !ok || e.Fault != sandbox.Exhausted || !errors.Is(err, sandbox.ErrFuel) {
-				t.Fatalf("%d units: error is %v", fuel, err)
+	h.module = wattest.Must(string(text))
+	h.family = filepath.Base(filepath.Dir(path))
+	h.name = h.family + "/" + strings.TrimSuffix(filepath.Base(path), ".wat")
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, ";;")), ": ")
+		switch key {
+		case "refused":
+			h.refused = value
+		case "fuel":
+			h.fuel, err = strconv.ParseUint(value, 10, 64)
+		case "ends":
+			fault, cause, _ := strings.Cut(value, ", ")
+			var ok bool
+			if h.fault, ok = hostileFaults[fault]; !ok {
+				t.Fatalf("%s: ends: %q is no fault", path, fault)
 			}
+			h.cause = cause
+			return h
 		}
 	}
-	s := spec(&lines{}, identity)
-	s.Limits.Fuel = 100_000_000
-	m := load(t, s)
-	for range 20 {
-		if got, err := call(t.Context(), m, "work", 10); err != nil || got != 10 {
-			t.Fatalf("a call within its fuel: %d, %v", got, err)
-		}
+	if h.refused == "" || err != nil {
+		t.Fatalf("%s does not say what comes of it (%v)", path, err)
 	}
+	return h
 }
 
-// No host function is entered once the context has ended.
-func TestNoHostCallAfterTheEnd(t *testing.T) {
-	cause := errors.New("logged out")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	calls := 0
-	s := sandbox.Spec{
-		Name: "calls", Exports: map[string]sandbox.Signature{"run": {}},
-		Imports: []sandbox.Import{{
-			Module: "test", Name: "v1", Signature: sandbox.Signature{Params: i32, Results: i32},
-			Call: func(context.Context, sandbox.Memory, []uint64) {
-				if calls++; calls == 3 {
-					cancel(cause)
+// TestHostileModules loads and runs everything under testdata/hostile beside a
+// goroutine that collects garbage all the time: each module is refused with
+// its reason, or ended soon after its deadline, and takes no more memory than
+// it may.
+func TestHostileModules(t *testing.T) {
+	paths, err := filepath.Glob("testdata/hostile/*/*.wat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []hostile
+	for _, path := range paths {
+		list = append(list, readHostile(t, path))
+	}
+	watch := newWatch()
+	families := map[string]int{}
+	var refused, ended int
+	var slowest time.Duration
+	var slowestName string
+	for _, h := range list {
+		families[h.family]++
+		t.Run(h.name, func(t *testing.T) {
+			before := watch.restart()
+			if h.refused != "" {
+				h.load(t)
+				refused++
+			} else if late := h.run(t); true {
+				ended++
+				if late > slowest {
+					slowest, slowestName = late, h.name
 				}
-			},
-		}},
-	}
-	m := loadBytes(t, sandbox.Config{}, hostCall("test", "v1", 1, i32const(0)).bytes(), s)
-	_, err := call(ctx, m, "run")
-	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Canceled || !errors.Is(err, cause) {
-		t.Fatalf("error is %v", err)
-	}
-	if calls != 3 {
-		t.Fatalf("%d host calls, and the third ended the context", calls)
-	}
-}
-
-// TestCancelWhileRunning cancels calls at random moments, while some of the
-// modules that they run in are closed under them.
-func TestCancelWhileRunning(t *testing.T) {
-	totals := map[string]int{"native": 2500, "portable": 400, "fresh": 100}
-	cause := errors.New("logged out")
-	for name, config := range configs {
-		t.Run(name, func(t *testing.T) {
-			s := spec(&lines{}, func(ctx context.Context, _ sandbox.Memory, _ []uint64) {
-				select {
-				case <-ctx.Done():
-				case <-time.After(time.Millisecond):
-				}
-			})
-			m := loadWith(t, config, s)
-			var left atomic.Int64
-			left.Store(int64(totals[name]))
-			var ended, finished atomic.Int64
-			var wg sync.WaitGroup
-			for g := range uint64(6) {
-				wg.Go(func() {
-					rng := rand.New(rand.NewPCG(g, 1))
-					for left.Add(-1) >= 0 {
-						switch err := cancelOnce(t.Context(), m, rng, cause); {
-						case err == nil:
-							finished.Add(1)
-						case errors.Is(err, cause):
-							ended.Add(1)
-						default:
-							t.Error(err)
-						}
-					}
-				})
 			}
-			wg.Wait()
-			t.Logf("%d cancelled, %d finished before; %d instances idle", ended.Load(), finished.Load(), m.Idle())
-			if live, idle := m.Live(), m.Idle(); name != "fresh" && live != idle {
-				t.Errorf("%d instances live, %d idle, none in use", live, idle)
-			}
-			if ended.Load() == 0 {
-				t.Error("nothing was cancelled")
+			if grown := watch.peak() - before; grown > hostileTotal+overhead {
+				t.Errorf("resident memory grew by %d MiB", grown>>20)
 			}
 		})
 	}
+	gap, grown := watch.stop()
+	t.Logf("%d modules of %d families: %d refused, %d ended", len(paths), len(families), refused, ended)
+	t.Logf("last to end: %s, %v after its deadline", slowestName, slowest.Round(time.Microsecond))
+	t.Logf("longest gap between heartbeats: %v; most resident memory while a module ran: %d MiB more than before", gap.Round(time.Microsecond), grown>>20)
+	if len(paths) < 60 || len(families) < 15 {
+		t.Errorf("%d modules in %d families, want at least 60 in 15", len(paths), len(families))
+	}
+	if gap > patience {
+		t.Errorf("the host stood still for %v", gap)
+	}
 }
 
-func cancelOnce(ctx context.Context, m *sandbox.Module, rng *rand.Rand, cause error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	i, err := m.Acquire(ctx)
+// load fails the test unless Load refuses the module for its reason.
+func (h *hostile) load(t *testing.T) {
+	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
 	if err != nil {
-		return err
+		t.Fatal(err)
+	}
+	began := time.Now()
+	m, err := box.Load(t.Context(), h.module, h.spec(nil))
+	if err == nil {
+		m.Close(context.Background())
+		t.Fatal("it was loaded")
+	}
+	if !strings.Contains(err.Error(), h.refused) {
+		t.Errorf("refused with %q, want %q", err, h.refused)
+	}
+	t.Logf("refused after %v: %v", time.Since(began).Round(time.Microsecond), err)
+}
+
+// run loads the module, calls it until it was ended in time, and returns how
+// long after its deadline that was.
+func (h *hostile) run(t *testing.T) (late time.Duration) {
+	var held *sandbox.Instance
+	m := loadBytes(t, sandbox.Config{}, h.module, h.spec(&held))
+	for range tries {
+		if late = h.call(t, m, &held); late <= grace || t.Failed() {
+			return late
+		}
+	}
+	t.Errorf("ended %v after its deadline, and no sooner in %d calls", late, tries)
+	return late
+}
+
+func (h *hostile) call(t *testing.T, m *sandbox.Module, held **sandbox.Instance) (late time.Duration) {
+	i, err := m.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer m.Release(i)
-	timer := time.AfterFunc(time.Duration(rng.IntN(2000))*time.Microsecond, func() { cancel(cause) })
-	defer timer.Stop()
-	switch rng.IntN(5) {
-	case 0:
-		_, err = i.Call(ctx, "spin")
-	case 1:
-		_, err = i.Call(ctx, "sleep", 60_000)
-	case 2:
-		_, err = i.Call(ctx, "call_host", 1)
-	case 3:
-		_, err = i.Call(ctx, "work", 500)
-	case 4:
-		_, err = i.Call(ctx, "add", 1, 2)
+	*held = i
+	given := hostileDeadline
+	if h.fault != sandbox.Deadline {
+		given = patience // it ends itself
 	}
-	return err
+	ctx, cancel := context.WithTimeout(t.Context(), given)
+	defer cancel()
+	began := time.Now()
+	_, err = i.Call(ctx, "run")
+	took := time.Since(began)
+	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != h.fault || !strings.Contains(err.Error(), h.cause) {
+		t.Fatalf("after %v: %v, want the fault %q because of %q", took, err, h.fault, h.cause)
+	}
+	if took > patience {
+		t.Fatalf("ended after %v", took)
+	}
+	t.Logf("ended after %v: %v", took.Round(time.Microsecond), err)
+	return max(0, took-given)
 }
 
-// TestCloseWhileCallsAreCancelled closes modules whose callers were cancelled a
-// moment before, as a swap does.
-func TestCloseWhileCallsAreCancelled(t *testing.T) {
-	cause := errors.New("swapped")
-	for round := range 5 {
-		m := load(t, spec(&lines{}, identity))
-		ctx, cancel := context.WithCancelCause(t.Context())
-		var wg sync.WaitGroup
-		for g := range uint64(4) {
-			wg.Go(func() {
-				rng := rand.New(rand.NewPCG(g, uint64(round)))
-				for {
-					err := cancelOnce(ctx, m, rng, cause)
-					if errors.Is(err, sandbox.ErrClosed) {
-						return
-					}
-					if err != nil && !errors.Is(err, cause) {
-						t.Error(err)
-						return
-					}
-					if ctx.Err() != nil {
-						return
-					}
+// spec offers what hostile modules import. held is the instance that reenter
+// enters again.
+func (h *hostile) spec(held **sandbox.Instance) sandbox.Spec {
+	return sandbox.Spec{
+		Name: h.name,
+		Limits: sandbox.Limits{
+			MemoryBytes: hostileMemory, TotalBytes: hostileTotal, Instances: 4,
+			Init: hostileInit, LogBytes: 4 << 10, Fuel: h.fuel,
+		},
+		Imports: []sandbox.Import{
+			{Module: "test", Name: "echo", Signature: sandbox.Signature{Params: i32, Results: i32}, Call: identity},
+			{Module: "test", Name: "block", Call: func(ctx context.Context, _ sandbox.Memory, _ []uint64) {
+				select {
+				case <-make(chan int):
+				case <-ctx.Done():
+					sandbox.Stop(context.Cause(ctx))
 				}
-			})
-		}
-		time.AfterFunc(time.Duration(rand.IntN(5000))*time.Microsecond, func() { cancel(cause) })
-		<-ctx.Done()
-		if err := m.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		wg.Wait()
-		if m.Live() != 0 || m.Bytes() != 0 {
-			t.Fatalf("%d instances and %d bytes are left", m.Live(), m.Bytes())
-		}
+			}},
+			{Module: "test", Name: "reenter", Call: func(ctx context.Context, _ sandbox.Memory, _ []uint64) {
+				_, err := (*held).Call(ctx, "run")
+				sandbox.Stop(err)
+			}},
+		},
+		Exports: map[string]sandbox.Signature{"run": {}},
+		Log:     func(context.Context, string) {},
 	}
+}
+
+// watch collects garbage all the time, and measures how long other goroutines
+// do not run and how much memory is resident. A guest that cannot be paused
+// stops all of it.
+type watch struct {
+	done      atomic.Bool
+	wg        sync.WaitGroup
+	gap       time.Duration
+	top, most atomic.Int64 // resident bytes since restart; the most that they grew by
+	base      int64
+}
+
+func newWatch() *watch {
+	w := &watch{}
+	w.wg.Go(func() {
+		for !w.done.Load() {
+			runtime.GC()
+		}
+	})
+	w.wg.Go(func() {
+		last := time.Now()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for !w.done.Load() {
+			<-tick.C
+			now := time.Now()
+			w.gap, last = max(w.gap, now.Sub(last)), now
+			w.sample()
+		}
+	})
+	return w
+}
+
+func (w *watch) sample() {
+	now := residentBytes()
+	for top := w.top.Load(); now > top && !w.top.CompareAndSwap(top, now); top = w.top.Load() {
+	}
+}
+
+func (w *watch) restart() (resident int64) {
+	w.base = residentBytes()
+	w.top.Store(w.base)
+	return w.base
+}
+
+func (w *watch) peak() int64 {
+	w.sample()
+	top := w.top.Load()
+	w.most.Store(max(w.most.Load(), top-w.base))
+	return top
+}
+
+func (w *watch) stop() (gap time.Duration, grown int64) {
+	w.done.Store(true)
+	w.wg.Wait()
+	return w.gap, w.most.Load()
+}
+
+// residentBytes is the process's resident memory without what is mapped from
+// files; 0 where there is no /proc.
+func residentBytes() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	resident, _ := strconv.ParseInt(fields[1], 10, 64)
+	shared, _ := strconv.ParseInt(fields[2], 10, 64)
+	return (resident - shared) * int64(os.Getpagesize())
 }

@@ -18,22 +18,28 @@ type Instance struct {
 	globals   []api.MutableGlobal // the module's own, as in the rewritten code
 	functions map[string]api.Function
 	meter     meter
+	inside    bool // a call is running
 	failed    bool // what is inside is unknown; never to be entered again
 	logged    int  // bytes of output in this call
 	line      []byte
 }
 
-var errFailed = errors.New("an earlier call of this instance failed")
+var (
+	errFailed = errors.New("an earlier call of this instance failed")
+	errInside = errors.New("the instance is inside a call")
+)
 
 // Call enters an export. It returns the first result, or 0 if there is none.
 // When ctx ends the guest is stopped; the instance cannot be called again
 // after any error. A context that has ended already is refused before the
-// guest is entered.
+// guest is entered, and so is an instance that waits for a host function.
 func (i *Instance) Call(ctx context.Context, export string, args ...uint64) (uint64, error) {
 	signature, ok := i.module.exports[export]
 	switch {
 	case !ok:
 		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: errors.New("is not exported")}
+	case i.inside:
+		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: errInside}
 	case i.failed:
 		return 0, &Error{Fault: Broken, Module: i.module.spec.Name, Export: export, Cause: errFailed}
 	case ctx.Err() != nil:
@@ -62,6 +68,8 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	n := copy(stack[:], args)
 	i.logged = 0
 	i.meter.start(ctx, i.module.spec.Limits.Fuel)
+	i.inside = true
+	defer func() { i.inside = false }()
 	err = fn.CallWithStack(withCallState(ctx, i), stack[:max(n, 1)])
 	i.flush(ctx)
 	if err != nil && i.meter.overflowed() {

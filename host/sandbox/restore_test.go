@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wattest"
 )
 
 var configs = map[string]sandbox.Config{
@@ -67,28 +68,21 @@ func lookFor(t *testing.T, m *sandbox.Module, place uint64) {
 // TestWhatCannotBeRestoredIsFresh uses modules by hand, because no language
 // that compiles to WebAssembly exposes its globals and tables.
 func TestWhatCannotBeRestoredIsFresh(t *testing.T) {
-	get := func(op ...any) []byte { return code(op...) }
-	entry := [][]byte{code(0x60, 1, typI32, 0), code(0x60, 0, 1, typI32)}
-	exports := [][]byte{code("memory", 2, 0), code("hide", 0, 0), code("seek", 0, 1)}
-	base := handmade{
-		types: entry, funcs: [][]byte{u(0), u(1)}, memories: [][]byte{code(0, 1)}, exports: exports,
-	}
-	global, table := base, base
-	global.globals = [][]byte{code(typI32, 1, i32const(7), opEnd)}
-	global.bodies = [][]byte{get(opLocalGet, 0, opGlobalSet, 0), get(opGlobalGet, 0)}
-
-	// The table's entry is null, or a function after hide.
-	table.tables = [][]byte{code(0x70, 0, 1)}
-	table.elements = [][]byte{code(3, 0, 1, 1)} // declares function 1
-	table.bodies = [][]byte{
-		get(i32const(0), 0xd2, 1, 0x26, 0),    // ref.func 1, table.set 0
-		get(i32const(0), 0x25, 0, 0xd1, 0x45), // table.get 0, ref.is_null, i32.eqz
+	modules := map[string]string{
+		"global": `(module (memory (export "memory") 1)
+			(global $g (mut i32) (i32.const 7))
+			(func (export "hide") (param i32) (global.set $g (local.get 0)))
+			(func (export "seek") (result i32) (global.get $g)))`,
+		// The table's entry is null, or a function after hide.
+		"table": `(module (memory (export "memory") 1) (table 1 funcref) (elem declare func $seek)
+			(func (export "hide") (param i32) (table.set 0 (i32.const 0) (ref.func $seek)))
+			(func $seek (export "seek") (result i32) (i32.eqz (ref.is_null (table.get 0 (i32.const 0))))))`,
 	}
 	want := map[string]uint64{"global": 7, "table": 0}
-	for name, h := range map[string]handmade{"global": global, "table": table} {
+	for name, source := range modules {
 		for kind, config := range configs {
 			t.Run(name+"/"+kind, func(t *testing.T) {
-				m := loadBytes(t, config, h.bytes(), sandbox.Spec{
+				m := loadBytes(t, config, wattest.Must(source), sandbox.Spec{
 					Name:   name,
 					Limits: sandbox.Limits{Instances: 1},
 					Exports: map[string]sandbox.Signature{

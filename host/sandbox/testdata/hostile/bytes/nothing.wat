@@ -1,0 +1,3 @@
+;; No bytes at all.
+;; refused: malformed
+(module binary)

@@ -1,0 +1,3 @@
+;; Not WebAssembly.
+;; refused: magic number missing
+(module binary "#!/bin/sh\nrm -rf /\n")

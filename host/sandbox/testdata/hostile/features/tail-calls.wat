@@ -1,0 +1,3 @@
+;; A tail call, which is a loop without a head.
+;; refused: tail calls
+(module binary "\00asm\01\00\00\00" (section 1 "\01\60\00\00") (section 3 "\01\00") (section 5 "\01\00\01") (section 7 "\02" (sized "memory") "\02\00" (sized "run") "\00\00") (section 10 "\01" (sized "\00\12\00\0b")))

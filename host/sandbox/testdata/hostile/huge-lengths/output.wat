@@ -1,0 +1,6 @@
+;; Writes a buffer of 4 GiB: EFAULT, at once.
+;; ends: trapped, unreachable
+(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32))) (memory (export "memory") 1)
+  (data (i32.const 0) "\00\00\00\00\ff\ff\ff\ff")
+  (func (export "run")
+    (if (i32.eq (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)) (i32.const 21)) (then (unreachable)))))

@@ -1,0 +1,5 @@
+;; A name section that announces 4 billion names. wazero's decoder would ask for
+;; 96 GB and end the process; it never sees the section.
+;; ends: trapped, unreachable
+(module binary "\00asm\01\00\00\00" (section 1 "\01\60\00\00") (section 3 "\01\00") (section 5 "\01\00\01") (section 7 "\02" (sized "memory") "\02\00" (sized "run") "\00\00") (section 10 "\01" (sized "\00\00\0b"))
+  (section 0 (sized "name") "\01" (sized (u32 0xffffffff) "\00\01a")))

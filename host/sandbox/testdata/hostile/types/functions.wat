@@ -1,0 +1,3 @@
+;; More functions than are allowed.
+;; refused: functions
+(module (memory (export "memory") 1) (repeat 60001 (func)) (func (export "run")))
