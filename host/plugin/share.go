@@ -55,7 +55,7 @@ func (g *Generation) acquire(ctx context.Context, user host.UserID) (*sandbox.In
 	}
 	waiting, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
-	i, err := g.module.Acquire(waiting)
+	i, err := g.module.Acquire(waiting, nil)
 	if err != nil {
 		g.shares.put(user)
 		return nil, nil, acquireFault(ctx, waiting, err)

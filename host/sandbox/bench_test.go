@@ -33,7 +33,7 @@ func BenchmarkSandbox(b *testing.B) {
 	}
 	b.Run("reused", func(b *testing.B) {
 		m := load(b, spec(&lines{}, identity))
-		i, err := m.Acquire(b.Context())
+		i, err := m.Acquire(b.Context(), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func BenchmarkGuest(b *testing.B) {
 	}{{"work", 1000}, {"loop", 1_000_000}} {
 		b.Run(c.export+"/rewritten", func(b *testing.B) {
 			m := load(b, spec(&lines{}, identity))
-			i, err := m.Acquire(b.Context())
+			i, err := m.Acquire(b.Context(), nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func BenchmarkIdle(b *testing.B) {
 		held := make([]*sandbox.Instance, n)
 		for k := range held {
 			var err error
-			if held[k], err = m.Acquire(b.Context()); err != nil {
+			if held[k], err = m.Acquire(b.Context(), nil); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := held[k].Call(b.Context(), "work", 10); err != nil {

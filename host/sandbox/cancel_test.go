@@ -184,7 +184,7 @@ func (c *crowd) one(t *testing.T, rng *rand.Rand) {
 // enterSomewhere is mostly blocked in the host, where many can be at a time:
 // who computes has to be waited for by everybody else.
 func enterSomewhere(ctx context.Context, m *sandbox.Module, rng *rand.Rand) error {
-	i, err := m.Acquire(ctx)
+	i, err := m.Acquire(ctx, nil)
 	if err != nil {
 		return err
 	}

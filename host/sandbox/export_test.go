@@ -16,7 +16,7 @@ func (m *Module) Idle() int { return m.pool.len() }
 
 // Bytes is how much memory all instances have, counting what they share with
 // the image in full.
-func (m *Module) Bytes() int64 { return m.bytes.Load() }
+func (m *Module) Bytes() int64 { return m.budget.Used() }
 
 // Fresh says why the module's instances serve one caller each.
 func (m *Module) Fresh() []string { return m.rewritten.Fresh }

@@ -22,7 +22,7 @@ const (
 	hostileDeadline = 50 * time.Millisecond
 	hostileInit     = 500 * time.Millisecond
 	hostileMemory   = 16 << 20 // of an instance
-	hostileTotal    = 64 << 20 // of a module's instances together
+	hostileTotal    = 24 << 20 // of a module's instances together
 
 	// grace is how soon after its deadline a guest has to be gone. On a machine
 	// that does other things a module gets tries to show it, and is never given
@@ -165,7 +165,7 @@ func (h *hostile) run(t *testing.T) (late time.Duration) {
 }
 
 func (h *hostile) call(t *testing.T, m *sandbox.Module, held **sandbox.Instance) (late time.Duration) {
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,13 @@ type Instance struct {
 	globals   []api.MutableGlobal // the module's own, as in the rewritten code
 	functions map[string]api.Function
 	meter     meter
-	inside    bool // a call is running
-	failed    bool // what is inside is unknown; never to be entered again
-	logged    int  // bytes of output in this call
+	inside    bool    // a call is running
+	failed    bool    // what is inside is unknown; never to be entered again
+	bytes     int64   // of memory and tables
+	holder    *Budget // counts charged of them; nil: nobody
+	charged   int64
+	refused   error // why it did not get the memory that it wanted last
+	logged    int   // bytes of output in this call
 	line      []byte
 }
 
@@ -51,7 +55,11 @@ func (i *Instance) Call(ctx context.Context, export string, args ...uint64) (uin
 	}
 	if err != nil {
 		i.failed = true
-		return 0, fault(ctx, i.module.spec.Name, export, err)
+		e := fault(ctx, i.module.spec.Name, export, err)
+		if e.Fault == Trapped || e.Fault == Exited {
+			e.Cause = i.shortage(e.Cause)
+		}
+		return 0, e
 	}
 	if r := signature.Results; len(r) > 0 && r[0] == I32 {
 		return uint64(uint32(result)), nil // the upper half is undefined
@@ -107,6 +115,7 @@ func (i *Instance) discard() {
 		// The only error is a second close, which is harmless.
 		_ = i.mod.Close(context.Background())
 	}
+	i.charge(-i.module.tableBytes)
 	if err := i.memory.Unmap(); err != nil {
 		i.module.log.Error("an instance's memory could not be freed", "error", err)
 	}

@@ -18,16 +18,17 @@ var ErrClosed = errors.New("sandbox: module is closed")
 
 // Module is one loaded, linked module. It is safe for concurrent use.
 type Module struct {
-	spec      Spec
-	log       *slog.Logger
-	kind      image.Kind
-	cache     wazero.CompilationCache
-	runtime   wazero.Runtime
-	rewritten *rewrite.Result // without its code
-	code      wazero.CompiledModule
-	exports   map[string]Signature
-	minBytes  uint64    // of memory, by declaration
-	template  *template // nil: every caller gets a fresh instance
+	spec       Spec
+	log        *slog.Logger
+	kind       image.Kind
+	cache      wazero.CompilationCache
+	runtime    wazero.Runtime
+	rewritten  *rewrite.Result // without its code
+	code       wazero.CompiledModule
+	exports    map[string]Signature
+	minBytes   uint64    // of memory, by declaration
+	tableBytes int64     // of an instance
+	template   *template // nil: every caller gets a fresh instance
 
 	pool   pool
 	slots  chan struct{} // one per instance in use
@@ -36,21 +37,12 @@ type Module struct {
 	cancel context.CancelFunc
 	filler sync.WaitGroup
 	live   atomic.Int64
-	bytes  atomic.Int64 // of memory of all instances
+	budget *Budget // of all instances
 	closed atomic.Bool
 }
 
 // Live is how many instances exist, idle ones included.
 func (m *Module) Live() int { return int(m.live.Load()) }
-
-// budget charges delta bytes of memory; it reports false if they are too many.
-func (m *Module) budget(delta int64) bool {
-	if m.bytes.Add(delta) > int64(m.spec.Limits.TotalBytes) && delta > 0 {
-		m.bytes.Add(-delta)
-		return false
-	}
-	return true
-}
 
 // start makes the first instance, to prove that it can be made, and what all
 // others come from.
@@ -111,8 +103,9 @@ func (m *Module) fill() {
 }
 
 // Acquire returns an instance for the caller's sole use, waiting for one while
-// the module's limit of instances is reached. Release it exactly once.
-func (m *Module) Acquire(ctx context.Context) (*Instance, error) {
+// the module's limit of instances is reached. Its memory counts in holder, if
+// that is not nil, until Release, which has to be called exactly once.
+func (m *Module) Acquire(ctx context.Context, holder *Budget) (*Instance, error) {
 	select {
 	case m.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -127,19 +120,26 @@ func (m *Module) Acquire(ctx context.Context) (*Instance, error) {
 		default:
 		}
 	}
-	if i != nil {
-		return i, nil
+	var err error
+	if i == nil {
+		i, err = m.make(ctx)
 	}
-	i, err := m.make(ctx)
+	if err == nil && holder != nil {
+		if err = i.hold(holder); err != nil && !m.pool.put(i) {
+			i.discard()
+		}
+	}
 	if err != nil {
 		<-m.slots
+		return nil, err
 	}
-	return i, err
+	return i, nil
 }
 
 // Release ends the caller's use of i. Nothing of that use is left in what the
 // next caller gets: i is restored or freed.
 func (m *Module) Release(i *Instance) {
+	i.unhold()
 	if !m.keep(i) {
 		i.discard()
 	}

@@ -44,7 +44,7 @@ func TestNothingSurvivesARequest(t *testing.T) {
 
 func lookFor(t *testing.T, m *sandbox.Module, place uint64) {
 	t.Helper()
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestRestoredEqualsFresh(t *testing.T) {
 
 func run(t *testing.T, m *sandbox.Module, calls [][3]uint64) (out []string) {
 	t.Helper()
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestIdleInstancesAreFreed(t *testing.T) {
 		m := load(t, s)
 		var held []*sandbox.Instance
 		for range 3 {
-			i, err := m.Acquire(t.Context())
+			i, err := m.Acquire(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,7 +238,7 @@ func TestTheMemoryOfAllInstancesIsBounded(t *testing.T) {
 				}
 			}()
 			for {
-				i, err := m.Acquire(t.Context())
+				i, err := m.Acquire(t.Context(), nil)
 				if errors.Is(err, sandbox.ErrMemory) {
 					break
 				}
@@ -258,9 +258,54 @@ func TestTheMemoryOfAllInstancesIsBounded(t *testing.T) {
 	}
 }
 
+// A person's budget counts what they hold in all modules, as it grows, and
+// nothing of what they have given back.
+func TestAHoldersBudgetCountsAllThatTheyHold(t *testing.T) {
+	for name, config := range configs {
+		t.Run(name, func(t *testing.T) {
+			one, other := loadWith(t, config, spec(&lines{}, identity)), loadWith(t, config, spec(&lines{}, identity))
+			ann, bob := sandbox.NewBudget(12<<20), sandbox.NewBudget(1<<30)
+			var held []*sandbox.Instance
+			for _, m := range []*sandbox.Module{one, other, one, other} {
+				i, err := m.Acquire(t.Context(), ann)
+				if errors.Is(err, sandbox.ErrHolder) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				held = append(held, i)
+				defer m.Release(i)
+			}
+			if len(held) < 2 || len(held) == 4 || ann.Used() > 12<<20 {
+				t.Fatalf("%d instances of %d bytes are held", len(held), ann.Used())
+			}
+			if _, err := one.Acquire(t.Context(), ann); !errors.Is(err, sandbox.ErrHolder) {
+				t.Fatalf("one more: %v", err)
+			}
+			// A guest that grows meets the same limit, and says so.
+			_, err := held[0].Call(t.Context(), "grow")
+			if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Trapped || !errors.Is(err, sandbox.ErrHolder) {
+				t.Fatalf("growing: %v", err)
+			}
+			if ann.Used() > 12<<20 {
+				t.Fatalf("%d bytes are held", ann.Used())
+			}
+			i, err := one.Acquire(t.Context(), bob)
+			if err != nil {
+				t.Fatalf("somebody else: %v", err)
+			}
+			one.Release(i)
+			if bob.Used() != 0 {
+				t.Fatalf("%d bytes are held by who gave back everything", bob.Used())
+			}
+		})
+	}
+}
+
 func TestAFailedInstanceIsNotEnteredAgain(t *testing.T) {
 	m := load(t, spec(&lines{}, identity))
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

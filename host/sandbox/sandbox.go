@@ -50,7 +50,10 @@ const pageSize = 64 << 10
 // left behind.
 func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module, err error) {
 	spec.Limits = spec.Limits.withDefaults()
-	m := &Module{spec: spec, kind: s.config.memory, log: s.config.Logger.With("module", spec.Name)}
+	m := &Module{
+		spec: spec, kind: s.config.memory, log: s.config.Logger.With("module", spec.Name),
+		budget: NewBudget(spec.Limits.TotalBytes),
+	}
 	defer func() {
 		if err != nil {
 			m.unload()
@@ -60,6 +63,7 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 	if m.rewritten, err = rewrite.Rewrite(module, limits, rewrite.Options{}); err != nil {
 		return nil, fmt.Errorf("module %s: is refused: %w", spec.Name, err)
 	}
+	m.tableBytes = int64(m.rewritten.TableEntries) * tableEntry
 	err = s.compiler.Load(ctx, m.rewritten.Wasm, func(dir string) error { return m.loadCode(ctx, dir) })
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", spec.Name, err)

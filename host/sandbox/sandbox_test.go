@@ -147,7 +147,7 @@ func loadBytes(t testing.TB, c sandbox.Config, wasm []byte, s sandbox.Spec) *san
 
 // call acquires, calls once, releases.
 func call(ctx context.Context, m *sandbox.Module, export string, args ...uint64) (uint64, error) {
-	i, err := m.Acquire(ctx)
+	i, err := m.Acquire(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -223,7 +223,7 @@ func TestCancellationStopsTheGuest(t *testing.T) {
 			m := load(t, spec(&lines{}, identity))
 			ctx, cancel := context.WithCancelCause(t.Context())
 			done := make(chan error, 1)
-			i, err := m.Acquire(ctx)
+			i, err := m.Acquire(ctx, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -273,7 +273,7 @@ func TestABurstIsBoundedAndBeginsAnewAtEachHostCall(t *testing.T) {
 func TestAnEndedContextNeverEntersTheGuest(t *testing.T) {
 	entered := false
 	m := load(t, spec(&lines{}, func(context.Context, sandbox.Memory, []uint64) { entered = true }))
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestOutputIsCountedAndCut(t *testing.T) {
 
 func TestMemoryStaysWithinItsLimit(t *testing.T) {
 	m := load(t, spec(&lines{}, identity))
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestMemoryStaysWithinItsLimit(t *testing.T) {
 
 func TestMemoryAccessIsBounded(t *testing.T) {
 	m := load(t, spec(&lines{}, identity))
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,17 +409,17 @@ func TestAcquireWaitsForASlot(t *testing.T) {
 	s := spec(&lines{}, identity)
 	s.Limits.Instances = 1
 	m := load(t, s)
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := m.Acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := m.Acquire(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("second Acquire: %v", err)
 	}
 	m.Release(i)
-	i, err = m.Acquire(t.Context())
+	i, err = m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +428,7 @@ func TestAcquireWaitsForASlot(t *testing.T) {
 
 func TestCloseWaitsForInstancesInUse(t *testing.T) {
 	m := load(t, spec(&lines{}, identity))
-	i, err := m.Acquire(t.Context())
+	i, err := m.Acquire(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +441,7 @@ func TestCloseWaitsForInstancesInUse(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Acquire(t.Context()); !errors.Is(err, sandbox.ErrClosed) {
+	if _, err := m.Acquire(t.Context(), nil); !errors.Is(err, sandbox.ErrClosed) {
 		t.Fatalf("Acquire after Close: %v", err)
 	}
 }
@@ -454,7 +454,7 @@ func TestHammer(t *testing.T) {
 		wg.Go(func() {
 			for n := range 20 {
 				ctx, cancel := context.WithCancel(t.Context())
-				i, err := m.Acquire(ctx)
+				i, err := m.Acquire(ctx, nil)
 				if err != nil {
 					t.Error(err)
 					cancel()

@@ -11,10 +11,6 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// ErrMemory is returned when Limits.TotalBytes leaves no room for another
-// instance.
-var ErrMemory = errors.New("sandbox: the module's instances use all the memory they may")
-
 var errInitDeadline = errors.New("making an instance took too long")
 
 // template is the state from which instances are made and to which they are
@@ -109,7 +105,11 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 
 // instantiate makes an instance whose memory starts as img, or with zeros.
 func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance, err error) {
-	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, m.budget)
+	i := &Instance{module: m}
+	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, i.charge)
+	if err == nil && !i.charge(m.tableBytes) {
+		err = errors.Join(image.ErrBudget, mem.Unmap())
+	}
 	if errors.Is(err, image.ErrBudget) {
 		return nil, fmt.Errorf("module %s: %w", m.spec.Name, ErrMemory)
 	}
@@ -117,7 +117,7 @@ func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance
 		return nil, fmt.Errorf("module %s: %w", m.spec.Name, err)
 	}
 	m.live.Add(1)
-	i := &Instance{module: m, memory: mem}
+	i.memory = mem
 	defer func() {
 		if err != nil {
 			i.discard()

@@ -64,6 +64,9 @@ type Result struct {
 	// which is negative, and returns the fuel to go on with. Spent is what was
 	// there before less the argument.
 	Pause Import
+	// TableEntries is how many entries the tables of an instance have together:
+	// a table that the module's code grows counts with what it may grow to.
+	TableEntries int
 	// Fresh says why an instance of this module cannot be restored; empty if it can.
 	Fresh  []string
 	Report Report
@@ -182,6 +185,7 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.addImport()
 	w.addGlobals()
 	w.boundTables()
+	w.countEntries()
 	w.rewriteBodies()
 	w.addRefill()
 	addStart()
@@ -364,6 +368,26 @@ func (w *writer) boundTables() {
 		if t := &w.m.Tables[i]; !t.HasMax || t.Max > w.maxEntries {
 			t.Max, t.HasMax = w.maxEntries, true
 		}
+	}
+}
+
+// countEntries comes after boundTables and before the bodies are rewritten.
+func (w *writer) countEntries() {
+	grown := make(map[uint64]bool)
+	for k := range w.m.Code {
+		for i := range w.m.Code[k].Instrs() {
+			if i.Op == wasm.OpTableGrow {
+				grown[i.A] = true
+			}
+		}
+	}
+	first := w.m.Imported(wasm.KindTable)
+	for k, t := range w.m.Tables {
+		n := t.Min
+		if grown[uint64(first+k)] {
+			n = max(n, t.Max)
+		}
+		w.result.TableEntries += int(n)
 	}
 }
 

@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// ErrMemory says that Limits.TotalBytes leaves no room, for another instance or
+// for one that wants to grow.
+var ErrMemory = errors.New("sandbox: the module's instances use all the memory they may")
+
+// ErrHolder says the same of a Budget that Acquire was given.
+var ErrHolder = errors.New("sandbox: the caller's instances use all the memory they may")
+
+// Budget bounds the memory of all instances that somebody holds, in whatever
+// modules. It is safe for concurrent use.
+type Budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewBudget returns a Budget of so many bytes.
+func NewBudget(bytes uint64) *Budget { return &Budget{limit: int64(min(bytes, 1<<62))} }
+
+// Used is how many bytes the held instances have.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+// take charges delta bytes; it reports false, and charges nothing, if they are
+// too many. A negative delta gives back. A nil Budget is boundless.
+func (b *Budget) take(delta int64) bool {
+	if b == nil {
+		return true
+	}
+	if b.used.Add(delta) > b.limit && delta > 0 {
+		b.used.Add(-delta)
+		return false
+	}
+	return true
+}
+
+// charge is where every byte of an instance is counted, its tables included: by
+// the module, and by who holds it. A refusal is remembered, because a guest
+// that is refused memory mostly traps.
+func (i *Instance) charge(delta int64) bool {
+	if !i.module.budget.take(delta) {
+		i.refused = ErrMemory
+		return false
+	}
+	if i.holder != nil {
+		if !i.holder.take(delta) {
+			i.module.budget.take(-delta)
+			i.refused = ErrHolder
+			return false
+		}
+		i.charged += delta
+	}
+	i.bytes += delta
+	return true
+}
+
+// hold lets b count the instance, until unhold.
+func (i *Instance) hold(b *Budget) error {
+	if !b.take(i.bytes) {
+		return fmt.Errorf("module %s: %w", i.module.spec.Name, ErrHolder)
+	}
+	i.holder, i.charged = b, i.bytes
+	return nil
+}
+
+func (i *Instance) unhold() {
+	i.holder.take(-i.charged)
+	i.holder, i.charged, i.refused = nil, 0, nil
+}
+
+// shortage adds to why a guest failed that it was, or may have been, short of
+// memory.
+func (i *Instance) shortage(cause error) error {
+	if i.refused != nil {
+		return fmt.Errorf("%w, after it was refused memory: %w", cause, i.refused)
+	}
+	// The engine refuses what is beyond the instance's own limit without asking.
+	if size, limit := uint64(i.mod.Memory().Size()), i.module.spec.Limits.MemoryBytes; size+growth > limit {
+		return fmt.Errorf("%w (its memory is %d of %d MiB)", cause, size>>20, limit>>20)
+	}
+	return cause
+}
+
+// growth is what Go's runtime asks for at a time, at least.
+const growth = 4 << 20
+
+// tableEntry is what an entry of a table takes in the engine.
+const tableEntry = 8
