@@ -3,10 +3,12 @@ package directory
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -50,6 +52,12 @@ func TestOneBadEntryHidesNoOther(t *testing.T) {
 		{"misspelt disabled", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, disable: true}", 4, `"disable"`},
 		{"disabled is text", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, disabled: 'no'}", 4, "true nor false"},
 		{"same key twice", head + "kind: User\nmetadata: {name: x}\nspec:\n  id: x\n  id: y", 6, "twice"},
+		{"glass without a duration", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: soon}}", 4, "maxSession"},
+		{"glass for a week", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: 168h}}", 4, "at most 12h"},
+		{"glass recorded somehow", head + "kind: Role\nmetadata: {name: x}\nspec: {breakGlass: {record: yes please}}", 4, "record"},
+		{"glass that is no mapping", head + "kind: Role\nmetadata: {name: x}\nspec: {breakGlass: true}", 4, "breakGlass is not a mapping"},
+		{"glass that is empty", head + "kind: Role\nmetadata: {name: x}\nspec:\n  breakGlass:\n  permissions: {}", 5, "breakGlass is not a mapping"},
+		{"glass of a user", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, breakGlass: {}}", 4, `"breakGlass"`},
 		{"spec is text", head + "kind: Role\nmetadata: {name: x}\nspec: all", 4, "spec is not a mapping"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -213,4 +221,50 @@ func FuzzParse(f *testing.F) {
 		}
 		build(nil, nil, []*parsed{p, p})
 	})
+}
+
+func TestWhatBreaksGlassIsKeptApart(t *testing.T) {
+	permits := "permissions: {actions: ['gitops:*'], plugins: [{name: gitops}]}"
+	s := load(map[string]string{"f.yaml": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann, roles: [viewer, oncall], teams: [sre, shop]}\n---\n" +
+		head + "kind: Role\nmetadata: {name: oncall}\nspec: {breakGlass: {maxSession: 1h, record: all}, " + permits + "}\n---\n" +
+		head + "kind: Team\nmetadata: {name: x}\nspec: {id: sre, breakGlass: {}, " + permits + "}\n---\n" +
+		head + "kind: Team\nmetadata: {name: x}\nspec: {id: shop, " + permits + "}\n"})
+	if len(s.problems) > 0 {
+		t.Fatal(s.problems)
+	}
+	q := kube("ann", "get", "pods", "dev", "shop")
+	q.Route.Plugin, q.Route.Action = "gitops", "gitops:helm.upgrade"
+	m := s.match(q)
+	if !slices.Equal(m.Roles, []string{"viewer"}) || !slices.Equal(m.Teams, []string{"shop"}) {
+		t.Errorf("roles are %v, teams %v", m.Roles, m.Teams)
+	}
+	kept := map[host.Origin]host.BreakGlass{}
+	for _, p := range m.BreakGlass {
+		kept[p.From] = *p.BreakGlass
+	}
+	want := map[host.Origin]host.BreakGlass{
+		{Kind: host.FromRole, ID: "oncall"}: {MaxSession: time.Hour, Record: host.RecordAll},
+		{Kind: host.FromTeam, ID: "sre"}:    {MaxSession: 15 * time.Minute, Record: host.RecordOutput},
+	}
+	if len(m.BreakGlass) != 4 || !maps.Equal(kept, want) {
+		t.Errorf("kept apart are %v", kept)
+	}
+	for _, p := range m.Matched {
+		if p.BreakGlass != nil || p.From.ID == "oncall" || p.From.ID == "sre" {
+			t.Errorf("%+v counts without a reason", p)
+		}
+	}
+}
+
+func TestAListOverAllNamespacesIsCoveredByAnyOfThem(t *testing.T) {
+	s := load(map[string]string{"f.yaml": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann, permissions: {resources: [" +
+		"{clusters: [dev], namespaces: [shop], resources: [pods], verbs: [list]}, {clusters: [dev], namespaces: [bank], resources: [nodes], verbs: [list]}]}}\n"})
+	q := kube("ann", "list", "pods", "dev", "")
+	if m := s.match(q); len(m.Matched) != 0 {
+		t.Errorf("a list that cannot be narrowed matched %v", m.Matched)
+	}
+	q.Capability.Spans = true
+	if m := s.match(q); len(m.Matched) != 1 || m.Matched[0].Resource.Namespaces[0] != "shop" {
+		t.Errorf("matched %v", m.Matched)
+	}
 }

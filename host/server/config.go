@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"sigs.k8s.io/yaml"
 )
 
@@ -33,8 +34,13 @@ type Config struct {
 	Helm      helm.Config      `json:"helm,omitzero"`
 	Plugins   []plugin.Config  `json:"plugins,omitempty"`
 	Limits    Limits           `json:"limits,omitzero"`
-	Log       Log              `json:"log,omitzero"`
+	// Recordings of terminals are below Data, where policy wants them.
+	Recordings recording.Config `json:"recordings,omitzero"`
+	Log        Log              `json:"log,omitzero"`
 }
+
+// RecordingsDir is the directory of recordings.
+func (c *Config) RecordingsDir() string { return filepath.Join(c.Data, "recordings") }
 
 // TLS names the certificate of the listener.
 type TLS struct {
@@ -161,6 +167,9 @@ func (c *Config) check() error {
 	}
 	if c.Limits.SessionsPerUser < 0 {
 		bad("limits.sessionsPerUser", "is negative")
+	}
+	if err := c.Recordings.Check(); err != nil {
+		bad("recordings", "%v", err)
 	}
 	if _, err := c.Log.level(); err != nil {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)

@@ -26,6 +26,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -193,7 +194,11 @@ func (s *Server) openPlugins(ctx context.Context) error {
 		return err
 	}
 	s.closing(func(context.Context) error { releases.Close(); return nil })
-	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters))
+	recordings, err := recording.Open(s.config.RecordingsDir(), s.config.Recordings, s.log)
+	if err != nil {
+		return err
+	}
+	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters, recordings))
 	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(s.config.Data, "compiled"), Logger: s.log})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)

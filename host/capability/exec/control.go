@@ -15,7 +15,10 @@ import (
 //
 //	client  {"type":"resize","cols":80,"rows":24}  {"type":"eof"}
 //	server  {"type":"started"}  {"type":"exit","exitCode":0}  {"type":"error","error":"…"}
-type controlProtocol struct{}
+//
+// "started" has "recorded":true where the session is, so that the client can say
+// so.
+type controlProtocol struct{ recorded bool }
 
 type control struct {
 	Type string `json:"type"`
@@ -43,8 +46,7 @@ func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	case c.Type == "eof" && c == control{Type: "eof"}:
 		return v.closeInput()
 	case c.Type == "resize" && c.Cols > 0 && c.Rows > 0:
-		v.sizes.put(cluster.Size{Cols: c.Cols, Rows: c.Rows})
-		return nil
+		return v.resize(cluster.Size{Cols: c.Cols, Rows: c.Rows})
 	case c.Type == "eof":
 		return &violation{closeMalformed, "eof has no other fields"}
 	case c.Type == "resize":
@@ -57,8 +59,12 @@ func (controlProtocol) output(stderr bool, p []byte) []byte {
 	return channelProtocol{}.output(stderr, p)
 }
 
-func (controlProtocol) started(v *splice) error {
-	return v.sendJSON(map[string]any{"type": "started"})
+func (p controlProtocol) started(v *splice) error {
+	m := map[string]any{"type": "started"}
+	if p.recorded {
+		m["recorded"] = true
+	}
+	return v.sendJSON(m)
 }
 
 func (controlProtocol) finished(v *splice, exitCode int, err error) error {

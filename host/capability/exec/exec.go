@@ -4,7 +4,8 @@
 //	exec://CLUSTER/NAMESPACE/POD?container=&command=a&command=b&tty=true&cols=80&rows=24
 //
 // It owns the two wire protocols of the socket (v5.go, control.go), their
-// bounds and what ends a session. Nothing is dropped: who sends faster than the
+// bounds and what ends a session, and has it recorded where policy says so: what
+// cannot be recorded does not pass. Nothing is dropped: who sends faster than the
 // other side reads has to wait. Authority is compared before every frame in
 // either direction. Running the command is host/cluster's; who may is policy's
 // and RBAC's.
@@ -15,6 +16,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
@@ -25,6 +27,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -37,10 +40,16 @@ const (
 )
 
 // Exec is the capability. Safe for concurrent use.
-type Exec struct{ clusters *cluster.Set }
+type Exec struct {
+	clusters   *cluster.Set
+	recordings *recording.Store
+}
 
-// New makes the capability for the clusters of this host.
-func New(clusters *cluster.Set) *Exec { return &Exec{clusters} }
+// New makes the capability for the clusters of this host. Without recordings,
+// which may be nil, terminals that policy wants recorded do not open.
+func New(clusters *cluster.Set, recordings *recording.Store) *Exec {
+	return &Exec{clusters, recordings}
+}
 
 // Name is "exec".
 func (*Exec) Name() string { return name }
@@ -151,7 +160,41 @@ func (e *Exec) Open(ctx context.Context, p *capability.Permit, r *abi.Request) (
 	if err := q.findContainer(checking, client); err != nil {
 		return nil, err
 	}
-	return &stream{clusters: e.clusters, permit: p, request: q}, nil
+	s := &stream{clusters: e.clusters, permit: p, request: q}
+	if what := strongest(p.Obligations.Record, p.Caller.Obligations.Record); what != host.RecordNothing {
+		if s.recording, err = e.record(p, q, what); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// strongest is what both the route's decision and the call's want recorded.
+func strongest(a, b host.Record) host.Record {
+	if a == host.RecordAll || b == host.RecordAll {
+		return host.RecordAll
+	}
+	return cmp.Or(a, b)
+}
+
+// record begins the recording of a terminal, before anybody is told that it
+// opens.
+func (e *Exec) record(p *capability.Permit, q *request, what host.Record) (*recording.Recording, error) {
+	log := cmp.Or(p.Caller.Logger, slog.New(slog.DiscardHandler))
+	if !e.recordings.Can(what) {
+		log.Error("a terminal that policy wants recorded cannot be; recordings.input permits recording input", "record", string(what))
+		return nil, &host.Error{Kind: host.Forbidden, Op: name, Message: "the terminal would have to be recorded, and cannot be", Detail: "obligation_not_supported"}
+	}
+	o, who := q.options, p.Caller.Principal
+	r, err := e.recordings.Begin(recording.Meta{
+		User: string(who.User), Login: string(who.Login.ID), Cluster: q.cluster, Namespace: o.Namespace, Pod: o.Pod, Container: o.Container,
+		Decision: p.Decision, RequestID: p.Caller.RequestID, Reason: p.Caller.Reason, TTY: o.TTY,
+		Command: strings.Join(o.Command, " "), Cols: q.size.Cols, Rows: q.size.Rows,
+	}, what)
+	if err == nil {
+		log.Info("terminal is recorded", "recording", r.ID(), "record", string(what), "decision", p.Decision)
+	}
+	return r, err
 }
 
 // mayExec asks the API server about the user's right. It comes first, so that

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -140,24 +141,33 @@ type terminal struct {
 	caller  *capability.Caller
 	auth    *clustertest.Authority
 	pod     string
+	casts   string // where recordings are
 }
 
 func newTerminal(t *testing.T, user *host.Impersonation, o host.Obligations) *terminal {
 	t.Helper()
 	o.Impersonate = user
-	policy := func(context.Context, *host.Question) host.Decision {
+	policy := func(_ context.Context, q *host.Question) host.Decision {
+		if q.Capability.Name != name {
+			return host.Decision{Allow: true, Obligations: host.Obligations{Impersonate: user}}
+		}
 		return host.Decision{Allow: true, Obligations: o}
 	}
 	set := clustertest.Start(t).Open(t)
+	casts := filepath.Join(t.TempDir(), "recordings")
+	recordings, err := recording.Open(casts, recording.Config{MaxMiB: 1, Input: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	any := []string{"*"}
-	granted, err := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(set), kube.New(set)).Grant("p", map[string][]capability.Grant{
+	granted, err := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(set, recordings), kube.New(set)).Grant("p", map[string][]capability.Grant{
 		"exec": {{Clusters: any, Namespaces: any}},
 		"kube": {{Clusters: any, Namespaces: any, Resources: any, Verbs: any}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{granted: granted, auth: &clustertest.Authority{}}
+	x := &terminal{granted: granted, casts: casts, auth: &clustertest.Authority{}}
 	x.caller = &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: x.auth}
 	x.pod = x.findPod(t)
 	return x
@@ -375,6 +385,107 @@ func TestSessionsEndWithTheirLimitsAndClients(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// recorded is the one recording that there is, with its events as text.
+func (x *terminal) recorded(t *testing.T) (*recording.Entry, string) {
+	t.Helper()
+	list, err := recording.List(x.casts)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("recordings are %+v, %v", list, err)
+	}
+	var all strings.Builder
+	e, err := recording.Read(x.casts, list[0].ID, func(v recording.Event) error {
+		fmt.Fprintf(&all, "%s %q\n", v.Kind, v.Data)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, all.String()
+}
+
+func TestATerminalIsRecordedAsPolicySays(t *testing.T) {
+	for _, c := range []struct {
+		route, call host.Record
+		input       bool
+	}{
+		{"", host.RecordOutput, false}, {host.RecordOutput, "", false}, {"", host.RecordAll, true}, {host.RecordAll, host.RecordOutput, true},
+	} {
+		t.Run(fmt.Sprintf("%q %q", c.route, c.call), func(t *testing.T) {
+			x := newTerminal(t, clustertest.Editor, host.Obligations{Record: c.call})
+			x.caller.Obligations.Record = c.route
+			x.caller.Reason = "INC-1"
+			s, done := x.splice(t, t.Context(), ControlProtocol, "tty=true&"+sh("stty -echo; echo ready; read a; echo got it; exit 3"))
+			s.until(t, `\"recorded\":true`)
+			s.until(t, "ready")
+			s.send(t, false, `{"type":"resize","cols":100,"rows":30}`)
+			s.send(t, true, "\x00hunter2\n")
+			s.until(t, "exitCode")
+			if err := wait(t, done); err != nil {
+				t.Fatal(err)
+			}
+			e, events := x.recorded(t)
+			if e.User != "x" || e.Target() != "dev/shop/"+x.pod || e.Reason != "INC-1" || e.Ended != "ended" || !strings.HasPrefix(e.Command, "/bin/sh -c stty") {
+				t.Errorf("the recording is of %+v", e)
+			}
+			if !strings.Contains(events, "ready") || !strings.Contains(events, `r "100x30"`) || !strings.Contains(events, "got it") {
+				t.Errorf("recorded\n%s", events)
+			}
+			if strings.Contains(events, "hunter2") != c.input {
+				t.Errorf("input is recorded: %v\n%s", !c.input, events)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeRecordedEnds(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	_, done := x.splice(t, t.Context(), ControlProtocol, sh("head -c 4000000 /dev/zero | tr '\\000' x; sleep 60"))
+	if err := wait(t, done); host.KindOf(err) != host.Limited {
+		t.Errorf("got %v", err)
+	}
+	if e, _ := x.recorded(t); !strings.Contains(e.Ended, "full") || e.Bytes > 1<<20+1<<10 {
+		t.Errorf("the recording is %+v", e)
+	}
+}
+
+func TestALogoutIsInTheRecording(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s, done := x.splice(t, ctx, ControlProtocol, sh("echo up; sleep 60"))
+	s.until(t, "up")
+	x.auth.Lose(host.ErrLoggedOut)
+	cancel(host.ErrLoggedOut)
+	_ = wait(t, done)
+	if e, events := x.recorded(t); e.Ended != "logged out" || !strings.Contains(events, "up") {
+		t.Errorf("the recording is %+v\n%s", e, events)
+	}
+}
+
+func TestWithoutARecordingNothingOpens(t *testing.T) {
+	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	s, err := x.open(t, x.pod, sh("true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := recording.List(x.casts); err != nil || len(list) > 0 {
+		t.Errorf("a terminal that was never used left %+v, %v", list, err)
+	}
+	if err := os.RemoveAll(x.casts); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := x.open(t, x.pod, sh("true")); s != nil || host.KindOf(err) != host.Unavailable {
+		t.Errorf("got %v, %v", s, err)
+	}
+	for _, record := range []host.Record{host.RecordOutput, host.RecordAll} {
+		if r, err := New(nil, nil).record(&capability.Permit{Caller: x.caller}, &request{}, record); r != nil || host.KindOf(err) != host.Forbidden {
+			t.Errorf("without recordings: %v, %v", r, err)
+		}
 	}
 }
 

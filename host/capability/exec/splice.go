@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 )
 
 // Subprotocols of the socket.
@@ -32,10 +33,11 @@ const (
 
 // stream is one opened command.
 type stream struct {
-	clusters *cluster.Set
-	permit   *capability.Permit
-	request  *request
-	used     atomic.Bool
+	clusters  *cluster.Set
+	permit    *capability.Permit
+	request   *request
+	recording *recording.Recording // nil if it is not recorded
+	used      atomic.Bool
 }
 
 // Subprotocols are those of Kubernetes and of Bulkhead.
@@ -47,21 +49,26 @@ func (*stream) MaxMessage() int { return maxMessage + 1 }
 
 // Close makes the stream unusable; nothing is running yet.
 func (s *stream) Close() error {
-	s.used.Store(true)
+	if !s.used.Swap(true) && s.recording != nil {
+		return s.recording.Discard()
+	}
 	return nil
 }
 
 // Splice runs the command and moves its streams.
-func (s *stream) Splice(ctx context.Context, c capability.Client) error {
+func (s *stream) Splice(ctx context.Context, c capability.Client) (err error) {
 	if s.used.Swap(true) {
 		return host.E(host.Conflict, name, "the stream was used or closed")
+	}
+	if s.recording != nil {
+		defer func() { err = s.endRecording(err) }()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if d := s.permit.Obligations.MaxSession; d > 0 {
 		defer time.AfterFunc(d, func() { cancel(host.ErrTooLong) }).Stop()
 	}
-	v := &splice{ctx: ctx, cancel: cancel, client: c, auth: s.permit.Caller.Authority, sizes: newSizes(), idle: s.permit.Obligations.Idle}
+	v := &splice{ctx: ctx, cancel: cancel, client: c, auth: s.permit.Caller.Authority, sizes: newSizes(), idle: s.permit.Obligations.Idle, recording: s.recording}
 	if v.idle > 0 {
 		v.timer = time.AfterFunc(v.idle, func() { cancel(host.ErrIdle) })
 		defer v.timer.Stop()
@@ -70,11 +77,27 @@ func (s *stream) Splice(ctx context.Context, c capability.Client) error {
 	case ChannelProtocol:
 		v.protocol = channelProtocol{}
 	case ControlProtocol:
-		v.protocol = controlProtocol{}
+		v.protocol = controlProtocol{recorded: s.recording != nil}
 	default:
 		return host.E(host.Invalid, name, "the subprotocol is neither %s nor %s", ChannelProtocol, ControlProtocol)
 	}
 	return v.run(s)
+}
+
+// endRecording says in the recording how the session ended. That it is not kept
+// whole is an error of the session.
+func (s *stream) endRecording(err error) error {
+	how := "ended"
+	if err != nil {
+		how = host.Internal.String()
+		if e, ok := errors.AsType[*host.Error](err); ok {
+			how = e.Public()
+		}
+	}
+	if kept := s.recording.End(how); err == nil {
+		return kept
+	}
+	return err
 }
 
 // splice is one session.
@@ -87,6 +110,8 @@ type splice struct {
 	sizes    *sizes
 	idle     time.Duration
 	timer    *time.Timer
+
+	recording *recording.Recording // nil if it is not recorded
 
 	writing sync.Mutex
 	stdin   *io.PipeWriter
@@ -214,11 +239,25 @@ func (v *splice) input(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
+	if v.recording != nil {
+		if err := v.recording.Input(p); err != nil {
+			return err
+		}
+	}
 	_, err := v.stdin.Write(p)
 	if errors.Is(err, io.ErrClosedPipe) {
 		return nil // the command has ended; its exit is on the way
 	}
 	return err
+}
+
+// resize tells the command about the client's terminal.
+func (v *splice) resize(size cluster.Size) error {
+	v.sizes.put(size)
+	if v.recording != nil {
+		return v.recording.Resize(size.Cols, size.Rows)
+	}
+	return nil
 }
 
 func (v *splice) closeInput() error {
@@ -248,6 +287,12 @@ func (o *output) Write(p []byte) (int, error) {
 	}
 	if err := context.Cause(o.v.ctx); err != nil {
 		return 0, err
+	}
+	if r := o.v.recording; r != nil {
+		if err := r.Output(o.stderr, p); err != nil {
+			o.v.cancel(err)
+			return 0, err
+		}
 	}
 	if err := o.v.send(true, o.v.protocol.output(o.stderr, p)); err != nil {
 		o.v.cancel(host.ErrClientGone)

@@ -36,8 +36,7 @@ func (channelProtocol) receive(v *splice, binary bool, data []byte) error {
 		if err := json.Unmarshal(body, &size); err != nil || size.Width == 0 || size.Height == 0 {
 			return &violation{closeMalformed, "a resize is malformed"}
 		}
-		v.sizes.put(cluster.Size{Cols: size.Width, Rows: size.Height})
-		return nil
+		return v.resize(cluster.Size{Cols: size.Width, Rows: size.Height})
 	case channelClose:
 		if len(body) != 1 || body[0] != channelStdin {
 			return &violation{closeViolation, "only channel 0 can be closed"}

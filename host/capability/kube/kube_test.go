@@ -84,7 +84,15 @@ func TestHeadersOfTheGuestAreChosen(t *testing.T) {
 }
 
 // person fetches through a broker whose policy allows everything, as one user.
-func person(t *testing.T, user *host.Impersonation, o host.Obligations) func(method, target, body string) (*abi.Response, error) {
+func person(t *testing.T, user *host.Impersonation, o host.Obligations) fetch {
+	t.Helper()
+	return asking(t, user, o, "")
+}
+
+type fetch func(method, target, body string) (*abi.Response, error)
+
+// asking is a person whose requests have an Accept header.
+func asking(t *testing.T, user *host.Impersonation, o host.Obligations, accept string) fetch {
 	t.Helper()
 	o.Impersonate = user
 	policy := func(context.Context, *host.Question) host.Decision {
@@ -99,7 +107,7 @@ func person(t *testing.T, user *host.Impersonation, o host.Obligations) func(met
 	caller := &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: &clustertest.Authority{}}
 	return func(method, target, body string) (*abi.Response, error) {
 		return granted.Fetch(t.Context(), caller, "kube", &abi.Request{Method: method, URL: target, Body: []byte(body),
-			Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}})
+			Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}, {Name: "Accept", Value: accept}}})
 	}
 }
 
@@ -185,5 +193,54 @@ func TestWithoutAnIdentityNothingIsSent(t *testing.T) {
 	nobody := person(t, nil, host.Obligations{})
 	if _, err := nobody("GET", "kube://dev/api/v1/namespaces", ""); host.KindOf(err) != host.Forbidden {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamespacesThemselvesAreListedAsFarAsPermitted(t *testing.T) {
+	for _, c := range []struct {
+		permitted []string
+		query     string
+		want      string
+	}{
+		{[]string{"shop", "bank", "absent"}, "", "bank shop"}, // asked for one by one
+		{[]string{"*op", "bank"}, "?limit=1", "bank shop"},    // listed and filtered
+		{[]string{"shop", "bank"}, "?fieldSelector=metadata.name%3Dshop", "shop"},
+		{[]string{}, "", ""},
+	} {
+		list := person(t, clustertest.Viewer, host.Obligations{Namespaces: c.permitted})
+		resp, err := list("GET", "kube://dev/api/v1/namespaces"+c.query, "")
+		var names []string
+		got := decode(t, resp, err)
+		for _, item := range got.Items {
+			names = append(names, item.Metadata.Name)
+		}
+		if strings.Join(names, " ") != c.want || got.Kind != "NamespaceList" {
+			t.Errorf("%v%s shows %s %v", c.permitted, c.query, got.Kind, names)
+		}
+	}
+}
+
+func TestRedactionHoldsWhateverFormTheGuestAsksFor(t *testing.T) {
+	redacted := host.Obligations{Redact: []string{"/items/*/spec/template", "/items/*/metadata/name"}}
+	for _, accept := range []string{"", "application/json;as=Table;v=v1;g=meta.k8s.io", "application/vnd.kubernetes.protobuf", "application/yaml"} {
+		resp, err := asking(t, clustertest.Viewer, redacted, accept)("GET", "kube://dev/apis/apps/v1/namespaces/shop/deployments", "")
+		var list struct {
+			Kind  string
+			Items []struct {
+				Metadata struct{ Name, Namespace string }
+				Spec     map[string]any
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal(resp.Body, &list)
+		}
+		if err != nil || list.Kind != "DeploymentList" || len(list.Items) == 0 {
+			t.Fatalf("%q: %s %v, %v", accept, list.Kind, list.Items, err)
+		}
+		for _, item := range list.Items {
+			if item.Metadata.Name != "" || item.Metadata.Namespace != "shop" || item.Spec["template"] != nil || item.Spec["replicas"] == nil {
+				t.Errorf("%q shows %+v", accept, item)
+			}
+		}
 	}
 }

@@ -1,0 +1,207 @@
+package recording
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Meta says whose terminal it is, where, and why it may be.
+type Meta struct {
+	User      string      `json:"user"`
+	Login     string      `json:"login,omitempty"`
+	Cluster   string      `json:"cluster"`
+	Namespace string      `json:"namespace"`
+	Pod       string      `json:"pod"`
+	Container string      `json:"container"`
+	Decision  string      `json:"decision"` // the id of the policy's decision
+	RequestID string      `json:"requestId"`
+	Reason    string      `json:"reason,omitempty"` // what the person stated
+	Record    host.Record `json:"record"`
+	TTY       bool        `json:"tty"`
+
+	Command    string `json:"-"`
+	Cols, Rows uint16 `json:"-"`
+}
+
+// Target is where the terminal is: "dev/shop/web-0".
+func (m *Meta) Target() string { return m.Cluster + "/" + m.Namespace + "/" + m.Pod }
+
+// head is the first line of a file.
+type head struct {
+	Version   int    `json:"version"`
+	Width     uint16 `json:"width"`
+	Height    uint16 `json:"height"`
+	Timestamp int64  `json:"timestamp"`
+	Command   string `json:"command,omitempty"`
+	Title     string `json:"title,omitempty"`
+	Bulkhead  Meta   `json:"bulkhead"`
+}
+
+// Kinds of events.
+const (
+	output = "o"
+	input  = "i"
+	resize = "r"
+	marker = "m"
+)
+
+// Streams of a terminal.
+const (
+	stdin = iota
+	stdout
+	stderr
+)
+
+// Recording is one under way. It is safe for concurrent use; events are in the
+// order of the calls. After an error nothing more is recorded but the end, and
+// every call returns it.
+type Recording struct {
+	id    string
+	began time.Time
+	input bool
+	tty   bool
+
+	mu      sync.Mutex
+	file    *os.File // nil once it is over
+	left    int64    // bytes
+	failed  error
+	partial [3][]byte // of each stream: the beginning of a character
+}
+
+// ID names the recording.
+func (r *Recording) ID() string { return r.id }
+
+func (r *Recording) header(m Meta) error {
+	h := head{
+		Version: 2, Width: m.Cols, Height: m.Rows, Timestamp: r.began.Unix(), Command: m.Command,
+		Title: m.User + " in " + m.Target(), Bulkhead: m,
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.line(h)
+}
+
+// Output records what the command wrote.
+func (r *Recording) Output(toStderr bool, p []byte) error {
+	if toStderr {
+		return r.text(output, stderr, p)
+	}
+	return r.text(output, stdout, p)
+}
+
+// Input records what the person typed, if that is wanted.
+func (r *Recording) Input(p []byte) error {
+	if !r.input {
+		return nil
+	}
+	return r.text(input, stdin, p)
+}
+
+// Resize records a new size of the terminal.
+func (r *Recording) Resize(cols, rows uint16) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.event(resize, fmt.Sprintf("%dx%d", cols, rows))
+}
+
+// End closes the recording with how the session ended. It may be called
+// repeatedly.
+func (r *Recording) End(how string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return nil
+	}
+	// There is always room for the end.
+	r.left = max(r.left, 0) + 1<<10
+	if host.KindOf(r.failed) == host.Limited {
+		r.failed = nil
+	}
+	_ = r.event(marker, how)
+	err := r.file.Sync()
+	if closing := r.file.Close(); err == nil {
+		err = closing
+	}
+	r.file = nil
+	return err
+}
+
+// Discard deletes a recording of nothing.
+func (r *Recording) Discard() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return nil
+	}
+	name := r.file.Name()
+	_ = r.file.Close()
+	r.file = nil
+	return os.Remove(name)
+}
+
+func (r *Recording) text(kind string, stream int, p []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := append(r.partial[stream], p...)
+	n := whole(all)
+	r.partial[stream] = bytes.Clone(all[n:])
+	if n == 0 {
+		return r.failed
+	}
+	data := bytes.ToValidUTF8(all[:n], []byte("\ufffd"))
+	if kind == output && !r.tty {
+		// Without a terminal nothing has returned the carriage.
+		data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+	}
+	return r.event(kind, string(data))
+}
+
+// whole is how much of p comes before a character that is not complete.
+func whole(p []byte) int {
+	for i := len(p) - 1; i >= 0 && i >= len(p)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(p[i]) {
+			if !utf8.FullRune(p[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return len(p)
+}
+
+// event needs r.mu.
+func (r *Recording) event(kind, data string) error {
+	at := json.RawMessage(fmt.Sprintf("%.6f", time.Since(r.began).Seconds()))
+	return r.line([]any{at, kind, data})
+}
+
+// line needs r.mu.
+func (r *Recording) line(v any) error {
+	if r.failed != nil {
+		return r.failed
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		r.failed = failed(err)
+		return r.failed
+	}
+	if r.left -= int64(b.Len()); r.left < 0 {
+		r.failed = &host.Error{Kind: host.Limited, Op: op, Message: "the recording of the session is full"}
+		return r.failed
+	}
+	if r.file == nil {
+		r.failed = failed(os.ErrClosed)
+	} else if _, err := r.file.Write(b.Bytes()); err != nil {
+		r.failed = failed(err)
+	}
+	return r.failed
+}

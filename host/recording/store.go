@@ -1,0 +1,156 @@
+package recording
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+const (
+	op        = "recording"
+	extension = ".cast"
+
+	defaultMaxMiB   = 64
+	defaultTotalMiB = 10 << 10
+)
+
+// Config is the key "recordings" of the host's configuration.
+type Config struct {
+	// Input permits recording what people type, passwords included. Without it
+	// a terminal that policy wants recorded with its input does not open.
+	Input bool `json:"input,omitempty"`
+	// MaxMiB bounds one recording; the session ends with it. Default 64.
+	MaxMiB int `json:"maxMiB,omitempty"`
+	// TotalMiB bounds all; beyond it no terminal opens that has to be recorded.
+	// Default 10,240.
+	TotalMiB int `json:"totalMiB,omitempty"`
+	// Keep is after how long recordings are deleted, such as "720h"; empty: never.
+	Keep string `json:"keep,omitempty"`
+}
+
+// Check reports what is wrong with c, naming the key.
+func (c *Config) Check() error {
+	var problems []error
+	if c.MaxMiB < 0 || c.TotalMiB < 0 {
+		problems = append(problems, errors.New("maxMiB and totalMiB must not be negative"))
+	}
+	if _, err := c.keep(); err != nil {
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) keep() (time.Duration, error) {
+	if c.Keep == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(c.Keep)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("keep: %q is no duration such as 720h", c.Keep)
+	}
+	return d, nil
+}
+
+// Store is a directory of recordings. It is safe for concurrent use.
+type Store struct {
+	dir        string
+	input      bool
+	max, total int64
+	keep       time.Duration
+	log        *slog.Logger
+	mu         sync.Mutex // one measures and deletes at a time
+}
+
+// Open makes the directory, for the host's user alone, and deletes what is too
+// old. Errors are of kind host.Invalid and name the key.
+func Open(dir string, c Config, log *slog.Logger) (*Store, error) {
+	keep, err := c.keep()
+	if err == nil {
+		err = c.Check()
+	}
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return nil, host.E(host.Invalid, op, "recordings: %w", err)
+	}
+	s := &Store{
+		dir: dir, input: c.Input, keep: keep, log: cmp.Or(log, slog.New(slog.DiscardHandler)),
+		max: int64(cmp.Or(c.MaxMiB, defaultMaxMiB)) << 20, total: int64(cmp.Or(c.TotalMiB, defaultTotalMiB)) << 20,
+	}
+	if _, err := s.measure(); err != nil {
+		return nil, host.E(host.Invalid, op, "recordings: %w", err)
+	}
+	return s, nil
+}
+
+// Can reports whether sessions may be recorded like that.
+func (s *Store) Can(what host.Record) bool {
+	return s != nil && (what == host.RecordOutput || what == host.RecordAll && s.input)
+}
+
+// measure deletes what is too old and returns how many bytes are left.
+func (s *Store) measure() (total int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range list {
+		info, err := f.Info()
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(f.Name(), extension):
+		case err != nil:
+			return 0, err
+		case s.keep > 0 && time.Since(info.ModTime()) > s.keep:
+			if err := os.Remove(filepath.Join(s.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return 0, err
+			}
+			s.log.Info("recording deleted", "recording", strings.TrimSuffix(f.Name(), extension), "keep", s.keep)
+		default:
+			total += info.Size()
+		}
+	}
+	return total, nil
+}
+
+// Begin starts a recording. It fails with host.Unavailable when there is no
+// room.
+func (s *Store) Begin(m Meta, what host.Record) (*Recording, error) {
+	total, err := s.measure()
+	if err != nil {
+		return nil, failed(err)
+	}
+	if total >= s.total {
+		s.log.Error("no room for a recording; delete some or raise recordings.totalMiB", "bytes", total)
+		return nil, &host.Error{Kind: host.Unavailable, Op: op, Message: "the terminal cannot be recorded: there is no room"}
+	}
+	now := time.Now()
+	id := now.UTC().Format("20060102T150405Z-") + strings.ToLower(rand.Text()[:10])
+	f, err := os.OpenFile(filepath.Join(s.dir, id+extension), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, failed(err)
+	}
+	r := &Recording{id: id, file: f, began: now, left: s.max, input: what == host.RecordAll, tty: m.TTY}
+	m.Record = what
+	if err := r.header(m); err != nil {
+		_ = f.Close()
+		return nil, errors.Join(err, os.Remove(f.Name()))
+	}
+	return r, nil
+}
+
+func failed(err error) error {
+	return &host.Error{Kind: host.Unavailable, Op: op, Message: "the terminal cannot be recorded", Err: err}
+}
