@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -28,6 +29,7 @@ type CapabilityCall struct {
 	Name        string `json:"name"` // "kube", "helm", "exec", …
 	Verb        string `json:"verb"`
 	Cluster     string `json:"cluster,omitempty"`
+	Instance    string `json:"instance,omitempty"` // of a cloud: a subscription's name in the operator's config
 	Group       string `json:"group,omitempty"`
 	Resource    string `json:"resource,omitempty"` // "pods", "applications"
 	Subresource string `json:"subresource,omitempty"`
@@ -57,7 +59,7 @@ func (c *CapabilityCall) GroupResource() string {
 
 // String names the call for messages and logs: "helm upgrade dev/shop/web".
 func (c *CapabilityCall) String() string {
-	target := c.Cluster + "/" + c.Namespace + "/" + c.Object
+	target := cmp.Or(c.Cluster, c.Instance) + "/" + cmp.Or(c.Namespace, c.ResourceGroup) + "/" + c.Object
 	if c.Host != "" {
 		target = c.Host + c.Path
 	}

@@ -19,6 +19,7 @@ type Grant struct {
 	Resources  []string `json:"resources,omitempty"`  // as host.CapabilityCall.GroupResource
 	Verbs      []string `json:"verbs,omitempty"`
 	Actions    []string `json:"actions,omitempty"`
+	Instances  []string `json:"instances,omitempty"` // of a cloud, by their names in the configuration
 	// ResourceGroups are Azure's; their case does not matter.
 	ResourceGroups []string `json:"resourceGroups,omitempty"`
 }
@@ -36,10 +37,11 @@ const (
 	Resources      = "resources"
 	Verbs          = "verbs"
 	Actions        = "actions"
+	Instances      = "instances"
 	ResourceGroups = "resourceGroups"
 )
 
-var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, ResourceGroups}
+var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, Instances, ResourceGroups}
 
 func (g *Grant) list(dimension string) []string {
 	switch dimension {
@@ -53,6 +55,8 @@ func (g *Grant) list(dimension string) []string {
 		return g.Verbs
 	case Actions:
 		return g.Actions
+	case Instances:
+		return g.Instances
 	case ResourceGroups:
 		return lower(g.ResourceGroups)
 	}
@@ -70,6 +74,8 @@ func value(c *host.CapabilityCall, dimension string) string {
 		return c.GroupResource()
 	case Verbs, Actions:
 		return c.Verb
+	case Instances:
+		return c.Instance
 	case ResourceGroups:
 		return c.ResourceGroup
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -109,4 +110,25 @@ func (s *sealer) open(at string, sealed []byte, v any) error {
 		return err
 	}
 	return json.NewDecoder(bytes.NewReader(plain)).Decode(v)
+}
+
+// Seal makes a text of v, a JSON value, that only the holders of the host key
+// can make or read: this host and its replicas. It is base64url, fit for a URL.
+// Use says what for, and keeps the texts of one use from another.
+func (s *Store) Seal(use string, v any) (string, error) {
+	sealed, err := s.seal.seal("sealed:"+use, v)
+	return base64.RawURLEncoding.EncodeToString([]byte(sealed)), err
+}
+
+// Unseal reads such a text into v. One that is not from Seal for the same use
+// is host.Invalid.
+func (s *Store) Unseal(use, text string, v any) error {
+	sealed, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = s.seal.open("sealed:"+use, sealed, v)
+	}
+	if err != nil {
+		return &host.Error{Kind: host.Invalid, Op: "state.unseal", Message: "this was not sealed here", Err: err}
+	}
+	return nil
 }

@@ -1,12 +1,13 @@
 package clustertest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/buildlock"
 )
 
 // find returns the dev cluster program: the one named in the environment, or
@@ -15,11 +16,11 @@ func find() (string, error) {
 	if program := os.Getenv("BULKHEAD_DEVCLUSTER"); program != "" {
 		return program, nil
 	}
-	source, err := sourceDir()
+	source, err := buildlock.Upwards(filepath.Join("examples", "devcluster"))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w; set BULKHEAD_DEVCLUSTER", err)
 	}
-	release, err := lock(filepath.Join(os.TempDir(), "bulkhead-devcluster.lock")) // other test processes may be about to build the same
+	release, err := buildlock.Take("bulkhead-devcluster") // other test processes may be about to build the same
 	if err != nil {
 		return "", err
 	}
@@ -31,23 +32,4 @@ func find() (string, error) {
 		return "", fmt.Errorf("%s: %w", cmd.Args[1], err)
 	}
 	return strings.TrimSpace(string(program)), nil
-}
-
-// sourceDir looks upwards for examples/devcluster.
-func sourceDir() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		source := filepath.Join(dir, "examples", "devcluster")
-		if _, err := os.Stat(filepath.Join(source, "go.mod")); err == nil {
-			return source, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("examples/devcluster is not above the working directory; set BULKHEAD_DEVCLUSTER")
-		}
-		dir = parent
-	}
 }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package clustertest
+package buildlock
 
 // lock does nothing where there is no advisory lock: two processes may build
 // the same program, and the later one replaces it with its like.

@@ -1,0 +1,252 @@
+package azure
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	armruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	tryTimeout    = 10 * time.Second // of one request
+	maxRetryDelay = 5 * time.Second  // a longer Retry-After is handed on instead of waited for
+	maxConns      = 64               // to one subscription
+)
+
+// retries is what the SDK does again by itself: after a failure of the network,
+// 408, 429 and 5xx, within maxRetryDelay of what Retry-After says.
+var retries = policy.RetryOptions{
+	MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: maxRetryDelay, TryTimeout: tryTimeout,
+}
+
+// changeRetries is the same for a change: only where Azure has said that it
+// took nothing.
+var changeRetries = policy.RetryOptions{
+	MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: maxRetryDelay, TryTimeout: tryTimeout,
+	ShouldRetry: func(resp *http.Response, err error) bool {
+		return err == nil && resp != nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable)
+	},
+}
+
+// instance is one subscription.
+type instance struct {
+	config   Config
+	endpoint *url.URL
+	pipeline runtime.Pipeline
+	token    *credential
+	client   *http.Client
+	scope    policy.TokenRequestOptions
+}
+
+func newInstance(c Config) (*instance, error) {
+	client, err := httpClient(&c.Cloud)
+	if err != nil {
+		return nil, err
+	}
+	token, err := newCredential(&c, client)
+	if err != nil {
+		return nil, err
+	}
+	conf := c.Cloud.configuration()
+	manager := conf.Services[cloud.ResourceManager]
+	endpoint, err := url.Parse(manager.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("cloud.endpoint: %w", err)
+	}
+	pipeline, err := armruntime.NewPipeline("bulkhead", "v1.0.0", token, runtime.PipelineOptions{}, &arm.ClientOptions{
+		ClientOptions: policy.ClientOptions{
+			Cloud: conf, Retry: retries, Transport: guard{client}, Telemetry: policy.TelemetryOptions{ApplicationID: "bulkhead"},
+		},
+		DisableRPRegistration: true, // would change the subscription
+	})
+	if err != nil {
+		return nil, err
+	}
+	scope := policy.TokenRequestOptions{Scopes: []string{manager.Audience + "/.default"}, EnableCAE: true}
+	return &instance{config: c, endpoint: endpoint, pipeline: pipeline, token: token, client: client, scope: scope}, nil
+}
+
+// httpClient follows no redirects: a token is for the host that it is sent to.
+func httpClient(c *Cloud) (*http.Client, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, 16
+	t.ResponseHeaderTimeout = tryTimeout
+	if c.CAFile != "" {
+		text, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("cloud.caFile: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(text) {
+			return nil, errors.New("cloud.caFile: holds no certificate in PEM form")
+		}
+		t.TLSClientConfig.RootCAs = roots
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+type authorityKey struct{}
+
+// guard is the last step before the wire. It compares the authority of the
+// session for which a request is made, and refuses one that is made for nobody.
+type guard struct{ client *http.Client }
+
+func (g guard) Do(req *http.Request) (*http.Response, error) {
+	auth, ok := req.Context().Value(authorityKey{}).(host.Authority)
+	if !ok {
+		return nil, final{&host.Error{Kind: host.Internal, Op: name, Message: "a request without a session"}}
+	}
+	if !auth.Alive() {
+		return nil, final{lost(auth)}
+	}
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &guardedBody{ReadCloser: resp.Body, auth: auth, left: abi.MaxBody}
+	return resp, nil
+}
+
+// guardedBody ends when authority does, and is bounded.
+type guardedBody struct {
+	io.ReadCloser
+	auth host.Authority
+	left int
+}
+
+func (b *guardedBody) Read(p []byte) (int, error) {
+	if !b.auth.Alive() {
+		return 0, final{lost(b.auth)}
+	}
+	if len(p) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, final{host.E(host.Upstream, name, "an answer of Azure is over %d bytes; narrow the request", abi.MaxBody)}
+	}
+	return n, err
+}
+
+func lost(auth host.Authority) error {
+	if err := auth.Cause(); err != nil {
+		return err
+	}
+	return host.ErrNoLonger
+}
+
+// session is one permitted call on its way to an instance.
+type session struct {
+	*instance
+	auth        host.Authority
+	correlation string // a UUID, the same for all requests of the call
+	logger      *slog.Logger
+}
+
+// url is an address below the instance's subscription.
+func (s *session) url(path string, query url.Values) *url.URL {
+	u := *s.endpoint
+	u.Path = "/subscriptions/" + s.config.Subscription + "/" + path
+	u.RawQuery = query.Encode()
+	return &u
+}
+
+// answer is what came back, read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends one request, again where it pays. A refusal of Azure is an error.
+func (s *session) do(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
+	began := time.Now()
+	a, err := s.send(ctx, method, u, body)
+	status := 0
+	if a != nil {
+		status = a.status
+	}
+	s.logger.Debug("azure request", "instance", s.config.Name, "method", method, "path", u.Path, "status", status,
+		"correlation", s.correlation, "took", time.Since(began), "error", err)
+	return a, err
+}
+
+func (s *session) send(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
+	ctx = context.WithValue(ctx, authorityKey{}, s.auth)
+	if method == http.MethodPost && body == nil {
+		ctx = policy.WithRetryOptions(ctx, changeRetries)
+	}
+	// Waits where it can be cancelled; the SDK then finds the token at once.
+	if _, err := s.token.GetToken(ctx, s.scope); err != nil {
+		return nil, s.failure(ctx, err)
+	}
+	req, err := runtime.NewRequest(ctx, method, u.String())
+	if err != nil {
+		return nil, s.failure(ctx, err)
+	}
+	req.Raw().Header.Set("Accept", "application/json")
+	req.Raw().Header.Set("X-Ms-Correlation-Request-Id", s.correlation)
+	if body != nil {
+		if err := req.SetBody(streaming.NopCloser(bytes.NewReader(body)), "application/json"); err != nil {
+			return nil, s.failure(ctx, err)
+		}
+	}
+	resp, err := s.pipeline.Do(req)
+	if err != nil {
+		return nil, s.failure(ctx, err)
+	}
+	text, err := runtime.Payload(resp)
+	if err != nil {
+		return nil, s.failure(ctx, err)
+	}
+	if resp.StatusCode >= 300 {
+		return nil, s.refusal(resp, text)
+	}
+	return &answer{resp.StatusCode, resp.Header, text}, nil
+}
+
+// own checks an address that Azure gave: it must be the instance's own, below
+// its subscription. The token would go with the request.
+func (s *session) own(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	prefix := "/subscriptions/" + s.config.Subscription + "/"
+	switch {
+	case err != nil, u.Scheme != s.endpoint.Scheme, !strings.EqualFold(u.Host, s.endpoint.Host), u.User != nil,
+		u.Opaque != "", u.RawPath != "", strings.Contains(u.Path, "/.") || strings.Contains(u.Path, "//"),
+		len(u.Path) < len(prefix) || !strings.EqualFold(u.Path[:len(prefix)], prefix):
+		return nil, host.E(host.Upstream, name, "Azure named an address outside the subscription")
+	}
+	u.Fragment = ""
+	return u, nil
+}
+
+func unreachable(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	_, dns := errors.AsType[*net.DNSError](err)
+	_, sent := errors.AsType[*url.Error](err)
+	return network || dns || sent || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}

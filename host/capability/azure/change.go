@@ -1,0 +1,197 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	pollEvery  = 2 * time.Second // where Azure names no time
+	pollAtMost = 10 * time.Second
+)
+
+// Sealer makes texts that only this host and its replicas can write or read.
+type Sealer interface {
+	Seal(use string, v any) (string, error)
+	Unseal(use, text string, v any) error
+}
+
+const sealedUse = "azure.change"
+
+// pending is a change under way, as its sealed name carries it. The host keeps
+// nothing: Azure knows the state, and whoever holds the name and may read the
+// resource may ask for it.
+type pending struct {
+	Instance string    `json:"i"`
+	Kind     string    `json:"k"`
+	Group    string    `json:"g"`
+	Object   string    `json:"o"`
+	Path     string    `json:"p"` // of the request that began it
+	URL      string    `json:"u"` // path and query where Azure tells the state
+	Async    bool      `json:"a"` // by Azure-AsyncOperation and not by Location
+	Began    time.Time `json:"t"`
+}
+
+// outcome is the state of a change as a plugin sees it.
+type outcome struct {
+	Status     string    `json:"status"` // InProgress, Succeeded, Failed, Canceled
+	ID         string    `json:"id,omitempty"`
+	StartTime  string    `json:"startTime,omitempty"` // RFC 3339
+	EndTime    string    `json:"endTime,omitempty"`
+	Percent    *float64  `json:"percentComplete,omitempty"`
+	Error      *armError `json:"error,omitempty"`
+	RetryAfter int       `json:"retryAfter,omitempty"` // seconds until asking again pays
+	Target     *target   `json:"target,omitempty"`
+}
+
+// target is what a change is about.
+type target struct {
+	Type          string `json:"type"`
+	ResourceGroup string `json:"resourceGroup"`
+	Name          string `json:"name"`
+}
+
+// change begins one.
+func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Response, error) {
+	path := q.wire(q.names)
+	began := time.Now().UTC()
+	got, err := s.do(ctx, http.MethodPost, s.url(path, q.wireQuery()), nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{Instance: q.instance, Kind: q.kind, Group: q.group, Object: q.names["name"], Path: path, Began: began}
+	if got.status != http.StatusAccepted && got.status != http.StatusCreated {
+		out := &outcome{Status: "Succeeded", StartTime: began.Format(time.RFC3339), EndTime: time.Now().UTC().Format(time.RFC3339), Target: p.target()}
+		return reply(out)
+	}
+	out := &outcome{Status: "InProgress", StartTime: began.Format(time.RFC3339), RetryAfter: seconds(retryAfter(got.header)), Target: p.target()}
+	link := got.header.Get("Azure-AsyncOperation")
+	if p.Async = link != ""; !p.Async {
+		link = got.header.Get("Location")
+	}
+	if u, err := s.own(link); err != nil {
+		// It is under way all the same.
+		s.logger.Warn("azure named no usable address for a change's state", "instance", q.instance, "correlation", s.correlation)
+	} else {
+		p.URL = u.RequestURI()
+		if out.ID, err = a.sealer.Seal(sealedUse, p); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := reply(out)
+	if err == nil {
+		resp.Status = http.StatusAccepted
+	}
+	return resp, err
+}
+
+func (p *pending) target() *target { return &target{p.Kind, p.Group, p.Object} }
+
+// checkState opens the sealed name. One that is damaged, of another host or of
+// another instance is as absent as one that never was.
+func (a *Azure) checkState(q *request) error {
+	id := q.query.Get("id")
+	if id == "" {
+		return host.E(host.Invalid, name, "id is required")
+	}
+	var p pending
+	if err := a.sealer.Unseal(sealedUse, id, &p); err != nil || p.Instance != q.instance {
+		return host.E(host.Invalid, name, "id is not the name of a change")
+	}
+	q.sealed = &p
+	if w := q.query.Get("wait"); w != "" {
+		n, err := strconv.Atoi(w)
+		if err != nil || n < 0 || time.Duration(n)*time.Second > maxWait {
+			return host.E(host.Invalid, name, "wait is not within 0 to %d seconds", int(maxWait.Seconds()))
+		}
+		q.wait = time.Duration(n) * time.Second
+	}
+	return nil
+}
+
+// state asks how a change stands, until it has ended or the wait is over.
+func (s *session) state(ctx context.Context, q *request) (*abi.Response, error) {
+	u, err := s.own(s.endpoint.Scheme + "://" + s.endpoint.Host + q.sealed.URL)
+	if err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(q.wait)
+	for {
+		got, err := s.do(ctx, http.MethodGet, u, nil)
+		if err != nil {
+			return nil, err
+		}
+		out, pause := q.sealed.read(got)
+		if out.Status != "InProgress" || !time.Now().Add(pause).Before(until) {
+			return reply(out)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, s.failure(ctx, context.Cause(ctx))
+		}
+	}
+}
+
+// read tells the state from an answer, in either of Azure's two protocols
+// (Azure Resource Manager, asynchronous operations).
+func (p *pending) read(got *answer) (*outcome, time.Duration) {
+	out := &outcome{Status: "InProgress", StartTime: p.Began.Format(time.RFC3339), Target: p.target()}
+	var body struct {
+		Status    string    `json:"status"`
+		StartTime string    `json:"startTime"`
+		EndTime   string    `json:"endTime"`
+		Percent   *float64  `json:"percentComplete"`
+		Error     *armError `json:"error"`
+	}
+	// Without JSON the status of the answer is all there is.
+	_ = json.Unmarshal(got.body, &body)
+	switch {
+	case p.Async && body.Status != "":
+		out.Status = terminal(body.Status)
+	case got.status != http.StatusAccepted:
+		out.Status = "Succeeded"
+	}
+	if body.StartTime != "" {
+		out.StartTime = body.StartTime
+	}
+	out.EndTime, out.Percent = body.EndTime, body.Percent
+	if out.Status == "Failed" || out.Status == "Canceled" {
+		out.Error = body.Error
+	}
+	pause := retryAfter(got.header)
+	if out.Status == "InProgress" {
+		out.RetryAfter = seconds(pause)
+	}
+	return out, pause
+}
+
+// terminal maps a provider's word for a state; all that is not an end is in
+// progress.
+func terminal(status string) string {
+	for _, end := range []string{"Succeeded", "Failed", "Canceled"} {
+		if strings.EqualFold(status, end) {
+			return end
+		}
+	}
+	return "InProgress"
+}
+
+func retryAfter(h http.Header) time.Duration {
+	n, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || n <= 0 {
+		return pollEvery
+	}
+	return min(time.Duration(n)*time.Second, pollAtMost)
+}
+
+func seconds(d time.Duration) int { return int(d.Seconds()) }

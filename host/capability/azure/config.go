@@ -1,0 +1,168 @@
+package azure
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+
+	_ "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime" // fills in Resource Manager's endpoints
+)
+
+// Config is one subscription, under the name that people and policy use.
+type Config struct {
+	Name         string `json:"name"`         // a DNS label
+	Subscription string `json:"subscription"` // its id
+	// Tenant is the Microsoft Entra tenant's id or domain. It may be left out
+	// where the environment names it (workload) or nothing needs it (managed, cli).
+	Tenant string `json:"tenant,omitempty"`
+	// Credential is how the host proves who it is: workload, managed, secret,
+	// certificate or, for development, cli.
+	Credential            string `json:"credential"`
+	ClientID              string `json:"clientID,omitempty"`              // of the application or the user-assigned identity
+	ClientSecretFile      string `json:"clientSecretFile,omitempty"`      // for secret
+	ClientCertificateFile string `json:"clientCertificateFile,omitempty"` // for certificate: PEM or PKCS #12 with the private key
+	TokenFile             string `json:"tokenFile,omitempty"`             // for workload; default AZURE_FEDERATED_TOKEN_FILE
+	Cloud                 Cloud  `json:"cloud,omitzero"`
+}
+
+// Cloud is one of Azure's own, by name, or one with addresses of its own.
+type Cloud struct {
+	Name      string `json:"name,omitempty"`      // public (default), government, china
+	Endpoint  string `json:"endpoint,omitempty"`  // of Azure Resource Manager; https
+	Authority string `json:"authority,omitempty"` // of Microsoft Entra; https
+	Audience  string `json:"audience,omitempty"`  // of tokens; default: the endpoint
+	CAFile    string `json:"caFile,omitempty"`    // PEM, instead of the system's roots
+}
+
+// UnmarshalJSON accepts a name alone, too.
+func (c *Cloud) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, &c.Name)
+	}
+	type plain Cloud
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.DisallowUnknownFields()
+	return d.Decode((*plain)(c))
+}
+
+// MarshalJSON writes a name alone where there is nothing else.
+func (c Cloud) MarshalJSON() ([]byte, error) {
+	if c == (Cloud{Name: c.Name}) {
+		return json.Marshal(c.Name)
+	}
+	type plain Cloud
+	return json.Marshal(plain(c))
+}
+
+// Paths are the fields that name files.
+func (c *Config) Paths() []*string {
+	return []*string{&c.ClientSecretFile, &c.ClientCertificateFile, &c.TokenFile, &c.Cloud.CAFile}
+}
+
+var (
+	nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	uuidRE = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	clouds = map[string]cloud.Configuration{
+		"": cloud.AzurePublic, "public": cloud.AzurePublic, "government": cloud.AzureGovernment, "china": cloud.AzureChina,
+	}
+)
+
+// CheckConfigs reports everything that is wrong, each line naming its field.
+// Nothing is opened.
+func CheckConfigs(list []Config) error {
+	var problems []error
+	names := map[string]bool{}
+	for i := range list {
+		c := &list[i]
+		bad := func(field, format string, args ...any) {
+			problems = append(problems, fmt.Errorf("azure[%d].%s: %s", i, field, fmt.Sprintf(format, args...)))
+		}
+		if !nameRE.MatchString(c.Name) || names[c.Name] {
+			bad("name", "%q is not a lower-case name of its own", c.Name)
+		}
+		names[c.Name] = true
+		if !uuidRE.MatchString(c.Subscription) {
+			bad("subscription", "%q is not a subscription's id", c.Subscription)
+		}
+		c.checkCredential(bad)
+		c.Cloud.check(bad)
+	}
+	return errors.Join(problems...)
+}
+
+// needs is what each kind of credential takes: a field, and whether it is
+// required.
+var needs = map[string]map[string]bool{
+	"workload":    {"tenant": false, "clientID": false, "tokenFile": false},
+	"managed":     {"tenant": false, "clientID": false},
+	"secret":      {"tenant": true, "clientID": true, "clientSecretFile": true},
+	"certificate": {"tenant": true, "clientID": true, "clientCertificateFile": true},
+	"cli":         {"tenant": false},
+}
+
+func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
+	takes, ok := needs[c.Credential]
+	if !ok {
+		bad("credential", "%q is not workload, managed, secret, certificate or cli", c.Credential)
+		return
+	}
+	for _, f := range []struct{ field, value string }{
+		{"tenant", c.Tenant}, {"clientID", c.ClientID}, {"clientSecretFile", c.ClientSecretFile},
+		{"clientCertificateFile", c.ClientCertificateFile}, {"tokenFile", c.TokenFile},
+	} {
+		switch required, ok := takes[f.field]; {
+		case !ok && f.value != "":
+			bad(f.field, "has no use with the credential %s", c.Credential)
+		case required && f.value == "":
+			bad(f.field, "is required with the credential %s", c.Credential)
+		}
+	}
+}
+
+func (c *Cloud) check(bad func(field, format string, args ...any)) {
+	custom := c.Endpoint != "" || c.Authority != "" || c.Audience != ""
+	if _, ok := clouds[c.Name]; !ok || custom && c.Name != "" {
+		bad("cloud", "is neither public, government or china, nor an endpoint and an authority")
+	}
+	if !custom {
+		return
+	}
+	for _, f := range []struct{ field, value string }{{"endpoint", c.Endpoint}, {"authority", c.Authority}} {
+		u, err := url.Parse(f.value)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil || f.field == "endpoint" && strings.Trim(u.Path, "/") != "" {
+			bad("cloud."+f.field, "%q is not an https URL", f.value)
+		}
+	}
+}
+
+// configuration is the cloud as the SDK takes it.
+func (c *Cloud) configuration() cloud.Configuration {
+	if c.Endpoint == "" {
+		return clouds[c.Name]
+	}
+	audience := c.Audience
+	if audience == "" {
+		audience = strings.TrimRight(c.Endpoint, "/")
+	}
+	return cloud.Configuration{
+		ActiveDirectoryAuthorityHost: c.Authority,
+		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+			cloud.ResourceManager: {Endpoint: strings.TrimRight(c.Endpoint, "/"), Audience: audience},
+		},
+	}
+}
+
+func names(list []Config) []string {
+	var out []string
+	for i := range list {
+		out = append(out, list[i].Name)
+	}
+	slices.Sort(out)
+	return out
+}

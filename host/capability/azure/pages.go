@@ -1,0 +1,234 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Bounds of a list that is put together.
+const (
+	listTimeout = 18 * time.Second // then what is there is the answer
+	maxPages    = 200
+	maxItems    = 5000
+	maxBytes    = abi.MaxBody / 2
+	parallel    = 4
+)
+
+// listing is a list's answer. Errors are of the groups that failed; Truncated
+// says that there is more than was read.
+type listing struct {
+	Value     []json.RawMessage `json:"value"`
+	Errors    []groupError      `json:"errors,omitempty"`
+	Truncated bool              `json:"truncated,omitempty"`
+}
+
+type groupError struct {
+	ResourceGroup string `json:"resourceGroup,omitempty"`
+	Status        int    `json:"status"`
+	Message       string `json:"message"`
+	Detail        string `json:"detail,omitempty"`
+}
+
+// collector puts a list together. Safe for concurrent use.
+type collector struct {
+	mu    sync.Mutex
+	out   listing
+	bytes int
+	first error
+	ok    bool // something was read
+}
+
+// list reads a list: of the subscription, or of each group that is named and
+// may be reached. Where one group fails, the others are the answer.
+func (s *session) list(ctx context.Context, q *request, within capability.Within) (*abi.Response, error) {
+	groups, whole := targets(q, within)
+	if !whole && len(groups) == 0 {
+		return reply(&listing{Value: []json.RawMessage{}})
+	}
+	limited, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var c collector
+	if whole || q.kind == resourceGroups {
+		keep := func(item json.RawMessage) bool { return q.keeps(item, within) }
+		c.done("", s.pages(limited, &c, q.wire(q.names), q, keep), false)
+	} else {
+		s.listEach(limited, &c, q, groups)
+	}
+	if lost := s.ended(ctx); lost != nil {
+		return nil, lost
+	}
+	if c.first != nil && !c.ok {
+		return nil, c.first
+	}
+	if c.out.Value == nil {
+		c.out.Value = []json.RawMessage{}
+	}
+	return reply(&c.out)
+}
+
+// ended is why the call itself is over, nil while it is not.
+func (s *session) ended(ctx context.Context) error {
+	if !s.auth.Alive() {
+		return lost(s.auth)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return s.failure(ctx, cause)
+	}
+	return nil
+}
+
+// targets are the groups to list one by one; whole says to list all at once.
+func targets(q *request, within capability.Within) (groups []string, whole bool) {
+	switch {
+	case q.group != "": // the path names it
+		return nil, true
+	case len(q.groups) > 0:
+		return within.Among(q.groups), false
+	case within.All():
+		return nil, true
+	}
+	groups, ok := within.Names(validGroup)
+	return groups, !ok || len(groups) > maxGroups
+}
+
+// keeps tells whether an item of a list over groups may be shown, by the group
+// that its id names. An item without a readable id is not shown to somebody who
+// may not see everything.
+func (q *request) keeps(item json.RawMessage, within capability.Within) bool {
+	if q.group != "" || within.All() && len(q.groups) == 0 {
+		return true
+	}
+	var it struct {
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(item, &it) != nil {
+		return false
+	}
+	group := groupOf(it.ID)
+	if group == "" || !within.Contains(group) {
+		return false
+	}
+	for _, g := range q.groups {
+		if g == group {
+			return true
+		}
+	}
+	return len(q.groups) == 0
+}
+
+// groupOf is the resource group in an ARM id, in lower case.
+func groupOf(id string) string {
+	parts := strings.Split(id, "/")
+	if len(parts) < 5 || !strings.EqualFold(parts[1], "subscriptions") || !strings.EqualFold(parts[3], "resourceGroups") {
+		return ""
+	}
+	return strings.ToLower(parts[4])
+}
+
+// listEach lists some groups at a time. A group that policy names and Azure
+// does not have is no failure; one that the request names is.
+func (s *session) listEach(ctx context.Context, c *collector, q *request, groups []string) {
+	named := len(q.groups) > 0
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, g := range groups {
+		group.Go(func() (err error) {
+			defer func() { c.done(g, err, !named) }()
+			defer capability.Contain(s.logger, name, &err)
+			return s.pages(ctx, c, "resourceGroups/"+g+"/"+q.wire(q.names), q, nil)
+		})
+	}
+	_ = group.Wait() // each error is in c
+}
+
+// done notes how one list ended.
+func (c *collector) done(group string, err error, absentIsEmpty bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || absentIsEmpty && host.KindOf(err) == host.NotFound {
+		c.ok = true
+		return
+	}
+	if c.first == nil {
+		c.first = err
+	}
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok || e.Kind == host.Internal {
+		e = &host.Error{Kind: host.Internal}
+	}
+	c.out.Errors = append(c.out.Errors, groupError{group, e.HTTPStatus(), e.Public(), e.Detail})
+}
+
+// add takes a page's items and reports whether there is room for more.
+func (c *collector) add(items []json.RawMessage, keep func(json.RawMessage) bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, item := range items {
+		if keep != nil && !keep(item) {
+			continue
+		}
+		if c.bytes += len(item); c.bytes > maxBytes || len(c.out.Value) >= maxItems {
+			c.out.Truncated = true
+			return false
+		}
+		c.out.Value = append(c.out.Value, item)
+	}
+	c.ok = c.ok || len(items) > 0
+	return true
+}
+
+// pages reads one list page by page. Each link must lead to the next page of
+// the same list.
+func (s *session) pages(ctx context.Context, c *collector, path string, q *request, keep func(json.RawMessage) bool) error {
+	first := s.url(path, q.wireQuery())
+	next := first
+	for range maxPages {
+		a, err := s.do(ctx, "GET", next, nil)
+		if err != nil {
+			return err
+		}
+		var page struct {
+			Value    []json.RawMessage `json:"value"`
+			NextLink string            `json:"nextLink"`
+		}
+		if err := json.Unmarshal(a.body, &page); err != nil {
+			return &host.Error{Kind: host.Upstream, Op: name, Message: "Azure answered with something that is no list", Detail: s.trace(""), Err: err}
+		}
+		if !c.add(page.Value, keep) || page.NextLink == "" {
+			return nil
+		}
+		if next, err = s.following(first, page.NextLink); err != nil {
+			return err
+		}
+	}
+	c.truncate()
+	return nil
+}
+
+func (c *collector) truncate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Truncated = true
+}
+
+func (s *session) following(first *url.URL, link string) (*url.URL, error) {
+	next, err := s.own(link)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.EqualFold(next.Path, first.Path) {
+		return nil, host.E(host.Upstream, name, "Azure linked a page of another list")
+	}
+	return next, nil
+}

@@ -1,0 +1,216 @@
+package azure
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+const (
+	name     = "azure"
+	groupKey = "resourceGroup"
+
+	maxGroups  = 64               // that a list may name
+	maxMetrics = 20               // names in one request (Azure Monitor's own limit)
+	maxTail    = 10_000           // lines of a container's log
+	maxWait    = 20 * time.Second // for an operation to end
+)
+
+// request is a guest's request in typed parts. Classify and Fetch both read it
+// from here.
+type request struct {
+	*operation
+	instance string
+	group    string            // in lower case; empty if none is named
+	groups   []string          // of a list, likewise
+	names    map[string]string // what stands for {…}
+	query    url.Values
+
+	sealed *pending // of the state of a change
+	wait   time.Duration
+}
+
+var (
+	// A resource group's name as the capability's URLs can carry it; never the
+	// last character a period (Azure's own rule).
+	groupRE = regexp.MustCompile(`^[a-z0-9_][a-z0-9_.-]{0,88}[a-z0-9_-]$|^[a-z0-9_]$`)
+	plainRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+)
+
+// ValidGroup reports whether s names a resource group, in lower case.
+func validGroup(s string) bool { return groupRE.MatchString(s) }
+
+// parse reads a guest's request strictly. Whatever is not one of operations,
+// for this instance's own subscription, is host.Invalid.
+func (a *Azure) parse(r *abi.Request) (*request, error) {
+	t, err := capability.ParseTarget(name, r.URL, groupKey, "groupBy", "metricnames", "aggregation")
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Body) > 0 {
+		return nil, host.E(host.Invalid, name, "no request to Azure takes a body")
+	}
+	segments, err := a.below(t)
+	if err != nil {
+		return nil, err
+	}
+	for i := range operations {
+		names, ok := operations[i].match(r.Method, segments)
+		if !ok {
+			continue
+		}
+		q := &request{operation: &operations[i], instance: t.Cluster, names: names, query: t.Query}
+		return q, a.check(q, t)
+	}
+	return nil, host.E(host.Invalid, name, "there is no such request: %s %s", clip(r.Method), clip(strings.Join(t.Segments, "/")))
+}
+
+// below takes off a subscription that the URL names, which must be the
+// instance's own.
+func (a *Azure) below(t *capability.Target) ([]string, error) {
+	s := t.Segments
+	if len(s) == 0 || !strings.EqualFold(s[0], "subscriptions") {
+		return s, nil
+	}
+	i := a.instances[t.Cluster]
+	if len(s) < 2 || i == nil || !strings.EqualFold(s[1], i.config.Subscription) {
+		return nil, host.E(host.Invalid, name, "the URL names another subscription than the instance's")
+	}
+	return s[2:], nil
+}
+
+func (a *Azure) check(q *request, t *capability.Target) error {
+	if err := t.Only(name, q.operation.query...); err != nil {
+		return err
+	}
+	for key, list := range q.query {
+		if len(list) > 1 && !slices.Contains(q.repeat, key) {
+			return host.E(host.Invalid, name, "the URL's query has %q twice", key)
+		}
+	}
+	if g, ok := q.names["group"]; ok {
+		q.group = strings.ToLower(g)
+		if !validGroup(q.group) {
+			return host.E(host.Invalid, name, "resource group %q is not a name", clip(g))
+		}
+		q.names["group"] = q.group
+	}
+	for _, g := range q.query[groupKey] {
+		g = strings.ToLower(g)
+		if !validGroup(g) {
+			return host.E(host.Invalid, name, "resource group %q is not a name", clip(g))
+		}
+		q.groups = append(q.groups, g)
+	}
+	slices.Sort(q.groups)
+	if q.groups = slices.Compact(q.groups); len(q.groups) > maxGroups {
+		return host.E(host.Invalid, name, "over %d resource groups are named", maxGroups)
+	}
+	switch {
+	case q.shape == costs:
+		return q.checkCosts()
+	case q.shape == state:
+		return a.checkState(q)
+	case strings.HasSuffix(q.path, "/logs"):
+		return q.checkLogs()
+	case strings.HasSuffix(q.path, insights+"metrics"):
+		return q.checkMetrics()
+	}
+	return nil
+}
+
+func (q *request) checkLogs() error {
+	if s := q.query.Get("tail"); s != "" {
+		if n, err := strconv.Atoi(s); err != nil || n < 1 || n > maxTail {
+			return host.E(host.Invalid, name, "tail is not within 1 to %d", maxTail)
+		}
+	}
+	return checkOneOf(q.query, "timestamps", "true", "false")
+}
+
+// The grains that Azure Monitor knows, and its aggregations.
+var (
+	intervals    = []string{"PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
+	aggregations = []string{"Average", "Count", "Maximum", "Minimum", "Total"}
+)
+
+func (q *request) checkMetrics() error {
+	if n := len(q.query["metricnames"]); n == 0 || n > maxMetrics {
+		return host.E(host.Invalid, name, "metricnames are not 1 to %d", maxMetrics)
+	}
+	for _, m := range q.query["metricnames"] {
+		// Metric names have spaces and slashes in them, a comma parts them.
+		if m == "" || len(m) > 128 || strings.ContainsFunc(m, func(r rune) bool { return r < ' ' || r > '~' || r == ',' }) {
+			return host.E(host.Invalid, name, "metricnames: %q is not a metric's name", clip(m))
+		}
+	}
+	if err := checkOneOf(q.query, "aggregation", aggregations...); err != nil {
+		return err
+	}
+	if err := checkOneOf(q.query, "interval", intervals...); err != nil {
+		return err
+	}
+	if s := q.query.Get("top"); s != "" {
+		if n, err := strconv.Atoi(s); err != nil || n < 1 || n > 1000 {
+			return host.E(host.Invalid, name, "top is not within 1 to 1000")
+		}
+	}
+	from, to, ok := strings.Cut(q.query.Get("timespan"), "/")
+	start, err1 := time.Parse(time.RFC3339, from)
+	end, err2 := time.Parse(time.RFC3339, to)
+	if !ok || err1 != nil || err2 != nil || !start.Before(end) {
+		return host.E(host.Invalid, name, "timespan is not START/END, two times of RFC 3339")
+	}
+	return nil
+}
+
+func checkOneOf(query url.Values, key string, allowed ...string) error {
+	for _, v := range query[key] {
+		if !slices.Contains(allowed, v) {
+			return host.E(host.Invalid, name, "%s %q is none of %s", key, clip(v), strings.Join(allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// call is the request as grants and policy see it.
+func (q *request) call() host.CapabilityCall {
+	c := host.CapabilityCall{
+		Name: name, Verb: q.verb, Instance: q.instance, Resource: q.kind, ResourceGroup: q.group,
+		Object: q.names["name"], Path: q.wire(q.names),
+	}
+	if p := q.sealed; p != nil {
+		c.Resource, c.ResourceGroup, c.Object, c.Path = p.Kind, p.Group, p.Object, p.Path
+	}
+	return c
+}
+
+// wireQuery is the query on the wire: the pinned version, what the operation
+// fixes, and what the plugin may say.
+func (q *request) wireQuery() url.Values {
+	out := url.Values{"api-version": {q.version}}
+	for k, v := range q.fixed {
+		out.Set(k, v)
+	}
+	for k, list := range q.query {
+		if k != groupKey {
+			out.Set(k, strings.Join(list, ","))
+		}
+	}
+	return out
+}
+
+func clip(s string) string {
+	const limit = 80
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
