@@ -27,6 +27,7 @@ lint: ## gofmt and vet, in all modules
 	@test -z "$$(gofmt -l cmd host plugins policies sdk examples | tee /dev/stderr)" || { echo "run gofmt -w on these"; exit 1; }
 	go vet ./...
 	cd examples/devcluster && CGO_ENABLED=0 go vet ./...
+	cd examples/azure-fake && CGO_ENABLED=0 go vet ./...
 
 # The race detector links C.
 .PHONY: cc
@@ -37,7 +38,9 @@ cc:
 .PHONY: test
 test: cc lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
+	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test ./...) && \
+	echo "testing azure-fake" && (cd examples/azure-fake && CGO_ENABLED=0 go test ./...) && \
 	echo "testing with the race detector" && go test -race -timeout 20m ./...
 
 .PHONY: bench

@@ -3,18 +3,36 @@ package bulkhead.default
 # METADATA
 # description: >-
 #   The permissions of azure calls: custom entries of plugin permissions, each
-#   every combination of its lists {resources, resourceGroups, verbs}. One that
-#   is malformed allows nothing and hides no other. Azure does not tell upper
-#   from lower case. A call that lists over all resource groups is covered by
-#   any.
+#   every combination of its lists {resources, resourceGroups, verbs}, and of
+#   instances if there is such a list. One that is malformed allows nothing and
+#   hides no other. Azure does not tell upper from lower case. A call that lists
+#   over all resource groups is covered by any.
 azure_triples(permissions) := [triple |
 	some triple in permissions.plugins[_].custom
 	some resource in triple.resources
-	matches(resource, input.capability.resource)
+	kind_covered(resource)
 	some verb in triple.verbs
-	matches(verb, input.capability.verb)
+	verb_covered(verb)
 	group_covered(triple.resourceGroups)
+	some instance in object.get(triple, "instances", ["*"])
+	matches(instance, input.capability.instance)
 ]
+
+kind_covered(pattern) if matches(pattern, input.capability.resource)
+
+# The list of resource groups shows those in which there is something to see.
+kind_covered(pattern) if {
+	input.capability.resource == "resourcegroups"
+	is_string(pattern)
+}
+
+verb_covered(pattern) if matches(pattern, input.capability.verb)
+
+# "put" is every change, as in kobs.
+verb_covered(pattern) if {
+	matches(pattern, "put")
+	input.capability.verb in {"restart", "start", "stop"}
+}
 
 group_covered(groups) if {
 	input.capability.spans

@@ -8,7 +8,7 @@ ops := {"kind": "team", "id": "ops"}
 ask(custom, fields) := decision if {
 	permissions := object.union(base.permissions, {"plugins": [{"from": ops, "name": "azure", "custom": custom}]})
 	asked := base.asking(base.call("azure", object.union(
-		{"resource": "containerinstances", "resourceGroup": "rg1", "cluster": "", "namespace": ""},
+		{"resource": "containerinstances", "resourceGroup": "rg1", "cluster": "", "namespace": "", "instance": "prod"},
 		fields,
 	)))
 	decision := authz.decision with input as object.union(asked, {"permissions": permissions})
@@ -87,4 +87,60 @@ test_a_list_over_all_groups_shows_those_of_the_triples if {
 test_who_may_see_all_groups_is_not_narrowed if {
 	triples := [read_rg1, {"resources": ["*"], "resourceGroups": ["*"], "verbs": ["*"]}]
 	ask(triples, {"spans": true, "resourceGroup": ""}).obligations == {}
+}
+
+test_a_triple_may_name_instances if {
+	here := object.union(read_rg1, {"instances": ["PROD"]})
+	ask([here], {}).allow
+	not ask([here], {"instance": "dev"}).allow
+	ask([object.union(read_rg1, {"instances": ["d*", "p*"]})], {}).allow
+	every bad in [[], "prod", null, [null], {"a": "prod"}] {
+		not ask([object.union(read_rg1, {"instances": bad})], {"instance": "dev"}).allow
+	}
+}
+
+test_put_is_every_change_and_no_read if {
+	change := {"resources": ["*"], "resourceGroups": ["rg1"], "verbs": ["put"]}
+	every verb in ["restart", "start", "stop"] {
+		ask([change], {"verb": verb}).allow
+		not ask([read_rg1], {"verb": verb}).allow
+	}
+	not ask([change], {}).allow
+	not ask([object.union(change, {"verbs": ["restart"]})], {"verb": "stop"}).allow
+}
+
+test_groups_are_listed_where_something_may_be_seen if {
+	asked := {"resource": "resourcegroups", "resourceGroup": "", "spans": true}
+	triples := [
+		read_rg1,
+		{"resources": ["monitor"], "resourceGroups": ["rg2"], "verbs": ["*"]},
+		{"resources": ["*"], "resourceGroups": ["rg3"], "verbs": ["put"]},
+		{"resources": ["*"], "resourceGroups": ["rg4"], "verbs": ["get"], "instances": ["dev"]},
+		{"resources": [7], "resourceGroups": ["rg5"], "verbs": ["get"]},
+	]
+	ask(triples, asked).obligations == {"resource_groups": ["RG1", "rg2"]}
+}
+
+test_costs_and_metrics_obey_the_triple if {
+	every kind in ["costmanagement", "monitor"] {
+		not ask([read_rg1], {"resource": kind}).allow
+		ask([object.union(read_rg1, {"resources": [kind]})], {"resource": kind}).allow
+	}
+	over_all := {"resource": "costmanagement", "resourceGroup": "", "spans": true}
+	ask([object.union(read_rg1, {"resources": ["costmanagement"]})], over_all).obligations == {"resource_groups": ["RG1"]}
+}
+
+# Origin: kobs looked at teams in turn and gave up at one that it could not read.
+test_teams_add_up_in_whatever_order if {
+	team_a := {"resources": ["containerinstances"], "resourceGroups": ["rg1"], "verbs": ["get"]}
+	team_b := {"resources": ["containerinstances"], "resourceGroups": ["rg2"], "verbs": ["*"]}
+	broken := {"resources": "containerinstances", "resourceGroups": 3}
+	every triples in [
+		[team_a, team_b, broken], [team_a, broken, team_b], [team_b, team_a, broken],
+		[team_b, broken, team_a], [broken, team_a, team_b], [broken, team_b, team_a],
+	] {
+		ask(triples, {"spans": true, "resourceGroup": ""}).obligations == {"resource_groups": ["rg1", "rg2"]}
+		not ask(triples, {"verb": "restart"}).allow
+		ask(triples, {"verb": "restart", "resourceGroup": "rg2"}).allow
+	}
 }

@@ -128,7 +128,7 @@ refusal := {"code": "nobody"} if {
 }
 
 target := {key: value |
-	some key in ["verb", "group", "resource", "subresource", "cluster", "namespace", "resourceGroup"]
+	some key in ["verb", "group", "resource", "subresource", "cluster", "instance", "namespace", "resourceGroup"]
 	value := input.capability[key]
 	value != ""
 }

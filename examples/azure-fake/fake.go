@@ -152,7 +152,7 @@ func (f *fake) dispatch(w http.ResponseWriter, r *http.Request, route route) {
 	}
 	defer resp.Body.Close()
 	if status := resp.Header.Get(pollerStatus); status != "" {
-		f.begin(w, r, route, transport)
+		f.begin(w, r, route, transport, resp.StatusCode)
 		return
 	}
 	body, err := io.ReadAll(resp.Body)
@@ -196,9 +196,9 @@ type operation struct {
 
 var operationRE = regexp.MustCompile(`^/providers/[^/]+/locations/[^/]+/operations/([0-9a-f-]+)$`)
 
-// begin answers that a change is under way, whatever success the fake server
-// would have said.
-func (f *fake) begin(w http.ResponseWriter, r *http.Request, route route, transport transporter) {
+// begin answers that a change is under way, with the status that the API has for
+// that: some say 204 and mean it.
+func (f *fake) begin(w http.ResponseWriter, r *http.Request, route route, transport transporter, status int) {
 	req := r.Clone(context.WithValue(context.Background(), runtime.CtxAPINameKey{}, route.api))
 	req.URL.Scheme, req.URL.Host = "https", r.Host
 	id := uuid.NewString()
@@ -212,7 +212,7 @@ func (f *fake) begin(w http.ResponseWriter, r *http.Request, route route, transp
 	w.Header().Set("Azure-AsyncOperation", at.String())
 	w.Header().Set("Location", at.String()+"&monitor=true")
 	w.Header().Set("Retry-After", "1")
-	w.WriteHeader(http.StatusAccepted)
+	w.WriteHeader(status)
 }
 
 func (f *fake) poll(w http.ResponseWriter, id string) {

@@ -76,6 +76,8 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 		"cap path":         func(q *host.Question) { q.Capability.Path = "x" },
 		"group":            func(q *host.Question) { q.Capability.Group = "x" },
 		"cap resource":     func(q *host.Question) { q.Capability.Resource = "x" },
+		"instance":         func(q *host.Question) { q.Capability.Instance = "x" },
+		"resource group":   func(q *host.Question) { q.Capability.ResourceGroup = "x" },
 		"subresource":      func(q *host.Question) { q.Capability.Subresource = "x" },
 		"claim":            func(q *host.Question) { q.Principal.Claims = map[string]any{"k": "w"} },
 		"no claims":        func(q *host.Question) { q.Principal.Claims = nil },
@@ -96,8 +98,8 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 			seen[string(key)] = name
 		}
 	}
-	if len(seen) != 30 {
-		t.Errorf("%d keys for 30 questions", len(seen))
+	if len(seen) != 32 {
+		t.Errorf("%d keys for 32 questions", len(seen))
 	}
 	a, _ := appendKey(nil, rev, fixed(5), base())
 	b, _ := appendKey(nil, rev, fixed(6), base())

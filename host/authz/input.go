@@ -116,7 +116,7 @@ func routeTerm(r *host.Route) *ast.Term {
 }
 
 func capabilityTerm(c *host.CapabilityCall) *ast.Term {
-	o := make(object, 0, 12)
+	o := make(object, 0, 13)
 	o.text("name", c.Name)
 	o.text("verb", c.Verb)
 	o.text("cluster", c.Cluster)
@@ -124,6 +124,7 @@ func capabilityTerm(c *host.CapabilityCall) *ast.Term {
 	o.text("resource", c.Resource)
 	o.text("subresource", c.Subresource)
 	o.text("namespace", c.Namespace)
+	o.text("instance", c.Instance)
 	o.text("resourceGroup", c.ResourceGroup)
 	o.text("object", c.Object)
 	o.text("host", c.Host)

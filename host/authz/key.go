@@ -61,7 +61,7 @@ func appendCapability(b []byte, c *host.CapabilityCall) []byte {
 	}
 	b = append(b, 1)
 	for _, s := range [...]string{
-		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.ResourceGroup, c.Object, c.Host, c.Path,
+		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.Instance, c.ResourceGroup, c.Object, c.Host, c.Path,
 	} {
 		b = appendText(b, s)
 	}

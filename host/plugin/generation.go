@@ -140,9 +140,10 @@ func read(path string) ([]byte, error) {
 
 // examples are the widest grants, for the message that says how to grant.
 var examples = map[string]string{
-	"helm": `[{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]`,
-	"kube": `[{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}]`,
-	"exec": `[{clusters: ["*"], namespaces: ["*"]}]`,
+	"helm":  `[{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]`,
+	"kube":  `[{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}]`,
+	"exec":  `[{clusters: ["*"], namespaces: ["*"]}]`,
+	"azure": `[{instances: ["*"], resources: ["*"], resourceGroups: ["*"], verbs: ["*"]}]`,
 }
 
 // consent compares what the plugin asks for with what the operator grants.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -32,6 +33,7 @@ type Config struct {
 	Policy    Policy           `json:"policy,omitzero"`
 	Clusters  []cluster.Config `json:"clusters,omitempty"`
 	Helm      helm.Config      `json:"helm,omitzero"`
+	Azure     []azure.Config   `json:"azure,omitempty"`
 	Plugins   []plugin.Config  `json:"plugins,omitempty"`
 	Limits    Limits           `json:"limits,omitzero"`
 	// Recordings of terminals are below Data, where policy wants them.
@@ -122,6 +124,9 @@ func (c *Config) resolve(base string) {
 	for i := range c.Helm.Repositories {
 		paths = append(paths, &c.Helm.Repositories[i].Path)
 	}
+	for i := range c.Azure {
+		paths = append(paths, c.Azure[i].Paths()...)
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(base, *p)
@@ -176,6 +181,9 @@ func (c *Config) check() error {
 	}
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", "%q is neither text nor json", c.Log.Format)
+	}
+	if err := azure.CheckConfigs(c.Azure); err != nil {
+		problems = append(problems, err)
 	}
 	names := map[string]bool{}
 	for i, p := range c.Plugins {

@@ -41,6 +41,7 @@ var owners = []struct {
 	{"github.com/golang-jwt/jwt", []string{"host/authn"}, "one resolver of tokens"},
 	{"github.com/coreos/go-oidc", []string{"host/authn"}, "one place that believes identity providers"},
 	{"golang.org/x/oauth2", []string{"host/authn"}, "one place that holds client secrets"},
+	{"github.com/Azure/azure-sdk-for-go", []string{"host/capability/azure"}, "credentials and what they may be sent to stay in one place"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "packages do not know the command line"},
 }
 

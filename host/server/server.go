@@ -19,6 +19,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
@@ -198,7 +199,12 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters, recordings))
+	subscriptions, err := azure.New(s.config.Azure, s.state, s.log)
+	if err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { subscriptions.Close(); return nil })
+	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters, recordings), subscriptions)
 	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(s.config.Data, "compiled"), Logger: s.log})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)

@@ -58,7 +58,8 @@ type target struct {
 	Name          string `json:"name"`
 }
 
-// change begins one.
+// change begins one. It is under way if Azure says where its state can be read,
+// whatever the status: restarting a container group is 204 and takes a while.
 func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Response, error) {
 	path := q.wire(q.names)
 	began := time.Now().UTC()
@@ -67,15 +68,15 @@ func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Respon
 		return nil, err
 	}
 	p := &pending{Instance: q.instance, Kind: q.kind, Group: q.group, Object: q.names["name"], Path: path, Began: began}
-	if got.status != http.StatusAccepted && got.status != http.StatusCreated {
+	link := got.header.Get("Azure-AsyncOperation")
+	p.Async = link != ""
+	if !p.Async && (got.status == http.StatusAccepted || got.status == http.StatusCreated) {
+		link = got.header.Get("Location")
+	} else if !p.Async {
 		out := &outcome{Status: "Succeeded", StartTime: began.Format(time.RFC3339), EndTime: time.Now().UTC().Format(time.RFC3339), Target: p.target()}
 		return reply(out)
 	}
 	out := &outcome{Status: "InProgress", StartTime: began.Format(time.RFC3339), RetryAfter: seconds(retryAfter(got.header)), Target: p.target()}
-	link := got.header.Get("Azure-AsyncOperation")
-	if p.Async = link != ""; !p.Async {
-		link = got.header.Get("Location")
-	}
 	if u, err := s.own(link); err != nil {
 		// It is under way all the same.
 		s.logger.Warn("azure named no usable address for a change's state", "instance", q.instance, "correlation", s.correlation)
