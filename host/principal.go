@@ -54,7 +54,8 @@ func (p *Principal) Known() bool { return p != nil && p.User != "" }
 
 // Authority is a session's right to have any effect at all. It is the first
 // thing that goes when a session ends, before its streams and its guest.
-// Implementations are safe for concurrent use and Alive costs one atomic load.
+// Implementations are safe for concurrent use and Alive costs little: atomic
+// loads and a reading of the clock.
 type Authority interface {
 	// Alive reports whether effects are still allowed. Once false, always false.
 	Alive() bool

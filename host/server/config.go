@@ -18,6 +18,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"sigs.k8s.io/yaml"
 )
 
@@ -28,6 +29,7 @@ type Config struct {
 	PublicURL string           `json:"publicURL"` // what browsers see; required off loopback
 	TLS       *TLS             `json:"tls,omitempty"`
 	Data      string           `json:"data"` // directory of embedded state, host key, compiled plugins
+	State     state.Options    `json:"state,omitzero"`
 	Auth      authn.Options    `json:"auth"`
 	Directory Directory        `json:"directory"`
 	Policy    Policy           `json:"policy,omitzero"`
@@ -115,6 +117,7 @@ func (c *Config) resolve(base string) {
 		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
 	}
 	paths = append(paths, c.Auth.Paths()...)
+	paths = append(paths, c.State.Paths()...)
 	for i := range c.Clusters {
 		paths = append(paths, &c.Clusters[i].Kubeconfig)
 	}
@@ -169,6 +172,9 @@ func (c *Config) check() error {
 	}
 	if err := c.Policy.Source.Check("policy"); err != nil {
 		problems = append(problems, err)
+	}
+	for _, err := range c.State.Check() {
+		problems = append(problems, fmt.Errorf("state.%w", err))
 	}
 	if c.Limits.SessionsPerUser < 0 {
 		bad("limits.sessionsPerUser", "is negative")

@@ -128,11 +128,13 @@ func (s *Server) openFacts(ctx context.Context) error {
 		return err
 	}
 	s.closing(func(context.Context) error { return s.policy.Close() })
-	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Logger: s.log}); err != nil {
+	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Options: s.config.State, Logger: s.log}); err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
 	s.closing(func(context.Context) error { return s.state.Close() })
-	s.sessions = session.NewTable(s.state.Revoked, session.Options{PerUser: s.config.Limits.SessionsPerUser, Logger: s.log})
+	s.sessions = session.NewTable(s.state.Revoked, session.Options{
+		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Logger: s.log,
+	})
 	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
 	return nil
 }
@@ -152,6 +154,9 @@ func (s *Server) followFacts(ctx context.Context) error {
 		default:
 			s.sessions.EndUser(noWait, e.User, e.Cause)
 		}
+	})
+	s.state.OnLapse(func(cause error) {
+		s.sessions.EndWhere(noWait, func(*session.Session) bool { return true }, cause)
 	})
 	absent := func(x *session.Session) bool {
 		_, ok := s.people.PersonOf(x.Principal())

@@ -77,7 +77,19 @@ func (s *Session) Info() Info { return s.info }
 func (s *Session) Context() context.Context { return s.ctx }
 
 // Alive reports whether the session may still have effects.
-func (s *Session) Alive() bool { return s.end.Load() == nil }
+func (s *Session) Alive() bool {
+	if s.end.Load() != nil {
+		return false
+	}
+	if s.table.lapsed == nil {
+		return true
+	}
+	err := s.table.lapsed()
+	if err != nil && s.drop(err) {
+		go s.teardown() // s.mu may be held
+	}
+	return err == nil
+}
 
 // Cause is why authority was lost, nil while there is authority.
 func (s *Session) Cause() error {

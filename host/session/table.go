@@ -20,6 +20,11 @@ const (
 type Options struct {
 	// PerUser is how many sessions a user may have open; 0 means 100.
 	PerUser int
+	// Lapsed, if set, says whether logouts may have happened that nobody here
+	// has heard of, nil if not. Sessions that ask for their authority then end
+	// with that error, so that a process that was stopped does nothing more for
+	// anybody when it goes on. It must answer from memory.
+	Lapsed func() error
 	// Logger receives defects of OnEnd functions; nil discards them.
 	Logger *slog.Logger
 }
@@ -28,6 +33,7 @@ type Options struct {
 // do not wait for one another's sessions.
 type Table struct {
 	revoked func(*host.Principal) error
+	lapsed  func() error
 	perUser int
 	log     *slog.Logger
 	seed    maphash.Seed
@@ -53,7 +59,7 @@ type owned struct {
 // longer good, nil if it is good. It is called with a lock held and must answer
 // from memory; from the moment at which a logout is committed it must say so.
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
-	t := &Table{revoked: revoked, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed()}
+	t := &Table{revoked: revoked, lapsed: opts.Lapsed, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed()}
 	if t.perUser == 0 {
 		t.perUser = defaultPerUser
 	}

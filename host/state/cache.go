@@ -15,7 +15,8 @@ type cache struct {
 	mu     sync.RWMutex
 	logins map[host.LoginID]*login
 	users  map[host.UserID]map[host.LoginID]*login
-	marks  map[host.UserID]time.Time
+	marks  map[host.UserID]userMark
+	epoch  epoch
 	rev    int64
 
 	keys keyring
@@ -27,11 +28,23 @@ type login struct {
 	ended bool  // kept until rec.Until, so that a record put back revives nobody
 }
 
+// userMark is a user's last logout from everything.
+type userMark struct {
+	at  time.Time
+	rev int64
+}
+
+type epoch struct {
+	id  string
+	at  time.Time
+	rev int64
+}
+
 func newCache() *cache {
 	return &cache{
 		logins: make(map[host.LoginID]*login),
 		users:  make(map[host.UserID]map[host.LoginID]*login),
-		marks:  make(map[host.UserID]time.Time),
+		marks:  make(map[host.UserID]userMark),
 	}
 }
 
@@ -47,18 +60,64 @@ func (c *cache) reached(rev int64) {
 	c.rev = max(c.rev, rev)
 }
 
+// putLogin takes a record that the store showed.
 func (c *cache) putLogin(rec LoginRecord, rev int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.put(rec, rev)
+}
+
+// putOwn takes a record that this process has just written at revision rev. If
+// the cache has reached that, it has been told of the login already, and maybe
+// of its end.
+func (c *cache) putOwn(rec LoginRecord, rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if rev > c.rev {
+		c.put(rec, rev)
+	}
+}
+
+func (c *cache) put(rec LoginRecord, rev int64) {
 	if c.logins[rec.ID] != nil {
 		return // ids are never reused, and records never change
 	}
-	l := &login{rec: rec, rev: rev}
+	l := &login{rec: rec, rev: rev, ended: rec.Epoch != c.epoch.id}
 	c.logins[rec.ID] = l
 	if c.users[rec.User] == nil {
 		c.users[rec.User] = make(map[host.LoginID]*login)
 	}
 	c.users[rec.User][rec.ID] = l
+}
+
+// enterEpoch ends the logins of any other.
+func (c *cache) enterEpoch(e epoch) (gone []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch = e
+	return c.endWhere(func(l *login) bool { return l.rec.Epoch != e.id })
+}
+
+// rewind ends every login and forgets how far the store had come, but not who
+// was there.
+func (c *cache) rewind() (gone []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rev, c.epoch = 0, epoch{}
+	for user, m := range c.marks {
+		c.marks[user] = userMark{at: m.at}
+	}
+	return c.endWhere(func(*login) bool { return true })
+}
+
+func (c *cache) endWhere(match func(*login) bool) (gone []loginKey) {
+	for id, l := range c.logins {
+		if !l.ended && match(l) {
+			l.ended = true
+			gone = append(gone, loginKey{l.rec.User, id})
+		}
+	}
+	return gone
 }
 
 // endLogin reports whether the login was live until now.
@@ -74,13 +133,15 @@ func (c *cache) endLogin(k loginKey) bool {
 }
 
 // putMark moves the user's mark forward and returns the logins that it ends.
-func (c *cache) putMark(user host.UserID, at time.Time) (gone []loginKey) {
+func (c *cache) putMark(user host.UserID, at time.Time, rev int64) (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !at.After(c.marks[user]) {
+	m := c.marks[user]
+	advance := at.After(m.at)
+	c.marks[user] = userMark{later(m.at, at), max(m.rev, rev)}
+	if !advance {
 		return nil
 	}
-	c.marks[user] = at
 	for id, l := range c.users[user] {
 		if !l.ended && !l.rec.At.After(at) {
 			l.ended = true
@@ -90,25 +151,35 @@ func (c *cache) putMark(user host.UserID, at time.Time) (gone []loginKey) {
 	return gone
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // retain ends every login that was written up to revision rev and is not in
 // listed, which is what the store held then.
 func (c *cache) retain(listed map[loginKey]bool, rev int64) (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, l := range c.logins {
-		k := loginKey{l.rec.User, id}
-		if !l.ended && l.rev <= rev && !listed[k] {
-			l.ended = true
-			gone = append(gone, k)
-		}
-	}
-	return gone
+	return c.endWhere(func(l *login) bool { return l.rev <= rev && !listed[loginKey{l.rec.User, l.rec.ID}] })
 }
 
+// mark is the time from which on the user's logins are good: that of the last
+// logout from everything, or when the epoch began.
 func (c *cache) mark(user host.UserID) time.Time {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.marks[user]
+	return later(c.marks[user].at, c.epoch.at)
+}
+
+// basis is what a new login of the user must be built upon.
+func (c *cache) basis(user host.UserID) (mark time.Time, markRev int64, e epoch) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	m := c.marks[user]
+	return later(m.at, c.epoch.at), m.rev, c.epoch
 }
 
 // find returns the login with this id and whether it is live; l is nil when
@@ -118,7 +189,7 @@ func (c *cache) find(id host.LoginID, now time.Time) (l *login, err error) {
 	defer c.mu.RUnlock()
 	l = c.logins[id]
 	switch {
-	case l == nil || l.ended || !l.rec.At.After(c.marks[l.rec.User]):
+	case l == nil || l.ended || !l.rec.At.After(c.marks[l.rec.User].at):
 		return l, host.ErrLoggedOut
 	case !now.Before(l.rec.Until):
 		return l, host.ErrLoginExpired

@@ -12,10 +12,27 @@
 // its own place, so that records can neither be forged nor moved. A login that
 // ended stays ended in memory even if somebody puts its record back.
 //
-// Today the store is embedded: one etcd member in this process that listens on
-// a Unix socket in a private directory and on no TCP port. When it stops
-// taking writes, or the watch stops bringing them back, the package admits
-// nobody (see Store.Ready).
+// The store is an existing etcd cluster, or one member in this process that
+// listens on a Unix socket in a private directory and on no TCP port. The client
+// code is the same.
+//
+// # Freshness
+//
+// Each replica writes a heartbeat and is fresh while its newest comes back on
+// the watch that also brings logouts: a live connection alone does not prove a
+// live watch. Beside a cluster it is written every 500 ms; a replica that has
+// not been fresh for 3 s admits nobody (Ready, Revoked), and after 5 s what it
+// knows has lapsed and its sessions end (Lapsed, OnLapse). The embedded store
+// shares the process's fate, so there only 10 s of failing writes count. A
+// replica whose heartbeat comes back admits people again by itself.
+//
+// # Epochs
+//
+// A store that forgot what it had taken, because it was rolled back or restored
+// from a backup, may have forgotten logouts. Each heartbeat replaces the one
+// before it by name, revisions only grow, and the last heartbeat is noted beside
+// the store, so this is noticed while running and at the next start. A new epoch
+// begins then, in which no earlier login is good: everybody signs in again.
 //
 // What a token looks like and how a request becomes a principal is host/authn's
 // business; ending live sessions is host/session's.

@@ -60,7 +60,7 @@ func (s *Store) EndLoginAndSessions(ctx context.Context, id host.LoginID) error 
 		return err
 	}
 	k := loginKey{rec.User, id}
-	if _, err := s.commit(ctx, "state.logout", append(s.endOps(k), cut)...); err != nil {
+	if _, err := s.insist(ctx, "state.logout", append(s.endOps(k), cut)...); err != nil {
 		return err
 	}
 	s.endLogins([]loginKey{k})
@@ -79,7 +79,7 @@ func (s *Store) EndSessions(ctx context.Context, user host.UserID, cause error) 
 	if err != nil {
 		return err
 	}
-	if _, err := s.commit(ctx, "state.end", cut); err != nil {
+	if _, err := s.insist(ctx, "state.end", cut); err != nil {
 		return err
 	}
 	s.announce(Ending{User: user, Cause: cause})
@@ -99,7 +99,7 @@ func (s *Store) EndSession(ctx context.Context, user host.UserID, id string, cau
 	if err != nil {
 		return host.E(host.Internal, "state.end", "ending: %w", err)
 	}
-	if _, err := s.commit(ctx, "state.end", clientv3.OpPut(place, sealed)); err != nil {
+	if _, err := s.insist(ctx, "state.end", clientv3.OpPut(place, sealed)); err != nil {
 		return err
 	}
 	s.announce(Ending{User: user, Session: id, Cause: cause})

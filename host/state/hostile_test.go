@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -155,7 +156,7 @@ func TestForgedKeySignsNothing(t *testing.T) {
 	if len(s.Keys()) != 1 || s.KeyEpoch() != epoch {
 		t.Errorf("%d keys at epoch %d, want the one of epoch %d", len(s.Keys()), s.KeyEpoch(), epoch)
 	}
-	if _, err := s.client.Delete(t.Context(), s.at.key+"1"); err != nil {
+	if _, err := s.client.Delete(t.Context(), s.keyPlace(1)); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, s)
@@ -191,7 +192,7 @@ func TestLostHistoryMeansLoadingAnew(t *testing.T) {
 }
 
 func TestStoreThatTakesNoWritesAdmitsNobody(t *testing.T) {
-	s, err := Open(t.Context(), Config{Dir: t.TempDir(), fence: 200 * time.Millisecond})
+	s, err := Open(t.Context(), Config{Dir: t.TempDir(), timing: timing{beat: 40 * time.Millisecond, admit: 200 * time.Millisecond, lapse: 300 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,11 +225,23 @@ func TestClosedStoreAdmitsNobody(t *testing.T) {
 }
 
 func TestOnlyTheOwnNewestBeatCounts(t *testing.T) {
-	h := newHeartbeat(0)
-	h.start()
+	h := newHeartbeat(sharedTiming)
+	encode := func(r beatRecord) (string, error) { return fmt.Sprint(r.N), nil }
+	next := func() string {
+		beat, _, err := h.next(encode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return beat
+	}
+	h.trust()
 	h.fresh.Store(-1)
-	old := h.next()
-	own := h.next()
+	old := next()
+	if again := next(); again != old {
+		t.Errorf("a beat of which nobody knows whether it was taken is followed by %q", again)
+	}
+	h.taken(old)
+	own := next()
 	for _, beat := range []string{"", "another replica's", old} {
 		if h.seen(beat); h.fresh.Load() != -1 {
 			t.Errorf("beat %q counts", beat)
@@ -236,5 +249,9 @@ func TestOnlyTheOwnNewestBeatCounts(t *testing.T) {
 	}
 	if h.seen(own); h.fresh.Load() < 0 {
 		t.Error("the own beat does not count")
+	}
+	h.fresh.Store(-1)
+	if h.seen(own); h.fresh.Load() != -1 {
+		t.Error("a beat that comes back again counts again")
 	}
 }

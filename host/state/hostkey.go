@@ -24,7 +24,7 @@ const hostKeySize = 32
 // a store that is still empty: a new key cannot open an old store, and would
 // hide that the old one was lost.
 func openHostKey(path string, create bool) (*sealer, error) {
-	key, err := readHostKey(path)
+	key, err := readHostKey(path, 0o077)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
 			return nil, host.E(host.Invalid, "state.open", "host key %s is missing, but there is state beside it that it seals", path)
@@ -39,7 +39,18 @@ func openHostKey(path string, create bool) (*sealer, error) {
 	return newSealer(key)
 }
 
-func readHostKey(path string) ([]byte, error) {
+// givenHostKey reads a host key that the operator made. Its group may read it,
+// as a mounted Secret's does.
+func givenHostKey(path string) (*sealer, error) {
+	key, err := readHostKey(path, 0o037)
+	if err != nil {
+		return nil, err
+	}
+	return newSealer(key)
+}
+
+// readHostKey refuses a file of which the mode has any of the bits in refuse.
+func readHostKey(path string, refuse fs.FileMode) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
@@ -49,8 +60,8 @@ func readHostKey(path string) ([]byte, error) {
 	if err != nil {
 		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
 	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, host.E(host.Invalid, "state.open", "host key %s has mode %v; it must be a file that only its owner can use (0600)", path, mode)
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&refuse != 0 {
+		return nil, host.E(host.Invalid, "state.open", "host key %s has mode %v; it must be a file with mode %04o or less", path, mode, 0o640&^refuse)
 	}
 	key, err := io.ReadAll(io.LimitReader(f, hostKeySize+1))
 	if err != nil {

@@ -1,13 +1,16 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,13 +26,27 @@ type Key struct {
 	ID      string // derived from the public key
 	Private ed25519.PrivateKey
 	Created time.Time
+	from    time.Time // when it begins to sign
 }
 
 // Public is the half that verifies.
 func (k *Key) Public() ed25519.PublicKey { return k.Private.Public().(ed25519.PublicKey) }
 
-// Keys returns the signing keys, newest first: the first signs, each of them
-// verifies. The slice is shared and must not be modified.
+const (
+	// keyOverlap is how long a key that no longer signs still verifies. It is
+	// longer than tokens live.
+	keyOverlap = 24 * time.Hour
+	// keyLead is how long a new key is known before it signs: by then each
+	// replica has it, or is not fresh and admits nobody.
+	keyLead = time.Minute
+	// defaultKeyAge is when a signing key is replaced.
+	defaultKeyAge = 30 * 24 * time.Hour
+	// minKeyAge keeps keys from piling up, of which each verifies for a day.
+	minKeyAge = time.Hour
+)
+
+// Keys returns the signing keys: the first signs, each of them verifies. The
+// slice is shared and must not be modified.
 func (s *Store) Keys() []Key { return s.cache.keys.list() }
 
 // KeyEpoch changes whenever Keys does.
@@ -38,6 +55,7 @@ func (s *Store) KeyEpoch() uint64 { return s.cache.keys.epoch() }
 type keyRecord struct {
 	Seed    []byte
 	Created time.Time
+	From    time.Time // when it begins to sign
 }
 
 func (r *keyRecord) key() (Key, bool) {
@@ -46,25 +64,74 @@ func (r *keyRecord) key() (Key, bool) {
 	}
 	private := ed25519.NewKeyFromSeed(r.Seed)
 	sum := sha256.Sum256(private.Public().(ed25519.PublicKey))
-	return Key{ID: base64.RawURLEncoding.EncodeToString(sum[:12]), Private: private, Created: r.Created}, true
+	return Key{ID: base64.RawURLEncoding.EncodeToString(sum[:12]), Private: private, Created: r.Created, from: r.From}, true
 }
 
-// ensureKey creates the first signing key unless some replica already has.
-func (s *Store) ensureKey(ctx context.Context) error {
-	place := s.at.key + "1"
-	rec := keyRecord{Seed: make([]byte, ed25519.SeedSize), Created: time.Now()}
+// ensureKey creates the first signing key if l shows none that opens, unless
+// some replica does so at this moment.
+func (s *Store) ensureKey(ctx context.Context, l *loaded) error {
+	last := ""
+	for _, kv := range l.kvs {
+		if place := string(kv.Key); strings.HasPrefix(place, s.at.key) {
+			last = max(last, place)
+		}
+	}
+	if last != "" {
+		return nil
+	}
+	return s.addKey(ctx, s.keyPlace(1), time.Now())
+}
+
+func (s *Store) keyPlace(n uint64) string { return fmt.Sprintf("%s%016x", s.at.key, n) }
+
+// addKey stores a new key unless the place is taken, which means that another
+// replica was first.
+func (s *Store) addKey(ctx context.Context, place string, from time.Time) error {
+	rec := keyRecord{Seed: make([]byte, ed25519.SeedSize), Created: time.Now(), From: from}
 	rand.Read(rec.Seed)
 	sealed, err := s.seal.seal(place, rec)
 	if err != nil {
-		return host.E(host.Internal, "state.open", "signing key: %w", err)
+		return host.E(host.Internal, "state.key", "signing key: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	absent := clientv3.Compare(clientv3.CreateRevision(place), "=", 0)
-	if _, err := s.client.Txn(ctx).If(absent).Then(clientv3.OpPut(place, sealed)).Commit(); err != nil {
-		return unavailable("state.open", err)
+	if _, err := s.client.Txn(ctx).If(absent(place)).Then(clientv3.OpPut(place, sealed)).Commit(); err != nil {
+		return unavailable("state.key", err)
 	}
 	return nil
+}
+
+// RotateKey adds a signing key. It signs after a minute, when every replica
+// knows it; the one before verifies for another day. Rotating again before a
+// new key signs does nothing.
+func (s *Store) RotateKey(ctx context.Context) error { return s.rotateKey(ctx, time.Now()) }
+
+func (s *Store) rotateKey(ctx context.Context, now time.Time) error {
+	place, newest, ok := s.cache.keys.newest()
+	if !ok || newest.from.After(now) {
+		return nil
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(place, s.at.key), 16, 64)
+	if err != nil {
+		return host.E(host.Internal, "state.key", "signing key at %s: %w", place, err)
+	}
+	s.log.Info("a new signing key takes over", "in", keyLead)
+	return s.addKey(ctx, s.keyPlace(n+1), now.Add(keyLead))
+}
+
+// tendKeys lets keys begin and end when it is time, and replaces an old one.
+func (s *Store) tendKeys(ctx context.Context, now time.Time) {
+	if _, newest, ok := s.cache.keys.newest(); ok && now.Sub(newest.Created) > s.keyAge {
+		if err := s.rotateKey(ctx, now); err != nil {
+			s.log.Warn("the signing key cannot be replaced, retrying", "error", err)
+		}
+	}
+	s.cache.keys.refresh(now)
+	for _, place := range s.cache.keys.spent(now) {
+		if _, err := s.commit(ctx, "state.key", clientv3.OpDelete(place)); err != nil {
+			return
+		}
+	}
 }
 
 // keyring is the set of signing keys by their place in the store.
@@ -116,16 +183,57 @@ func (r *keyring) change(edit func(map[string]Key)) {
 		next = make(map[string]Key)
 	}
 	edit(next)
-	same := func(a, b Key) bool { return a.ID == b.ID }
-	if maps.EqualFunc(next, r.byPlace, same) {
+	r.byPlace = next
+	r.publish(time.Now())
+}
+
+// refresh follows the time: keys begin to sign.
+func (r *keyring) refresh(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.publish(now)
+}
+
+// publish needs r.mu. The order is by when keys began to sign, newest first;
+// those that do not sign yet are last.
+func (r *keyring) publish(now time.Time) {
+	keys := slices.SortedFunc(maps.Values(r.byPlace), func(a, b Key) int {
+		if early := a.from.After(now); early != b.from.After(now) {
+			if early {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(b.from.Compare(a.from), strings.Compare(a.ID, b.ID))
+	})
+	if slices.EqualFunc(keys, r.list(), func(a, b Key) bool { return a.ID == b.ID }) {
 		return
 	}
-	r.byPlace = next
-	keys := slices.SortedFunc(maps.Values(next), func(a, b Key) int {
-		if c := b.Created.Compare(a.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
 	r.current.Store(&keySet{epoch: r.epoch() + 1, keys: keys})
+}
+
+// newest is the key that signs last of all.
+func (r *keyring) newest() (place string, k Key, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range r.byPlace {
+		place = max(place, p)
+	}
+	k, ok = r.byPlace[place]
+	return place, k, ok
+}
+
+// spent returns the keys that gave way to another long enough ago.
+func (r *keyring) spent(now time.Time) (places []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for place := range r.byPlace {
+		for next, k := range r.byPlace {
+			if next > place && now.Sub(k.from) > keyOverlap {
+				places = append(places, place)
+				break
+			}
+		}
+	}
+	return places
 }

@@ -17,9 +17,6 @@ const (
 	maxName = 256
 	// maxLogins is how many logins a user may have at a time.
 	maxLogins = 200
-
-	sweepEvery = time.Minute
-	sweepBatch = 100 // operations in one transaction; etcd allows 128
 )
 
 // LoginRecord is one sign-in. No row, no login: a token means nothing without
@@ -35,6 +32,7 @@ type LoginRecord struct {
 	At      time.Time      // when the person signed in
 	Until   time.Time      // absolute end
 	Borne   bool           // by a credential that may be shown again: the end is remembered (see AdmitLogin)
+	Epoch   string         // set by the store
 }
 
 func (r *LoginRecord) validate() error {
@@ -58,25 +56,82 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 		return LoginRecord{}, err
 	}
 	rec.At, rec.Until = rec.At.Round(0), rec.Until.Round(0) // as they will be after a restart
-	if mark := s.cache.mark(rec.User); !rec.At.After(mark) {
-		rec.At = mark.Add(1)
+	for range 3 {
+		stored, current, err := s.createLogin(ctx, rec)
+		if err != nil || current {
+			return stored, err
+		}
+	}
+	return LoginRecord{}, host.E(host.Conflict, "state.login", "%s is being logged out again and again", rec.User)
+}
+
+// createLogin stores the record, unless the user's logout mark or the epoch is
+// not what this process knows. Then it learns them and current is false.
+func (s *Store) createLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord, current bool, _ error) {
+	if err := s.Ready(); err != nil {
+		return LoginRecord{}, false, err
+	}
+	b := s.basis(rec.User)
+	if rec.Epoch = b.epoch; !rec.At.After(b.mark) {
+		rec.At = b.mark.Add(1)
 	}
 	place, sealed, err := s.sealLogin(rec)
 	if err != nil {
-		return LoginRecord{}, err
+		return LoginRecord{}, false, err
 	}
-	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
 	surplus := s.cache.surplus(rec.User, maxLogins-1, time.Now())
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	resp, err := s.client.Txn(ctx).If(b.current...).Then(s.putOps(place, sealed, surplus)...).Else(b.read...).Commit()
+	if err != nil {
+		return LoginRecord{}, false, unavailable("state.login", err)
+	}
+	if !resp.Succeeded {
+		s.learn(resp)
+		return LoginRecord{}, false, nil
+	}
+	s.cache.putOwn(rec, resp.Header.Revision)
+	s.endLogins(surplus)
+	return rec, true, nil
+}
+
+// basis is what a new login of a user is built upon.
+type basis struct {
+	mark    time.Time      // logins from before are not good
+	epoch   string         // it belongs to
+	current []clientv3.Cmp // that the store has nothing newer
+	read    []clientv3.Op  // what it has
+}
+
+func (s *Store) basis(user host.UserID) basis {
+	mark, markRev, epoch := s.cache.basis(user)
+	place := s.at.markOf(user)
+	return basis{
+		mark: mark, epoch: epoch.id,
+		current: []clientv3.Cmp{
+			clientv3.Compare(clientv3.ModRevision(place), "=", markRev),
+			clientv3.Compare(clientv3.ModRevision(s.at.epoch), "=", epoch.rev),
+		},
+		read: []clientv3.Op{clientv3.OpGet(place), clientv3.OpGet(s.at.epoch)},
+	}
+}
+
+// learn takes what a transaction read into the cache.
+func (s *Store) learn(resp *clientv3.TxnResponse) {
+	for _, r := range resp.Responses {
+		for _, kv := range r.GetResponseRange().Kvs {
+			s.put(kv, 0)
+		}
+	}
+}
+
+// putOps store a login in the place of surplus ones.
+func (s *Store) putOps(place, sealed string, surplus []loginKey) []clientv3.Op {
+	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
 	for _, k := range surplus {
 		ops = append(ops, s.endOps(k)...)
 	}
-	rev, err := s.commit(ctx, "state.login", ops...)
-	if err != nil {
-		return LoginRecord{}, err
-	}
-	s.cache.putLogin(rec, rev)
-	s.endLogins(surplus)
-	return rec, nil
+	return ops
 }
 
 func (s *Store) sealLogin(rec LoginRecord) (place, sealed string, err error) {
@@ -108,8 +163,8 @@ func (s *Store) Revoked(p *host.Principal) error {
 	if !p.Known() {
 		return host.ErrLoggedOut
 	}
-	if s.beat.stale() {
-		return errStale
+	if err := s.Ready(); err != nil {
+		return err
 	}
 	l, err := s.cache.find(p.Login.ID, time.Now())
 	if err == nil && l.rec.User != p.User {
@@ -127,7 +182,7 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 		return nil
 	}
 	k := loginKey{l.rec.User, id}
-	if _, err := s.commit(ctx, "state.logout", s.endOps(k)...); err != nil {
+	if _, err := s.insist(ctx, "state.logout", s.endOps(k)...); err != nil {
 		return err
 	}
 	s.endLogins([]loginKey{k})
@@ -150,13 +205,13 @@ func (s *Store) EndUserLogins(ctx context.Context, user host.UserID) error {
 	if err != nil {
 		return host.E(host.Internal, "state.logout", "logout mark: %w", err)
 	}
-	_, err = s.commit(ctx, "state.logout",
+	rev, err := s.insist(ctx, "state.logout",
 		clientv3.OpPut(place, sealed),
 		clientv3.OpDelete(s.at.loginsOf(user), clientv3.WithPrefix()))
 	if err != nil {
 		return err
 	}
-	s.announceLogins(s.cache.putMark(user, at), host.ErrLoggedOut)
+	s.announceLogins(s.cache.putMark(user, at, rev), host.ErrLoggedOut)
 	return nil
 }
 
@@ -166,34 +221,4 @@ type mark struct{ NotBefore time.Time }
 func (s *Store) endLogins(keys []loginKey) {
 	gone := slices.DeleteFunc(keys, func(k loginKey) bool { return !s.cache.endLogin(k) })
 	s.announceLogins(gone, host.ErrLoggedOut)
-}
-
-// keepSweeping removes logins whose time is up. Nobody depends on it: checks
-// compare the time themselves.
-func (s *Store) keepSweeping(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			s.sweep(ctx, now)
-		}
-	}
-}
-
-func (s *Store) sweep(ctx context.Context, now time.Time) {
-	for keys := range slices.Chunk(s.cache.due(now), sweepBatch) {
-		ops := make([]clientv3.Op, 0, len(keys))
-		for _, k := range keys {
-			ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
-		}
-		if _, err := s.commit(ctx, "state.sweep", ops...); err != nil {
-			return
-		}
-		s.endLogins(slices.Clone(keys))
-		s.cache.forget(keys)
-	}
-	s.forgetOnce(ctx, now)
 }

@@ -53,48 +53,57 @@ func (s *Store) AdmitLogin(ctx context.Context, rec LoginRecord) (LoginRecord, e
 	if err := rec.validate(); err != nil {
 		return LoginRecord{}, err
 	}
+	rec.At, rec.Until, rec.Borne = rec.At.Round(0), rec.Until.Round(0), true
+	for range 3 {
+		stored, settled, err := s.admitLogin(ctx, rec)
+		if err != nil || settled {
+			return stored, err
+		}
+	}
+	return LoginRecord{}, host.ErrLoggedOut
+}
+
+// admitLogin is not settled when it had to learn of a logout or an epoch first.
+func (s *Store) admitLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord, settled bool, _ error) {
+	if err := s.Ready(); err != nil {
+		return LoginRecord{}, false, err
+	}
 	if l, err := s.cache.find(rec.ID, time.Now()); l != nil {
 		if err == nil && l.rec.User != rec.User {
 			err = host.ErrLoggedOut
 		}
-		return l.rec, err
+		return l.rec, true, err
 	}
-	if !rec.At.After(s.cache.mark(rec.User)) {
-		return LoginRecord{}, host.ErrLoggedOut
+	b := s.basis(rec.User)
+	if rec.Epoch = b.epoch; !rec.At.After(b.mark) {
+		return LoginRecord{}, false, host.ErrLoggedOut
 	}
-	rec.At, rec.Until, rec.Borne = rec.At.Round(0), rec.Until.Round(0), true
 	place, sealed, err := s.sealLogin(rec)
 	if err != nil {
-		return LoginRecord{}, err
+		return LoginRecord{}, false, err
 	}
 	surplus := s.cache.surplus(rec.User, maxLogins-1, time.Now())
-	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
-	for _, k := range surplus {
-		ops = append(ops, s.endOps(k)...)
-	}
+	ended := s.at.onceOf(endName(rec.ID), rec.Until)
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	ended := s.at.onceOf(endName(rec.ID), rec.Until)
-	resp, err := s.client.Txn(ctx).If(absent(ended), absent(place)).Then(ops...).Else(clientv3.OpGet(place)).Commit()
+	resp, err := s.client.Txn(ctx).
+		If(append(b.current, absent(ended), absent(place))...).
+		Then(s.putOps(place, sealed, surplus)...).
+		Else(append(b.read, clientv3.OpGet(place), clientv3.OpGet(ended))...).
+		Commit()
 	if err != nil {
-		return LoginRecord{}, unavailable("state.login", err)
+		return LoginRecord{}, false, unavailable("state.login", err)
 	}
 	if resp.Succeeded {
-		s.cache.putLogin(rec, resp.Header.Revision)
+		s.cache.putOwn(rec, resp.Header.Revision)
 		s.endLogins(surplus)
-		return rec, nil
+		return rec, true, nil
 	}
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		if err := s.putLogin(place, kv); err != nil {
-			return LoginRecord{}, host.ErrLoggedOut
-		}
+	if last := len(resp.Responses) - 1; resp.Responses[last].GetResponseRange().Count > 0 {
+		return LoginRecord{}, false, host.ErrLoggedOut
 	}
-	// Without a record to be found it is the end that is there.
-	l, err := s.cache.find(rec.ID, time.Now())
-	if err != nil {
-		return LoginRecord{}, err
-	}
-	return l.rec, nil
+	s.learn(resp)
+	return LoginRecord{}, false, nil
 }
 
 func endName(id host.LoginID) string { return "login/" + string(id) }

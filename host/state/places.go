@@ -22,6 +22,7 @@ type places struct {
 	cut   string
 	end   string
 	beat  string
+	epoch string
 
 	live string // directory of live sessions
 	once string // what happened and may not happen again
@@ -32,7 +33,7 @@ func newPlaces(prefix string) places {
 	return places{
 		facts: facts,
 		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
-		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat",
+		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat/", epoch: facts + "epoch",
 		live: prefix + "v1/live/", once: prefix + "v1/once/",
 	}
 }
@@ -56,6 +57,10 @@ func (p *places) endOf(user host.UserID, session string) string {
 }
 
 func (p *places) liveOf(user host.UserID) string { return p.live + escape(user) + "/" }
+
+func (p *places) beatOf(replica string) string { return p.beat + replica }
+
+func (p *places) isBeat(place string) bool { return strings.HasPrefix(place, p.beat) }
 
 func (p *places) parseLogin(place string) (loginKey, bool) {
 	user, id, ok := parseBelow(p.login, place)

@@ -258,7 +258,7 @@ func TestLoginEndsAtItsTime(t *testing.T) {
 	wantGone(t, s, principal(rec), host.ErrLoginExpired)
 
 	live := signIn(t, s, "ann", "2")
-	s.sweep(t.Context(), time.Now())
+	s.sweepLogins(t.Context(), time.Now())
 	wantGone(t, s, principal(rec), host.ErrLoggedOut)
 	wantLive(t, s, live)
 	resp, err := s.client.Get(t.Context(), s.at.ofLogin(loginKey{"ann", "1"}))

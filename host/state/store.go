@@ -3,10 +3,12 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,70 +18,115 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// opTimeout bounds one operation on the store, so that a store which hangs
-// answers "unavailable" instead of holding a request.
-const opTimeout = 5 * time.Second
+const (
+	// opTimeout bounds one operation on the store, so that a store which hangs
+	// answers "unavailable" instead of holding a request.
+	opTimeout = 3 * time.Second
+	// firstAnswer is how long an existing cluster has at the start.
+	firstAnswer  = 8 * time.Second
+	probeTimeout = 2 * time.Second
+)
 
-// Config says where the embedded store lives.
+// Config says where the store is.
 type Config struct {
 	// Dir is the data directory. It is created if absent and belongs to one
-	// process at a time. The store is in Dir/state, the host key in
-	// Dir/host.key.
+	// process at a time. The embedded store is in Dir/state, its host key in
+	// Dir/host.key. Dir/last-heartbeat.json tells at the next start whether the
+	// store was rolled back meanwhile.
 	Dir string
+	Options
 	// Logger receives what an operator must know; nil discards it.
 	Logger *slog.Logger
 
-	fence time.Duration // 0: the default; shortened by tests
+	timing timing // zero: as it should be; shortened by tests
 }
 
 // Store is the open store. It is safe for concurrent use.
 type Store struct {
-	log     *slog.Logger
-	seal    *sealer
-	client  *clientv3.Client
-	closers []func() error // in order of opening
-	cache   *cache
-	beat    *heartbeat
-
+	log       *slog.Logger
+	seal      *sealer
+	client    *clientv3.Client
+	closers   []func() error // in order of opening
+	cache     *cache
+	beat      *heartbeat
 	at        places
 	published *published
+	keyAge    time.Duration
+	notePath  string
+
+	cluster  atomic.Uint64 // of the store that the cache was filled from
+	renewals atomic.Int64
+	doubts   chan doubt
+	unfollow atomic.Pointer[context.CancelFunc]
 
 	ended   atomic.Pointer[func(Ending)]
+	lapse   atomic.Pointer[func(error)]
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closed  sync.Once
 }
 
-// Open starts the embedded store in cfg.Dir and returns when it serves. It
-// fails at once if another process holds the directory, if the host key can be
-// read by other users of the machine, or if the store was written under
-// another host key. ctx bounds only the opening.
+// Open opens the store and returns when it serves: an existing cluster, or an
+// embedded member that it starts in cfg.Dir. It fails at once if another
+// process holds the directory, if the host key can be read by other users of
+// the machine, or if the store was written under another host key, and within
+// some 10 s if no member of the cluster answers, saying why of each. ctx bounds
+// only the opening.
+//
+// A store that does not hold what this process once saw in it, or that nobody
+// has written to for a minute without this process having been the last, may
+// have forgotten logouts: a new epoch begins, and everybody signs in again.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, host.E(host.Invalid, "state.open", "data: no directory given")
 	}
-	s := &Store{log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.fence), at: newPlaces(defaultPrefix), published: newPublished()}
+	if err := errors.Join(cfg.Check()...); err != nil {
+		return nil, host.E(host.Invalid, "state.open", "state: %w", err)
+	}
+	if cfg.timing == (timing{}) {
+		cfg.timing = embeddedTiming
+		if len(cfg.Endpoints) > 0 {
+			cfg.timing = sharedTiming
+		}
+	}
+	keyAge := time.Duration(cfg.KeyRotation)
+	if keyAge == 0 {
+		keyAge = defaultKeyAge
+	}
+	s := &Store{
+		log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.timing), at: newPlaces(cfg.prefix()),
+		published: newPublished(), keyAge: keyAge, notePath: notePath(cfg.Dir), doubts: make(chan doubt, 1),
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if err := s.open(ctx, cfg.Dir); err != nil {
+	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return host.E(host.Invalid, "state.open", "data directory %s cannot be used: %w", dir, err)
+func (s *Store) open(ctx context.Context, cfg Config) error {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return host.E(host.Invalid, "state.open", "data directory %s cannot be used: %w", cfg.Dir, err)
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return err
 	}
 	s.closers = append(s.closers, unlock)
-
-	stateDir := filepath.Join(dir, "state")
-	if s.seal, err = openHostKey(filepath.Join(dir, "host.key"), isEmpty(stateDir)); err != nil {
+	if len(cfg.Endpoints) > 0 {
+		return s.openCluster(ctx, &cfg.Options)
+	}
+	stateDir := filepath.Join(cfg.Dir, "state")
+	keyPath := filepath.Join(cfg.Dir, "host.key")
+	if cfg.KeyFile != "" {
+		keyPath = cfg.KeyFile
+		s.seal, err = givenHostKey(keyPath)
+	} else {
+		s.seal, err = openHostKey(keyPath, isEmpty(stateDir))
+	}
+	if err != nil {
 		return err
 	}
 	member, err := startMember(ctx, stateDir, s.log)
@@ -91,32 +138,75 @@ func (s *Store) open(ctx context.Context, dir string) error {
 		return host.E(host.Internal, "state.open", "the store in %s cannot be reached: %w", stateDir, err)
 	}
 	s.closers = append(s.closers, s.client.Close)
-	return s.serve(ctx, dir)
+	return s.serve(ctx, "host key "+keyPath+" does not open the state beside it: put back the key it was written under, or remove "+stateDir+" to start anew")
 }
 
-// serve makes sure that there is a signing key, fills the cache and starts
-// what keeps it current.
-func (s *Store) serve(ctx context.Context, dir string) error {
-	if err := s.ensureKey(ctx); err != nil {
+func (s *Store) openCluster(ctx context.Context, o *Options) (err error) {
+	if s.seal, err = givenHostKey(o.KeyFile); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	if s.client, err = o.newClient(s.log); err != nil {
+		return &host.Error{Kind: host.Unavailable, Op: "state.open", Message: err.Error()}
+	}
+	s.closers = append(s.closers, s.client.Close)
+	err = s.serve(ctx, fmt.Sprintf("state.keyFile: %s does not open what is below %s in the cluster: all replicas need the same key, and each deployment its own prefix", o.KeyFile, o.prefix()))
+	if err != nil {
+		return o.unreachable(err)
+	}
+	return nil
+}
+
+// serve decides on the epoch, makes sure that there is a signing key, fills the
+// cache and starts what keeps it current. wrongKey is the error if the store
+// was written under another host key.
+func (s *Store) serve(ctx context.Context, wrongKey string) error {
+	l, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	s.cluster.Store(l.cluster)
+	if !s.opens(l) {
+		return host.E(host.Invalid, "state.open", "%s", wrongKey)
+	}
+	if why := s.doubtAtStart(l, time.Now()); why != "" {
+		if l.epoch != nil {
+			s.log.Warn("a new epoch begins, everybody has to sign in again", "because the state store may have been rolled back", why)
+		}
+		if err := s.beginEpoch(ctx, l); err != nil {
+			return err
+		}
+	}
+	if err := s.ensureKey(ctx, l); err != nil {
 		return err
 	}
 	rev, err := s.reload(ctx)
 	if err != nil {
 		return err
 	}
-	if len(s.Keys()) == 0 {
-		return host.E(host.Invalid, "state.open",
-			"host key %s does not open the state beside it: put back the key it was written under, or remove %s to start anew",
-			filepath.Join(dir, "host.key"), filepath.Join(dir, "state"))
-	}
-	s.beat.start()
+	s.beat.trust()
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.running.Go(func() { s.watch(run, rev+1) })
 	s.running.Go(func() { s.keepBeating(run) })
+	s.running.Go(func() { s.keepWatch(run) })
 	s.running.Go(func() { s.keepSweeping(run) })
 	s.running.Go(func() { s.keepPublishing(run) })
 	return nil
+}
+
+// opens reports whether the host key is the one that the signing keys in the
+// store are wrapped with.
+func (s *Store) opens(l *loaded) bool {
+	some, opened := false, false
+	for _, kv := range l.kvs {
+		if place := string(kv.Key); strings.HasPrefix(place, s.at.key) {
+			var rec keyRecord
+			some, opened = true, opened || s.seal.open(place, kv.Value, &rec) == nil
+		}
+	}
+	return opened || !some
 }
 
 // Close stops the store and frees its directory. From then on Revoked admits
@@ -124,6 +214,7 @@ func (s *Store) serve(ctx context.Context, dir string) error {
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
+		s.beat.lapsed.Store(true) // an orderly end is no lapse
 		s.beat.halt()
 		if s.stop != nil {
 			s.stop()
@@ -152,6 +243,18 @@ func (s *Store) commit(ctx context.Context, op string, ops ...clientv3.Op) (int6
 		return 0, unavailable(op, err)
 	}
 	return resp.Header.Revision, nil
+}
+
+// insist is commit for what may be done twice: when a member does not answer,
+// another is asked.
+func (s *Store) insist(ctx context.Context, op string, ops ...clientv3.Op) (int64, error) {
+	first, cancel := context.WithTimeout(ctx, opTimeout/3)
+	defer cancel()
+	rev, err := s.commit(first, op, ops...)
+	if err == nil || first.Err() == nil {
+		return rev, err
+	}
+	return s.commit(ctx, op, ops...)
 }
 
 func unavailable(op string, err error) error {

@@ -2,9 +2,11 @@ package state
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -14,58 +16,113 @@ import (
 const retryEvery = 200 * time.Millisecond
 
 // reload brings the cache to what the store holds now and returns that
-// revision. What the cache knows and the store does not hold has ended.
+// revision. What the cache knows and the store does not hold has ended. It
+// fails if the store is not the one that the cache was filled from.
 func (s *Store) reload(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
-	resp, err := s.client.Get(ctx, s.at.facts, clientv3.WithPrefix())
+	known, beat := s.cache.revision(), s.beat.ackedBeat()
+	l, err := s.load(ctx)
 	if err != nil {
-		return 0, unavailable("state.load", err)
+		return 0, err
+	}
+	why := doubtful(&pb.ResponseHeader{ClusterId: l.cluster, Revision: l.revision}, known, s.cluster.Load())
+	if why == "" && l.ownBeat < beat {
+		why = lostBeat
+	}
+	if why != "" {
+		return 0, &rolledBack{why}
+	}
+	if l.epoch != nil {
+		s.put(l.epoch, known)
+	} else {
+		s.announceLogins(s.cache.enterEpoch(epoch{}), host.ErrLoggedOut)
 	}
 	logins, keys := make(map[loginKey]bool), make(map[string]bool)
-	known := s.cache.revision()
-	for _, kv := range resp.Kvs {
-		s.put(kv, known)
-		if k, ok := s.at.parseLogin(string(kv.Key)); ok {
-			logins[k] = true
+	for _, kv := range l.kvs {
+		if place := string(kv.Key); place != s.at.epoch && !s.at.isBeat(place) {
+			s.put(kv, known)
+			if k, ok := s.at.parseLogin(place); ok {
+				logins[k] = true
+			}
+			keys[place] = true
 		}
-		keys[string(kv.Key)] = true
 	}
-	s.announceLogins(s.cache.retain(logins, resp.Header.Revision), host.ErrLoggedOut)
+	s.announceLogins(s.cache.retain(logins, l.revision), host.ErrLoggedOut)
 	s.cache.keys.retain(keys)
-	s.cache.reached(resp.Header.Revision)
-	return resp.Header.Revision, nil
+	s.cache.reached(l.revision)
+	return l.revision, nil
 }
 
-// watch follows the store from revision next on until ctx ends. The client
-// resumes by revision after a broken connection; when that revision is gone,
-// or the watch ends otherwise, everything is loaded anew.
+// rolledBack is the error of a store that lost what it had taken.
+type rolledBack struct{ why string }
+
+func (e *rolledBack) Error() string { return "the state store was rolled back: " + e.why }
+
+// watch follows the store from revision next on until ctx ends, and resumes by
+// revision. When that revision is gone, everything is loaded anew.
 func (s *Store) watch(ctx context.Context, next int64) {
 	for ctx.Err() == nil {
-		s.follow(ctx, next)
-		for ctx.Err() == nil {
-			rev, err := s.reload(ctx)
-			if err == nil {
-				next = rev + 1
-				break
+		following, stop := context.WithCancel(ctx)
+		s.unfollow.Store(&stop)
+		select {
+		case d := <-s.doubts: // was sent before unfollow was called
+			if d.renewals == s.renewals.Load() {
+				next = s.renew(ctx) + 1
 			}
-			s.log.Warn("state cannot be loaded, retrying", "error", err)
-			pause(ctx, retryEvery)
+			close(d.done)
+		default:
+			var lost bool
+			next, lost = s.follow(following, next)
+			if lost {
+				next = s.recover(ctx) + 1
+			} else if following.Err() == nil {
+				pause(ctx, retryEvery)
+			}
 		}
+		stop()
 	}
 }
 
-// follow returns when the watch ended.
-func (s *Store) follow(ctx context.Context, next int64) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	changes := s.client.Watch(clientv3.WithRequireLeader(ctx), s.at.facts, clientv3.WithPrefix(), clientv3.WithRev(next))
+// restartWatch ends the watch under way; it resumes on another connection.
+func (s *Store) restartWatch() {
+	if stop := s.unfollow.Load(); stop != nil {
+		(*stop)()
+	}
+}
+
+// recover loads everything anew, trying until ctx ends.
+func (s *Store) recover(ctx context.Context) (rev int64) {
+	for ctx.Err() == nil {
+		rev, err := s.reload(ctx)
+		if err == nil {
+			return rev
+		}
+		if gone, ok := errors.AsType[*rolledBack](err); ok {
+			s.distrust(gone.why)
+			return s.renew(ctx)
+		}
+		s.log.Warn("state cannot be loaded, retrying", "error", err)
+		pause(ctx, retryEvery)
+	}
+	return 0
+}
+
+// follow returns when the watch ended, with the revision to resume from, or
+// that it is lost.
+func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool) {
+	// A watcher of its own has a stream of its own, so that one which hangs is
+	// left behind.
+	watcher := clientv3.NewWatcher(s.client)
+	defer watcher.Close()
+	changes := watcher.Watch(clientv3.WithRequireLeader(ctx), s.at.facts, clientv3.WithPrefix(), clientv3.WithRev(next))
 	for resp := range changes {
 		if err := resp.Err(); err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("state watch ended, loading anew", "error", err)
+				s.log.Warn("state watch ended", "error", err)
 			}
-			return
+			return next, resp.CompactRevision != 0
+		}
+		if c := s.cluster.Load(); resp.Header.ClusterId != c {
+			return next, true // reload says what that means
 		}
 		for _, e := range resp.Events {
 			if e.Type == mvccpb.DELETE {
@@ -73,9 +130,12 @@ func (s *Store) follow(ctx context.Context, next int64) {
 			} else {
 				s.put(e.Kv, 0)
 			}
+			next = e.Kv.ModRevision + 1
 		}
-		s.cache.reached(resp.Header.Revision)
+		// The header's revision may be ahead of the events while they catch up.
+		s.cache.reached(next - 1)
 	}
+	return next, false
 }
 
 // put takes a record into the cache. One that does not open counts as absent:
@@ -85,12 +145,14 @@ func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	place := string(kv.Key)
 	var err error
 	switch {
-	case place == s.at.beat:
+	case place == s.at.beatOf(s.published.replica):
 		s.beat.seen(string(kv.Value))
+	case place == s.at.epoch:
+		err = s.putEpoch(kv)
 	case strings.HasPrefix(place, s.at.login):
 		err = s.putLogin(place, kv)
 	case strings.HasPrefix(place, s.at.mark):
-		err = s.putMark(place, kv.Value)
+		err = s.putMark(place, kv)
 	case strings.HasPrefix(place, s.at.key):
 		err = s.putKey(place, kv.Value)
 	case strings.HasPrefix(place, s.at.cut), strings.HasPrefix(place, s.at.end):
@@ -118,17 +180,17 @@ func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 
 // putMark treats a mark that does not open as one of this moment: somebody
 // wanted this user's logins to end, or wants to hide it.
-func (s *Store) putMark(place string, sealed []byte) error {
+func (s *Store) putMark(place string, kv *mvccpb.KeyValue) error {
 	user, ok := parseUser(s.at.mark, place)
 	if !ok {
 		return nil
 	}
 	var m mark
-	err := s.seal.open(place, sealed, &m)
+	err := s.seal.open(place, kv.Value, &m)
 	if err != nil {
 		m.NotBefore = time.Now()
 	}
-	s.announceLogins(s.cache.putMark(user, m.NotBefore), host.ErrLoggedOut)
+	s.announceLogins(s.cache.putMark(user, m.NotBefore, kv.ModRevision), host.ErrLoggedOut)
 	return err
 }
 
@@ -147,6 +209,8 @@ func (s *Store) putKey(place string, sealed []byte) error {
 // remove follows a deletion. A deleted mark stays in force here.
 func (s *Store) remove(place string) {
 	switch {
+	case place == s.at.epoch:
+		s.announceLogins(s.cache.enterEpoch(epoch{}), host.ErrLoggedOut)
 	case strings.HasPrefix(place, s.at.login):
 		if k, ok := s.at.parseLogin(place); ok {
 			s.endLogins([]loginKey{k})

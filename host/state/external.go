@@ -1,0 +1,216 @@
+package state
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// Options is the section "state" of the configuration: which etcd cluster keeps
+// the state. Without endpoints it is a member inside this process.
+type Options struct {
+	// Endpoints are the members' client URLs: https, or http on loopback.
+	Endpoints []string `json:"endpoints,omitempty"`
+	// Prefix keeps deployments that share a cluster apart; "bulkhead/" if empty.
+	// An etcd user needs read and write on this prefix and nothing else.
+	Prefix string `json:"prefix,omitempty"`
+	// KeyFile holds the 32 random bytes that seal every record. All replicas
+	// have the same. Required with Endpoints; data/host.key if empty.
+	KeyFile string `json:"keyFile,omitempty"`
+
+	// KeyRotation is how old a signing key gets before another takes over; 30
+	// days if absent.
+	KeyRotation manifest.Duration `json:"keyRotation,omitempty"`
+
+	User         string `json:"user,omitempty"`
+	PasswordFile string `json:"passwordFile,omitempty"`
+	TLS          TLS    `json:"tls,omitzero"`
+}
+
+// TLS names PEM files. Certificate and key are read again for each connection,
+// so that they can be renewed in place.
+type TLS struct {
+	CA   string `json:"ca,omitempty"` // the system's if empty
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+}
+
+// Paths are the fields that name files.
+func (o *Options) Paths() []*string {
+	return []*string{&o.KeyFile, &o.PasswordFile, &o.TLS.CA, &o.TLS.Cert, &o.TLS.Key}
+}
+
+// Check names every field that cannot be right. It opens nothing.
+func (o *Options) Check() (problems []error) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	secure := false
+	for i, endpoint := range o.Endpoints {
+		u, err := url.Parse(endpoint)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.User != nil:
+			bad("endpoints[%d]: %q is not a URL like https://etcd-0:2379", i, endpoint)
+		case u.Scheme == "http" && !loopback(u.Hostname()):
+			bad("endpoints[%d]: %q must be https off loopback", i, endpoint)
+		case i > 0 && secure != (u.Scheme == "https"):
+			bad("endpoints[%d]: http and https cannot be mixed", i)
+		}
+		secure = err == nil && u.Scheme == "https"
+	}
+	if len(o.Endpoints) == 0 && (o.User != "" || o.PasswordFile != "" || o.TLS != TLS{} || o.Prefix != "") {
+		bad("endpoints: are missing; without them user, passwordFile, tls and prefix mean nothing")
+	}
+	if len(o.Endpoints) > 0 && o.KeyFile == "" {
+		bad("keyFile: is required with endpoints, the same for all replicas; openssl rand -out state.key 32 makes one")
+	}
+	if o.Prefix != "" && (!strings.HasSuffix(o.Prefix, "/") || len(o.Prefix) > maxName) {
+		bad("prefix: %q must end with / and have at most %d bytes", o.Prefix, maxName)
+	}
+	if (o.User == "") != (o.PasswordFile == "") {
+		bad("user: needs passwordFile, and the other way round")
+	}
+	if (o.TLS.Cert == "") != (o.TLS.Key == "") {
+		bad("tls: cert needs key, and the other way round")
+	}
+	if len(o.Endpoints) > 0 && !secure && o.TLS != (TLS{}) {
+		bad("tls: means nothing with http endpoints")
+	}
+	if r := time.Duration(o.KeyRotation); r != 0 && r < minKeyAge {
+		bad("keyRotation: %v is less than %v", r, minKeyAge)
+	}
+	return problems
+}
+
+func (o *Options) prefix() string {
+	if o.Prefix == "" {
+		return defaultPrefix
+	}
+	return o.Prefix
+}
+
+func loopback(name string) bool {
+	addr, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}
+
+// newClient makes a client of the cluster. Except for signing in, which takes a
+// connection, it returns before any member was reached.
+func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
+	cfg := clientv3.Config{
+		Endpoints:   o.Endpoints,
+		Username:    o.User,
+		DialTimeout: opTimeout,
+		// A connection that carries nothing any more is given up for another.
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		Logger: zapTo(log, &atomic.Bool{}),
+	}
+	var err error
+	if cfg.TLS, err = o.tls(); err != nil {
+		return nil, err
+	}
+	if o.PasswordFile != "" {
+		password, err := os.ReadFile(o.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("state.passwordFile: %w", err)
+		}
+		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return nil, o.unreachable(err)
+	}
+	return client, nil
+}
+
+func (o *Options) tls() (*tls.Config, error) {
+	if !strings.HasPrefix(o.Endpoints[0], "https:") {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS.CA != "" {
+		pem, err := os.ReadFile(o.TLS.CA)
+		if err != nil {
+			return nil, fmt.Errorf("state.tls.ca: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("state.tls.ca: %s holds no certificate", o.TLS.CA)
+		}
+	}
+	if o.TLS.Cert != "" {
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(o.TLS.Cert, o.TLS.Key)
+			return &pair, err
+		}
+		if _, err := load(nil); err != nil {
+			return nil, fmt.Errorf("state.tls: %w", err)
+		}
+		cfg.GetClientCertificate = load
+	}
+	return cfg, nil
+}
+
+// unreachable says of each endpoint what stands in the way. The client only
+// says that time was up.
+func (o *Options) unreachable(err error) error {
+	if host.KindOf(err) != host.Internal && host.KindOf(err) != host.Unavailable {
+		return err
+	}
+	if !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "DeadlineExceeded") {
+		return fmt.Errorf("state.endpoints %s: %w", strings.Join(o.Endpoints, ", "), err)
+	}
+	found := make(chan error, len(o.Endpoints))
+	for _, endpoint := range o.Endpoints {
+		go func() {
+			cause := o.probe(endpoint)
+			if cause == nil {
+				cause = errors.New("it accepts connections but does not answer; perhaps it has no quorum")
+			}
+			found <- fmt.Errorf("%s: %w", endpoint, cause)
+		}()
+	}
+	var all []error
+	for range o.Endpoints {
+		all = append(all, <-found)
+	}
+	return fmt.Errorf("state.endpoints: no etcd answers: %w", errors.Join(all...))
+}
+
+func (o *Options) probe(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	}
+	var conn net.Conn
+	if cfg, err := o.tls(); err != nil {
+		return err
+	} else if cfg != nil {
+		conn, err = (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+	} else if conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", address); err != nil {
+		return err
+	}
+	return conn.Close()
+}
