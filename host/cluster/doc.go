@@ -9,6 +9,10 @@
 // no impersonation headers for an empty user and the request would be the
 // host's own.
 //
+// As itself the host asks an API server for two things only: whether it is
+// ready, and, where the configuration says so, for the custom resources of one
+// API group in the namespaces listed (Follow), which say who people are.
+//
 // Whether the user may do it is decided by policy before, and by the API
 // server's RBAC after; this package decides neither.
 package cluster

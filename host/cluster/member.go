@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,9 @@ type member struct {
 	current atomic.Pointer[endpoint]
 	started atomic.Bool            // current may be used
 	problem atomic.Pointer[string] // of the last look; nil: none
+
+	mu      sync.Mutex
+	renewed chan struct{}
 }
 
 // endpoint is one kubeconfig's cluster with the host's own credentials.
@@ -50,7 +54,7 @@ type endpoint struct {
 }
 
 func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
-	m := &member{config: c, logger: logger.With("cluster", c.Name)}
+	m := &member{config: c, logger: logger.With("cluster", c.Name), renewed: make(chan struct{})}
 	field, err := m.load()
 	if err == nil {
 		m.started.Store(!c.WaitForKubeconfig)
@@ -86,8 +90,24 @@ func (m *member) load() (field string, err error) {
 	if old := m.current.Swap(e); old != nil {
 		m.logger.Info("kubeconfig changed", "file", m.config.Kubeconfig)
 		closeIdle(old.transport) // what is under way ends well
+		m.renew()
 	}
 	return "", nil
+}
+
+// renewal returns a channel that is closed when the cluster has another
+// endpoint, or answers again.
+func (m *member) renewal() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.renewed
+}
+
+func (m *member) renew() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.renewed)
+	m.renewed = make(chan struct{})
 }
 
 func readFile(name string) ([]byte, error) {
@@ -214,10 +234,12 @@ func (m *member) watch(ctx context.Context) {
 func (m *member) look(err error) {
 	before := m.problem.Load()
 	if err == nil {
-		if m.started.CompareAndSwap(false, true) || before != nil {
-			m.logger.Info("cluster answers")
-		}
+		returned := m.started.CompareAndSwap(false, true) || before != nil
 		m.problem.Store(nil)
+		if returned {
+			m.logger.Info("cluster answers")
+			m.renew()
+		}
 		return
 	}
 	text := err.Error()

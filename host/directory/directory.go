@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
@@ -19,8 +21,12 @@ import (
 // Config says where the entries are.
 type Config struct {
 	// Dir holds the files, named *.yaml or *.yml. Files in directories below it
-	// are not read.
+	// are not read. It may be empty if there are Clusters.
 	Dir string
+	// Clusters are where custom resources are entries beside those of files.
+	Clusters []Source
+	// Patience is how long Open waits for clusters that are away; 0 means 5 s.
+	Patience time.Duration
 	// Base holds roles that are there without any file, as YAML documents. A
 	// role in Dir replaces the one of the same name.
 	Base   []byte
@@ -38,8 +44,11 @@ type Directory struct {
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 
+	sources atomic.Pointer[[]SourceStatus]
+
 	// Used by the one goroutine that reloads.
 	files map[string]cachedFile
+	feeds []*feed
 	gone  bool
 }
 
@@ -50,26 +59,41 @@ type cachedFile struct {
 
 // Open reads the directory and follows its changes until ctx is done or Close
 // is called. A directory that is missing or unreadable, or a malformed base, is
-// an error of kind host.Invalid; entries that cannot be used are not, see
-// Problems.
-func Open(ctx context.Context, cfg Config) (*Directory, error) {
+// an error of kind host.Invalid; entries that cannot be used and clusters that
+// are away are not, see Problems and Sources.
+func Open(ctx context.Context, cfg Config) (_ *Directory, err error) {
 	const op = "directory.open"
 	d := &Directory{dir: cfg.Dir, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if err := d.loadBase(cfg.Base); err != nil {
 		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
 	}
-	if cfg.Dir == "" {
-		return nil, host.E(host.Invalid, op, "directory.files is missing")
+	if cfg.Dir == "" && len(cfg.Clusters) == 0 {
+		return nil, host.E(host.Invalid, op, "directory: neither files nor clusters are given")
 	}
-	watch, err := dirwatch.Open(cfg.Dir, d.log)
-	if err != nil {
+	for _, c := range cfg.Clusters {
+		d.feeds = append(d.feeds, &feed{Source: c})
+	}
+	watch := func(context.Context, func()) {}
+	if cfg.Dir != "" {
+		w, err := dirwatch.Open(cfg.Dir, d.log)
+		if err != nil {
+			return nil, host.E(host.Invalid, op, "directory.files: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, w.Close())
+			}
+		}()
+		watch = w.Run
+	}
+	d.awaitFeeds(ctx, cmp.Or(cfg.Patience, 5*time.Second))
+	if err := d.reload(); err != nil {
 		return nil, host.E(host.Invalid, op, "directory.files: %w", err)
 	}
-	if err := d.reload(); err != nil {
-		return nil, host.E(host.Invalid, op, "directory.files: %w", errors.Join(err, watch.Close()))
-	}
 	ctx, d.stop = context.WithCancel(ctx)
-	d.done.Go(func() { watch.Run(ctx, d.changed) })
+	files := make(chan struct{}, 1)
+	d.done.Go(func() { watch(ctx, func() { signal(files) }) })
+	d.done.Go(func() { d.follow(ctx, files) })
 	return d, nil
 }
 
@@ -96,8 +120,8 @@ func (d *Directory) loadBase(data []byte) error {
 	return nil
 }
 
-// changed is called after the directory may have changed. While the directory
-// itself cannot be listed, what it held last stays in force.
+// changed is called after files or sources may have changed. While the directory
+// of files cannot be listed, what they held last stays in force.
 func (d *Directory) changed() {
 	err := d.reload()
 	if err != nil && !d.gone {
@@ -106,14 +130,35 @@ func (d *Directory) changed() {
 	d.gone = err != nil
 }
 
-// reload publishes a new snapshot if any file differs from what it was.
+// reload publishes a new snapshot if any entry differs from what it was.
 func (d *Directory) reload() error {
+	all, same, err := d.readFiles()
+	for _, f := range d.feeds {
+		more, unchanged := f.read(d)
+		all, same = append(all, more...), same && unchanged
+	}
+	statuses := d.statuses()
+	d.sources.Store(&statuses)
+	if old := d.current.Load(); old == nil || !same {
+		d.publish(old, build(old, d.base, all))
+	}
+	return err
+}
+
+// readFiles parses what is new in the files. While their directory cannot be
+// listed it returns what they held last.
+func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
+	if d.dir == "" {
+		return nil, true, nil
+	}
 	files, err := dirwatch.Read(d.dir, ".yaml", ".yml")
 	if err != nil {
-		return err
+		for _, name := range slices.Sorted(maps.Keys(d.files)) {
+			all = append(all, d.files[name].parsed)
+		}
+		return all, d.files != nil, err
 	}
 	next, same := make(map[string]cachedFile, len(files)), len(files) == len(d.files)
-	all := make([]*parsed, 0, len(files))
 	for _, f := range files {
 		c, ok := d.files[f.Name]
 		var sum [sha256.Size]byte
@@ -127,10 +172,7 @@ func (d *Directory) reload() error {
 		all = append(all, c.parsed)
 	}
 	d.files = next
-	if old := d.current.Load(); old == nil || !same {
-		d.publish(old, build(old, d.base, all))
-	}
-	return nil
+	return all, same, nil
 }
 
 func (d *Directory) parse(f dirwatch.File) *parsed {
@@ -221,6 +263,24 @@ func (d *Directory) Revision() uint64 { return d.current.Load().revision }
 // Problems returns what the current snapshot leaves out, sorted by file and
 // line. The result is read-only.
 func (d *Directory) Problems() []Problem { return d.current.Load().problems }
+
+// Sources returns how the clusters do, sorted by name. The result is read-only.
+func (d *Directory) Sources() []SourceStatus { return *d.sources.Load() }
+
+// Degraded is why the directory may know less than it was told, nil if it knows
+// everything: entries that are left out, clusters that are away.
+func (d *Directory) Degraded() error {
+	var all []error
+	if n := len(d.Problems()); n > 0 {
+		all = append(all, fmt.Errorf("%d entries or parts of entries are left out", n))
+	}
+	for _, s := range d.Sources() {
+		if s.Problem != "" {
+			all = append(all, fmt.Errorf("cluster %s: %s", s.Cluster, s.Problem))
+		}
+	}
+	return errors.Join(all...)
+}
 
 // Changed returns a channel that is closed when the current snapshot is
 // replaced. To miss nothing, call it before reading.

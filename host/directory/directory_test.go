@@ -271,7 +271,7 @@ func TestTheHostsOwnActionsMustBeNamed(t *testing.T) {
 func TestAMissingDirectoryNamesTheField(t *testing.T) {
 	for _, dir := range []string{"", filepath.Join(t.TempDir(), "missing")} {
 		_, err := Open(t.Context(), Config{Dir: dir})
-		if err == nil || !strings.Contains(err.Error(), "directory.files") || host.KindOf(err) != host.Invalid {
+		if err == nil || !strings.Contains(err.Error(), "directory") || !strings.Contains(err.Error(), "files") || host.KindOf(err) != host.Invalid {
 			t.Errorf("%q: %v", dir, err)
 		}
 	}

@@ -1,21 +1,28 @@
 // Package directory knows the users, teams and roles, and which of their
 // permissions cover a question.
 //
-// Entries are YAML documents in the files of one directory, over a base layer
-// of roles that ship with the host. The package watches the directory and
-// keeps one immutable snapshot of it; a snapshot has a revision, and everything
-// said about one question comes from one snapshot.
+// Entries are YAML documents in the files of one directory and custom resources
+// of clusters, over a base layer of roles that ship with the host. The package
+// follows both and keeps one immutable snapshot; a snapshot has a revision, and
+// everything said about one question comes from one snapshot. Reading clusters
+// is host/cluster's; a Source is what it looks like from here.
 //
 // An entry that cannot be used is left out and reported by Problems; it never
 // hides another. Permissions only ever allow, so leaving one out is safe:
 //
 //   - a document that is not YAML, has an unknown key or lacks its id is left out whole;
-//   - of two documents with the same kind and id both are left out;
+//   - of two entries with the same kind and id both are left out, except that
+//     one of a file counts before those of clusters;
 //   - a malformed permission, an unknown role or an unknown team is left out alone.
 //
 // A role of the directory replaces the shipped one of the same name, also while
 // its document is unusable: a slip in a narrowed role must not bring back the
-// wide one.
+// wide one. For the same reason an entry of a file that cannot be used still
+// keeps custom resources with its id out.
+//
+// A cluster that is away, or a directory of files that cannot be listed, leaves
+// in force what it held last, and Degraded and the log say so. What was never
+// read is not known: whoever is only there is nobody.
 //
 // # What covers what
 //

@@ -26,8 +26,9 @@ const maxID = 253
 // entry is one document that could be used.
 type entry struct {
 	kind, id string
-	file     string
-	line     int
+	cluster  string // empty: a file's
+	file     string // or CLUSTER/NAMESPACE/NAME
+	line     int    // 0: it has none
 
 	permissions host.Permissions
 
@@ -37,12 +38,31 @@ type entry struct {
 	disabled     bool
 }
 
-// parsed is what one file holds.
+// place says where people find the entry.
+func (e *entry) place() string { return place(e.file, e.line) }
+
+func place(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
+
+// entryKey is what must be unique.
+type entryKey struct{ kind, id string }
+
+func (e *entry) key() entryKey { return entryKey{e.kind, e.id} }
+
+// parsed is what one file or custom resource holds.
 type parsed struct {
 	entries  []entry
 	problems []Problem
 	// spoiled lists roles whose documents cannot be used.
 	spoiled []string
+	// unusable lists documents of files that cannot be used but name their id,
+	// unreadable the text of those that could not even be read.
+	unusable   []entryKey
+	unreadable [][]byte
 }
 
 // parse reads the documents of a file. Shipped are the names of roles that the
@@ -60,11 +80,15 @@ func parse(file string, data []byte, shipped []string) *parsed {
 			}
 			r.bad(line, "the document %v", err)
 			out.spoiled = append(out.spoiled, mentioned(d.text, shipped)...)
+			out.unreadable = append(out.unreadable, d.text)
 		case root != nil:
 			if e, ok := r.entry(root); ok {
 				out.entries = append(out.entries, e)
-			} else if r.kind == kindRole {
-				out.spoiled = append(out.spoiled, r.id)
+			} else {
+				out.unusable = append(out.unusable, entryKey{r.kind, r.id})
+				if r.kind == kindRole {
+					out.spoiled = append(out.spoiled, r.id)
+				}
 			}
 		}
 		out.problems = append(out.problems, r.problems...)

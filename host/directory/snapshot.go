@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"reflect"
@@ -22,18 +23,15 @@ type Person struct {
 // A Problem is an entry, or a part of one, that is left out. Kind and ID are
 // empty where the document was too broken to tell.
 type Problem struct {
-	File string
-	Line int // from 1; 0 if the whole file is meant
-	Kind string
-	ID   string
-	Text string
+	File string `json:"file"`           // or CLUSTER/NAMESPACE/NAME of a custom resource
+	Line int    `json:"line,omitempty"` // from 1; 0 if the whole file is meant, or a custom resource
+	Kind string `json:"kind,omitempty"`
+	ID   string `json:"id,omitempty"`
+	Text string `json:"text"`
 }
 
 func (p Problem) String() string {
-	s := p.File
-	if p.Line > 0 {
-		s = fmt.Sprintf("%s:%d", s, p.Line)
-	}
+	s := place(p.File, p.Line)
 	if p.ID != "" {
 		s += ": " + p.Kind + " " + p.ID
 	}
@@ -149,19 +147,27 @@ func build(old *snapshot, base []entry, files []*parsed) *snapshot {
 		b.roles[e.id] = b.set(host.FromRole, e)
 	}
 	var all []entry
+	unusable := map[entryKey]bool{}
+	var unreadable [][]byte
 	for _, f := range files {
 		b.problems = append(b.problems, f.problems...)
 		all = append(all, f.entries...)
 		for _, id := range f.spoiled {
 			delete(b.roles, id)
 		}
+		for _, k := range f.unusable {
+			unusable[k] = true
+		}
+		unreadable = append(unreadable, f.unreadable...)
 	}
 	for _, e := range all {
 		if e.kind == kindRole {
 			delete(b.roles, e.id)
 		}
 	}
-	single := b.unique(all)
+	single := b.unique(all, func(e *entry) bool {
+		return unusable[e.key()] || slices.ContainsFunc(unreadable, func(text []byte) bool { return bytes.Contains(text, []byte(e.id)) })
+	})
 	for _, e := range single {
 		switch e.kind {
 		case kindRole:
@@ -191,30 +197,41 @@ func (b *builder) set(kind host.OriginKind, e entry) *set {
 		s = newSet(kind, e.id, e.permissions)
 		s.version = b.next.revision
 	}
-	b.next.sets[from], b.next.places[from] = s, fmt.Sprintf("%s:%d", e.file, e.line)
+	b.next.sets[from], b.next.places[from] = s, e.place()
 	return s
 }
 
-// unique returns the entries that no other has the kind and id of.
-func (b *builder) unique(all []entry) []entry {
-	type key struct{ kind, id string }
-	byID := map[key][]int{}
+// unique returns the entries that count: those that no other has the kind and
+// id of, and those of files, which count before custom resources even while
+// they cannot be used. So whoever may write custom resources can neither lock
+// out whom a file lists nor bring back what a file takes away.
+func (b *builder) unique(all []entry, spoiled func(*entry) bool) []entry {
+	byKey := map[entryKey][]int{}
 	for i, e := range all {
-		k := key{e.kind, e.id}
-		byID[k] = append(byID[k], i)
+		byKey[e.key()] = append(byKey[e.key()], i)
 	}
 	var out []entry
 	for i, e := range all {
-		same := byID[key{e.kind, e.id}]
-		if len(same) == 1 {
+		rivals := byKey[e.key()]
+		if f := slices.IndexFunc(rivals, func(j int) bool { return all[j].cluster == "" }); f >= 0 {
+			if e.cluster != "" {
+				b.report(e, "the id is also that of %s; a file counts before a custom resource", all[rivals[f]].place())
+				continue
+			}
+			rivals = slices.DeleteFunc(slices.Clone(rivals), func(j int) bool { return all[j].cluster != "" })
+		} else if e.cluster != "" && spoiled(&e) {
+			b.report(e, "a file names this id in an entry that cannot be used; a file counts before a custom resource")
+			continue
+		}
+		if len(rivals) == 1 {
 			out = append(out, e)
 			continue
 		}
-		other := all[same[0]]
-		if same[0] == i {
-			other = all[same[1]]
+		other := all[rivals[0]]
+		if rivals[0] == i {
+			other = all[rivals[1]]
 		}
-		b.report(e, "the id is also that of %s:%d; neither is used", other.file, other.line)
+		b.report(e, "the id is also that of %s; neither is used", other.place())
 	}
 	return out
 }

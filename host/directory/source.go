@@ -1,0 +1,229 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Object is one custom resource. It is read-only.
+type Object struct {
+	Namespace, Name string
+	UID, Version    string         // the same pair means the same content
+	Content         map[string]any // JSON values, whole numbers as int64
+}
+
+// Source is a cluster whose custom resources are entries. Its methods answer
+// from memory and are safe for concurrent use.
+type Source interface {
+	// Cluster names it.
+	Cluster() string
+	// Objects returns what the cluster held last. It is not known as long as it
+	// was never read.
+	Objects() (list []Object, known bool)
+	// Problem is why Objects may be out of date, nil if nothing says so.
+	Problem() error
+	// Changed returns a channel that is closed when the others may answer
+	// differently.
+	Changed() <-chan struct{}
+}
+
+// SourceStatus is how one source does.
+type SourceStatus struct {
+	Cluster string
+	Known   bool // it was read at least once
+	Objects int
+	Problem string    // why what is known may be out of date; empty: nothing says so
+	Since   time.Time // of Problem
+}
+
+// feed is a source as the directory follows it.
+type feed struct {
+	Source
+	objects map[string]cachedObject // by namespace/name of each kind
+	status  SourceStatus
+}
+
+type cachedObject struct {
+	uid, version string
+	parsed       *parsed
+}
+
+// awaitFeeds gives sources time to be read, so that a host does not begin by
+// not knowing anybody. A source that is away costs the wait and nothing else.
+func (d *Directory) awaitFeeds(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, f := range d.feeds {
+		for known := false; !known && ctx.Err() == nil; {
+			changed := f.Changed()
+			if _, known = f.Objects(); !known {
+				select {
+				case <-changed:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+}
+
+// follow calls changed whenever the files or a source may have changed, until
+// ctx is done.
+func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
+	wake := make(chan struct{}, 1)
+	for _, f := range d.feeds {
+		changed := f.Changed() // before the reload below
+		d.done.Go(func() {
+			for {
+				select {
+				case <-changed:
+				case <-ctx.Done():
+					return
+				}
+				changed = f.Changed()
+				signal(wake)
+			}
+		})
+	}
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		d.changed()
+		select {
+		case <-files:
+		case <-wake:
+		case <-tick.C: // that a source does not answer is not always announced
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+const statusEvery = 5 * time.Second
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// read parses what is new in the source. It reports whether anything is other
+// than it was.
+func (f *feed) read(d *Directory) (all []*parsed, same bool) {
+	list, known := f.Objects()
+	f.note(d, len(list), known)
+	next := make(map[string]cachedObject, len(list))
+	same = f.objects != nil
+	for _, o := range list {
+		kind, _ := o.Content["kind"].(string)
+		key := kind + "/" + o.Namespace + "/" + o.Name
+		c, ok := f.objects[key]
+		if !ok || c.uid != o.UID || c.version != o.Version {
+			c, same = cachedObject{o.UID, o.Version, parseObject(f.Cluster(), &o)}, false
+		}
+		next[key] = c
+	}
+	same = same && len(next) == len(f.objects)
+	f.objects = next
+	for _, key := range slices.Sorted(maps.Keys(next)) {
+		all = append(all, next[key].parsed)
+	}
+	return all, same
+}
+
+// note keeps the status and says in the log when it changes.
+func (f *feed) note(d *Directory, objects int, known bool) {
+	s, old := SourceStatus{Cluster: f.Cluster(), Known: known, Objects: objects}, f.status
+	if err := f.Problem(); err != nil {
+		s.Problem, s.Since = err.Error(), time.Now()
+	} else if !known {
+		s.Problem, s.Since = "was never read", time.Now()
+	}
+	if s.Problem != "" && old.Problem != "" {
+		s.Since = old.Since
+	}
+	switch {
+	case s.Problem == old.Problem:
+	case s.Problem != "" && known:
+		d.log.Warn("directory.clusters: the last known entries stay in force", "cluster", s.Cluster, "entries", objects, "problem", s.Problem)
+	case s.Problem != "":
+		d.log.Warn("directory.clusters: nobody who is only there is known", "cluster", s.Cluster, "problem", s.Problem)
+	default:
+		d.log.Info("directory.clusters: entries are current again", "cluster", s.Cluster, "entries", objects)
+	}
+	f.status = s
+}
+
+// parseObject reads a custom resource as a document of a file is read. Its
+// place is CLUSTER/NAMESPACE/NAME, and it has no lines.
+func parseObject(cluster string, o *Object) *parsed {
+	r := &reader{file: cluster + "/" + o.Namespace + "/" + o.Name}
+	spec, ok := o.Content["spec"]
+	if !ok {
+		spec = map[string]any{}
+	}
+	root := node(map[string]any{
+		"apiVersion": o.Content["apiVersion"], "kind": o.Content["kind"],
+		"metadata": map[string]any{"name": o.Name}, "spec": spec,
+	})
+	out := &parsed{}
+	if e, ok := r.entry(root); ok {
+		e.cluster = cluster
+		out.entries = append(out.entries, e)
+	} else if r.kind == kindRole {
+		out.spoiled = append(out.spoiled, r.id)
+	}
+	out.problems = r.problems
+	return out
+}
+
+// node is a JSON value in the form that the reader takes.
+func node(v any) *yaml.Node {
+	scalar := func(tag, text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text} }
+	switch v := v.(type) {
+	case map[string]any:
+		n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, scalar("!!str", key), node(v[key]))
+		}
+		return n
+	case []any:
+		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		for _, item := range v {
+			n.Content = append(n.Content, node(item))
+		}
+		return n
+	case string:
+		return scalar("!!str", v)
+	case bool:
+		return scalar("!!bool", strconv.FormatBool(v))
+	case int64:
+		return scalar("!!int", strconv.FormatInt(v, 10))
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return scalar("!!float", strconv.FormatFloat(v, 'f', 1, 64))
+		}
+		return scalar("!!float", strconv.FormatFloat(v, 'g', -1, 64))
+	case nil:
+		return scalar("!!null", "null")
+	}
+	return scalar("!!str", fmt.Sprint(v))
+}
+
+// statuses are those of all sources, sorted by cluster.
+func (d *Directory) statuses() []SourceStatus {
+	list := make([]SourceStatus, 0, len(d.feeds))
+	for _, f := range d.feeds {
+		list = append(list, f.status)
+	}
+	slices.SortFunc(list, func(a, b SourceStatus) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	return list
+}
