@@ -87,6 +87,9 @@ func Open(ctx context.Context, cfg Config) (_ *Directory, err error) {
 		watch = w.Run
 	}
 	d.awaitFeeds(ctx, cmp.Or(cfg.Patience, 5*time.Second))
+	for _, f := range d.feeds {
+		f.changed = f.Changed() // before reading, so that nothing is missed
+	}
 	if err := d.reload(); err != nil {
 		return nil, host.E(host.Invalid, op, "directory.files: %w", err)
 	}

@@ -47,6 +47,7 @@ type SourceStatus struct {
 // feed is a source as the directory follows it.
 type feed struct {
 	Source
+	changed <-chan struct{}
 	objects map[string]cachedObject // by namespace/name of each kind
 	status  SourceStatus
 }
@@ -79,15 +80,14 @@ func (d *Directory) awaitFeeds(ctx context.Context, patience time.Duration) {
 func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 	wake := make(chan struct{}, 1)
 	for _, f := range d.feeds {
-		changed := f.Changed() // before the reload below
 		d.done.Go(func() {
 			for {
 				select {
-				case <-changed:
+				case <-f.changed:
 				case <-ctx.Done():
 					return
 				}
-				changed = f.Changed()
+				f.changed = f.Changed()
 				signal(wake)
 			}
 		})
@@ -95,7 +95,6 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for {
-		d.changed()
 		select {
 		case <-files:
 		case <-wake:
@@ -103,6 +102,7 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
+		d.changed()
 	}
 }
 

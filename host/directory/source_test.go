@@ -185,7 +185,7 @@ func TestOneBadResourceIsSkippedAndNamed(t *testing.T) {
 	}
 	got := strings.Join(problems(d), "\n")
 	for _, want := range []string{
-		"dev/a/bad: spec.id has a space", "dev/a/worse: spec is not a mapping",
+		"dev/a/bad: spec.id has a space", "dev/a/worse: spec.id is missing",
 		`dev/a/good: User good@example.com: there is no usable role "nowhere"`,
 	} {
 		if !strings.Contains(got, want) {
