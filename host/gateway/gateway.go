@@ -23,6 +23,7 @@ type Config struct {
 	Authn     *authn.Service
 	Sessions  *session.Table
 	Plugins   *plugin.Registry
+	Directory Directory
 	Decide    func(context.Context, *host.Question) host.Decision
 	Health    Health
 	Logger    *slog.Logger
@@ -45,6 +46,9 @@ func New(c Config) *Gateway {
 		g.hosts = loopbackHosts(c.PublicURL.Hostname())
 	}
 	for _, r := range g.routes() {
+		if r.access == administrative {
+			r.handle = g.administer(r)
+		}
 		g.router.Handle(r.path, g.serve(r.access, r.action, r.handle)).Methods(r.method)
 	}
 	g.router.NotFoundHandler = g.serve(signedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
@@ -64,6 +68,9 @@ const (
 	// signedIn routes concern the caller alone (auth), or decide by themselves
 	// which plugin action is meant and ask policy for that (doors).
 	signedIn access = iota
+	// administrative routes put their own action to policy, with "admin" as the
+	// plugin.
+	administrative
 	// public routes answer anybody, as often as one client may ask. They are
 	// listed here and nowhere else.
 	public
@@ -94,6 +101,7 @@ func (g *Gateway) routes() []route {
 		{"POST", "/auth/logout", public, "auth:logout", g.Authn.Logout},
 		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
 		{"GET", "/auth/me", signedIn, "auth:self.read", g.Authn.Me},
+		{"GET", "/api/admin/directory", administrative, "admin:directory.read", g.adminDirectory},
 		{"GET", "/ws/{plugin}", signedIn, doorAction, g.socketDoor},
 		{"GET", "/ws/{plugin}/{path:.*}", signedIn, doorAction, g.socketDoor},
 	}
@@ -134,7 +142,7 @@ func (g *Gateway) Surface() ([]Entry, error) {
 			if !ok {
 				return fmt.Errorf("%s %s is served but not in the table", method, path)
 			}
-			list = append(list, Entry{method, path, r.action, r.access != signedIn})
+			list = append(list, Entry{method, path, r.action, r.access == public || r.access == probe})
 		}
 		return nil
 	})

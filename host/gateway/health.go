@@ -13,6 +13,9 @@ type Health struct {
 	// Checks returns what must work for the host to serve, by name, each with
 	// its error or nil.
 	Checks func() map[string]error
+	// Degraded returns what the host can serve without, by name, each with what
+	// is wrong with it or nil.
+	Degraded func() map[string]error
 	// Clusters counts the clusters, those that answer and all. One that is away
 	// takes down only what needs it.
 	Clusters func() (up, all int)
@@ -37,7 +40,9 @@ func (g *Gateway) status(otherwise string) string {
 	return otherwise
 }
 
-// readyz answers whether requests should be sent here, and names what fails.
+// readyz answers whether requests should be sent here, and names what fails or
+// is degraded; the latter takes no replica out of service, since a slip in one
+// entry of the directory would take out all of them.
 // It is public: reasons and the names of clusters stay in the log.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 	checks, ready := map[string]string{}, !g.Health.Stopping()
@@ -46,6 +51,13 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			checks[name], ready = "failing", false
 			infoOf(r.Context()).log.Debug("not ready", "check", name, "error", err)
+		}
+	}
+	for name, err := range g.Health.Degraded() {
+		checks[name] = "ok"
+		if err != nil {
+			checks[name] = "degraded"
+			infoOf(r.Context()).log.Debug("degraded", "check", name, "error", err)
 		}
 	}
 	status, code := "ready", http.StatusOK
@@ -60,9 +72,11 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 // health tells a sign-in page what it needs to know. It always answers 200.
 func (g *Gateway) health(w http.ResponseWriter, _ *http.Request) error {
 	status := "ok"
-	for _, err := range g.Health.Checks() {
-		if err != nil {
-			status = "degraded"
+	for _, checks := range []map[string]error{g.Health.Checks(), g.Health.Degraded()} {
+		for _, err := range checks {
+			if err != nil {
+				status = "degraded"
+			}
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{

@@ -52,11 +52,6 @@ type TLS struct {
 	Key  string `json:"key"`  // PEM file
 }
 
-// Directory is where users, teams and roles come from.
-type Directory struct {
-	Files string `json:"files"` // directory of YAML files
-}
-
 // Policy is the operator's own Rego, in a directory or an OPA bundle; with
 // neither, the shipped rules decide alone.
 type Policy struct {
@@ -154,9 +149,7 @@ func (c *Config) check() error {
 	if c.Data == "" {
 		bad("data", "is missing")
 	}
-	if c.Directory.Files == "" {
-		bad("directory.files", "is missing; nobody could be known")
-	}
+	c.Directory.check(c.Clusters, bad)
 	if c.TLS != nil && (c.TLS.Cert == "" || c.TLS.Key == "") {
 		bad("tls", "needs cert and key")
 	}
@@ -196,6 +189,9 @@ func (c *Config) check() error {
 		at := fmt.Sprintf("plugins[%d]", i)
 		if p.Name == "" || names[p.Name] {
 			bad(at+".name", "%q is missing or used twice", p.Name)
+		}
+		if p.Name == "admin" {
+			bad(at+".name", "%q is reserved for the host's own administration", p.Name)
 		}
 		if p.Source == "" {
 			bad(at+".source", "is missing")

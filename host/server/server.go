@@ -31,7 +31,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
-	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
 // Server is one running host. Open, then Serve, then Close.
@@ -78,7 +77,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	if s.public, err = c.public(s.listener.Addr()); err != nil {
 		return nil, fmt.Errorf("publicURL: %w", err)
 	}
-	for _, open := range []func(context.Context) error{s.openFacts, s.openCluster, s.openPlugins, s.openGateway, s.followFacts} {
+	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -111,16 +110,9 @@ func listen(c *Config) (net.Listener, error) {
 // closing registers what Close does, last opened first.
 func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
-// openFacts opens who people are, what they may, and the store.
+// openFacts opens what people may, and the store.
 func (s *Server) openFacts(ctx context.Context) error {
 	var err error
-	s.people, err = directory.Open(ctx, directory.Config{
-		Dir: s.config.Directory.Files, Base: policies.Roles(), Logger: s.log,
-	})
-	if err != nil {
-		return err
-	}
-	s.closing(func(context.Context) error { return s.people.Close() })
 	s.policy, err = authz.Open(ctx, authz.Config{
 		Source: s.config.Policy.Source, Keep: filepath.Join(s.config.Data, "policy"), Directory: s.people, Logger: s.log,
 	})
@@ -181,7 +173,7 @@ func (s *Server) followFacts(ctx context.Context) error {
 	return nil
 }
 
-// openCluster opens what capabilities reach.
+// openCluster opens what capabilities reach and the directory may be read from.
 func (s *Server) openCluster(ctx context.Context) error {
 	var err error
 	s.clusters, err = cluster.Open(ctx, s.config.Clusters, s.log)
@@ -235,12 +227,13 @@ func (s *Server) openGateway(context.Context) error {
 	}
 	s.gateway = gateway.New(gateway.Config{
 		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions,
-		Plugins: s.plugins, Decide: s.policy.Decide, Logger: s.log,
+		Plugins: s.plugins, Directory: s.people, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks: func() map[string]error {
 				return map[string]error{"state": s.state.Ready(), "policy": s.policy.Ready()}
 			},
+			Degraded: func() map[string]error { return map[string]error{"directory": s.people.Degraded()} },
 			Clusters: s.countClusters,
 			Stopping: s.stopping.Load,
 		},
@@ -309,14 +302,6 @@ func (s *Server) Close() error {
 		errs = append(errs, last(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// persons is the directory as authn asks for it.
-type persons struct{ *directory.Directory }
-
-func (p persons) PersonOf(who *host.Principal) (authn.Person, bool) {
-	x, ok := p.Directory.PersonOf(who)
-	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams}, ok
 }
 
 // Version is the host's version as the Go toolchain recorded it.

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/policies"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Directory is where users, teams and roles come from: files, custom resources,
+// or both.
+type Directory struct {
+	Files    string             `json:"files,omitempty"` // directory of YAML files
+	Clusters []DirectoryCluster `json:"clusters,omitempty"`
+}
+
+// DirectoryCluster is one of the clusters whose custom resources are entries.
+// Whoever may write them in these namespaces says who may do what.
+type DirectoryCluster struct {
+	Name       string   `json:"name"`       // one of clusters
+	Namespaces []string `json:"namespaces"` // read from these only
+}
+
+func (d *Directory) check(clusters []cluster.Config, bad func(field, format string, args ...any)) {
+	if d.Files == "" && len(d.Clusters) == 0 {
+		bad("directory.files", "is missing, and directory.clusters too; nobody could be known")
+	}
+	seen := map[string]bool{}
+	for i, x := range d.Clusters {
+		at := fmt.Sprintf("directory.clusters[%d]", i)
+		if !slices.ContainsFunc(clusters, func(c cluster.Config) bool { return c.Name == x.Name }) {
+			bad(at+".name", "%q is not among clusters", x.Name)
+		}
+		if seen[x.Name] {
+			bad(at+".name", "%q is there twice; list its namespaces in one place", x.Name)
+		}
+		seen[x.Name] = true
+		if len(x.Namespaces) == 0 {
+			bad(at+".namespaces", "is missing; entries are read from namespaces that are listed, never from all")
+		}
+		for j, ns := range x.Namespaces {
+			if !namespaceRE.MatchString(ns) || slices.Index(x.Namespaces, ns) != j {
+				bad(fmt.Sprintf("%s.namespaces[%d]", at, j), "%q is no name of a namespace, or there twice", ns)
+			}
+		}
+	}
+}
+
+var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// openDirectory opens who people are, from files and from clusters.
+func (s *Server) openDirectory(ctx context.Context) error {
+	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Logger: s.log}
+	for i, x := range s.config.Directory.Clusters {
+		f, err := s.clusters.Follow(ctx, x.Name, x.Namespaces, directory.Resources()...)
+		if err != nil {
+			return fmt.Errorf("directory.clusters[%d]: %w", i, err)
+		}
+		s.closing(func(context.Context) error { f.Close(); return nil })
+		c.Clusters = append(c.Clusters, followed{x.Name, f})
+	}
+	var err error
+	if s.people, err = directory.Open(ctx, c); err != nil {
+		return err
+	}
+	s.closing(func(context.Context) error { return s.people.Close() })
+	return nil
+}
+
+// followed is a cluster's custom resources as the directory asks for them.
+type followed struct {
+	name string
+	*cluster.Follower
+}
+
+func (f followed) Cluster() string { return f.name }
+
+func (f followed) Objects() ([]directory.Object, bool) {
+	list, known := f.Follower.Objects()
+	out := make([]directory.Object, len(list))
+	for i, o := range list {
+		out[i] = directory.Object(o)
+	}
+	return out, known
+}
+
+// persons is the directory as authn asks for it.
+type persons struct{ *directory.Directory }
+
+func (p persons) PersonOf(who *host.Principal) (authn.Person, bool) {
+	x, ok := p.Directory.PersonOf(who)
+	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams}, ok
+}
