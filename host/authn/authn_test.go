@@ -27,13 +27,15 @@ type people struct {
 	mu       sync.Mutex
 	revision uint64
 	listed   map[host.UserID]Person
+
+	everybody bool // unlisted people are somebody
 }
 
 func (d *people) PersonOf(p *host.Principal) (Person, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x, ok := d.listed[p.User]
-	return x, ok
+	return x, ok || d.everybody && p.Unlisted
 }
 
 func (d *people) Revision() uint64 {
@@ -62,11 +64,13 @@ type fixture struct {
 	store  *state.Store
 	table  *session.Table
 	people *people
+	dir    string
 }
 
 func setUp(t testing.TB, edit ...func(*Config)) *fixture {
 	t.Helper()
-	store, err := state.Open(t.Context(), state.Config{Dir: t.TempDir()})
+	dir := t.TempDir()
+	store, err := state.Open(t.Context(), state.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,7 @@ func setUp(t testing.TB, edit ...func(*Config)) *fixture {
 			t.Error(err)
 		}
 	})
-	f := &fixture{store: store, table: session.NewTable(store.Revoked, session.Options{}), people: &people{
+	f := &fixture{dir: dir, store: store, table: session.NewTable(store.Revoked, session.Options{}), people: &people{
 		listed: map[host.UserID]Person{
 			"ann": {Name: "Ann Lee", Roles: []string{"editor"}, Teams: []string{"payments"}},
 			"ben": {Name: "Ben"}, "gone": {},

@@ -31,12 +31,6 @@ func overrideStruct(v reflect.Value, prefix string, vars map[string]string) erro
 			continue
 		}
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if v.Type().Field(i).Anonymous {
-			if err := overrideStruct(v.Field(i), prefix, vars); err != nil {
-				return err
-			}
-			continue
-		}
 		key, field := prefix+strings.ToUpper(name), v.Field(i)
 		if text, ok := vars[key]; ok {
 			if err := set(field, text); err != nil {
