@@ -7,7 +7,8 @@
 // entry of functions and at the head of loops. When it falls below zero the
 // guest calls the imported pause function with what is left, a negative number,
 // and goes on with the number that the function returns. Operations whose work
-// depends on an operand pay for it before they run. A function without loops
+// depends on an operand pay for it before they run; those on memory run in
+// pieces, and pay before each. A function without loops
 // whose work has a small static bound, calls included, counts nothing: each of
 // its callers pays for it.
 //

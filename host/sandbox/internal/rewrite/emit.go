@@ -106,6 +106,9 @@ func (b *body) instr(i *wasm.Instr) {
 		b.giveStack(b.w.indirect)
 		b.w.result.Report.StackCalls++
 		return
+	case wasm.OpMemoryFill, wasm.OpMemoryCopy, wasm.OpMemoryInit:
+		b.inPieces(i)
+		return
 	default:
 		b.countBulk(i.Op)
 	}
@@ -130,21 +133,22 @@ func (b *body) end(i *wasm.Instr) {
 func (b *body) count(n uint64) {
 	b.op(wasm.OpGlobalGet, b.w.fuel)
 	b.imm(wasm.OpI64Const, n)
-	b.settle()
+	b.settle(b.w, b.left)
 }
 
-// settle subtracts the value on the stack from the one below it.
-func (b *body) settle() {
-	b.ops(wasm.OpI64Sub)
-	b.op(wasm.OpLocalTee, b.left)
-	b.op(wasm.OpGlobalSet, b.w.fuel)
-	b.op(wasm.OpLocalGet, b.left)
-	b.imm(wasm.OpI64Const, 0)
-	b.ops(wasm.OpI64LtS)
-	b.imm(wasm.OpIf, wasm.Empty)
-	b.op(wasm.OpLocalGet, b.left)
-	b.op(wasm.OpCall, b.w.refill)
-	b.ops(wasm.OpEnd)
+// settle subtracts the value on the stack from the one below it, the fuel. left
+// is a local to use.
+func (e *emitter) settle(w *writer, left uint32) {
+	e.ops(wasm.OpI64Sub)
+	e.op(wasm.OpLocalTee, left)
+	e.op(wasm.OpGlobalSet, w.fuel)
+	e.op(wasm.OpLocalGet, left)
+	e.imm(wasm.OpI64Const, 0)
+	e.ops(wasm.OpI64LtS)
+	e.imm(wasm.OpIf, wasm.Empty)
+	e.op(wasm.OpLocalGet, left)
+	e.op(wasm.OpCall, w.refill)
+	e.ops(wasm.OpEnd)
 }
 
 // takeStack traps when the stack is used up, before anything was called.
@@ -165,56 +169,4 @@ func (b *body) giveStack(n int32) {
 	b.imm(wasm.OpI32Const, uint64(n))
 	b.ops(wasm.OpI32Add)
 	b.op(wasm.OpGlobalSet, b.w.stack)
-}
-
-// bulk says how the operand on top of the stack becomes fuel: a power of two
-// to divide by, or to multiply with if negative, and whether the operation
-// fails at no cost beyond a bound.
-type bulk struct {
-	shift int
-	bound func(*writer) uint32
-}
-
-var bulkOps = map[wasm.Op]bulk{
-	wasm.OpMemoryFill: {shift: 4},
-	wasm.OpMemoryCopy: {shift: 4},
-	wasm.OpMemoryInit: {shift: 4},
-	wasm.OpMemoryGrow: {shift: -10, bound: func(w *writer) uint32 { return w.maxPages }},
-	wasm.OpTableFill:  {},
-	wasm.OpTableCopy:  {},
-	wasm.OpTableInit:  {},
-	wasm.OpTableGrow:  {shift: -2, bound: func(w *writer) uint32 { return w.maxEntries }},
-}
-
-// countBulk pays for an operation by its size. The operand stays on the stack.
-func (b *body) countBulk(op wasm.Op) {
-	k, ok := bulkOps[op]
-	if !ok {
-		return
-	}
-	b.sized = true
-	b.op(wasm.OpLocalTee, b.size)
-	b.op(wasm.OpGlobalGet, b.w.fuel)
-	b.op(wasm.OpLocalGet, b.size)
-	if k.bound != nil {
-		b.atMost(k.bound(b.w))
-	}
-	b.ops(wasm.OpI64ExtendU)
-	switch {
-	case k.shift > 0:
-		b.imm(wasm.OpI64Const, uint64(k.shift))
-		b.ops(wasm.OpI64ShrU)
-	case k.shift < 0:
-		b.imm(wasm.OpI64Const, uint64(-k.shift))
-		b.ops(wasm.OpI64Shl)
-	}
-	b.settle()
-}
-
-func (b *body) atMost(n uint32) {
-	bound := uint64(int64(int32(n)))
-	b.imm(wasm.OpI32Const, bound)
-	b.op(wasm.OpLocalGet, b.size)
-	b.imm(wasm.OpI32Const, bound)
-	b.ops(wasm.OpI32LtU, wasm.OpSelect)
 }

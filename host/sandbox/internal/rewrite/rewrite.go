@@ -29,6 +29,9 @@ type Options struct {
 	Free int
 	// Stack is the initial value of the stack global in bytes; default 8 MiB.
 	Stack int32
+	// Piece is how many bytes memory.fill, copy and init handle at a time;
+	// default 64 KiB.
+	Piece int
 }
 
 func (o Options) withDefaults() Options {
@@ -37,6 +40,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Stack <= 0 {
 		o.Stack = 8 << 20
+	}
+	if o.Piece <= 0 {
+		o.Piece = 64 << 10
 	}
 	return o
 }
@@ -167,8 +173,9 @@ type writer struct {
 	indirect  int32  // stack charge of a call_indirect
 	imported  uint32 // functions, before the pause function was added
 
-	fuel, stack uint32 // global indices
-	refill      uint32 // index of the added function
+	fuel, stack uint32     // global indices
+	refill      uint32     // index of the added function
+	pieces      []pieceKey // functions added after it
 	maxPages    uint32
 	maxEntries  uint32
 }
@@ -188,6 +195,7 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.countEntries()
 	w.rewriteBodies()
 	w.addRefill()
+	w.addPieceFunctions()
 	addStart()
 	return nil
 }
@@ -391,12 +399,12 @@ func (w *writer) countEntries() {
 	}
 }
 
-// addFunction appends a function without locals and returns its index.
-func (w *writer) addFunction(name string, t wasm.FuncType, code []byte) uint32 {
+// addFunction appends a function and returns its index.
+func (w *writer) addFunction(name string, t wasm.FuncType, code []byte, locals ...wasm.Locals) uint32 {
 	m := w.m
 	index := w.imported + 1 + uint32(len(m.Functions))
 	m.Functions = append(m.Functions, w.typeOf(t))
-	m.Code = append(m.Code, wasm.Body{Code: code})
+	m.Code = append(m.Code, wasm.Body{Locals: locals, Code: code})
 	m.FuncNames = append(m.FuncNames, wasm.FuncName{Function: index, Name: name})
 	return index
 }

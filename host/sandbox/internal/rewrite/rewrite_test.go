@@ -85,20 +85,83 @@ func TestFuelStops(t *testing.T) {
 	}
 }
 
-// TestBulkPaysBefore has one operation that costs more than all there is: the
-// memory must be untouched.
+// TestBulkPaysBefore has one operation that costs more than all there is: what
+// is not paid for must be untouched.
 func TestBulkPaysBefore(t *testing.T) {
 	m := module(types(nothing), functions(0), memory64, exports("run", 0),
 		code("\x00\x41\x00\x41\x2a\x41\x80\x80\x80\x02\xfc\x0b\x00\x0b"))
-	i := start(t, m, 1000)
-	if _, err := i.call("run"); !errors.Is(err, errSpent) {
-		t.Fatalf("got %v", err)
+	const piece = 64 << 10
+	for _, pieces := range []int64{0, 1, 5} {
+		i := start(t, m, pieces*piece/4+10_000)
+		if _, err := i.call("run"); !errors.Is(err, errSpent) {
+			t.Fatalf("%d pieces: got %v", pieces, err)
+		}
+		all, _ := i.Memory().Read(0, i.Memory().Size())
+		if n := bytes.Count(all, []byte{0x2a}); int64(n) != pieces*piece {
+			t.Errorf("%d bytes were filled and %d pieces paid for", n, pieces)
+		}
 	}
-	if b, _ := i.Memory().ReadByte(0); b != 0 {
-		t.Error("the memory was filled before it was paid for")
+}
+
+// bulkModule has fill, copy and init of 300 bytes on one page of memory.
+func bulkModule() []byte {
+	three := "\x00\x20\x00\x20\x01\x20\x02"
+	return module(types("\x60\x03\x7f\x7f\x7f\x00"), functions(0, 0, 0), section(5, "\x01\x00\x01"),
+		section(7, vec(sized("memory")+"\x02\x00", sized("fill")+"\x00\x00", sized("copy")+"\x00\x01", sized("init")+"\x00\x02")),
+		section(12, "\x01"),
+		code(three+"\xfc\x0b\x00\x0b", three+"\xfc\x0a\x00\x00\x0b", three+"\xfc\x08\x00\x00\x0b"),
+		section(11, vec("\x01"+sized(strings.Repeat("abcdefghijk", 300)[:300]))))
+}
+
+// TestPiecesDoWhatTheWholeDoes compares bulk operations in pieces with those of
+// the engine: overlaps in both directions, ends of pieces, memory and segment,
+// and sums beyond 32 bits, which all trap before anything has changed.
+func TestPiecesDoWhatTheWholeDoes(t *testing.T) {
+	ctx, m := context.Background(), bulkModule()
+	plain, err := runtimeFor(t, false).InstantiateWithConfig(ctx, m, wazero.NewModuleConfig())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if i.meter.spent < 4<<20/16 {
-		t.Errorf("only %d units were charged", i.meter.spent)
+	r, meter := runtimeFor(t, false), &meter{slice: 1 << 40}
+	if err := meter.link(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := instantiate(ctx, r, mustRewrite(t, m, wasm.Limits{}, rewrite.Options{Piece: 16}), "", meter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plain.ExportedFunction("init").Call(ctx, 0, 0, 300); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := changed.call("init", 0, 0, 300); err != nil {
+		t.Fatal(err)
+	}
+	const end = 64 << 10
+	addresses := []uint64{0, 1, 15, 16, 17, 100, 133, 284, 300, end - 300, end - 17, end - 16, end, end + 1, 1<<32 - 1, 1<<32 - 300}
+	traps := 0
+	for _, op := range []string{"fill", "copy", "init"} {
+		for _, to := range addresses {
+			for _, from := range addresses {
+				for _, size := range []uint64{0, 1, 15, 16, 17, 31, 32, 33, 200, 300, 301, end, 1<<32 - 1} {
+					_, err := plain.ExportedFunction(op).Call(ctx, to, from, size)
+					_, errToo := changed.call(op, to, from, size)
+					if describe(nil, err) != describe(nil, errToo) {
+						t.Fatalf("%s(%d, %d, %d): as it is %v, in pieces %v", op, to, from, size, err, errToo)
+					}
+					if err != nil {
+						traps++
+					}
+					a, _ := plain.Memory().Read(0, end)
+					b, _ := changed.Memory().Read(0, end)
+					if !bytes.Equal(a, b) {
+						t.Fatalf("%s(%d, %d, %d): the memories differ", op, to, from, size)
+					}
+				}
+			}
+		}
+	}
+	if traps == 0 {
+		t.Error("nothing trapped")
 	}
 }
 
