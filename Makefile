@@ -19,7 +19,7 @@ plugins: build ## build the plugins (build/plugins/*.wasm)
 	@for p in $(PLUGINS); do build/bulkhead plugin build plugins/$$p -o build/plugins/$$p.wasm || exit; done
 
 .PHONY: run
-run: plugins ## run host and dev cluster; KUBECONFIG=… uses yours, CLUSTER=none none
+run: plugins ## run host and dev cluster; KUBECONFIG=… uses yours, CLUSTER=none none; AZURE=fake adds an Azure
 	@exec examples/dev/run.sh
 
 .PHONY: lint

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # make run: the host and, unless told otherwise, the dev cluster. Ctrl-C ends
-# both. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none.
+# both. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none. AZURE=fake adds
+# an Azure of its own, as the instance demo.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
@@ -31,6 +32,22 @@ else
       --host-kubeconfig "$data/cluster/host.kubeconfig" >"$data/cluster/ready.json"
   ) &
   children+=($!)
+fi
+
+if [ "${AZURE:-none}" = fake ]; then
+  program=$(examples/azure-fake/build.sh)
+  mkdir -p "$data/azure"
+  rm -f "$data/azure/ready.json"
+  "$program" --dir "$data/azure" >"$data/azure/ready.json" &
+  azure=$!
+  children+=("$azure")
+  until [ -s "$data/azure/ready.json" ]; do
+    kill -0 "$azure" 2>/dev/null || { wait "$azure"; exit; }
+    sleep 0.1
+  done
+  of() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$data/azure/ready.json"; }
+  export BULKHEAD_AZURE="[{name: demo, subscription: $(of subscription), tenant: $(of tenant), credential: secret, clientID: $(of clientID),
+    clientSecretFile: \"$data/azure/secret\", cloud: {endpoint: \"$(of endpoint)\", authority: \"$(of authority)\", caFile: \"$(of caFile)\"}}]"
 fi
 
 rm -f "$data/serving"
