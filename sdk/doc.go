@@ -25,8 +25,11 @@
 //
 // The host may serve every request from a fresh copy of the plugin as it was
 // after OnStart. What a handler leaves in package variables is therefore gone;
-// what OnStart leaves there is kept. An instance runs one request at a time, and
-// goroutines make progress only while the handler runs.
+// what OnStart leaves there is kept, and that includes the state of math/rand's
+// top-level functions, of hash/maphash and of the order of maps, which are the
+// same in every request. Clocks, crypto/rand and package sdk/random are live. An
+// instance runs one request at a time, and goroutines make progress only while
+// the handler runs.
 //
 // # Errors and panics
 //

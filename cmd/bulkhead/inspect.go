@@ -1,14 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
 )
 
@@ -16,16 +24,28 @@ func inspectCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Say what a plugin is, asks for and would be refused for, without running it",
-		Long: `Say what a plugin is and asks for, and why the host would refuse it, without
-running it. Whether it loads also depends on what the configuration grants.
+		Long: `Say what a plugin is and asks for, how its state is kept fresh, what its module
+declares beside what it may, and why the host would refuse it, without running
+it.
 
-Exit codes: 0 nothing here keeps it out, 1 it would be refused, 2 the file
-cannot be read.`,
-		Args: cobra.ExactArgs(1),
+With --config, the limits are those of the configuration. If the file is one of
+its plugins, or --plugin names one, its own limits and grants count, too, and a
+capability that it needs and is not granted is a reason to refuse it.
+
+Exit codes: 0 nothing here keeps it out, 1 it would be refused, 2 the file or the
+configuration cannot be read.`,
+		Example: "  bulkhead plugin inspect hello.wasm\n  bulkhead plugin inspect hello.wasm -c bulkhead.yaml --plugin hello --json",
+		Args:    cobra.ExactArgs(1),
 	}
 	asJSON := c.Flags().Bool("json", false, "print JSON")
+	config := c.Flags().StringP("config", "c", "", "configuration whose limits and grants count (default: none, and the host's own limits)")
+	name := c.Flags().String("plugin", "", "the plugin of the configuration that the file is to be (default: the one with this source)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		i, err := plugin.Inspect(args[0])
+		as, err := pluginOf(*config, *name, args[0])
+		if err != nil {
+			return err
+		}
+		i, err := plugin.Inspect(as)
 		if err != nil {
 			return err
 		}
@@ -42,6 +62,34 @@ cannot be read.`,
 		return err
 	}
 	return c
+}
+
+// pluginOf is the file as the configuration has it.
+func pluginOf(config, name, file string) (c plugin.Config, err error) {
+	if config == "" && name != "" {
+		return c, errors.New("--plugin names a plugin of a configuration; give --config, too")
+	}
+	if config != "" {
+		all, err := server.Load(config, os.Environ())
+		if err != nil {
+			return c, err
+		}
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return c, err
+		}
+		i := slices.IndexFunc(all.Plugins, func(p plugin.Config) bool {
+			return name == p.Name || name == "" && path == p.Source
+		})
+		if i >= 0 {
+			c = all.Plugins[i]
+		} else if name != "" {
+			return c, fmt.Errorf("%s has no plugin %q", config, name)
+		}
+		c.Limits = c.Limits.Over(all.Limits.Plugins)
+	}
+	c.Source = file
+	return c, nil
 }
 
 // describe prints an inspection for people.
@@ -63,27 +111,55 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 			if c.Optional {
 				need = "optional"
 			}
+			if slices.Contains(i.Denied, c.Name) {
+				need += ", not granted"
+			}
 			row("capability "+c.Name, "%s: %s", need, c.Reason)
 		}
 	}
+	l := i.Limits
+	row("limits", "%d MiB of memory an instance, %d MiB all together; %d instances; %v a call; %s; bodies of %d bytes",
+		l.MemoryMiB, l.TotalMiB, l.Instances, time.Duration(l.Timeout), fuel(l.Fuel), l.BodyBytes)
 	if m := i.Module; m != nil {
-		row("imports", "%s", orNone(i.Imported))
+		row("imports", "%s", cmp.Or(strings.Join(i.Imported, ", "), "no capability"))
 		row("state", "%s", freshness(m.FreshBecause))
-		row("size", "%d functions, %d instructions, %d bytes of data, %d KiB of memory at the start",
-			m.Functions, m.Instructions, m.DataBytes, m.MemoryBytes>>10)
-		row("rewritten", "%d bytes", m.RewrittenBytes)
+		row("size", "%d instructions, %d loops, %d bytes of data, %d KiB of memory at the start; %d bytes when rewritten",
+			m.Instructions, m.Loops, m.DataBytes, m.MemoryBytes>>10, m.RewrittenBytes)
+		for _, line := range declared(m.Counts, l.Module) {
+			row("declares", "%s", line)
+		}
 	}
 	for _, why := range i.Refused {
-		row("REFUSED", "%s", why)
+		row("REFUSED", "%s", strings.ReplaceAll(why, "\n", " "))
 	}
 	return w.Flush()
 }
 
-func orNone(list []string) string {
-	if len(list) == 0 {
-		return "no capability"
+func fuel(n int64) string {
+	if n == 0 {
+		return "no limit on fuel"
 	}
-	return strings.Join(list, ", ")
+	return fmt.Sprintf("%d of fuel a call", n)
+}
+
+// declared says how much of each limit a module uses, four to a line.
+func declared(counts, limits sandbox.ModuleLimits) (lines []string) {
+	var line []string
+	used, most := reflect.ValueOf(counts), reflect.ValueOf(limits)
+	for k := range used.NumField() {
+		name, _, _ := strings.Cut(used.Type().Field(k).Tag.Get("json"), ",")
+		if name == "-" || strings.HasSuffix(strings.ToLower(name), "namebytes") { // names are not counted
+			continue
+		}
+		line = append(line, fmt.Sprintf("%s %d of %d", name, used.Field(k).Int(), max(0, most.Field(k).Int())))
+		if len(line) == 4 {
+			lines, line = append(lines, strings.Join(line, ", ")), nil
+		}
+	}
+	if len(line) > 0 {
+		lines = append(lines, strings.Join(line, ", "))
+	}
+	return lines
 }
 
 func freshness(because []string) string {

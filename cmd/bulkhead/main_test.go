@@ -103,3 +103,38 @@ func TestInspectSaysWhatAPluginIsAndWhyItIsRefused(t *testing.T) {
 		t.Errorf("an absent file: exit code %d", code)
 	}
 }
+
+// The limits and grants of a configuration count, and what is refused for them
+// names the key.
+func TestInspectTakesAConfiguration(t *testing.T) {
+	gitops := packtest.Build(t, "plugins/gitops")
+	file := filepath.Join(t.TempDir(), "bulkhead.yaml")
+	text := "auth: {dev: {}}\ndirectory: {files: .}\n" +
+		"limits: {plugins: {memoryMiB: 16, module: {functions: 100}}}\nplugins:\n" +
+		"- {name: small, source: \"" + gitops + "\", grants: {helm: [{clusters: [dev], namespaces: [shop], actions: [list]}]}}\n" +
+		"- {name: bare, source: ./other.wasm, limits: {fuel: 7000, module: {functions: 50000}}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{nil, 0, []string{"64 MiB of memory an instance", "no limit on fuel", " of 60000", "bodyBytes "}},
+		{[]string{"-c", file}, 1, []string{"16 MiB of memory an instance", "limits.module.functions"}},
+		{[]string{"-c", file, "--plugin", "bare"}, 1, []string{"7000 of fuel a call", " of 50000", `needs capability "helm"`}},
+		{[]string{"-c", file, "--plugin", "absent"}, 2, nil},
+		{[]string{"--plugin", "bare"}, 2, nil},
+	} {
+		stdout, stderr, code := bulkhead(t, append([]string{"plugin", "inspect", gitops}, c.args...)...)
+		if code != c.code {
+			t.Errorf("%v: exit code %d: %s", c.args, code, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%v: %s lacks %q", c.args, stdout, want)
+			}
+		}
+	}
+}

@@ -65,17 +65,16 @@ func (c *call) release() {
 
 // Handle runs a unary route. ctx carries the deadline and the session's end.
 func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error) {
-	route := c.Match.Route.Name
 	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
-		return nil, g.failure(route, err)
+		return nil, g.failure(ctx, c, err)
 	}
 	defer release()
 	state := &call{caller: c.Caller, log: c.Caller.Logger}
 	defer state.release()
 	resp, err := enter(withCall(ctx, state), i, abi.ExportHandle, abi.AppendRequest(nil, c.request(ctx)))
 	if err = c.lost(err); err != nil {
-		return nil, g.failure(route, err)
+		return nil, g.failure(ctx, c, err)
 	}
 	return resp, nil
 }

@@ -1,10 +1,15 @@
 package plugin
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -21,26 +26,118 @@ type Config struct {
 	Limits Limits          `json:"limits,omitzero"`
 }
 
-// Limits are the operator's bounds; a plugin's manifest may ask for less, never
-// for more. A zero field takes the default.
+// Limits bound one plugin. The operator sets them for all plugins and for one; a
+// plugin's manifest may ask for less, never for more. A zero field takes the
+// default.
 type Limits struct {
-	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance; 64
+	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64
+	TotalMiB  int               `json:"totalMiB,omitempty"`  // of all instances together, their tables included; 1024
 	Instances int               `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
 	Timeout   manifest.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
+	Fuel      int64             `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
 	BodyBytes int               `json:"bodyBytes,omitempty"` // of a request; 1 MiB
+	// Module bounds what the plugin's file may declare: functions, locals,
+	// nesting and so on. A negative number forbids the thing.
+	Module sandbox.ModuleLimits `json:"module,omitzero"`
+}
+
+// UserLimits bound what one person may have running in all plugins together.
+// A zero field takes the default.
+type UserLimits struct {
+	Instances int `json:"instances,omitempty"` // 64
+	MemoryMiB int `json:"memoryMiB,omitempty"` // of those instances, their tables included; 512
 }
 
 // What a plugin gets when neither operator nor manifest says otherwise.
 const (
 	DefaultMemoryMiB = 64
+	DefaultTotalMiB  = 1024
 	DefaultInstances = 64
 	DefaultTimeout   = 30 * time.Second
 	DefaultBodyBytes = 1 << 20
-	MaxModuleBytes   = 32 << 20
+
+	defaultUserInstances = 64
+	defaultUserMiB       = 512
 )
 
+// Over returns l with what it leaves open taken from base.
+func (l Limits) Over(base Limits) Limits {
+	fill(reflect.ValueOf(&l).Elem(), reflect.ValueOf(base))
+	return l
+}
+
+func fill(v, from reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Struct:
+			fill(f, from.Field(i))
+		case f.IsZero():
+			f.Set(from.Field(i))
+		}
+	}
+}
+
+// resolve is l with the defaults, and with what the manifest asks for where
+// that is less.
+func (l Limits) resolve(asked manifest.Limits) Limits {
+	l.MemoryMiB = least(l.MemoryMiB, asked.MemoryMiB, DefaultMemoryMiB)
+	l.TotalMiB = cmp.Or(l.TotalMiB, DefaultTotalMiB)
+	l.Instances = cmp.Or(l.Instances, DefaultInstances)
+	l.Timeout = least(l.Timeout, asked.Timeout, manifest.Duration(DefaultTimeout))
+	l.BodyBytes = min(least(l.BodyBytes, asked.BodyBytes, DefaultBodyBytes), abi.MaxBody)
+	if asked.Fuel > 0 && (l.Fuel == 0 || asked.Fuel < l.Fuel) {
+		l.Fuel = asked.Fuel
+	}
+	l.Module = l.Module.WithDefaults()
+	return l
+}
+
+// sandbox is what the sandbox enforces of l, which is resolved.
+func (l Limits) sandbox() sandbox.Limits {
+	return sandbox.Limits{
+		MemoryBytes: uint64(l.MemoryMiB) << 20, TotalBytes: uint64(l.TotalMiB) << 20,
+		Instances: l.Instances, Fuel: uint64(l.Fuel), Module: l.Module,
+	}
+}
+
+// Check reports what is wrong with l, each with its field below at.
+func (l Limits) Check(at string) (problems []error) {
+	bad := func(field, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s.%s: %s", at, field, fmt.Sprintf(format, args...)))
+	}
+	for field, v := range map[string]int64{
+		"instances": int64(l.Instances), "timeout": int64(l.Timeout), "bodyBytes": int64(l.BodyBytes),
+		"fuel": l.Fuel, "totalMiB": int64(l.TotalMiB),
+	} {
+		if v < 0 {
+			bad(field, "must not be negative")
+		}
+	}
+	if l.MemoryMiB < 0 || l.MemoryMiB > 4096 {
+		bad("memoryMiB", "%d is not within 0 to 4096", l.MemoryMiB)
+	}
+	if most := cmp.Or(l.TotalMiB, DefaultTotalMiB); l.MemoryMiB > most {
+		bad("totalMiB", "%d leaves no room for one instance of memoryMiB %d", most, l.MemoryMiB)
+	}
+	if l.Module.Memories > 1 {
+		bad("module.memories", "%d: a module has one memory at most", l.Module.Memories)
+	}
+	return problems
+}
+
+// Check reports what is wrong with l, each with its field below at.
+func (l UserLimits) Check(at string) (problems []error) {
+	if l.Instances < 0 {
+		problems = append(problems, fmt.Errorf("%s.instances: must not be negative", at))
+	}
+	if l.MemoryMiB < 0 {
+		problems = append(problems, fmt.Errorf("%s.memoryMiB: must not be negative", at))
+	}
+	return problems
+}
+
 // least returns the smallest of the positive ones among own, asked and def.
-func least[T int | time.Duration](own, asked, def T) T {
+func least[T int | manifest.Duration](own, asked, def T) T {
 	if own <= 0 {
 		own = def
 	}

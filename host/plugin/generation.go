@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -34,8 +33,8 @@ type Generation struct {
 	denied   []string
 	module   *sandbox.Module
 	shares   *shares
-	timeout  time.Duration
-	body     int
+	people   *people
+	limits   Limits // resolved
 	log      *slog.Logger
 }
 
@@ -61,10 +60,10 @@ func (g *Generation) Info() Info {
 }
 
 // Timeout bounds a unary call of g.
-func (g *Generation) Timeout() time.Duration { return g.timeout }
+func (g *Generation) Timeout() time.Duration { return time.Duration(g.limits.Timeout) }
 
 // BodyBytes bounds a request's body.
-func (g *Generation) BodyBytes() int { return g.body }
+func (g *Generation) BodyBytes() int { return g.limits.BodyBytes }
 
 // Match finds the route for a path below the plugin's root ("/" is the root
 // itself). socket tells sockets from requests. Without a match, allowed lists
@@ -80,7 +79,8 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 			err = fmt.Errorf("plugin %q: %w", c.Name, err)
 		}
 	}()
-	wasm, err := read(c.Source)
+	limits := c.Limits.Over(r.limits)
+	wasm, err := read(c.Source, limits)
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +95,10 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 	sum := sha256.Sum256(wasm)
 	g := &Generation{
 		name: c.Name, manifest: m, digest: "sha256:" + hex.EncodeToString(sum[:]),
-		routes:  newRoutes(c.Name, m.Routes),
-		timeout: least(time.Duration(c.Limits.Timeout), time.Duration(m.Limits.Timeout), DefaultTimeout),
-		body:    min(least(c.Limits.BodyBytes, m.Limits.BodyBytes, DefaultBodyBytes), abi.MaxBody),
-		shares:  newShares(cmp.Or(c.Limits.Instances, DefaultInstances)),
-		log:     r.log.With("plugin", c.Name),
+		routes: newRoutes(c.Name, m.Routes), limits: limits.resolve(m.Limits), people: r.people,
+		log: r.log.With("plugin", c.Name),
 	}
+	g.shares = newShares(g.limits.Instances)
 	if g.denied, err = consent(m, c.Grants); err != nil {
 		return nil, err
 	}
@@ -115,25 +113,26 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 		return nil, errors.New("config is not valid JSON")
 	}
 	start := abi.AppendStart(nil, &abi.Start{ABI: abi.Version, Instance: c.Name, Config: config, Denied: g.denied})
-	g.module, err = r.sandbox.Load(ctx, wasm, g.spec(c.Limits, start))
+	g.module, err = r.sandbox.Load(ctx, wasm, g.spec(start))
 	if err != nil {
 		return nil, explain(err, m)
 	}
 	return g, nil
 }
 
-func read(path string) ([]byte, error) {
+func read(path string, l Limits) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	defer f.Close()
-	wasm, err := io.ReadAll(io.LimitReader(f, MaxModuleBytes+1))
+	most := max(0, l.Module.WithDefaults().ModuleBytes)
+	wasm, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	if len(wasm) > MaxModuleBytes {
-		return nil, fmt.Errorf("source: %s is larger than %d MiB", path, MaxModuleBytes>>20)
+	if len(wasm) > most {
+		return nil, fmt.Errorf("source: %s is larger than %d bytes (limits.module.moduleBytes)", path, most)
 	}
 	return wasm, nil
 }
@@ -182,6 +181,9 @@ func asked(m *manifest.Manifest, grants map[string][]capability.Grant) map[strin
 
 // explain adds to a failed link what the plugin's author should change.
 func explain(err error, m *manifest.Manifest) error {
+	if refused, ok := errors.AsType[*sandbox.Refused](err); ok {
+		return named(err, refused)
+	}
 	missing, ok := errors.AsType[*sandbox.MissingImport](err)
 	if !ok {
 		return err
@@ -191,6 +193,17 @@ func explain(err error, m *manifest.Manifest) error {
 		return fmt.Errorf("imports %s, but its manifest does not ask for capability %q", missing.Module, name)
 	}
 	return err
+}
+
+// named adds to a refusal for a limit the key under which an operator sets it.
+func named(err error, refused *sandbox.Refused) error {
+	switch refused.Limit {
+	case "":
+		return err
+	case "memory":
+		return fmt.Errorf("%w (limits.memoryMiB)", err)
+	}
+	return fmt.Errorf("%w (limits.module.%s)", err, refused.Limit)
 }
 
 func capabilityOf(module string) (string, bool) {
@@ -206,14 +219,11 @@ var (
 	i64 = sandbox.I64
 )
 
-func (g *Generation) spec(l Limits, start []byte) sandbox.Spec {
+func (g *Generation) spec(start []byte) sandbox.Spec {
 	entry := sandbox.Signature{Params: []sandbox.Type{i32, i32}, Results: []sandbox.Type{i64}}
 	return sandbox.Spec{
-		Name: g.name,
-		Limits: sandbox.Limits{
-			MemoryBytes: uint64(least(l.MemoryMiB, g.manifest.Limits.MemoryMiB, DefaultMemoryMiB)) << 20,
-			Instances:   cmp.Or(l.Instances, DefaultInstances),
-		},
+		Name:    g.name,
+		Limits:  g.limits.sandbox(),
 		Imports: g.imports(),
 		Exports: map[string]sandbox.Signature{
 			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
@@ -252,9 +262,11 @@ func (g *Generation) close(ctx context.Context) error { return g.module.Close(ct
 
 // failure turns what an entry returned into the error that the user gets.
 // What the plugin or a capability refused keeps its status; a plugin that
-// failed is 502, one that took too long 504, a session that ended has its
-// cause.
-func (g *Generation) failure(route string, err error) error {
+// failed is 502, one that took too long 504, one that was refused memory 429 or
+// 503 as whoever has too much of it, a session that ended has its cause. How
+// a guest failed, and where in its code, is for the log, under the request's id.
+func (g *Generation) failure(ctx context.Context, c *Call, err error) error {
+	route := c.Match.Route.Name
 	op := g.name + "." + route
 	if e, ok := errors.AsType[*abi.Error](err); ok {
 		return &host.Error{
@@ -262,22 +274,50 @@ func (g *Generation) failure(route string, err error) error {
 		}
 	}
 	fault, ok := errors.AsType[*sandbox.Error](err)
+	level := slog.LevelWarn
+	out := &host.Error{Kind: host.Upstream, Op: op, Message: "the plugin failed", Err: err}
 	switch {
 	case !ok:
 		if cause, ok := errors.AsType[*host.Error](err); ok {
 			return cause
 		}
-		return &host.Error{Kind: host.Upstream, Op: op, Message: "the plugin failed", Err: err}
-	case fault.Fault == sandbox.Deadline:
-		return &host.Error{Kind: host.Timeout, Op: op, Message: "the plugin took too long", Err: err}
-	case fault.Fault == sandbox.Canceled:
-		if cause, ok := errors.AsType[*host.Error](fault.Cause); ok {
-			return cause
+		if e := g.short(op, err); e != nil {
+			return e
 		}
-		return host.ErrClientGone
+	case fault.Fault == sandbox.Canceled:
+		level = slog.LevelDebug
+		out = host.ErrClientGone
+		if cause, ok := errors.AsType[*host.Error](fault.Cause); ok {
+			out = cause
+		}
+	case fault.Fault == sandbox.Deadline:
+		out.Kind, out.Message = host.Timeout, "the plugin took too long"
+	case fault.Fault == sandbox.Exhausted:
+		out.Message = "the plugin computed too much"
+	default:
+		if e := g.short(op, err); e != nil {
+			out = e
+		}
 	}
-	g.log.Warn("plugin failed", "route", route, "error", err, "stack", fault.Stack)
-	return &host.Error{Kind: host.Upstream, Op: op, Message: "the plugin failed", Err: err}
+	attrs := []any{"plugin", g.name, "route", route, "error", err}
+	if ok && fault.Stack != "" {
+		attrs = append(attrs, "stack", fault.Stack)
+	}
+	c.Caller.Logger.Log(ctx, level, "plugin failed", attrs...)
+	return out
+}
+
+// short is the error of a call that got too little memory, nil if it did not
+// fail for that.
+func (g *Generation) short(op string, err error) *host.Error {
+	switch {
+	case errors.Is(err, sandbox.ErrHolder):
+		return &host.Error{Kind: host.Limited, Op: op, Err: err,
+			Message: fmt.Sprintf("your calls and sessions use %d MiB, which is the limit", g.people.limits.MemoryMiB)}
+	case errors.Is(err, sandbox.ErrMemory):
+		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the plugin uses all the memory it may; try again later", Err: err}
+	}
+	return nil
 }
 
 func kindOf(e *abi.Error) host.Kind {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 
@@ -20,24 +21,40 @@ type Inspection struct {
 	Refused  []string            `json:"refused,omitempty"`
 	Manifest *manifest.Manifest  `json:"manifest,omitempty"`
 	Imported []string            `json:"imported,omitempty"` // capabilities, by its imports
+	Denied   []string            `json:"denied,omitempty"`   // optional capabilities that are not granted
+	Limits   Limits              `json:"limits"`             // that it would run under, as far as they are known
 	Module   *sandbox.Inspection `json:"module,omitempty"`
 }
 
-// Inspect reads the plugin in path. An error means that the file cannot be
-// read; what is wrong with its content is in Refused.
-func Inspect(path string) (*Inspection, error) {
-	wasm, err := read(path)
+// Inspect reads the plugin in c.Source, under c's limits. Where c has a name, it
+// is one of a configuration, and what its grants lack is a reason too. An error
+// means that the file cannot be read; what is wrong with its content is in
+// Refused.
+func Inspect(c Config) (*Inspection, error) {
+	wasm, err := read(c.Source, c.Limits)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(wasm)
-	i := &Inspection{File: path, Digest: "sha256:" + hex.EncodeToString(sum[:]), Bytes: len(wasm)}
+	i := &Inspection{File: c.Source, Digest: "sha256:" + hex.EncodeToString(sum[:]), Bytes: len(wasm)}
 	raw, err := manifest.Extract(wasm)
 	if err == nil {
 		i.Manifest, err = manifest.Parse(raw)
 	}
 	i.refuse(err)
-	i.Module, err = sandbox.Inspect(wasm)
+	var asks manifest.Limits
+	if i.Manifest != nil {
+		asks = i.Manifest.Limits
+		if c.Name != "" {
+			i.Denied, err = consent(i.Manifest, c.Grants)
+			i.refuse(err)
+		}
+	}
+	i.Limits = c.Limits.resolve(asks)
+	i.Module, err = sandbox.Inspect(wasm, i.Limits.sandbox())
+	if refused, ok := errors.AsType[*sandbox.Refused](err); ok {
+		err = named(err, refused)
+	}
 	i.refuse(err)
 	if i.Module != nil {
 		i.compare()
@@ -47,8 +64,19 @@ func Inspect(path string) (*Inspection, error) {
 
 func (i *Inspection) refuse(err error) {
 	if err != nil {
-		i.Refused = append(i.Refused, strings.Split(err.Error(), "\n")...)
+		i.Refused = append(i.Refused, reasons(err)...)
 	}
+}
+
+// reasons takes joined errors apart.
+func reasons(err error) (list []string) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			list = append(list, reasons(e)...)
+		}
+		return list
+	}
+	return []string{err.Error()}
 }
 
 // compare finds the capabilities that are imported, and those among them that

@@ -81,6 +81,10 @@ func compiled(t testing.TB) string {
 }
 
 func newFixture(t testing.TB) *fixture {
+	return newFixtureWith(t, plugin.Limits{}, plugin.UserLimits{})
+}
+
+func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) *fixture {
 	f := &fixture{helm: &releases{}}
 	f.allow.Store(true)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -91,7 +95,7 @@ func newFixture(t testing.TB) *fixture {
 	broker := capability.NewBroker(func(context.Context, *host.Question) host.Decision {
 		return host.Decision{Allow: f.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
 	}, log, f.helm)
-	f.registry = plugin.NewRegistry(box, broker, log)
+	f.registry = plugin.NewRegistry(box, broker, limits, user, log)
 	t.Cleanup(func() {
 		if err := f.registry.Close(context.Background()); err != nil {
 			t.Error(err)

@@ -22,15 +22,18 @@ import (
 type Registry struct {
 	sandbox *sandbox.Sandbox
 	broker  *capability.Broker
+	limits  Limits
+	people  *people
 	log     *slog.Logger
 
 	mu   sync.RWMutex
 	list map[string]*Generation
 }
 
-// NewRegistry returns an empty registry.
-func NewRegistry(s *sandbox.Sandbox, b *capability.Broker, log *slog.Logger) *Registry {
-	return &Registry{sandbox: s, broker: b, log: log, list: map[string]*Generation{}}
+// NewRegistry returns an empty registry. What a plugin's own limits leave open
+// is taken from limits; user bounds each person.
+func NewRegistry(s *sandbox.Sandbox, b *capability.Broker, limits Limits, user UserLimits, log *slog.Logger) *Registry {
+	return &Registry{sandbox: s, broker: b, limits: limits, people: newPeople(user), log: log, list: map[string]*Generation{}}
 }
 
 // reserved cannot name an instance: the host's own routes stand there.

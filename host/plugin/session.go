@@ -39,10 +39,9 @@ const maxReason = 120 // bytes; a close frame holds 123
 // was accepted; accepted reports whether the socket was. It is closed then, and
 // the error is for the log.
 func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Response, accepted bool, err error) {
-	route := c.Match.Route.Name
 	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
-		return nil, false, g.failure(route, err)
+		return nil, false, g.failure(ctx, c, err)
 	}
 	sock := &socket{ctx: ctx, upgrade: s, record: c.Obligations.Record}
 	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger}
@@ -56,7 +55,7 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 		resp, err = decode(abi.ExportSession, frame)
 	}
 	if err != nil {
-		err = g.failure(route, err)
+		err = g.failure(ctx, c, err)
 	}
 	switch {
 	case sock.client != nil && state.spliced == nil:
@@ -71,7 +70,7 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 	case resp != nil:
 		return resp, false, nil
 	}
-	return nil, false, g.failure(route, broken("%s neither answered nor used the session", abi.ExportSession))
+	return nil, false, g.failure(ctx, c, broken("%s neither answered nor used the session", abi.ExportSession))
 }
 
 // splice hands the upstream to the client and stays until it ends.
@@ -192,6 +191,7 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		s.read(client)
 	}
 	ptr, capacity := uint32(stack[0]), uint32(stack[1])
+	sandbox.Refuel(ctx)
 	timer := time.NewTimer(time.Duration(int32(uint32(stack[2]))) * time.Millisecond)
 	defer timer.Stop()
 	var msg abi.Message

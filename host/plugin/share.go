@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -47,21 +48,75 @@ func (s *shares) put(user host.UserID) {
 	}
 }
 
+// people counts what each person holds of all plugins.
+type people struct {
+	limits UserLimits // resolved
+	mu     sync.Mutex
+	held   map[host.UserID]*holding
+}
+
+type holding struct {
+	instances int
+	memory    *sandbox.Budget
+}
+
+func newPeople(l UserLimits) *people {
+	l.Instances = cmp.Or(l.Instances, defaultUserInstances)
+	l.MemoryMiB = cmp.Or(l.MemoryMiB, defaultUserMiB)
+	return &people{limits: l, held: map[host.UserID]*holding{}}
+}
+
+// take counts one more instance and returns what counts its memory, nil if that
+// is one too many.
+func (p *people) take(user host.UserID) *sandbox.Budget {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.held[user]
+	if h == nil {
+		h = &holding{memory: sandbox.NewBudget(uint64(p.limits.MemoryMiB) << 20)}
+		p.held[user] = h
+	}
+	if h.instances >= p.limits.Instances {
+		return nil
+	}
+	h.instances++
+	return h.memory
+}
+
+func (p *people) put(user host.UserID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.held[user]; h.instances > 1 {
+		h.instances--
+	} else {
+		delete(p.held, user)
+	}
+}
+
 // acquire returns an instance for the user and what gives it back, which may be
-// called repeatedly.
+// called repeatedly. It is the one place where instances are refused: for the
+// person's share of the plugin, then for what they have of all plugins, then
+// for the plugin's own limits.
 func (g *Generation) acquire(ctx context.Context, user host.UserID) (*sandbox.Instance, func(), error) {
 	if !g.shares.take(user) {
 		return nil, nil, host.E(host.Limited, "", "you have %d calls and sessions of this plugin running, which is the limit", g.shares.limit)
 	}
+	memory := g.people.take(user)
+	if memory == nil {
+		g.shares.put(user)
+		return nil, nil, host.E(host.Limited, "", "you have %d calls and sessions running, which is the limit", g.people.limits.Instances)
+	}
 	waiting, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
-	i, err := g.module.Acquire(waiting, nil)
+	i, err := g.module.Acquire(waiting, memory)
 	if err != nil {
+		g.people.put(user)
 		g.shares.put(user)
 		return nil, nil, acquireFault(ctx, waiting, err)
 	}
 	return i, sync.OnceFunc(func() {
 		g.module.Release(i)
+		g.people.put(user)
 		g.shares.put(user)
 	}), nil
 }

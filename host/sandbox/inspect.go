@@ -8,41 +8,40 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// Inspection is what admission finds in a module. Counts are of what the module
-// defines.
+// Inspection is what admission finds in a module.
 type Inspection struct {
 	Imports        []string `json:"imports"` // MODULE.NAME, sorted
 	Exports        []string `json:"exports"` // functions, sorted
-	Functions      int      `json:"functions"`
 	Instructions   int      `json:"instructions"`
 	Loops          int      `json:"loops"`
-	Nesting        int      `json:"nesting"` // blocks within each other, at most
-	Globals        int      `json:"globals"`
-	Tables         int      `json:"tables"`
 	DataBytes      int      `json:"dataBytes"`
 	MemoryBytes    int      `json:"memoryBytes"` // at the start
 	RewrittenBytes int      `json:"rewrittenBytes"`
+	// Counts is how much of what a limit is about there is in the module.
+	Counts ModuleLimits `json:"counts"`
 	// FreshBecause says why an instance cannot be put back after a call and
 	// each call gets a new one. Empty: it is put back.
 	FreshBecause []string `json:"freshBecause,omitempty"`
 }
 
-// Inspect admits and rewrites a module and reports on it, without compiling or
-// running anything. An error says why it would be refused.
-func Inspect(module []byte) (*Inspection, error) {
-	m, err := wasm.Decode(module, wasm.Limits{})
+// Inspect admits and rewrites a module as Load would with these limits, and
+// reports on it, without compiling or running anything. An error says why it
+// would be refused.
+func Inspect(module []byte, l Limits) (*Inspection, error) {
+	limits := l.withDefaults().Module
+	m, err := wasm.Decode(module, limits)
 	if err != nil {
 		return nil, err
 	}
-	r, err := rewrite.Rewrite(module, wasm.Limits{}, rewrite.Options{})
+	counts := m.Counts(len(module))
+	r, err := rewrite.Rewrite(module, limits, rewrite.Options{})
 	if err != nil {
 		return nil, err
 	}
 	i := &Inspection{
-		Functions: r.Report.Functions, Instructions: r.Report.Instructions, Loops: r.Report.Loops,
-		Nesting: r.Report.Nesting, Globals: r.Report.Globals, Tables: r.Report.Tables,
+		Instructions: r.Report.Instructions, Loops: r.Report.Loops,
 		DataBytes: r.Report.DataBytes, MemoryBytes: r.Report.MemoryPages * pageSize,
-		RewrittenBytes: r.Report.RewrittenBytes, FreshBecause: r.Fresh,
+		RewrittenBytes: r.Report.RewrittenBytes, Counts: counts, FreshBecause: r.Fresh,
 	}
 	for _, x := range m.Imports {
 		i.Imports = append(i.Imports, fmt.Sprintf("%s.%s", x.Module, x.Name))

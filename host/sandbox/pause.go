@@ -32,6 +32,10 @@ func WithBurst(ctx context.Context, longest time.Duration) context.Context {
 	return context.WithValue(ctx, burstKey{}, longest)
 }
 
+// Refuel gives the guest that called a host function with ctx all of its fuel
+// again. It is for calls that live as long as somebody listens.
+func Refuel(ctx context.Context) { caller(ctx).meter.spent = 0 }
+
 var errStack = errors.New("calls are nested too deep")
 
 // meter counts the fuel of one call, and its use of the native stack. Both

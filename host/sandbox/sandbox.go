@@ -8,7 +8,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/compile"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
-	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 	"github.com/tetratelabs/wazero"
 )
 
@@ -59,8 +58,7 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 			m.unload()
 		}
 	}()
-	limits := wasm.Limits{MemoryPages: int(spec.Limits.MemoryBytes / pageSize)}
-	if m.rewritten, err = rewrite.Rewrite(module, limits, rewrite.Options{}); err != nil {
+	if m.rewritten, err = rewrite.Rewrite(module, spec.Limits.Module, rewrite.Options{}); err != nil {
 		return nil, fmt.Errorf("module %s: is refused: %w", spec.Name, err)
 	}
 	m.tableBytes = int64(m.rewritten.TableEntries) * tableEntry

@@ -93,7 +93,8 @@ func spec(log *lines, hostCall func(context.Context, sandbox.Memory, []uint64)) 
 			"visit": {Results: i32}, "call_host": {Params: i32, Results: i32},
 			"work": {Params: i32, Results: i32}, "loop": {Params: i32, Results: i32},
 			"hide": {Params: []sandbox.Type{sandbox.I32, sandbox.I64}}, "seek": {Params: i32, Results: i64},
-			"crypto_random": {Results: i64}, "math_random": {Results: i64}, "now": {Results: i64}, "map_order": {Results: i64},
+			"crypto_random": {Results: i64}, "math_random": {Results: i64}, "math_random_v1": {Results: i64}, "seeded_random": {Results: i64}, "map_hash": {Results: i64},
+			"now": {Results: i64}, "map_order": {Results: i64},
 		},
 		Init: func(ctx context.Context, i *sandbox.Instance) error {
 			_, err := i.Call(ctx, "_initialize")

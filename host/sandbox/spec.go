@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -29,15 +30,25 @@ type Import struct {
 	Call func(ctx context.Context, m Memory, stack []uint64)
 }
 
+// ModuleLimits bound what a module may declare. A zero field takes its default,
+// a negative one forbids the thing altogether. The JSON names are those of the
+// configuration.
+type ModuleLimits = wasm.Limits
+
+// Refused is why a module is not admitted: where in it, and, if it is beyond
+// a limit, which.
+type Refused = wasm.Error
+
 // Limits bound one module. A zero field takes its default.
 type Limits struct {
+	Module      ModuleLimits
 	MemoryBytes uint64        // of one instance; default 64 MiB
 	TotalBytes  uint64        // of all instances together, idle ones included; default 1 GiB
 	Instances   int           // in use at a time, more wait; default 64
 	Warm        int           // made ahead of time if instances cannot be restored; default 2
 	Idle        time.Duration // after which an unused instance is freed; default 1 min
 	Init        time.Duration // for making an instance; default 10 s
-	Fuel        uint64        // of one Call, about one for each block of straight code; default no limit
+	Fuel        uint64        // of one Call, about one for each instruction; Refuel begins anew; not of Init; default no limit
 	LogBytes    int           // of stdout and stderr per call; default 64 KiB
 }
 
@@ -49,6 +60,8 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Idle, time.Minute)
 	orDefault(&l.Init, 10*time.Second)
 	orDefault(&l.LogBytes, 64<<10)
+	l.Module.MemoryPages = int(l.MemoryBytes / pageSize)
+	l.Module = l.Module.WithDefaults()
 	return l
 }
 

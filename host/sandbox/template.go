@@ -82,6 +82,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 			i.discard()
 		}
 	}()
+	i.unlimited = true                   // the time for making an instance bounds this
 	for k, d := range m.rewritten.Data { // at constant offsets: no globals can be imported
 		if !i.mod.Memory().Write(d.Offset, d.Bytes) {
 			return nil, fmt.Errorf("module %s: data segment %d does not fit its memory", m.spec.Name, k)
@@ -100,6 +101,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 	if i.failed { // and Init did not mind; nobody can use what is left
 		return nil, &Error{Fault: Broken, Module: m.spec.Name, Export: "initialization", Cause: errFailed}
 	}
+	i.unlimited = false
 	return i, nil
 }
 

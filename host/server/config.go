@@ -62,6 +62,10 @@ type Policy struct {
 type Limits struct {
 	SessionsPerUser int         `json:"sessionsPerUser,omitempty"` // default 100
 	Rates           authn.Rates `json:"rates,omitzero"`
+	// User bounds the instances and memory of one person in all plugins.
+	User plugin.UserLimits `json:"user,omitzero"`
+	// Plugins is what plugins get whose own limits do not say otherwise.
+	Plugins plugin.Limits `json:"plugins,omitzero"`
 }
 
 // Log says how the host logs to standard error.
@@ -175,6 +179,8 @@ func (c *Config) check() error {
 	if err := c.Recordings.Check(); err != nil {
 		bad("recordings", "%v", err)
 	}
+	problems = append(problems, c.Limits.User.Check("limits.user")...)
+	problems = append(problems, c.Limits.Plugins.Check("limits.plugins")...)
 	if _, err := c.Log.level(); err != nil {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}
@@ -196,13 +202,7 @@ func (c *Config) check() error {
 		if p.Source == "" {
 			bad(at+".source", "is missing")
 		}
-		l := p.Limits
-		if l.Instances < 0 || l.Timeout < 0 || l.BodyBytes < 0 {
-			bad(at+".limits", "must not be negative")
-		}
-		if l.MemoryMiB < 0 || l.MemoryMiB > 4096 {
-			bad(at+".limits.memoryMiB", "%d is not within 0 to 4096", l.MemoryMiB)
-		}
+		problems = append(problems, p.Limits.Over(c.Limits.Plugins).Check(at+".limits")...)
 		names[p.Name] = true
 	}
 	return errors.Join(problems...)

@@ -44,6 +44,12 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"actions: [\"*\"]", "actions: [\"fly\"]", "grants.helm[0].actions"},
 		{"{name: echo, ", "{limits: {instances: -1}, name: echo, ", "plugins[0].limits"},
 		{"{name: echo, ", "{limits: {memoryMiB: 5000}, name: echo, ", "plugins[0].limits.memoryMiB"},
+		{"{name: echo, ", "{limits: {module: {functionz: 1}}, name: echo, ", `unknown field "functionz"`},
+		{"{name: echo, ", "{limits: {module: {functions: 10}}, name: echo, ", "at most 10 are allowed (limits.module.functions)"},
+		{"{name: echo, ", "{limits: {memoryMiB: 100, totalMiB: 50}, name: echo, ", "plugins[0].limits.totalMiB"},
+		{"data: ./data", "data: ./data\nlimits: {plugins: {fuel: -1}}", "limits.plugins.fuel"},
+		{"data: ./data", "data: ./data\nlimits: {user: {memoryMiB: -1}}", "limits.user.memoryMiB"},
+		{"data: ./data", "data: ./data\nlimits: {plugins: {module: {tables: -1}}}", "0 are allowed (limits.module.tables)"},
 		{"data: ./data", "data: ./data\ntls: {cert: ./nowhere, key: ./nowhere}", "tls"},
 		{"grants: {exec: [{clusters: [\"*\"], namespaces: [\"*\"]}]}", "grants: {}", `capability "exec"`},
 	} {

@@ -206,7 +206,7 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	s.plugins = plugin.NewRegistry(box, broker, s.log)
+	s.plugins = plugin.NewRegistry(box, broker, s.config.Limits.Plugins, s.config.Limits.User, s.log)
 	s.closing(s.plugins.Close)
 	var problems []error
 	for i, p := range s.config.Plugins {

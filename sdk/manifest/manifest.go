@@ -84,6 +84,9 @@ type Limits struct {
 	MemoryMiB int      `json:"memoryMiB,omitempty"`
 	Timeout   Duration `json:"timeout,omitempty"`
 	BodyBytes int      `json:"bodyBytes,omitempty"`
+	// Fuel is how many instructions a call may take, or a session between two
+	// messages.
+	Fuel int64 `json:"fuel,omitempty"`
 }
 
 // Duration is a time.Duration written as "1m30s".
@@ -178,6 +181,7 @@ func (m *Manifest) Validate() error {
 	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "is not within 0 to 4096")
 	p.check(m.Limits.Timeout >= 0, "limits.timeout", "is negative")
 	p.check(m.Limits.BodyBytes >= 0, "limits.bodyBytes", "is negative")
+	p.check(m.Limits.Fuel >= 0, "limits.fuel", "is negative")
 	return errors.Join(p...)
 }
 

@@ -6,34 +6,35 @@ import (
 )
 
 // Limits bound what a module may declare. A zero field takes its default, a
-// negative one forbids the thing altogether.
+// negative one forbids the thing altogether. Their JSON names are what an Error
+// and the operator's configuration call them.
 type Limits struct {
-	ModuleBytes    int // the whole file; default 32 MiB
-	Types          int // default 10,000
-	Params         int // of one type; default 256
-	Results        int // of one type; default 64
-	Imports        int // default 1,000
-	Exports        int // default 4,096
-	Functions      int // defined ones; default 60,000
-	BodyBytes      int // of one function; default 1 MiB
-	Locals         int // of one function, parameters included; default 2,048
-	Nesting        int // blocks within each other; default 8,192
-	BranchTargets  int // of one br_table; default 8,192
-	AllTargets     int // of all br_tables; default 1,000,000
-	Globals        int // default 4,096
-	Tables         int // default 8
-	TableEntries   int // a table's minimum, and the most it may grow to; default 200,000
-	Elements       int // segments; default 10,000
-	ElementEntries int // of all segments; default 400,000
-	Memories       int // default and at most 1
-	MemoryPages    int // the memory's minimum, in 64 KiB; default 1,024
-	DataSegments   int // default 100,000
-	CustomSections int // default 200
-	NameBytes      int // of one import or export name, function names are cut there; default 4,096
-	AllNameBytes   int // of all function names, the rest is dropped; default 8 MiB
+	ModuleBytes    int `json:"moduleBytes,omitempty"`    // the whole file; default 32 MiB
+	Types          int `json:"types,omitempty"`          // default 10,000
+	Params         int `json:"params,omitempty"`         // of one type; default 256
+	Results        int `json:"results,omitempty"`        // of one type; default 64
+	Imports        int `json:"imports,omitempty"`        // default 1,000
+	Exports        int `json:"exports,omitempty"`        // default 4,096
+	Functions      int `json:"functions,omitempty"`      // defined ones; default 60,000
+	BodyBytes      int `json:"bodyBytes,omitempty"`      // of one function; default 1 MiB
+	Locals         int `json:"locals,omitempty"`         // of one function, parameters included; default 2,048
+	Nesting        int `json:"nesting,omitempty"`        // blocks within each other; default 8,192
+	BranchTargets  int `json:"branchTargets,omitempty"`  // of one br_table; default 8,192
+	AllTargets     int `json:"allTargets,omitempty"`     // of all br_tables; default 1,000,000
+	Globals        int `json:"globals,omitempty"`        // default 4,096
+	Tables         int `json:"tables,omitempty"`         // default 8
+	TableEntries   int `json:"tableEntries,omitempty"`   // a table's minimum, and the most it may grow to; default 200,000
+	Elements       int `json:"elements,omitempty"`       // segments; default 10,000
+	ElementEntries int `json:"elementEntries,omitempty"` // of all segments; default 400,000
+	Memories       int `json:"memories,omitempty"`       // default and at most 1
+	MemoryPages    int `json:"-"`                        // the memory's minimum, in 64 KiB; default 1,024
+	DataSegments   int `json:"dataSegments,omitempty"`   // default 100,000
+	CustomSections int `json:"customSections,omitempty"` // default 200
+	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name, function names are cut there; default 4,096
+	AllNameBytes   int `json:"allNameBytes,omitempty"`   // of all function names, the rest is dropped; default 8 MiB
 	// ImportedState lets memories, tables and globals be imported. Their
 	// owner is another module then. Default: refused.
-	ImportedState bool
+	ImportedState bool `json:"-"`
 }
 
 var defaults = Limits{
@@ -57,12 +58,65 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
+// Counts is how much of what each limit is about a module of so many bytes has.
+// Limits of one thing, such as of one function, count the largest. Names are
+// not counted.
+func (m *Module) Counts(size int) Limits {
+	l := Limits{
+		ModuleBytes: size, Types: len(m.Types), Imports: len(m.Imports), Exports: len(m.Exports),
+		Functions: len(m.Functions), Nesting: m.MaxNesting, AllTargets: m.BranchTargets, Globals: len(m.Globals),
+		Tables: len(m.Tables), Elements: len(m.Elements), Memories: len(m.Memories),
+		DataSegments: len(m.Data), CustomSections: len(m.Customs),
+	}
+	for _, t := range m.Types {
+		l.Params, l.Results = max(l.Params, len(t.Params)), max(l.Results, len(t.Results))
+	}
+	for _, t := range m.Tables {
+		l.TableEntries = max(l.TableEntries, int(t.Min))
+	}
+	for _, r := range m.Memories {
+		l.MemoryPages = max(l.MemoryPages, int(r.Min))
+	}
+	for _, e := range m.Elements {
+		l.ElementEntries += len(e.Functions) + len(e.Exprs)
+	}
+	for k, b := range m.Code {
+		l.BodyBytes = max(l.BodyBytes, len(b.Code))
+		locals := len(m.Types[m.Functions[k]].Params)
+		for _, run := range b.Locals {
+			locals += int(run.Count)
+		}
+		l.Locals = max(l.Locals, locals)
+		for i := range b.Instrs() {
+			if i.Op == OpBrTable {
+				l.BranchTargets = max(l.BranchTargets, len(i.Targets)-1)
+			}
+		}
+	}
+	return l
+}
+
 const maxPages = 1 << 16 // 4 GiB
+
+// names are the limits by what within and count call the thing.
+var names = map[string]string{
+	"bytes": "moduleBytes", "types": "types", "parameters": "params", "results": "results",
+	"imports": "imports", "exports": "exports", "functions": "functions", "function bodies": "functions",
+	"bytes of a function": "bodyBytes", "locals": "locals", "runs of locals": "locals", "nested blocks": "nesting",
+	"targets of a br_table": "branchTargets", "targets of all br_tables": "allTargets",
+	"globals": "globals", "tables": "tables", "entries of a table": "tableEntries",
+	"element segments": "elements", "elements": "elementEntries", "elements of all segments": "elementEntries",
+	"memories": "memories", "pages of memory": "memory", "data segments": "dataSegments",
+	"custom sections": "customSections", "bytes of a name": "nameBytes",
+}
 
 // within reports n above max as a limit error at the reader's position.
 func (r *reader) within(what string, n uint64, max int) bool {
 	if max < 0 || n > uint64(max) {
 		r.refuse(ErrLimit, fmt.Sprintf("%d %s, at most %d are allowed", n, what, maxZero(max)))
+		if r.err.Kind == ErrLimit && r.err.Limit == "" {
+			r.err.Limit = names[what]
+		}
 		return false
 	}
 	return true

@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wattest"
 )
 
 const header = "\x00asm\x01\x00\x00\x00"
@@ -36,6 +38,35 @@ func function(locals, code string) string {
 		section(4, vec("\x70\x00\x01")) + section(5, vec("\x00\x01")) +
 		section(9, vec("\x01\x00"+vec("\x00"))) + section(12, "\x01") +
 		section(10, vec(sized(locals+code))) + section(11, vec("\x01"+sized("abc")))
+}
+
+// Each limit refuses what it is about, by the name under which it is configured.
+func TestEachLimitIsNamed(t *testing.T) {
+	everything := append(wattest.Must(`(module
+		(import "a" "b" (func (param i32) (result i32)))
+		(table 1 funcref) (memory (export "memory") 1) (global i32 (i32.const 0))
+		(elem (i32.const 0) func $f) (data (i32.const 0) "x")
+		(func $f (local i32) (block (br_table 0 0 (i32.const 0)))))`), section(0, sized("custom"))...)
+	if _, err := wasm.Decode(everything, wasm.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	typ := reflect.TypeFor[wasm.Limits]()
+	for i := range typ.NumField() {
+		field := typ.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch field.Name {
+		case "ImportedState", "AllNameBytes": // no bound; names beyond it are dropped
+			continue
+		case "MemoryPages":
+			name = "memory"
+		}
+		var l wasm.Limits
+		reflect.ValueOf(&l).Elem().Field(i).SetInt(-1)
+		_, err := wasm.Decode(everything, l)
+		if e, ok := errors.AsType[*wasm.Error](err); !ok || e.Kind != wasm.ErrLimit || e.Limit != name {
+			t.Errorf("%s: %v (limit %+v)", field.Name, err, e)
+		}
+	}
 }
 
 func TestRefused(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
+	rand1 "math/rand"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -15,6 +17,8 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/random"
 )
 
 func main() {}
@@ -166,6 +170,15 @@ func cryptoRandom() uint64 {
 
 //go:wasmexport math_random
 func mathRandom() uint64 { return rand.Uint64() }
+
+//go:wasmexport math_random_v1
+func mathRandomV1() uint64 { return rand1.Uint64() }
+
+//go:wasmexport seeded_random
+func seededRandom() uint64 { return random.New().Uint64() }
+
+//go:wasmexport map_hash
+func mapHash() uint64 { return maphash.String(maphash.MakeSeed(), "x") }
 
 //go:wasmexport now
 func now() uint64 { return uint64(time.Now().UnixNano()) }
