@@ -41,7 +41,7 @@ var calls = []string{
 	"kube list applications.argoproj.io", "kube patch applications.argoproj.io",
 	"helm list", "helm list all", "helm history", "helm values", "helm upgrade", "helm rollback", "helm uninstall",
 	"exec create pods/exec", "exec create pods/attach",
-	"azure get containerinstances", "azure get containerinstances all", "azure put containerinstances", "azure delete containerinstances",
+	"azure get containerinstances", "azure get containerinstances all", "azure restart containerinstances", "azure get resourcegroups all",
 	"azure get kubernetesservices", "azure get virtualmachinescalesets", "azure get monitor",
 	"teleport get pods",
 }
@@ -50,7 +50,7 @@ func callOf(text string) *host.CapabilityCall {
 	words := strings.Fields(text)
 	c := &host.CapabilityCall{Name: words[0], Verb: words[1], Object: "web"}
 	if c.Name == "azure" {
-		c.Resource, c.ResourceGroup = words[2], "rg1"
+		c.Instance, c.Resource, c.ResourceGroup = "prod", words[2], "rg1"
 	} else {
 		c.Cluster, c.Namespace = "dev", "shop"
 	}
@@ -77,7 +77,7 @@ func cell(d host.Decision) string {
 	text := "**yes**"
 	o := d.Obligations
 	if o.MaxSession > 0 {
-		text += fmt.Sprintf(", %v", o.MaxSession)
+		text += ", " + strings.TrimSuffix(o.MaxSession.String(), "0s") + " at most"
 	}
 	if o.Record != host.RecordNothing {
 		text += ", recorded"
@@ -172,8 +172,8 @@ patterns are on the name in your configuration.
 	out.WriteString(`
 ## Capability calls
 
-Asked within a route that every role may use, ` + "`any:thing.read`" + ` of a plugin with the call's name. The first line
-of a call names the namespace ` + "`shop`" + ` or the resource group ` + "`rg1`" + `; with "all" it names none.
+Asked within a route that every role may use. The calls are about the namespace ` + "`shop`" + ` or the resource group
+` + "`rg1`" + `; those with "all" name none.
 `)
 	head("Call")
 	for _, text := range calls {
