@@ -48,6 +48,12 @@ bench: ## measure, side by side in one run
 	@sed -n 's/^model name[^:]*: */machine: /p' /proc/cpuinfo 2>/dev/null | head -1; go version
 	go test -run '^$$' -bench . -benchtime 3s -timeout 30m ./host/... ./sdk/...
 
+# Tests that do a hundred times as much when asked to.
+SOAK := TestAnIndependentEvaluatorAgrees
+.PHONY: soak
+soak: ## tests that take long, at their full length
+	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz
+
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
