@@ -4,6 +4,8 @@
 #   The host has matched the person's permissions with the question already;
 #   input.permissions holds only those that cover it. These rules say which of
 #   them a question needs, what nobody may do, and on which conditions.
+# schemas:
+#   - input: schema.input
 package bulkhead.default
 
 # METADATA

@@ -1,5 +1,5 @@
-// Package policies is the Rego that ships with Bulkhead, its tests, and the
-// roles that ship as data. It owns what the rules say; host/authz runs them,
+// Package policies is the Rego that ships with Bulkhead, its tests, the schema of
+// what it reads, and the roles that ship as data. It owns what the rules say; host/authz runs them,
 // host/directory reads the roles.
 package policies
 
@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed *.rego roles.yaml
+//go:embed *.rego roles.yaml schemas/input.json
 var files embed.FS
 
 // FS holds the Rego files at its root. Files named *_test.rego are the tests of
@@ -20,8 +20,14 @@ func FS() fs.FS { return files }
 const Shim = "shim.rego"
 
 // Roles returns the shipped roles as YAML documents.
-func Roles() []byte {
-	data, err := files.ReadFile("roles.yaml")
+func Roles() []byte { return file("roles.yaml") }
+
+// InputSchema returns the JSON Schema (draft 7) of a policy's input. Policies
+// name it schema.input in their annotations.
+func InputSchema() []byte { return file("schemas/input.json") }
+
+func file(name string) []byte {
+	data, err := files.ReadFile(name)
 	if err != nil {
 		panic(err) // embedded above
 	}

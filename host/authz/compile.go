@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -164,8 +165,22 @@ func parseModule(name string, text []byte) (*ast.Module, error) {
 }
 
 func newCompiler() *ast.Compiler {
-	return ast.NewCompiler().WithCapabilities(capabilities).WithDefaultRegoVersion(ast.RegoV1)
+	return ast.NewCompiler().WithCapabilities(capabilities).WithDefaultRegoVersion(ast.RegoV1).
+		WithSchemas(schemas).WithUseTypeCheckAnnotations(true)
 }
+
+// schemas are what policies may be checked against: those that say so in an
+// annotation (schemas: [{input: schema.input}]) do not compile if they read what
+// the input never has.
+var schemas = func() *ast.SchemaSet {
+	var input any
+	if err := json.Unmarshal(policies.InputSchema(), &input); err != nil {
+		panic(err) // embedded, and held by a test
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.MustParseRef("schema.input"), input)
+	return set
+}()
 
 // build makes a revision of content once its tests have passed.
 func build(ctx context.Context, content *source.Content) (*revision, error) {

@@ -144,7 +144,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	out.WriteString(`# Who may do what, as shipped
 
 Every route of the plugins in this repository, and capability calls of every kind, by somebody who has one of the shipped
-roles and nothing else. Refusals give the reason's code. The routes' plugins are named as in their manifests; a role's
+roles and nothing else. Refusals give the reason's code. A route that is allowed goes on to ask for capabilities, and each of
+these is decided again: the second table. The routes' plugins are named as in their manifests; a role's
 patterns are on the name in your configuration.
 
 ` + "`go test ./host/authz -run TestWhoMayDoWhat`" + ` compares this file with what is decided; with ` + "`-update`" + ` it writes the file.
