@@ -35,8 +35,14 @@ cc:
 	@command -v gcc >/dev/null || { echo "the race detector needs a C compiler; installing gcc with apt"; \
 	  apt-get update -qq && apt-get install -y -qq gcc libc6-dev; }
 
+# A browser, an identity provider and a proxy, for the tests of signing in. Where
+# they cannot be installed those tests are left out, but not in CI.
+.PHONY: signin
+signin:
+	@host/server/testdata/signin/setup.sh >/dev/null || [ -z "$$CI" ]
+
 .PHONY: test
-test: cc lint ## everything, with the race detector, on a real cluster
+test: cc signin lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test ./...) && \

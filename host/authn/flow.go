@@ -184,6 +184,11 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 // finished it before, and asks the provider who it is.
 func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, id Identity, failed failure) {
 	query := r.URL.Query()
+	browser, _ := s.readBinding(r)
+	f, foreign := s.readState(query.Get("state"), method, browser)
+	if foreign != nil {
+		f = flow{}
+	}
 	if code := query.Get("error"); code != "" {
 		if code != "access_denied" {
 			code = "provider_error"
@@ -194,10 +199,8 @@ func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, 
 	if code == "" {
 		return f, id, failure{code: "missing_code"}
 	}
-	browser, _ := s.readBinding(r)
-	f, err := s.readState(query.Get("state"), method, browser)
-	if err != nil {
-		return flow{}, id, failure{"csrf_validation_failed", "", err}
+	if foreign != nil {
+		return f, id, failure{"csrf_validation_failed", "", foreign}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
 	defer cancel()
