@@ -97,6 +97,7 @@ var (
 	ErrLoggedOut    = &Error{Kind: Unauthenticated, Message: "logged out"}
 	ErrLoginExpired = &Error{Kind: Unauthenticated, Message: "login expired"}
 	ErrRevoked      = &Error{Kind: Unauthenticated, Message: "session ended by an administrator"}
+	ErrEnded        = &Error{Kind: Conflict, Message: "session ended by its owner"}
 	ErrNoLonger     = &Error{Kind: Forbidden, Message: "no longer permitted"}
 	ErrShutdown     = &Error{Kind: Unavailable, Message: "host is shutting down"}
 	ErrSwapped      = &Error{Kind: Unavailable, Message: "plugin was replaced"}

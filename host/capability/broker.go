@@ -132,7 +132,16 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	if len(p.Obligations.Redact) > 0 {
 		return nil, notPermitted(&p.Call, unmet)
 	}
+	leave, err := c.stand(p.question, p.Obligations)
+	if err != nil {
+		return nil, err
+	}
 	s, err = entry.Capability.(Opener).Open(ctx, p, r)
+	if err != nil {
+		leave()
+	} else {
+		s = &standingStream{s, leave}
+	}
 	if lost := g.ended(ctx, c); lost != nil {
 		if err == nil {
 			_ = s.Close()
@@ -140,6 +149,29 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 		return nil, lost
 	}
 	return s, err
+}
+
+func (c *Caller) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
+	if c.Stand == nil {
+		return func() {}, nil
+	}
+	return c.Stand(q, allowed)
+}
+
+// standingStream is a stream with the decision that opened it.
+type standingStream struct {
+	Stream
+	leave func()
+}
+
+func (s *standingStream) Splice(ctx context.Context, c Client) error {
+	defer s.leave()
+	return s.Stream.Splice(ctx, c)
+}
+
+func (s *standingStream) Close() error {
+	s.leave()
+	return s.Stream.Close()
 }
 
 // permit is everything that comes before the effect.
@@ -214,7 +246,8 @@ const unmet = "obligation_not_supported"
 // ask puts the call to policy and takes its obligations over.
 func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 	c := p.Caller
-	d := b.decide(ctx, &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason})
+	p.question = &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason}
+	d := b.decide(ctx, p.question)
 	if !d.Allow {
 		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
 	}

@@ -20,8 +20,12 @@ type Caller struct {
 	Obligations host.Obligations
 	Reason      string // what the person states; see host.Question
 	Authority   host.Authority
-	RequestID   string
-	Logger      *slog.Logger
+	// Stand makes the caller's session live by the decision that opened a
+	// stream, until leave is called; its error is why the session has ended. Nil
+	// where nobody asks again.
+	Stand     func(q *host.Question, allowed host.Obligations) (leave func(), err error)
+	RequestID string
+	Logger    *slog.Logger
 }
 
 // Permit is one allowed call.
@@ -32,6 +36,8 @@ type Permit struct {
 	Obligations host.Obligations // of that decision
 	// Within narrows a call that spans namespaces or resource groups; see Spanner.
 	Within Within
+
+	question *host.Question // that Obligations answer
 }
 
 // Capability is something that plugins reach through the host. It is safe for

@@ -26,9 +26,13 @@ func (g *Gateway) administer(rt route) handler {
 			return err
 		}
 		defer s.Close()
-		d := g.Decide(s.Context(), &host.Question{Principal: info.principal, Route: host.Route{
+		question := &host.Question{Principal: info.principal, Route: host.Route{
 			Plugin: adminPlugin, Name: name, Action: rt.action, Method: rt.method, Path: rt.path, Mutates: rt.method != http.MethodGet,
-		}})
+		}}
+		if user := r.URL.Query().Get("user"); user != "" {
+			question.Resource = host.Resource{"user": user}
+		}
+		d := g.Decide(s.Context(), question)
 		if !d.Allow {
 			info.log.Info("refused by policy", "action", string(rt.action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
 			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: d.Reason.Code}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -25,15 +26,21 @@ type visit struct {
 	session    *session.Session
 	call       *plugin.Call
 	query      url.Values
-	forget     func() // set for sockets and event streams
 }
 
 // close ends what enter began.
-func (v *visit) close() {
-	if v.forget != nil {
-		v.forget()
+func (v *visit) close() { v.session.Close() }
+
+// target names what a request is about to people: what the route declares of
+// it, such as "dev/shop/web-0", or its path.
+func target(r host.Resource, path string) string {
+	var parts []string
+	for _, key := range []string{"cluster", "instance", "namespace", "resourceGroup", "type", "resource", "pod", "release", "name"} {
+		if v := r[key]; v != "" {
+			parts = append(parts, v)
+		}
 	}
-	v.session.Close()
+	return cmp.Or(strings.Join(parts, "/"), path)
 }
 
 // enter does what both doors share: find the plugin's route, open the session,
@@ -75,7 +82,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	info.action = question.Route.Action
 
 	v.session, err = g.Sessions.Open(parent, p, session.Info{
-		Kind: kind, Plugin: name, Route: question.Route.Name, Target: path,
+		Kind: kind, Plugin: name, Route: question.Route.Name, Target: target(question.Resource, path),
 		RequestID: info.id, RemoteAddr: remoteHost(r),
 	})
 	if err != nil {
@@ -110,24 +117,24 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	if len(match.Missing) > 0 {
 		return nil, host.E(host.Invalid, "", "%s %s required", strings.Join(match.Missing, ", "), plural(len(match.Missing), "is", "are"))
 	}
-	if kind != session.Call {
-		g.live.Store(v.session, question)
-		v.forget = func() { g.live.Delete(v.session) }
-		// The change may have fallen between the decision and this.
-		if d := g.Decide(v.session.Context(), question); !d.Allow {
-			v.forget()
-			return nil, host.ErrNoLonger
-		}
+	if _, err = v.session.Stand(question, o); err != nil {
+		return nil, err
 	}
 	v.session.Limit(o.MaxSession, o.Idle)
 	v.call = &plugin.Call{
 		Match: match, Obligations: o, URL: pathAndQuery(path, rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
 			Plugin: name, Principal: p, Route: match.Route, Resource: match.Resource,
-			Obligations: o, Reason: reason, Authority: v.session, RequestID: info.id, Logger: info.log,
+			Obligations: o, Reason: reason, Authority: v.session, Stand: v.stand, RequestID: info.id, Logger: info.log,
 		},
 	}
 	return v, nil
+}
+
+// stand is capability.Caller.Stand.
+func (v *visit) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
+	st, err := v.session.Stand(q, allowed)
+	return st.Leave, err
 }
 
 // match finds the route; the error is for somebody who may know that there is

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 
 	"github.com/gorilla/mux"
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -22,6 +21,7 @@ type Config struct {
 	PublicURL *url.URL
 	Authn     *authn.Service
 	Sessions  *session.Table
+	Live      Live
 	Plugins   *plugin.Registry
 	Directory Directory
 	Decide    func(context.Context, *host.Question) host.Decision
@@ -36,7 +36,6 @@ type Gateway struct {
 	log    *slog.Logger
 	hosts  map[string]bool // nil: any
 	router *mux.Router
-	live   sync.Map // *session.Session -> *host.Question, of sockets and event streams
 }
 
 // New returns the gateway.
@@ -101,6 +100,12 @@ func (g *Gateway) routes() []route {
 		{"POST", "/auth/logout", public, "auth:logout", g.Authn.Logout},
 		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
 		{"GET", "/auth/me", signedIn, "auth:self.read", g.Authn.Me},
+		{"GET", "/auth/sessions", signedIn, "auth:sessions.read", g.ownSessions},
+		{"DELETE", "/auth/sessions", signedIn, "auth:sessions.end", g.endOtherLogins},
+		{"DELETE", "/auth/sessions/{id}", signedIn, "auth:sessions.end", g.endOwnSession},
+		{"GET", "/api/admin/sessions", administrative, "admin:sessions.read", g.adminSessions},
+		{"DELETE", "/api/admin/sessions", administrative, "admin:sessions.end", g.adminEndSessions},
+		{"DELETE", "/api/admin/sessions/{id}", administrative, "admin:sessions.end", g.adminEndSession},
 		{"GET", "/api/admin/directory", administrative, "admin:directory.read", g.adminDirectory},
 		{"GET", "/ws/{plugin}", signedIn, doorAction, g.socketDoor},
 		{"GET", "/ws/{plugin}/{path:.*}", signedIn, doorAction, g.socketDoor},
@@ -194,17 +199,6 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("X-Token-Refresh", "true")
 	}
 	return nil
-}
-
-// Redecide puts the questions of all sockets and event streams to policy again
-// and ends those that it now denies. Call it when policy or directory changed.
-func (g *Gateway) Redecide(ctx context.Context) {
-	g.live.Range(func(key, value any) bool {
-		if d := g.Decide(ctx, value.(*host.Question)); !d.Allow {
-			key.(*session.Session).End(host.ErrNoLonger)
-		}
-		return true
-	})
 }
 
 // below splits a plugin's URL into the instance and the path below its root.

@@ -35,6 +35,7 @@ const (
 	closeUnauthorized = 4401 // logged out, login expired, revoked
 	closeForbidden    = 4403 // no longer permitted
 	closeTimeout      = 4408 // idle or over its limit
+	closeEnded        = 4410 // ended by its owner from elsewhere
 )
 
 // socketDoor opens a plugin's socket. Refusals are plain HTTP: the upgrade is
@@ -89,6 +90,8 @@ func closeCode(err error) (code int, text string) {
 		code = closeForbidden
 	case host.Timeout:
 		code = closeTimeout
+	case host.Conflict:
+		code = closeEnded
 	case host.Unavailable:
 		code = closeGoingAway
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 	"sigs.k8s.io/yaml"
 )
 
@@ -60,8 +61,12 @@ type Policy struct {
 
 // Limits bound what people may have running.
 type Limits struct {
-	SessionsPerUser int         `json:"sessionsPerUser,omitempty"` // default 100
-	Rates           authn.Rates `json:"rates,omitzero"`
+	SessionsPerUser int `json:"sessionsPerUser,omitempty"` // on each replica; default 100
+	// MaxSession and Idle bound every stream and call beside what policy says.
+	// Without them the end of the login does.
+	MaxSession manifest.Duration `json:"maxSession,omitempty"`
+	Idle       manifest.Duration `json:"idle,omitempty"`
+	Rates      authn.Rates       `json:"rates,omitzero"`
 	// User bounds the instances and memory of one person in all plugins.
 	User plugin.UserLimits `json:"user,omitzero"`
 	// Plugins is what plugins get whose own limits do not say otherwise.
@@ -175,6 +180,12 @@ func (c *Config) check() error {
 	}
 	if c.Limits.SessionsPerUser < 0 {
 		bad("limits.sessionsPerUser", "is negative")
+	}
+	if c.Limits.MaxSession < 0 {
+		bad("limits.maxSession", "is negative")
+	}
+	if c.Limits.Idle < 0 {
+		bad("limits.idle", "is negative")
 	}
 	if err := c.Recordings.Check(); err != nil {
 		bad("recordings", "%v", err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -125,8 +126,13 @@ func (s *Server) openFacts(ctx context.Context) error {
 	}
 	s.closing(func(context.Context) error { return s.state.Close() })
 	s.sessions = session.NewTable(s.state.Revoked, session.Options{
-		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Logger: s.log,
+		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Decide: s.policy.Decide, Logger: s.log,
+		Longest: time.Duration(s.config.Limits.MaxSession), Idle: time.Duration(s.config.Limits.Idle),
 	})
+	publishing, stop := context.WithCancel(ctx)
+	var published sync.WaitGroup
+	published.Go(func() { s.sessions.Publish(publishing, s.state) })
+	s.closing(func(context.Context) error { stop(); published.Wait(); return nil })
 	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
 	return nil
 }
@@ -160,7 +166,7 @@ func (s *Server) followFacts(ctx context.Context) error {
 		for {
 			people, policy := s.people.Changed(), s.policy.Changed()
 			s.sessions.EndWhere(noWait, absent, host.ErrNoLonger)
-			s.gateway.Redecide(ctx)
+			s.sessions.Redecide(context.WithoutCancel(ctx))
 			select {
 			case <-people:
 			case <-policy:
@@ -226,7 +232,7 @@ func (s *Server) openGateway(context.Context) error {
 		return err
 	}
 	s.gateway = gateway.New(gateway.Config{
-		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions,
+		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Live: s.state,
 		Plugins: s.plugins, Directory: s.people, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),

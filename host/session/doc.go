@@ -15,7 +15,12 @@
 // closed. Streams are closed side by side, so that one which hangs delays
 // nobody, and not even its own session's context for long.
 //
-// The table is memory of this process. Whether a login is still good is
+// A session also lives by the decisions that allowed it (Stand). Whenever policy
+// or directory change, Redecide puts the same questions again, and ends the
+// sessions of those for whom the answer became worse, and only these.
+//
+// The table is memory of this process; Publish shows its streams and long calls
+// to other replicas. Whether a login is still good is
 // host/state's knowledge, given to NewTable as a function; what a session's
 // streams are, and when its work is over, is known to whoever opened it and
 // must call Close.

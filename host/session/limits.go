@@ -7,9 +7,11 @@ import (
 )
 
 // Limit bounds the session: longest from its start, idle since the last Touch.
-// Zero means no such bound. The end of the login bounds it in any case. A later
-// call replaces the bounds of an earlier one.
+// Zero means no such bound but the table's own, if it has one; the shorter
+// counts. The end of the login bounds it in any case. A later call replaces the
+// bounds of an earlier one.
 func (s *Session) Limit(longest, idle time.Duration) {
+	longest, idle = shorter(longest, s.table.longest), shorter(idle, s.table.idle)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopTimers()
@@ -21,6 +23,14 @@ func (s *Session) Limit(longest, idle time.Duration) {
 		s.Touch()
 		s.idle = time.AfterFunc(idle, func() { s.checkIdle(idle) })
 	}
+}
+
+// shorter compares bounds of which 0 means none.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // Touch says that the session is in use. It costs one clock reading.

@@ -47,6 +47,7 @@ type Session struct {
 	end       atomic.Pointer[end]
 	closing   atomic.Bool
 	touched   atomic.Int64 // nanoseconds since info.Started
+	changes   uint64       // Table.changes at Open
 
 	prev, next *Session // in the user's list, guarded by shard.mu
 
@@ -55,8 +56,11 @@ type Session struct {
 	streams []*stream
 	limit   *time.Timer // absolute end: the login's or the session's own
 	idle    *time.Timer
-	closed  bool          // it has left the table
-	done    chan struct{} // made when somebody waits for that
+	closed  bool // it has left the table
+
+	standing  []*Standing
+	published Publisher     // where it is shown
+	done      chan struct{} // made when somebody waits for that
 }
 
 // end is why and that authority is gone.
@@ -104,6 +108,10 @@ func (s *Session) Cause() error {
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.idLocked()
+}
+
+func (s *Session) idLocked() string {
 	if s.id == "" {
 		s.id = rand.Text()
 	}
@@ -205,7 +213,10 @@ func (s *Session) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	s.streams = nil
+	s.streams, s.standing = nil, nil
+	if s.published != nil {
+		s.published.WithdrawSession(s.principal.User, s.id)
+	}
 	s.stopTimers()
 	if s.done != nil {
 		close(s.done)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -25,6 +26,11 @@ type Options struct {
 	// with that error, so that a process that was stopped does nothing more for
 	// anybody when it goes on. It must answer from memory.
 	Lapsed func() error
+	// Decide is policy, for Stand and Redecide; nil never asks again.
+	Decide func(context.Context, *host.Question) host.Decision
+	// Longest and Idle bound every session for which Limit is called, beside
+	// what the call says; 0 means no bound of the table's own.
+	Longest, Idle time.Duration
 	// Logger receives defects of OnEnd functions; nil discards them.
 	Logger *slog.Logger
 }
@@ -35,7 +41,11 @@ type Table struct {
 	revoked func(*host.Principal) error
 	lapsed  func() error
 	perUser int
+	decide  func(context.Context, *host.Question) host.Decision
+	longest time.Duration
+	idle    time.Duration
 	log     *slog.Logger
+	changes atomic.Uint64 // counts calls of Redecide
 	seed    maphash.Seed
 	shards  [shards]shard
 }
@@ -59,7 +69,10 @@ type owned struct {
 // longer good, nil if it is good. It is called with a lock held and must answer
 // from memory; from the moment at which a logout is committed it must say so.
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
-	t := &Table{revoked: revoked, lapsed: opts.Lapsed, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed()}
+	t := &Table{
+		revoked: revoked, lapsed: opts.Lapsed, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed(),
+		decide: opts.Decide, longest: opts.Longest, idle: opts.Idle,
+	}
 	if t.perUser == 0 {
 		t.perUser = defaultPerUser
 	}
@@ -86,7 +99,7 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info Info) (*Sessio
 	if info.Started.IsZero() {
 		info.Started = time.Now()
 	}
-	s := &Session{table: t, shard: t.shardOf(p.User), principal: p, info: info}
+	s := &Session{table: t, shard: t.shardOf(p.User), principal: p, info: info, changes: t.changes.Load()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	if err := s.shard.open(s, t.revoked, t.perUser); err != nil {
 		s.cancel(err)
@@ -114,7 +127,9 @@ func (sh *shard) open(s *Session, revoked func(*host.Principal) error, limit int
 		sh.users[s.principal.User] = u
 	}
 	if u.count >= limit {
-		return host.E(host.Limited, "session.open", "%s has %d sessions open, which is the limit", s.principal.User, u.count)
+		return &host.Error{Kind: host.Limited, Op: "session.open",
+			Message: fmt.Sprintf("you have %d sessions open on this host, which is the limit", u.count),
+			Detail:  "close some; GET /auth/sessions lists them and DELETE /auth/sessions/ID ends one"}
 	}
 	u.insert(s)
 	if err := revoked(s.principal); err != nil {

@@ -197,6 +197,19 @@ func (c *cache) find(id host.LoginID, now time.Time) (l *login, err error) {
 	return l, nil
 }
 
+// live returns the user's live logins, oldest first.
+func (c *cache) live(user host.UserID, now time.Time) (out []LoginRecord) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, l := range c.users[user] {
+		if !l.ended && l.rec.At.After(c.marks[user].at) && now.Before(l.rec.Until) {
+			out = append(out, l.rec)
+		}
+	}
+	slices.SortFunc(out, func(a, b LoginRecord) int { return a.At.Compare(b.At) })
+	return out
+}
+
 // surplus returns the user's oldest live logins, as many as there are over
 // limit.
 func (c *cache) surplus(user host.UserID, limit int, now time.Time) []loginKey {

@@ -143,6 +143,7 @@ var causes = map[string]error{
 	"logged_out": host.ErrLoggedOut,
 	"revoked":    host.ErrRevoked,
 	"no_longer":  host.ErrNoLonger,
+	"ended":      host.ErrEnded,
 	"too_long":   host.ErrTooLong,
 }
 

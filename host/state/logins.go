@@ -155,6 +155,9 @@ func (s *Store) Login(id host.LoginID) (LoginRecord, bool) {
 	return l.rec, true
 }
 
+// Logins returns the user's live logins, oldest first. It answers from memory.
+func (s *Store) Logins(user host.UserID) []LoginRecord { return s.cache.live(user, time.Now()) }
+
 // Revoked returns nil while p's login is live and the store can be trusted to
 // know. Otherwise it is host.ErrLoggedOut, host.ErrLoginExpired, or an error of
 // kind Unavailable. It answers from memory, allocates nothing, and may be
