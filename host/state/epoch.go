@@ -34,7 +34,7 @@ type loaded struct {
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
 	resp, err := s.client.Get(ctx, s.at.facts, clientv3.WithPrefix())
 	if err != nil {

@@ -113,7 +113,7 @@ func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
 	cfg := clientv3.Config{
 		Endpoints:   o.Endpoints,
 		Username:    o.User,
-		DialTimeout: opTimeout,
+		DialTimeout: firstAnswer,
 		// A connection that carries nothing any more is given up for another.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
 		Logger: zapTo(log, &atomic.Bool{}),
@@ -201,16 +201,27 @@ func (o *Options) probe(endpoint string) error {
 	if u.Port() == "" {
 		address = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	}
-	var conn net.Conn
-	if cfg, err := o.tls(); err != nil {
+	cfg, err := o.tls()
+	if err != nil {
 		return err
-	} else if cfg != nil {
-		conn, err = (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+	}
+	if cfg == nil {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return err
 		}
-	} else if conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", address); err != nil {
+		return conn.Close()
+	}
+	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+	if err != nil {
 		return err
 	}
-	return conn.Close()
+	defer conn.Close()
+	// In TLS 1.3 a server refuses a certificate after the client's handshake.
+	_ = conn.SetReadDeadline(time.Now().Add(probeTimeout / 4))
+	_, err = conn.Read(make([]byte, 1))
+	if timeout, ok := errors.AsType[net.Error](err); err == nil || ok && timeout.Timeout() {
+		return nil
+	}
+	return err
 }

@@ -33,7 +33,7 @@ var (
 const (
 	watchdogEvery = 100 * time.Millisecond
 	attempt       = time.Second // one try of a heartbeat
-	noteEvery     = 10 * time.Second
+	noteEvery     = 2 * time.Second
 	beatLife      = 24 * time.Hour // after which the heartbeat of a replica that is gone is removed
 )
 
@@ -309,6 +309,10 @@ func (s *Store) noteBeat() {
 		return
 	}
 	s.beat.lastNote = time.Now()
+	s.writeNote()
+}
+
+func (s *Store) writeNote() {
 	text, err := json.Marshal(note{s.cluster.Load(), s.cache.revision(), time.Now()})
 	if err != nil {
 		return

@@ -15,9 +15,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	statetest.Member()
+	goleak.VerifyTestMain(m)
+}
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()

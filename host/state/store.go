@@ -22,7 +22,8 @@ const (
 	// opTimeout bounds one operation on the store, so that a store which hangs
 	// answers "unavailable" instead of holding a request.
 	opTimeout = 3 * time.Second
-	// firstAnswer is how long an existing cluster has at the start.
+	// firstAnswer is how long everything may take to be read, and a cluster to
+	// answer at the start.
 	firstAnswer  = 8 * time.Second
 	probeTimeout = 2 * time.Second
 )
@@ -219,6 +220,7 @@ func (s *Store) Close() error {
 		if s.stop != nil {
 			s.stop()
 			s.running.Wait()
+			s.writeNote()
 		}
 		for i := len(s.closers) - 1; i >= 0; i-- {
 			if e := s.closers[i](); e != nil && !errors.Is(e, context.Canceled) {
