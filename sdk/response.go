@@ -17,7 +17,13 @@ func (r *Response) With(name, value string) *Response {
 
 // Bytes answers with a body of the given content type. The body is not copied.
 func Bytes(status int, contentType string, body []byte) *Response {
-	return &Response{Status: status, Header: []Pair{{Name: "Content-Type", Value: contentType}}, Body: body}
+	var all struct { // one allocation
+		response Response
+		header   [1]Pair
+	}
+	all.header[0] = Pair{Name: "Content-Type", Value: contentType}
+	all.response = Response{Status: status, Header: all.header[:], Body: body}
+	return &all.response
 }
 
 // Text answers with plain text.

@@ -23,6 +23,12 @@ type Call struct {
 	Body        []byte
 }
 
+// frame is the request as the guest gets it.
+func (c *Call) frame(ctx context.Context) []byte {
+	const usual = 1 << 10 // bytes beside the body
+	return abi.AppendRequest(make([]byte, 0, usual+len(c.Body)), c.request(ctx))
+}
+
 func (c *Call) request(ctx context.Context) *abi.Request {
 	p := c.Caller.Principal
 	h := &abi.HostSection{
@@ -72,7 +78,7 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 	defer release()
 	state := &call{caller: c.Caller, log: c.Caller.Logger}
 	defer state.release()
-	resp, err := enter(withCall(ctx, state), i, abi.ExportHandle, abi.AppendRequest(nil, c.request(ctx)))
+	resp, err := enter(withCall(ctx, state), i, abi.ExportHandle, c.frame(ctx))
 	if err = c.lost(err); err != nil {
 		return nil, g.failure(ctx, c, err)
 	}

@@ -106,13 +106,16 @@ func (g *Generation) acquire(ctx context.Context, user host.UserID) (*sandbox.In
 		g.shares.put(user)
 		return nil, nil, host.E(host.Limited, "", "you have %d calls and sessions running, which is the limit", g.people.limits.Instances)
 	}
-	waiting, cancel := context.WithTimeout(ctx, busyWait)
-	defer cancel()
-	i, err := g.module.Acquire(waiting, memory)
-	if err != nil {
-		g.people.put(user)
-		g.shares.put(user)
-		return nil, nil, acquireFault(ctx, waiting, err)
+	i := g.module.TryAcquire(memory)
+	if i == nil {
+		waiting, cancel := context.WithTimeout(ctx, busyWait)
+		defer cancel()
+		var err error
+		if i, err = g.module.Acquire(waiting, memory); err != nil {
+			g.people.put(user)
+			g.shares.put(user)
+			return nil, nil, acquireFault(ctx, waiting, err)
+		}
 	}
 	return i, sync.OnceFunc(func() {
 		g.module.Release(i)

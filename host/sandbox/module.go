@@ -136,6 +136,30 @@ func (m *Module) Acquire(ctx context.Context, holder *Budget) (*Instance, error)
 	return i, nil
 }
 
+// TryAcquire is Acquire for a caller who finds an idle instance; otherwise, and
+// when Acquire might fail, it returns nil at once.
+func (m *Module) TryAcquire(holder *Budget) *Instance {
+	if m.template == nil {
+		return nil
+	}
+	select {
+	case m.slots <- struct{}{}:
+	default:
+		return nil
+	}
+	i := m.pool.take()
+	if i != nil && holder != nil && i.hold(holder) != nil {
+		if !m.pool.put(i) {
+			i.discard()
+		}
+		i = nil
+	}
+	if i == nil {
+		<-m.slots
+	}
+	return i
+}
+
 // Release ends the caller's use of i. Nothing of that use is left in what the
 // next caller gets: i is restored or freed.
 func (m *Module) Release(i *Instance) {

@@ -114,11 +114,10 @@ func (d *decoder) fail(field, what string) {
 
 // take returns the next n bytes as a range of the copy.
 func (d *decoder) take(field string, n int) (from, to int) {
-	if d.err != nil {
-		return 0, 0
-	}
 	if n > len(d.b)-d.off {
 		d.fail(field, "runs past the end of the frame")
+	}
+	if d.err != nil {
 		return 0, 0
 	}
 	from = d.off
@@ -141,11 +140,16 @@ func (d *decoder) bool(field string) bool {
 	return v == 1
 }
 
+// u32 is the one that frames are full of. It calls nothing: in a guest that is
+// dear.
 func (d *decoder) u32(field string) uint32 {
-	if from, to := d.take(field, 4); to > from {
-		return binary.LittleEndian.Uint32(d.b[from:])
+	b := d.b[d.off:]
+	if len(b) < 4 || d.err != nil {
+		d.take(field, 4)
+		return 0
 	}
-	return 0
+	d.off += 4
+	return binary.LittleEndian.Uint32(b)
 }
 
 func (d *decoder) i64(field string) int64 {
@@ -189,24 +193,45 @@ func (d *decoder) count(field string, limit, elem int) int {
 	return n
 }
 
-func (d *decoder) strs(field string) []string {
+// room is where a request's lists begin to be put, so that a usual one takes
+// no allocation for each.
+type room struct {
+	text  [8]string
+	pair  [6]Pair
+	texts int // used
+	pairs int
+}
+
+func (d *decoder) strs(field string, r *room) []string {
 	n := d.count(field, MaxList, 4)
 	if n == 0 {
 		return nil
 	}
-	list := make([]string, n)
+	var list []string
+	if n <= len(r.text)-r.texts {
+		list = r.text[r.texts : r.texts+n : r.texts+n]
+		r.texts += n
+	} else {
+		list = make([]string, n)
+	}
 	for i := range list {
 		list[i] = d.str(field)
 	}
 	return list
 }
 
-func (d *decoder) pairs(field string, limit int) []Pair {
+func (d *decoder) pairs(field string, limit int, r *room) []Pair {
 	n := d.count(field, limit, 8)
 	if n == 0 {
 		return nil
 	}
-	list := make([]Pair, n)
+	var list []Pair
+	if n <= len(r.pair)-r.pairs {
+		list = r.pair[r.pairs : r.pairs+n : r.pairs+n]
+		r.pairs += n
+	} else {
+		list = make([]Pair, n)
+	}
 	for i := range list {
 		list[i] = Pair{d.str(field), d.str(field)}
 	}

@@ -148,27 +148,30 @@ func AppendRequest(b []byte, r *Request) []byte {
 // DecodeRequest decodes a Request frame.
 func DecodeRequest(frame []byte) (*Request, error) {
 	d := open(frame, KindRequest)
-	r := &Request{
-		Method: d.str("method"),
-		URL:    d.str("url"),
-		Header: d.pairs("header", MaxHeaders),
-		Body:   d.raw("body", MaxBody),
+	var all struct { // one allocation
+		request Request
+		host    HostSection
+		room    room
 	}
+	r, h, room := &all.request, &all.host, &all.room
+	r.Method = d.str("method")
+	r.URL = d.str("url")
+	r.Header = d.pairs("header", MaxHeaders, room)
+	r.Body = d.raw("body", MaxBody)
 	if d.bool("host section") {
-		r.Host = &HostSection{
-			RequestID:  d.str("request id"),
-			User:       d.str("user"),
-			Name:       d.str("name"),
-			Roles:      d.strs("roles"),
-			Teams:      d.strs("teams"),
-			Route:      d.str("route"),
-			Action:     d.str("action"),
-			Params:     d.pairs("params", MaxList),
-			TimeoutMS:  d.i64("timeout"),
-			Namespaces: d.strs("namespaces"),
-			Groups:     d.strs("groups"),
-			Redact:     d.strs("redact"),
-		}
+		r.Host = h
+		h.RequestID = d.str("request id")
+		h.User = d.str("user")
+		h.Name = d.str("name")
+		h.Roles = d.strs("roles", room)
+		h.Teams = d.strs("teams", room)
+		h.Route = d.str("route")
+		h.Action = d.str("action")
+		h.Params = d.pairs("params", MaxList, room)
+		h.TimeoutMS = d.i64("timeout")
+		h.Namespaces = d.strs("namespaces", room)
+		h.Groups = d.strs("groups", room)
+		h.Redact = d.strs("redact", room)
 	}
 	return result(r, &d)
 }
@@ -187,11 +190,14 @@ func AppendResponse(b []byte, r *Response) []byte {
 // error.
 func DecodeResponse(frame []byte) (*Response, error) {
 	d := open(frame, KindResponse)
-	r := &Response{
-		Status: d.status(),
-		Header: d.pairs("header", MaxHeaders),
-		Body:   d.raw("body", MaxBody),
+	var all struct { // one allocation
+		response Response
+		room     room
 	}
+	r := &all.response
+	r.Status = d.status()
+	r.Header = d.pairs("header", MaxHeaders, &all.room)
+	r.Body = d.raw("body", MaxBody)
 	return result(r, &d)
 }
 
@@ -247,7 +253,7 @@ func DecodeStart(frame []byte) (*Start, error) {
 		ABI:      d.u32("abi"),
 		Instance: d.str("instance"),
 		Config:   d.raw("config", MaxBody),
-		Denied:   d.strs("denied"),
+		Denied:   d.strs("denied", new(room)),
 	}
 	return result(s, &d)
 }
