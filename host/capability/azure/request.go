@@ -44,7 +44,7 @@ var (
 	plainRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 )
 
-// ValidGroup reports whether s names a resource group, in lower case.
+// validGroup reports whether s names a resource group, in lower case.
 func validGroup(s string) bool { return groupRE.MatchString(s) }
 
 // parse reads a guest's request strictly. Whatever is not one of operations,
@@ -101,6 +101,11 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 			return host.E(host.Invalid, name, "resource group %q is not a name", clip(g))
 		}
 		q.names["group"] = q.group
+	}
+	for _, what := range []string{"name", "sub"} {
+		if v, ok := q.names[what]; ok && !plainRE.MatchString(v) {
+			return host.E(host.Invalid, name, "%q is not the name of a resource", clip(v))
+		}
 	}
 	for _, g := range q.query[groupKey] {
 		g = strings.ToLower(g)
