@@ -17,7 +17,7 @@
 // runs, the host has authenticated the person, asked policy about the route's
 // action, and bounded body and time; the handler is left with its feature.
 // What it reaches outside itself are capabilities: packages sdk/kube, sdk/helm,
-// sdk/exec, each of which the manifest asks for and the operator grants. Package
+// sdk/exec, sdk/azure, each of which the manifest asks for and the operator grants. Package
 // sdk/session is for websockets and event streams, sdk/log for the log,
 // sdk/sdktest for plain `go test`.
 //

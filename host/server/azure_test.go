@@ -42,9 +42,6 @@ plugins:
 		t.Fatal(err)
 	}
 	shareCompiled(t, c.Data)
-	if log == nil {
-		log = slog.New(slog.NewTextHandler(t.Output(), nil))
-	}
 	end, err := w.serve(c, log)
 	if err != nil {
 		t.Fatal(err)
@@ -99,9 +96,29 @@ func azureManifest(t testing.TB) *manifest.Manifest {
 	return m
 }
 
-func TestEveryAzureRouteAnswers(t *testing.T) {
+// TestAzure tells its stories on one host: opening one takes seconds under the
+// race detector.
+func TestAzure(t *testing.T) {
 	f := azuretest.Start(t)
-	w := onAzure(t, f, "", nil)
+	logged := new(syncBuffer)
+	w := onAzure(t, f, teamsOfAzure()+personOfDev, slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, story := range []struct {
+		name string
+		tell func(*testing.T, *world, *azuretest.Fake)
+	}{
+		{"every route answers", everyAzureRoute},
+		{"teams share by resource group", teamsShareAzure},
+		{"an instance is a name that policy knows", instanceIsAName},
+		{"logout ends the poll of a change", logoutEndsThePoll},
+		{"errors have the uniform shape", azuresErrors},
+		{"no secret is answered", noSecretIsAnswered},
+	} {
+		t.Run(story.name, func(t *testing.T) { story.tell(t, w, f) })
+	}
+	noSecretIsKept(t, w, logged)
+}
+
+func everyAzureRoute(t *testing.T, w *world, f *azuretest.Fake) {
 	ada := w.as(t, "ada")
 	for _, route := range azureManifest(t).Routes {
 		if route.Name == "change" {
@@ -135,34 +152,39 @@ func TestEveryAzureRouteAnswers(t *testing.T) {
 	}
 }
 
-// The story of team permissions. Team A may read container instances in rg1,
-// team B everything of them in rg2; other teams have entries that are broken in
-// one way or another. Whatever the order, the person has exactly both.
-func TestTeamsShareAzureByResourceGroup(t *testing.T) {
-	team := func(id, custom string) string {
-		return fmt.Sprintf("---\napiVersion: bulkhead.internal/v1\nkind: Team\nmetadata: {name: %s}\nspec: {id: %s@example.com, permissions: {plugins: [{name: azure, custom: %s}]}}\n", id, id, custom)
-	}
+var teamOrders = []string{"abcd", "abdc", "cabd", "dcba", "bacd", "bdca", "cbad", "dabc"}
+
+// teamsOfAzure are team a, which may read container instances in rg1, team b,
+// which may do everything with them in rg2, and others whose entries are broken
+// in one way or another; and a person for each order of the teams.
+func teamsOfAzure() string {
 	var people strings.Builder
-	people.WriteString(team("a", "[{resources: [containerinstances], resourceGroups: [RG1], verbs: [get]}]"))
-	people.WriteString(team("b", `[{resources: [containerinstances], resourceGroups: [rg2], verbs: ["*"]}]`))
-	people.WriteString(team("c", `[{resources: containerinstances, resourceGroups: [rg3], verbs: ["*"]}, {resources: ["*"], resourceGroups: 3, verbs: ["*"]}, nonsense, 7]`))
-	people.WriteString(team("d", `{resources: ["*"], resourceGroups: ["*"], verbs: ["*"]}`)) // no list, so the directory leaves it out
-	orders := []string{"abcd", "abdc", "cabd", "dcba", "bacd", "bdca", "cbad", "dabc"}
-	for _, order := range orders {
+	for id, custom := range map[string]string{
+		"a": "[{resources: [containerinstances], resourceGroups: [RG1], verbs: [get]}]",
+		"b": `[{resources: [containerinstances], resourceGroups: [rg2], verbs: ["*"]}]`,
+		"c": `[{resources: containerinstances, resourceGroups: [rg3], verbs: ["*"]}, {resources: ["*"], resourceGroups: 3, verbs: ["*"]}, nonsense, 7]`,
+		"d": `{resources: ["*"], resourceGroups: ["*"], verbs: ["*"]}`, // no list, so the directory leaves it out
+	} {
+		fmt.Fprintf(&people, "---\napiVersion: bulkhead.internal/v1\nkind: Team\nmetadata: {name: %s}\nspec: {id: %s@example.com, permissions: {plugins: [{name: azure, custom: %s}]}}\n", id, id, custom)
+	}
+	for _, order := range teamOrders {
 		var teams []string
 		for _, id := range order {
 			teams = append(teams, string(id)+"@example.com")
 		}
 		fmt.Fprintf(&people, "---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: u%s}\nspec: {id: u%s@example.com, roles: [editor], teams: [%s]}\n", order, order, strings.Join(teams, ", "))
 	}
-	people.WriteString("---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n")
-	f := azuretest.Start(t)
-	w := onAzure(t, f, people.String(), nil)
+	return people.String()
+}
+
+// The story of team permissions: whatever the order of the teams, the person
+// has exactly what both sound ones give.
+func teamsShareAzure(t *testing.T, w *world, f *azuretest.Fake) {
 	const at = "/api/azure/prod"
 	one := func(verb, group string) string {
 		return at + "/containerinstances/containergroup/" + verb + "?containerGroup=web&resourceGroup=" + group
 	}
-	for _, order := range orders {
+	for _, order := range teamOrders {
 		u := w.as(t, "u"+order)
 		var list struct {
 			ContainerGroups []struct{ ResourceGroup, Name string }
@@ -208,11 +230,9 @@ func TestTeamsShareAzureByResourceGroup(t *testing.T) {
 	}
 }
 
-// An instance is a name that policy knows: one that is not there looks like one
-// that is forbidden, to somebody who may not see it.
-func TestAnAzureInstanceIsANameThatPolicyKnows(t *testing.T) {
-	f := azuretest.Start(t)
-	w := onAzure(t, f, `---
+// personOfDev are somebody who may read the instance dev alone, and a viewer of
+// no team.
+const personOfDev = `---
 apiVersion: bulkhead.internal/v1
 kind: User
 metadata: {name: dee}
@@ -220,7 +240,16 @@ spec:
   id: dee@example.com
   roles: [viewer]
   permissions: {plugins: [{name: azure, custom: [{resources: ["*"], resourceGroups: ["*"], verbs: [get], instances: [dev]}]}]}
-`, nil)
+---
+apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: vic}
+spec: {id: vic@example.com, roles: [viewer]}
+`
+
+// An instance is a name that policy knows: one that is not there looks like one
+// that is forbidden, to somebody who may not see it.
+func instanceIsAName(t *testing.T, w *world, _ *azuretest.Fake) {
 	dee, ada := w.as(t, "dee"), w.as(t, "ada")
 	body := func(a answer) string {
 		var e struct{ Error, Detail string }
@@ -240,9 +269,7 @@ spec:
 	}
 }
 
-func TestLogoutEndsThePollOfAChange(t *testing.T) {
-	f := azuretest.Start(t)
-	w := onAzure(t, f, "", nil)
+func logoutEndsThePoll(t *testing.T, w *world, f *azuretest.Fake) {
 	ada := w.as(t, "ada")
 	f.Hold()
 	var begun, now struct{ Status, ID string }
@@ -257,8 +284,6 @@ func TestLogoutEndsThePollOfAChange(t *testing.T) {
 		polled <- got
 	}()
 	eventually(t, "Azure to be asked", func() bool { return len(f.Requests()) > 0 })
-	other := w.anonymous(t)
-	other.w = w
 	if got := ada.post("/auth/logout", "{}"); got.status != 200 {
 		t.Fatalf("logout: %v", got)
 	}
@@ -282,9 +307,7 @@ func TestLogoutEndsThePollOfAChange(t *testing.T) {
 	})
 }
 
-func TestAzuresErrorsReachTheClientInTheUniformShape(t *testing.T) {
-	f := azuretest.Start(t)
-	w := onAzure(t, f, "", nil)
+func azuresErrors(t *testing.T, w *world, f *azuretest.Fake) {
 	ada := w.as(t, "ada")
 	for _, c := range []struct {
 		fault  azuretest.Fault
@@ -331,37 +354,43 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// TestNoAzureSecretIsAnsweredLoggedOrKept searches answers, the log and
-// everything in the data directory. host/plugin searches the guest's memory.
-func TestNoAzureSecretIsAnsweredLoggedOrKept(t *testing.T) {
-	f := azuretest.Start(t)
-	var logged syncBuffer
-	w := onAzure(t, f, "", slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+func searchSecrets(t *testing.T, where, text string) {
+	t.Helper()
+	for _, secret := range []string{azuretest.Secret, "fake-token-"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is in %s", secret, where)
+		}
+	}
+}
+
+// noSecretIsAnswered asks every route once more, and without a token that
+// counts. It leaves the instances without one.
+func noSecretIsAnswered(t *testing.T, w *world, f *azuretest.Fake) {
 	ada := w.as(t, "ada")
-	search := func(where, text string) {
-		t.Helper()
-		for _, secret := range []string{azuretest.Secret, "fake-token-"} {
-			if strings.Contains(text, secret) {
-				t.Errorf("%q is in %s", secret, where)
-			}
+	for _, route := range azureManifest(t).Routes {
+		if r, ok := azureRoutes[route.Name]; ok {
+			got := ada.do(route.Method, "/api/azure/prod"+r.path, nil, scripted)
+			searchSecrets(t, "the answer of "+route.Name, fmt.Sprint(got, got.header))
 		}
 	}
-	everyRoute := func() {
-		for _, route := range azureManifest(t).Routes {
-			if r, ok := azureRoutes[route.Name]; ok {
-				got := ada.do(route.Method, "/api/azure/prod"+r.path, nil, scripted)
-				search("the answer of "+route.Name, fmt.Sprint(got, got.header))
-			}
-		}
-	}
-	everyRoute()
 	if err := os.WriteFile(f.SecretFile, []byte("wrong-"+azuretest.Secret), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	search("the answer without a token", ada.get("/api/azure/dev/resourcegroups").body)
 	f.Expire()
-	search("the answer with an expired token", ada.get("/api/azure/prod/resourcegroups").body)
-	search("the log", logged.String())
+	for _, instance := range []string{"prod", "dev"} {
+		got := ada.get("/api/azure/" + instance + "/resourcegroups")
+		if got.status != 502 {
+			t.Errorf("%s without a token: %v", instance, got)
+		}
+		searchSecrets(t, "the answer without a token", got.body)
+	}
+}
+
+// noSecretIsKept searches the log of all the stories, everything in the data
+// directory, and the configuration as it is printed. host/plugin searches the
+// guest's memory.
+func noSecretIsKept(t *testing.T, w *world, logged *syncBuffer) {
+	searchSecrets(t, "the log", logged.String())
 	if !strings.Contains(logged.String(), "azure request") {
 		t.Error("the log does not mention Azure")
 	}
@@ -375,7 +404,7 @@ func TestNoAzureSecretIsAnsweredLoggedOrKept(t *testing.T) {
 			return err
 		}
 		files++
-		search(path, string(data))
+		searchSecrets(t, path, string(data))
 		return nil
 	})
 	if err != nil || files == 0 {
@@ -385,7 +414,7 @@ func TestNoAzureSecretIsAnsweredLoggedOrKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	search("the printed configuration", string(printed))
+	searchSecrets(t, "the printed configuration", string(printed))
 }
 
 // BenchmarkAzureRoute measures each route of the azure plugin, over HTTP and

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
@@ -20,6 +21,10 @@ import (
 // timeout bounds a call, retries and pages included.
 const timeout = 25 * time.Second
 
+// silence keeps AZURE_SDK_GO_LOGGING from writing past the host's log. The SDK
+// wants it done before anything else.
+var silence = sync.OnceFunc(func() { azlog.SetListener(nil) })
+
 // Azure is the capability. Safe for concurrent use.
 type Azure struct {
 	instances map[string]*instance
@@ -31,7 +36,7 @@ type Azure struct {
 // names are opened here, and an error names the field. Nothing is sent. Close
 // it once.
 func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
-	azlog.SetListener(nil) // AZURE_SDK_GO_LOGGING would write past our log
+	silence()
 	a := &Azure{instances: map[string]*instance{}, sealer: sealer, logger: logger}
 	var problems []error
 	for i, c := range list {

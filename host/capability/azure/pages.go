@@ -18,7 +18,7 @@ import (
 
 // Bounds of a list that is put together.
 const (
-	listTimeout = 18 * time.Second // then what is there is the answer
+	listTimeout = 12 * time.Second // then what is there is the answer
 	maxPages    = 200
 	maxItems    = 5000
 	maxBytes    = abi.MaxBody / 2
