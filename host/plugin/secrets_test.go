@@ -93,7 +93,7 @@ func TestNoSecretReachesTheGuest(t *testing.T) {
 	}
 	defer subscriptions.Close()
 	allow := func(context.Context, *host.Question) host.Decision { return host.Decision{Allow: true} }
-	registry := NewRegistry(box, capability.NewBroker(allow, log, &overheard{subscriptions, frames}), log)
+	registry := NewRegistry(box, capability.NewBroker(allow, log, &overheard{subscriptions, frames}), Limits{}, UserLimits{}, log)
 	defer func() {
 		if err := registry.Close(context.Background()); err != nil {
 			t.Error(err)
