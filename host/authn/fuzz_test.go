@@ -77,7 +77,7 @@ func FuzzResolve(f *testing.F) {
 		if p != nil && !strings.Contains(header+" "+cookies, valid) {
 			t.Fatalf("%q and %q are %s", header, cookies, p.User)
 		}
-		if who, ok := service.leaving(r); ok && !strings.Contains(header+cookies, valid) && !strings.Contains(header+cookies, expired) {
+		if who, ok, _ := service.leaving(r); ok && !strings.Contains(header+cookies, valid) && !strings.Contains(header+cookies, expired) {
 			t.Fatalf("%q and %q sign %s out", header, cookies, who.user)
 		}
 		if err != nil && host.KindOf(err) != host.Unauthenticated {

@@ -53,7 +53,11 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := loggedOut{Success: true, Message: "Already logged out"}
-	if who, ok := s.leaving(r); ok {
+	who, ok, err := s.leaving(r)
+	if err != nil {
+		return err
+	}
+	if ok {
 		ctx, cancel := afterwards(r.Context())
 		defer cancel()
 		ended, err := s.end(ctx, who, scope)
@@ -99,17 +103,22 @@ type leaver struct {
 }
 
 // leaving finds the login a request signs out of: the one it resolves to, as
-// at every door, else any of its credentials that belongs to a live login.
-func (s *Service) leaving(r *http.Request) (leaver, bool) {
-	if p, err := s.Resolve(r); err == nil {
-		return leaver{p.User, p.Login.ID, p.Login.Method}, true
+// at every door, else any of its credentials that belongs to a live login. The
+// error is of kind Limited: too much of what this client sent was no good.
+func (s *Service) leaving(r *http.Request) (leaver, bool, error) {
+	p, err := s.Resolve(r)
+	if err == nil {
+		return leaver{p.User, p.Login.ID, p.Login.Method}, true, nil
+	}
+	if host.KindOf(err) == host.Limited {
+		return leaver{}, false, err
 	}
 	for _, raw := range s.presented(r) {
 		if who, ok := s.ours(raw); ok {
-			return who, true
+			return who, true, nil
 		}
 	}
-	return leaver{}, false
+	return leaver{}, false, nil
 }
 
 // ours tells the live login of a token that we signed, expired or not.

@@ -73,9 +73,10 @@ const (
 	// public routes answer anybody, as often as one client may ask. They are
 	// listed here and nowhere else.
 	public
-	// probe routes answer anybody at any time, at next to no cost: whoever
-	// watches over the host must not be shut out by others.
-	probe
+	// always routes answer anybody at any time: nobody must be kept by others
+	// from watching over the host, or from signing out. They cost next to nothing,
+	// or count for themselves what does.
+	always
 )
 
 // route is one route of the host itself. Every one names an action.
@@ -89,15 +90,15 @@ type route struct {
 // routes is the whole surface.
 func (g *Gateway) routes() []route {
 	list := []route{
-		{"GET", "/healthz", probe, "host:health.read", g.healthz},
-		{"GET", "/readyz", probe, "host:health.read", g.readyz},
+		{"GET", "/healthz", always, "host:health.read", g.healthz},
+		{"GET", "/readyz", always, "host:health.read", g.readyz},
 		{"GET", "/health", public, "host:health.read", g.health},
 		{"GET", "/login", public, "auth:login", g.Authn.Page},
 		{"POST", "/auth/login", public, "auth:login", g.Authn.Login},
 		{"GET", "/auth/login", public, "auth:login", g.Authn.Begin},
 		{"GET", "/auth/callback/{method}", public, "auth:login", g.Authn.Callback},
 		// Logout answers an expired credential too, so it resolves by itself.
-		{"POST", "/auth/logout", public, "auth:logout", g.Authn.Logout},
+		{"POST", "/auth/logout", always, "auth:logout", g.Authn.Logout},
 		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
 		{"GET", "/auth/me", signedIn, "auth:self.read", g.Authn.Me},
 		{"GET", "/auth/sessions", signedIn, "auth:sessions.read", g.ownSessions},
@@ -147,7 +148,7 @@ func (g *Gateway) Surface() ([]Entry, error) {
 			if !ok {
 				return fmt.Errorf("%s %s is served but not in the table", method, path)
 			}
-			list = append(list, Entry{method, path, r.action, r.access == public || r.access == probe})
+			list = append(list, Entry{method, path, r.action, r.access == public || r.access == always})
 		}
 		return nil
 	})
@@ -166,7 +167,7 @@ func (g *Gateway) serve(a access, action host.Action, h handler) http.Handler {
 		info.action = action
 		err := error(nil)
 		switch a {
-		case probe:
+		case always:
 		case public:
 			err = g.Authn.AdmitClient(r)
 		default:

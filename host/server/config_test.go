@@ -21,7 +21,7 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 	absent := filepath.Join(w.dir, "absent.kubeconfig")
 	for _, c := range []struct{ old, new, want string }{
 		{"data: ./data", "data: ./data\nlissten: x", `unknown field "lissten"`},
-		{"data: ./data", "data: ./data\nlog: {levell: 1}", `unknown field "levell"`},
+		{"data: ./data", "data: ./data\nlimits: {sessionPerUser: 1}", `unknown field "sessionPerUser"`},
 		{"data: ./data", "data: [1]", "data"},
 		{"data: ./data", "data: ./data\nstate: {endpoints: [\"https://etcd:2379\"]}", "state.keyFile: is required"},
 		{"data: ./data", "data: ./data\nstate: {endpoints: [\"http://etcd:2379\"], keyFile: ./key}", "state.endpoints[0]"},
@@ -37,6 +37,10 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"listen: 127.0.0.1:0", "listen: 127.0.0.1:0\npublicURL: http://x.example", "publicURL"},
 		{"listen: 127.0.0.1:0", "listen: " + busy.Addr().String(), "listen"},
 		{"auth: {dev: {}}", "auth: {}", "auth"},
+		{"auth: {dev: {}}", "auth: {dev: {}, oidc: [{name: x}]}", "auth.oidc[0].issuer"},
+		{"auth: {dev: {}}", "auth: {dev: {}, github: {clientID: c, clientSecretFile: ./nowhere}}", "auth.github.clientSecretFile"},
+		{"auth: {dev: {}}", "auth: {dev: {}, signing: {algorithm: HS256, secretFile: ./junk}}", "auth.signing"},
+		{"data: ./data", "data: ./data\nlimits: {rates: {forwardedFrom: [x]}}", "limits.rates.forwardedFrom"},
 		{"files: ./directory", "files: ./nowhere", "directory.files"},
 		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./nowhere", "clusters[0].kubeconfig"},
 		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./junk", "clusters[0].kubeconfig"},

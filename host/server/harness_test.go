@@ -61,7 +61,6 @@ func prepareIn(t testing.TB, dir, kubeconfig string) *world {
 listen: 127.0.0.1:0
 data: ./data
 auth: {dev: {}}
-limits: {rates: {client: -1, account: -1}}
 directory: {files: ./directory}
 clusters: [{name: dev, kubeconfig: %q, waitForKubeconfig: true}]
 helm: {repositories: [{name: demo, path: %q}]}
@@ -103,6 +102,7 @@ func (w *world) tryOpen(t testing.TB) error {
 	if err != nil {
 		return err
 	}
+	unbound(c)
 	shareCompiled(t, c.Data)
 	end, err := w.serve(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
@@ -156,6 +156,7 @@ func (s *sharedWorld) get(t testing.TB, kubeconfig string) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
+		unbound(c)
 		shareCompiled(t, c.Data)
 		if s.end, err = w.serve(c, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
@@ -174,6 +175,13 @@ func (s *sharedWorld) close() error {
 		return os.RemoveAll(s.dir)
 	}
 	return errors.Join(s.end(), os.RemoveAll(s.dir))
+}
+
+// unbound lets tests ask as fast as they can, unless they are about that.
+func unbound(c *Config) {
+	if r := &c.Limits.Rates; r.Client == 0 && r.Account == 0 {
+		r.Client, r.Account = -1, -1
+	}
 }
 
 // shareCompiled keeps compiled plugins between hosts: compiling is slow under

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -327,4 +328,82 @@ func freePort(t *testing.T) string {
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return port
+}
+
+// A proxy on the same machine may speak through a Unix socket: whoever may open
+// it may say who they are, and nobody else can.
+func TestAUnixSocketIsTheProxysDoor(t *testing.T) {
+	w := &world{dir: t.TempDir()}
+	w.write(t, "directory/people.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com}\n")
+	w.write(t, "bulkhead.yaml", "listen: unix:door\npublicURL: https://console.example.com\ndata: ./data\ndirectory: {files: ./directory}\nauth: {proxy: {from: [unix]}}\n")
+	for range 2 { // the second time over the socket that the first left
+		c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := w.serve(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		door := filepath.Join(w.dir, "door")
+		if info, err := os.Stat(door); err != nil || info.Mode().Perm() != 0o660 {
+			t.Errorf("%v, %v", info, err)
+		}
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", door)
+		}}}
+		for _, said := range []string{"ann@example.com", ""} {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "http://console.example.com/auth/me", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said != "" {
+				req.Header.Set("X-Auth-Request-Email", said)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got me
+			_ = json.NewDecoder(resp.Body).Decode(&got)
+			resp.Body.Close()
+			if got.User != said || (resp.StatusCode == 200) != (said != "") {
+				t.Errorf("%q: %d %+v", said, resp.StatusCode, got)
+			}
+		}
+		if _, err := Open(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("a second host at the same door: %v", err)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What one client sends without a good credential is bounded, told with
+// Retry-After, and keeps neither probes out nor whoever is signed in there.
+func TestAFloodFromOneClientKeepsNobodyElseOut(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "bulkhead.yaml", read(t, filepath.Join(w.dir, "bulkhead.yaml"))+"limits: {rates: {client: 2, account: 3}}\n")
+	w.open(t)
+	vic, flood := w.as(t, "vic"), w.anonymous(t)
+	if got := vic.get("/auth/me"); got.status != 200 {
+		t.Fatal(got)
+	}
+	limited := answer{}
+	for i := range 60 {
+		got := flood.do("GET", "/auth/me", nil, http.Header{"Authorization": {fmt.Sprintf("Bearer x.y.%d", i)}})
+		if got.status == 429 {
+			limited = got
+		}
+	}
+	if limited.status != 429 || limited.header.Get("Retry-After") == "" || !strings.Contains(limited.body, "too many requests") {
+		t.Errorf("60 forgeries: %v, Retry-After %q", limited, limited.header.Get("Retry-After"))
+	}
+	expect(t, flood.get("/login"), 429, "the sign-in page for the flood's address")
+	for _, path := range []string{"/healthz", "/readyz"} {
+		expect(t, flood.get(path), 200, path)
+	}
+	expect(t, vic.get("/auth/me"), 200, "somebody signed in at the same address")
+	expect(t, vic.post("/auth/logout", "{}"), 200, "and signing out")
 }
