@@ -180,10 +180,24 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	token  string // that it was asked with
 }
 
-// do sends one request, again where it pays. A refusal of Azure is an error.
+// do sends one request, again where it pays. A refusal of Azure is an error. A
+// token that Azure does not take, as one that was revoked, is replaced once.
 func (s *session) do(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
+	a, err := s.logged(ctx, method, u, body)
+	if a != nil && a.status == http.StatusUnauthorized {
+		s.token.forget(a.token)
+		a, err = s.logged(ctx, method, u, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (s *session) logged(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
 	began := time.Now()
 	a, err := s.send(ctx, method, u, body)
 	status := 0
@@ -195,13 +209,15 @@ func (s *session) do(ctx context.Context, method string, u *url.URL, body []byte
 	return a, err
 }
 
+// send returns the answer of a refusal, too, beside the error.
 func (s *session) send(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
 	ctx = context.WithValue(ctx, authorityKey{}, s.auth)
 	if method == http.MethodPost && body == nil {
 		ctx = policy.WithRetryOptions(ctx, changeRetries)
 	}
 	// Waits where it can be cancelled; the SDK then finds the token at once.
-	if _, err := s.token.GetToken(ctx, s.scope); err != nil {
+	token, err := s.token.GetToken(ctx, s.scope)
+	if err != nil {
 		return nil, s.failure(ctx, err)
 	}
 	req, err := runtime.NewRequest(ctx, method, u.String())
@@ -223,10 +239,11 @@ func (s *session) send(ctx context.Context, method string, u *url.URL, body []by
 	if err != nil {
 		return nil, s.failure(ctx, err)
 	}
+	a := &answer{resp.StatusCode, resp.Header, text, token.Token}
 	if resp.StatusCode >= 300 {
-		return nil, s.refusal(resp, text)
+		return a, s.refusal(resp, text)
 	}
-	return &answer{resp.StatusCode, resp.Header, text}, nil
+	return a, nil
 }
 
 // own checks an address that Azure gave: it must be the instance's own, below

@@ -28,6 +28,7 @@ var silence = sync.OnceFunc(func() { azlog.SetListener(nil) })
 // Azure is the capability. Safe for concurrent use.
 type Azure struct {
 	instances map[string]*instance
+	names     []string // of the instances, sorted
 	sealer    Sealer
 	logger    *slog.Logger
 }
@@ -37,7 +38,7 @@ type Azure struct {
 // it once.
 func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	silence()
-	a := &Azure{instances: map[string]*instance{}, sealer: sealer, logger: logger}
+	a := &Azure{instances: map[string]*instance{}, names: names(list), sealer: sealer, logger: logger}
 	var problems []error
 	for i, c := range list {
 		instance, err := newInstance(c)
@@ -61,9 +62,9 @@ func (a *Azure) Close() {
 func (*Azure) Name() string { return name }
 
 // Dimensions of a grant: instances, resources, resource groups, verbs.
-func (*Azure) Dimensions() []capability.Dimension {
+func (a *Azure) Dimensions() []capability.Dimension {
 	return []capability.Dimension{
-		{Name: capability.Instances}, {Name: capability.Resources, Values: kinds},
+		{Name: capability.Instances, Values: a.names}, {Name: capability.Resources, Values: kinds},
 		{Name: capability.ResourceGroups}, {Name: capability.Verbs, Values: verbs},
 	}
 }

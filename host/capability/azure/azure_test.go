@@ -608,11 +608,60 @@ func TestATokenIsHeldAndRenewed(t *testing.T) {
 	if x := capability.ErrorFrame(err); strings.Contains(x.Message+x.Detail, "AADSTS") || x.Status != 502 {
 		t.Errorf("the guest reads %+v", x)
 	}
+	// A token that Azure takes no more is replaced, if there is another to be had.
+	f.Expire()
+	if _, err := p.do("GET", web); host.KindOf(err) != host.Upstream {
+		t.Errorf("a revoked token and a wrong secret: %v", err)
+	}
 	// A secret that was rotated counts without a restart.
 	if err := os.WriteFile(f.SecretFile, []byte(azuretest.Secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fresh.get("GET", groupsIn, &l)
+	p.get("GET", groupsIn, &l)
+	f.Expire()
+	p.get("GET", groupsIn, &l)
+	var begun outcome
+	f.Expire()
+	if p.get("POST", web+"/restart", &begun); begun.Status != "InProgress" {
+		t.Errorf("a change with a revoked token: %+v", begun)
+	}
+}
+
+func TestAGrantNamesInstancesThatThereAre(t *testing.T) {
+	t.Parallel()
+	a, err := azure.New([]azure.Config{{Name: "prod", Subscription: subscription, Credential: "cli"}}, plainSealer{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	deny := func(context.Context, *host.Question) host.Decision { return host.Decision{} }
+	any := []string{"*"}
+	for grant, want := range map[string]string{
+		"prod": "", "p*": "", "prd": `grants.azure[0].instances[0]: "prd" is none of prod`,
+	} {
+		_, err := capability.NewBroker(deny, slog.New(slog.DiscardHandler), a).Grant("azure", map[string][]capability.Grant{
+			"azure": {{Instances: []string{grant}, Resources: any, ResourceGroups: any, Verbs: any}},
+		})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", grant, err)
+		}
+	}
+}
+
+func TestManyWaitForOneToken(t *testing.T) {
+	t.Parallel()
+	f := azuretest.Start(t)
+	p := newPerson(t, f.Config("prod"))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := p.do("GET", web); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestSecretsStayOutOfTheLog(t *testing.T) {

@@ -117,6 +117,15 @@ func (k *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	}
 }
 
+// forget drops a token that Azure did not take, unless it was replaced already.
+func (k *credential) forget(token string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.token.Token == token {
+		k.token = azcore.AccessToken{}
+	}
+}
+
 // renew belongs to no caller: one who leaves must not take the token away from
 // the others.
 func (k *credential) renew(o policy.TokenRequestOptions) (any, error) {
