@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // usage answers as the cost service does: a column for the cost, one for each
-// grouping, one for the currency. Each resource group costs 10, 20, 30.
+// grouping, one for the currency. Each service costs 10, 20, 30 in the resource
+// groups.
 func (i *inventory) usage(_ context.Context, scope string, q cost.QueryDefinition, _ *cost.QueryClientUsageOptions) (r azfake.Responder[cost.QueryClientUsageResponse], e azfake.ErrorResponder) {
 	columns := []*cost.QueryColumn{{Name: to.Ptr("Cost"), Type: to.Ptr("Number")}}
 	for _, g := range q.Dataset.Grouping {
@@ -20,6 +22,7 @@ func (i *inventory) usage(_ context.Context, scope string, q cost.QueryDefinitio
 	}
 	columns = append(columns, &cost.QueryColumn{Name: to.Ptr("Currency"), Type: to.Ptr("String")})
 	var rows [][]any
+	at := map[string]int{} // rows by what they are grouped by
 	for n, group := range groupNames {
 		if !costs(scope, q.Dataset.Filter, group) {
 			continue
@@ -36,6 +39,12 @@ func (i *inventory) usage(_ context.Context, scope string, q cost.QueryDefinitio
 					row = append(row, "")
 				}
 			}
+			key := fmt.Sprint(row[1:])
+			if k, ok := at[key]; ok {
+				rows[k][0] = rows[k][0].(float64) + row[0].(float64)
+				continue
+			}
+			at[key] = len(rows)
 			rows = append(rows, append(row, "EUR"))
 		}
 	}

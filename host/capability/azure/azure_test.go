@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -203,7 +204,7 @@ func TestEachThingOfAzureCanBeRead(t *testing.T) {
 		rg + "Microsoft.ContainerInstance/containerGroups/web/providers/Microsoft.Insights/metricDefinitions":    `"timeGrain":"PT1M"`,
 		rg + "Microsoft.ContainerInstance/containerGroups/web/providers/Microsoft.Insights/metrics" + spans:      `"MemoryUsage"`,
 		rg + "Microsoft.Compute/virtualMachines/vm-1/providers/Microsoft.Insights/metrics" + spans:               `"average":4`,
-		"azure://prod/providers/Microsoft.CostManagement/query?timeframe=MonthToDate":                            `[30,"EUR"]`,
+		"azure://prod/providers/Microsoft.CostManagement/query?timeframe=MonthToDate":                            `[120,"EUR"]`,
 		rg + "Microsoft.CostManagement/query?timeframe=Custom&from=2026-01-01&to=2026-01-31&groupBy=ServiceName": `[20,"Virtual Machines","EUR"]`,
 	} {
 		resp, err := p.do("GET", url)
@@ -274,7 +275,7 @@ func TestAListShowsTheGroupsThatMayBeSeen(t *testing.T) {
 		p.get("GET", groups+c.query, &l)
 		got := strings.Fields(l.names())
 		want := strings.Fields(c.want)
-		if !sameSet(got, want) || l.Errors != nil {
+		if !slices.Equal(got, want) || l.Errors != nil {
 			t.Errorf("%v %s: got %v and %v, want %v", c.groups, c.query, got, l.Errors, want)
 		}
 		var g listing
@@ -283,22 +284,6 @@ func TestAListShowsTheGroupsThatMayBeSeen(t *testing.T) {
 			t.Errorf("%v: %d groups are shown", c.groups, seen)
 		}
 	}
-}
-
-func sameSet(a, b []string) bool {
-	count := map[string]int{}
-	for _, s := range a {
-		count[s]++
-	}
-	for _, s := range b {
-		count[s]--
-	}
-	for _, n := range count {
-		if n != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 type outcome struct {

@@ -192,12 +192,12 @@ func (s *session) groups(ctx context.Context) ([]string, error) {
 			q.operation = &operations[i]
 		}
 	}
-	var c collector
-	if err := s.pages(ctx, &c, q.wire(nil), &q, nil); err != nil {
+	c := newCollector(1)
+	if err := s.pages(ctx, c, 0, q.wire(nil), &q, nil); err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, item := range c.out.Value {
+	for _, item := range c.listing().Value {
 		var group struct {
 			Name string `json:"name"`
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,13 +41,27 @@ type groupError struct {
 	Detail        string `json:"detail,omitempty"`
 }
 
-// collector puts a list together. Safe for concurrent use.
+// collector puts a list together, in an order that does not depend on which
+// part came first. Safe for concurrent use.
 type collector struct {
-	mu    sync.Mutex
-	out   listing
-	bytes int
-	first error
-	ok    bool // something was read
+	mu        sync.Mutex
+	parts     [][]json.RawMessage
+	failed    []groupError
+	first     error
+	ok        bool // something was read
+	truncated bool
+	items     int
+	bytes     int
+}
+
+func newCollector(parts int) *collector { return &collector{parts: make([][]json.RawMessage, parts)} }
+
+// listing is what there is now.
+func (c *collector) listing() *listing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.SortFunc(c.failed, func(a, b groupError) int { return strings.Compare(a.ResourceGroup, b.ResourceGroup) })
+	return &listing{append([]json.RawMessage{}, slices.Concat(c.parts...)...), c.failed, c.truncated}
 }
 
 // list reads a list: of the subscription, or of each group that is named and
@@ -58,12 +73,12 @@ func (s *session) list(ctx context.Context, q *request, within capability.Within
 	}
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	var c collector
+	c := newCollector(max(1, len(groups)))
 	if whole || q.kind == resourceGroups {
 		keep := func(item json.RawMessage) bool { return q.keeps(item, within) }
-		c.done("", s.pages(limited, &c, q.wire(q.names), q, keep), false)
+		c.done("", s.pages(limited, c, 0, q.wire(q.names), q, keep), false)
 	} else {
-		s.listEach(limited, &c, q, groups)
+		s.listEach(limited, c, q, groups)
 	}
 	if lost := s.ended(ctx); lost != nil {
 		return nil, lost
@@ -71,10 +86,7 @@ func (s *session) list(ctx context.Context, q *request, within capability.Within
 	if c.first != nil && !c.ok {
 		return nil, c.first
 	}
-	if c.out.Value == nil {
-		c.out.Value = []json.RawMessage{}
-	}
-	return reply(&c.out)
+	return reply(c.listing())
 }
 
 // ended is why the call itself is over, nil while it is not.
@@ -142,11 +154,11 @@ func (s *session) listEach(ctx context.Context, c *collector, q *request, groups
 	named := len(q.groups) > 0
 	var group errgroup.Group
 	group.SetLimit(parallel)
-	for _, g := range groups {
+	for part, g := range groups {
 		group.Go(func() (err error) {
 			defer func() { c.done(g, err, !named) }()
 			defer capability.Contain(s.logger, name, &err)
-			return s.pages(ctx, c, "resourceGroups/"+g+"/"+q.wire(q.names), q, nil)
+			return s.pages(ctx, c, part, "resourceGroups/"+g+"/"+q.wire(q.names), q, nil)
 		})
 	}
 	_ = group.Wait() // each error is in c
@@ -167,22 +179,23 @@ func (c *collector) done(group string, err error, absentIsEmpty bool) {
 	if !ok || e.Kind == host.Internal {
 		e = &host.Error{Kind: host.Internal}
 	}
-	c.out.Errors = append(c.out.Errors, groupError{group, e.HTTPStatus(), e.Public(), e.Detail})
+	c.failed = append(c.failed, groupError{group, e.HTTPStatus(), e.Public(), e.Detail})
 }
 
 // add takes a page's items and reports whether there is room for more.
-func (c *collector) add(items []json.RawMessage, keep func(json.RawMessage) bool) bool {
+func (c *collector) add(part int, items []json.RawMessage, keep func(json.RawMessage) bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, item := range items {
 		if keep != nil && !keep(item) {
 			continue
 		}
-		if c.bytes += len(item); c.bytes > maxBytes || len(c.out.Value) >= maxItems {
-			c.out.Truncated = true
+		c.bytes += len(item)
+		if c.items++; c.bytes > maxBytes || c.items > maxItems {
+			c.truncated = true
 			return false
 		}
-		c.out.Value = append(c.out.Value, item)
+		c.parts[part] = append(c.parts[part], item)
 	}
 	c.ok = c.ok || len(items) > 0
 	return true
@@ -190,7 +203,7 @@ func (c *collector) add(items []json.RawMessage, keep func(json.RawMessage) bool
 
 // pages reads one list page by page. Each link must lead to the next page of
 // the same list.
-func (s *session) pages(ctx context.Context, c *collector, path string, q *request, keep func(json.RawMessage) bool) error {
+func (s *session) pages(ctx context.Context, c *collector, part int, path string, q *request, keep func(json.RawMessage) bool) error {
 	first := s.url(path, q.wireQuery())
 	next := first
 	for range maxPages {
@@ -205,7 +218,7 @@ func (s *session) pages(ctx context.Context, c *collector, path string, q *reque
 		if err := json.Unmarshal(a.body, &page); err != nil {
 			return &host.Error{Kind: host.Upstream, Op: name, Message: "Azure answered with something that is no list", Detail: s.trace(""), Err: err}
 		}
-		if !c.add(page.Value, keep) || page.NextLink == "" {
+		if !c.add(part, page.Value, keep) || page.NextLink == "" {
 			return nil
 		}
 		if next, err = s.following(first, page.NextLink); err != nil {
@@ -219,7 +232,7 @@ func (s *session) pages(ctx context.Context, c *collector, path string, q *reque
 func (c *collector) truncate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out.Truncated = true
+	c.truncated = true
 }
 
 func (s *session) following(first *url.URL, link string) (*url.URL, error) {
