@@ -49,15 +49,17 @@ func (s *armScaleSet) shown() shownScaleSet {
 	}
 }
 
+type scaleSetList struct {
+	Sets []shownScaleSet `json:"virtualMachineScaleSets"`
+	partial
+}
+
 func scaleSets(r *sdk.Request) (*sdk.Response, error) {
 	var list azure.List[armScaleSet]
 	if err := instanceOf(r).List(azure.ScaleSets, r.Values()["resourceGroup"], &list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Sets []shownScaleSet `json:"virtualMachineScaleSets"`
-		partial
-	}{each(list.Value, (*armScaleSet).shown), partial{list.Errors, list.Truncated}})
+	return sdk.JSON(200, scaleSetList{each(list.Value, (*armScaleSet).shown), partial{list.Errors, list.Truncated}})
 }
 
 func scaleSet(r *sdk.Request) (*sdk.Response, error) {
@@ -136,12 +138,17 @@ func (m *armMachine) shown() shownMachine {
 	return out
 }
 
+type machineList struct {
+	Machines []shownMachine `json:"virtualMachines"`
+	partial
+}
+
 func scaleSetVMs(r *sdk.Request) (*sdk.Response, error) {
 	var list azure.List[armMachine]
 	if err := instanceOf(r).ScaleSetVMs(resourceOf(r, azure.ScaleSets, "virtualMachineScaleSet"), &list); err != nil {
 		return nil, err
 	}
-	return machineList(&list)
+	return shownMachines(&list)
 }
 
 func virtualMachines(r *sdk.Request) (*sdk.Response, error) {
@@ -149,14 +156,11 @@ func virtualMachines(r *sdk.Request) (*sdk.Response, error) {
 	if err := instanceOf(r).List(azure.VirtualMachines, r.Values()["resourceGroup"], &list); err != nil {
 		return nil, err
 	}
-	return machineList(&list)
+	return shownMachines(&list)
 }
 
-func machineList(list *azure.List[armMachine]) (*sdk.Response, error) {
-	return sdk.JSON(200, struct {
-		Machines []shownMachine `json:"virtualMachines"`
-		partial
-	}{each(list.Value, (*armMachine).shown), partial{list.Errors, list.Truncated}})
+func shownMachines(list *azure.List[armMachine]) (*sdk.Response, error) {
+	return sdk.JSON(200, machineList{each(list.Value, (*armMachine).shown), partial{list.Errors, list.Truncated}})
 }
 
 func virtualMachine(r *sdk.Request) (*sdk.Response, error) {

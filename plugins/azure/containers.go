@@ -139,15 +139,17 @@ func (c *armContainer) shown() shownContainer {
 	return out
 }
 
+type containerGroupList struct {
+	Groups []shownContainerGroup `json:"containerGroups"`
+	partial
+}
+
 func containerGroups(r *sdk.Request) (*sdk.Response, error) {
 	var list azure.List[armContainerGroup]
 	if err := instanceOf(r).List(azure.ContainerGroups, r.Values()["resourceGroup"], &list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Groups []shownContainerGroup `json:"containerGroups"`
-		partial
-	}{each(list.Value, (*armContainerGroup).shown), partial{list.Errors, list.Truncated}})
+	return sdk.JSON(200, containerGroupList{each(list.Value, (*armContainerGroup).shown), partial{list.Errors, list.Truncated}})
 }
 
 func containerGroup(r *sdk.Request) (*sdk.Response, error) {

@@ -39,6 +39,16 @@ type costTotal struct {
 	Currency string  `json:"currency"`
 }
 
+type costAnswer struct {
+	Scope     string      `json:"scope"`
+	Timeframe string      `json:"timeframe"`
+	From      string      `json:"from,omitempty"`
+	To        string      `json:"to,omitempty"`
+	Totals    []costTotal `json:"totals"` // one for each currency
+	Items     []costItem  `json:"items"`
+	Truncated bool        `json:"truncated,omitempty"`
+}
+
 // actualCost answers what a resource group, or all that the person may see,
 // cost in a time.
 func actualCost(r *sdk.Request) (*sdk.Response, error) {
@@ -58,15 +68,7 @@ func actualCost(r *sdk.Request) (*sdk.Response, error) {
 	if scope == "" {
 		scope = allGroups
 	}
-	return sdk.JSON(200, struct {
-		Scope     string      `json:"scope"`
-		Timeframe string      `json:"timeframe"`
-		From      string      `json:"from,omitempty"`
-		To        string      `json:"to,omitempty"`
-		Totals    []costTotal `json:"totals"` // one for each currency
-		Items     []costItem  `json:"items"`
-		Truncated bool        `json:"truncated,omitempty"`
-	}{scope, q.Timeframe, q.From, q.To, totals(items), items, table.Truncated})
+	return sdk.JSON(200, costAnswer{scope, q.Timeframe, q.From, q.To, totals(items), items, table.Truncated})
 }
 
 // costQuery reads the query. A number as timeframe is that many days until

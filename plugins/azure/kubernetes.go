@@ -80,15 +80,17 @@ func (c *armCluster) shown() shownCluster {
 	return out
 }
 
+type clusterList struct {
+	Clusters []shownCluster `json:"managedClusters"`
+	partial
+}
+
 func managedClusters(r *sdk.Request) (*sdk.Response, error) {
 	var list azure.List[armCluster]
 	if err := instanceOf(r).List(azure.KubernetesClusters, r.Values()["resourceGroup"], &list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Clusters []shownCluster `json:"managedClusters"`
-		partial
-	}{each(list.Value, (*armCluster).shown), partial{list.Errors, list.Truncated}})
+	return sdk.JSON(200, clusterList{each(list.Value, (*armCluster).shown), partial{list.Errors, list.Truncated}})
 }
 
 func managedCluster(r *sdk.Request) (*sdk.Response, error) {
@@ -154,13 +156,15 @@ func (a *armPool) shown() shownPool {
 	}
 }
 
+type poolList struct {
+	Pools []shownPool `json:"nodePools"`
+	partial
+}
+
 func nodePools(r *sdk.Request) (*sdk.Response, error) {
 	var list azure.List[armPool]
 	if err := instanceOf(r).NodePools(resourceOf(r, azure.KubernetesClusters, "managedCluster"), &list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Pools []shownPool `json:"nodePools"`
-		partial
-	}{each(list.Value, (*armPool).shown), partial{list.Errors, list.Truncated}})
+	return sdk.JSON(200, poolList{each(list.Value, (*armPool).shown), partial{list.Errors, list.Truncated}})
 }

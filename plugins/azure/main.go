@@ -12,6 +12,7 @@ import (
 )
 
 func init() {
+	sdk.OnStart(start)
 	sdk.Handle("resource-groups", resourceGroups)
 	sdk.Handle("container-groups", containerGroups)
 	sdk.Handle("container-group", containerGroup)
@@ -37,6 +38,19 @@ func init() {
 }
 
 func main() {}
+
+// start takes no config. What encoding/json learns of the types here, requests
+// need not learn again.
+func start(s *sdk.Start) error {
+	sdk.WarmJSON(
+		azure.List[armGroup]{}, groupList{}, azure.List[armContainerGroup]{}, armContainerGroup{}, containerGroupList{},
+		azure.List[armCluster]{}, armCluster{}, clusterList{}, azure.List[armPool]{}, poolList{},
+		azure.List[armScaleSet]{}, armScaleSet{}, scaleSetList{}, azure.List[armMachine]{}, armMachine{}, machineList{},
+		azure.CostTable{}, costAnswer{}, azure.List[armDefinition]{}, definitionList{}, armMetrics{}, metricsAnswer{},
+		azure.Change{}, shownChange{},
+	)
+	return s.Config(new(struct{}))
+}
 
 func instanceOf(r *sdk.Request) azure.Instance { return azure.Instance(r.Param("instance")) }
 
@@ -95,28 +109,32 @@ func each[In, Out any](list []In, shape func(*In) Out) []Out {
 	return out
 }
 
+type armGroup struct {
+	resource
+	Properties struct {
+		State string `json:"provisioningState"`
+	} `json:"properties"`
+}
+
+type shownGroup struct {
+	Name     string            `json:"name"`
+	ID       string            `json:"id"`
+	Location string            `json:"location"`
+	State    string            `json:"state"`
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+type groupList struct {
+	Groups []shownGroup `json:"resourceGroups"`
+	partial
+}
+
 func resourceGroups(r *sdk.Request) (*sdk.Response, error) {
-	type group struct {
-		resource
-		Properties struct {
-			State string `json:"provisioningState"`
-		} `json:"properties"`
-	}
-	type shown struct {
-		Name     string            `json:"name"`
-		ID       string            `json:"id"`
-		Location string            `json:"location"`
-		State    string            `json:"state"`
-		Tags     map[string]string `json:"tags,omitempty"`
-	}
-	var list azure.List[group]
+	var list azure.List[armGroup]
 	if err := instanceOf(r).ResourceGroups(&list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Groups []shown `json:"resourceGroups"`
-		partial
-	}{each(list.Value, func(g *group) shown {
-		return shown{g.Name, g.ID, g.Location, g.Properties.State, g.Tags}
+	return sdk.JSON(200, groupList{each(list.Value, func(g *armGroup) shownGroup {
+		return shownGroup{g.Name, g.ID, g.Location, g.Properties.State, g.Tags}
 	}), partial{list.Errors, list.Truncated}})
 }

@@ -43,42 +43,46 @@ type localized struct {
 	Text  string `json:"localizedValue"`
 }
 
+type armDefinition struct {
+	Name         localized   `json:"name"`
+	Unit         string      `json:"unit"`
+	Description  string      `json:"displayDescription"`
+	Primary      string      `json:"primaryAggregationType"`
+	Supported    []string    `json:"supportedAggregationTypes"`
+	Dimensions   []localized `json:"dimensions"`
+	Availability []struct {
+		Grain     string `json:"timeGrain"`
+		Retention string `json:"retention"`
+	} `json:"metricAvailabilities"`
+}
+
+type shownDefinition struct {
+	Name         string   `json:"name"`
+	Text         string   `json:"displayName"`
+	Unit         string   `json:"unit"`
+	Description  string   `json:"description,omitempty"`
+	Aggregation  string   `json:"aggregation"` // the usual one
+	Aggregations []string `json:"aggregations"`
+	Dimensions   []string `json:"dimensions,omitempty"`
+	Intervals    []string `json:"intervals"`
+}
+
+type definitionList struct {
+	Definitions []shownDefinition `json:"definitions"`
+	partial
+}
+
 func metricDefinitions(r *sdk.Request) (*sdk.Response, error) {
-	type definition struct {
-		Name         localized   `json:"name"`
-		Unit         string      `json:"unit"`
-		Description  string      `json:"displayDescription"`
-		Primary      string      `json:"primaryAggregationType"`
-		Supported    []string    `json:"supportedAggregationTypes"`
-		Dimensions   []localized `json:"dimensions"`
-		Availability []struct {
-			Grain     string `json:"timeGrain"`
-			Retention string `json:"retention"`
-		} `json:"metricAvailabilities"`
-	}
-	type shown struct {
-		Name         string   `json:"name"`
-		Text         string   `json:"displayName"`
-		Unit         string   `json:"unit"`
-		Description  string   `json:"description,omitempty"`
-		Aggregation  string   `json:"aggregation"` // the usual one
-		Aggregations []string `json:"aggregations"`
-		Dimensions   []string `json:"dimensions,omitempty"`
-		Intervals    []string `json:"intervals"`
-	}
 	resource, err := providerOf(r)
 	if err != nil {
 		return nil, err
 	}
-	var list azure.List[definition]
+	var list azure.List[armDefinition]
 	if err := instanceOf(r).MetricDefinitions(resource, &list); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		Definitions []shown `json:"definitions"`
-		partial
-	}{each(list.Value, func(d *definition) shown {
-		out := shown{Name: d.Name.Value, Text: d.Name.Text, Unit: d.Unit, Description: d.Description, Aggregation: d.Primary, Aggregations: d.Supported}
+	return sdk.JSON(200, definitionList{each(list.Value, func(d *armDefinition) shownDefinition {
+		out := shownDefinition{Name: d.Name.Value, Text: d.Name.Text, Unit: d.Unit, Description: d.Description, Aggregation: d.Primary, Aggregations: d.Supported}
 		for _, a := range d.Availability {
 			out.Intervals = append(out.Intervals, a.Grain)
 		}
@@ -146,6 +150,20 @@ type point struct {
 	Value *float64 `json:"value"`
 }
 
+type armMetrics struct {
+	Timespan string      `json:"timespan"`
+	Interval string      `json:"interval"`
+	Value    []armMetric `json:"value"`
+}
+
+type metricsAnswer struct {
+	From        string        `json:"from"`
+	To          string        `json:"to"`
+	Interval    string        `json:"interval"`
+	Aggregation string        `json:"aggregation"`
+	Metrics     []shownMetric `json:"metrics"`
+}
+
 func metrics(r *sdk.Request) (*sdk.Response, error) {
 	resource, err := providerOf(r)
 	if err != nil {
@@ -155,21 +173,11 @@ func metrics(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var got struct {
-		Timespan string      `json:"timespan"`
-		Interval string      `json:"interval"`
-		Value    []armMetric `json:"value"`
-	}
+	var got armMetrics
 	if err := instanceOf(r).Metrics(resource, *q, &got); err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, struct {
-		From        string        `json:"from"`
-		To          string        `json:"to"`
-		Interval    string        `json:"interval"`
-		Aggregation string        `json:"aggregation"`
-		Metrics     []shownMetric `json:"metrics"`
-	}{
+	return sdk.JSON(200, metricsAnswer{
 		q.From.UTC().Format(time.RFC3339), q.To.UTC().Format(time.RFC3339), got.Interval, q.Aggregations[0],
 		each(got.Value, func(m *armMetric) shownMetric { return m.shown(q.Aggregations[0]) }),
 	})
