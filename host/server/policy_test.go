@@ -1,0 +1,164 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
+)
+
+// What the world of these tests has more: viewers who may see the releases of
+// one namespace; an editor's permissions that need a reason; a policy that takes
+// parts out of answers. The groups of both roles are bound in the dev cluster.
+const (
+	narrowRoles = `
+apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: viewer}
+spec:
+  permissions:
+    actions: ["*:*.read"]
+    plugins: [{name: "*"}]
+    resources: [{clusters: [dev], namespaces: [shop], resources: [releases.helm.sh], verbs: [list, values]}]
+---
+apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: editor}
+spec:
+  breakGlass: {maxSession: 1h, record: all}
+  permissions:
+    actions: ["gitops:helm.*", "exec:*"]
+    plugins: [{name: gitops}, {name: exec}]
+    resources: [{clusters: [dev], namespaces: [shop], resources: ["*"], verbs: ["*"]}]
+---
+apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: gus}
+spec: {id: gus@example.com, roles: [viewer, editor]}
+`
+	redacting = `package bulkhead.authz
+
+import data.bulkhead.default as shipped
+
+decision := object.union(shipped.decision, {"obligations": {"redact": hidden}}) if {
+	shipped.decision.allow
+	not "admin" in input.principal.roles
+} else := shipped.decision
+
+default hidden := []
+
+hidden := ["/values/token"] if {
+	input.capability.name == "helm"
+	input.capability.verb == "values"
+} else := ["/values/owner"] if {
+	not input.capability
+	input.route.name == "helm-values"
+} else := ["/secret"] if input.route.plugin == "echo"
+`
+)
+
+func TestPolicyNarrowsRedactsAndBreaksGlass(t *testing.T) {
+	c := clustertest.Start(t)
+	w := prepare(t, c.HostKubeconfig)
+	w.write(t, "directory/roles.yaml", narrowRoles)
+	w.write(t, "policy/redact.rego", redacting)
+	w.write(t, "bulkhead.yaml", read(t, filepath.Join(w.dir, "bulkhead.yaml"))+"\npolicy: {dir: ./policy}\nrecordings: {input: true}\n")
+	w.open(t)
+	eventually(t, "the cluster to be ready", func() bool { up, _ := w.server.countClusters(); return up == 1 })
+	ada, vic, gus := w.as(t, "ada"), w.as(t, "vic"), w.as(t, "gus")
+	for _, namespace := range []string{"shop", "bank"} {
+		target := map[string]any{"cluster": "dev", "namespace": namespace, "release": "policy-" + namespace, "chart": "demo/hello",
+			"values": "replicas: 0\ntoken: hunter2\nowner: ann\n"}
+		if got := ada.post("/api/gitops/helm-upgrade", target); got.status != 200 {
+			t.Fatal(got)
+		}
+		defer func() {
+			delete(target, "chart")
+			delete(target, "values")
+			if got := ada.post("/api/gitops/helm-uninstall", target); got.status != 200 {
+				t.Error(got)
+			}
+		}()
+	}
+
+	t.Run("a list shows what the person's permissions name", func(t *testing.T) {
+		const list = "/api/gitops/helm-releases?cluster=dev"
+		if got := ada.get(list); got.status != 200 || !strings.Contains(got.body, "policy-shop") || !strings.Contains(got.body, "policy-bank") {
+			t.Errorf("an admin sees %v", got)
+		}
+		if got := vic.get(list); got.status != 200 || !strings.Contains(got.body, "policy-shop") || strings.Contains(got.body, "policy-bank") {
+			t.Errorf("who may see shop sees %v", got)
+		}
+		expect(t, vic.get(list+"&namespace=bank"), 403, "another namespace")
+	})
+	t.Run("answers are redacted, the call's and the route's", func(t *testing.T) {
+		const values = "/api/gitops/helm-values?cluster=dev&namespace=shop&release=policy-shop"
+		if got := ada.get(values); !strings.Contains(got.body, "hunter2") || !strings.Contains(got.body, "ann") {
+			t.Errorf("an admin sees %v", got)
+		}
+		if got := vic.get(values); got.status != 200 || strings.Contains(got.body, "hunter2") || strings.Contains(got.body, "ann") || !strings.Contains(got.body, "replicas") {
+			t.Errorf("a viewer sees %v", got)
+		}
+	})
+	t.Run("what cannot be redacted is not shown", func(t *testing.T) {
+		if got := vic.get("/api/echo/echo"); got.status != 403 || !strings.Contains(got.body, "not_redactable") {
+			t.Errorf("an answer that is no JSON: %v", got)
+		}
+		if _, got := vic.dial("/ws/echo"); got.status != 403 || !strings.Contains(got.body, "obligation_not_supported") {
+			t.Errorf("a socket: %v", got)
+		}
+	})
+	t.Run("changes need a reason", func(t *testing.T) {
+		if got := gus.post("/api/gitops/helm-upgrade", "{}"); got.status != 403 || !strings.Contains(got.body, "reason_required") {
+			t.Errorf("without a reason: %v", got)
+		}
+		stated := func(reason ...string) answer {
+			return gus.do("POST", "/api/gitops/helm-upgrade", strings.NewReader("{}"), http.Header{"Content-Type": {"application/json"}, "X-Bulkhead-Reason": reason})
+		}
+		expect(t, stated("INC-1"), 400, "past policy, at the check of the fields")
+		expect(t, stated(""), 400, "an empty reason")
+		if got := vic.do("POST", "/api/gitops/helm-upgrade", strings.NewReader("{}"), http.Header{"Content-Type": {"application/json"}, "X-Bulkhead-Reason": {"please"}}); got.status != 403 || !strings.Contains(got.body, "no_action") {
+			t.Errorf("a viewer with a reason: %v", got)
+		}
+	})
+	t.Run("a terminal with a reason is recorded", func(t *testing.T) {
+		target := "/ws/exec?cluster=dev&namespace=shop&pod=" + pod(t, c, "shop") + "&command=cat"
+		if conn, got := gus.dial(target, execProtocol); conn != nil || got.status != 403 || !strings.Contains(got.body, "reason_required") {
+			t.Fatalf("without a reason: %v", got)
+		}
+		conn, refused := gus.dial(target+"&bulkhead-reason="+url.QueryEscape("INC-1: shop is down"), execProtocol)
+		if conn == nil {
+			t.Fatalf("with a reason: %v", refused)
+		}
+		x := &terminal{t: t, conn: conn, done: make(chan struct{})}
+		go x.read()
+		x.typed("who is there?")
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"eof"}`)); err != nil {
+			t.Fatal(err)
+		}
+		if exit, _ := x.ended(); exit == nil || *exit != 0 {
+			t.Fatalf("it ended with %v, %s", exit, x.errors)
+		}
+		var e recording.Entry
+		eventually(t, "the recording to be closed", func() bool {
+			list, err := recording.List(filepath.Join(w.dir, "data", "recordings"))
+			if err != nil || len(list) > 1 {
+				t.Fatalf("%+v, %v", list, err)
+			}
+			if len(list) == 0 {
+				return false
+			}
+			e = list[0]
+			return e.Ended != ""
+		})
+		if e.User != "gus@example.com" || e.Reason != "INC-1: shop is down" || e.Record != "all" || e.Decision == "" || e.RequestID == "" {
+			t.Errorf("the recording is of %+v", e)
+		}
+	})
+}
