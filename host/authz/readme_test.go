@@ -4,34 +4,83 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 )
 
-func TestTheExampleInTheReadmeWorks(t *testing.T) {
+// examples are the README's code blocks of a language.
+func examples(t *testing.T, language string) (blocks []string) {
+	t.Helper()
 	text, err := os.ReadFile("../../policies/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)```rego\n(.*?)```").FindAllSubmatch(text, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("%d examples, want a policy and its test", len(blocks))
+	for _, b := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllSubmatch(text, -1) {
+		blocks = append(blocks, string(b[1]))
+	}
+	return blocks
+}
+
+// TestThePoliciesInTheReadmeWork takes the blocks in pairs, a policy and its
+// test, and asks each policy what the text says about it.
+func TestThePoliciesInTheReadmeWork(t *testing.T) {
+	blocks := examples(t, "rego")
+	questions := []struct {
+		user host.UserID
+		call host.CapabilityCall
+		ok   func(host.Decision) bool
+	}{
+		{ada, host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"},
+			func(d host.Decision) bool { return d.Reason.Code == "production_is_frozen" }},
+		{vic, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods", Cluster: "prod", Namespace: "shop"},
+			func(d host.Decision) bool { return d.Allow && len(d.Obligations.Redact) == 8 && d.Obligations.Impersonate != nil }},
+		{ada, host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"},
+			func(d host.Decision) bool { return d.Allow }},
+	}
+	if len(blocks) != 2*len(questions) {
+		t.Fatalf("%d blocks, want %d policies and their tests", len(blocks), len(questions))
+	}
+	for i, q := range questions {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "site.rego", blocks[2*i])
+			write(t, dir, "site_test.rego", blocks[2*i+1])
+			e := openEngine(t, dir, staff(t))
+			if n, want := e.current.Load().tests, strings.Count(blocks[2*i+1], "\ntest_"); n != want {
+				t.Errorf("%d tests ran, want %d", n, want)
+			}
+			if d := e.Decide(t.Context(), call(q.user, q.call)); !q.ok(d) {
+				t.Errorf("decided %+v", d)
+			}
+		})
+	}
+}
+
+func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
+	var entries []string
+	recordings := false
+	for _, block := range examples(t, "yaml") {
+		if strings.HasPrefix(block, apiVersion) {
+			entries = append(entries, block)
+		}
+		if strings.HasPrefix(block, "recordings:") {
+			var c struct {
+				Recordings recording.Config `json:"recordings"`
+			}
+			if err := yaml.UnmarshalStrict([]byte(block), &c); err != nil || c.Recordings.Check() != nil {
+				t.Error(err, c.Recordings.Check())
+			}
+			recordings = true
+		}
 	}
 	dir := t.TempDir()
-	for i, b := range blocks {
-		write(t, dir, fmt.Sprintf("site%s.rego", []string{"", "_test"}[i]), string(b[1]))
-	}
-	e := openEngine(t, dir, staff(t))
-	if n := e.current.Load().tests; n != 2 {
-		t.Errorf("%d tests ran", n)
-	}
-	c := host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"}
-	if d := e.Decide(t.Context(), call(ada, c)); d.Allow || d.Reason.Code != "production_is_frozen" {
-		t.Errorf("decided %+v", d)
-	}
-	c.Cluster = "dev"
-	if d := e.Decide(t.Context(), call(ada, c)); !d.Allow {
-		t.Errorf("decided %+v", d)
+	write(t, dir, "readme.yaml", strings.Join(entries, "---\n"))
+	if problems := openDirectory(t, dir).Problems(); len(entries) < 4 || len(problems) > 0 || !recordings {
+		t.Errorf("%d entries, problems are %v", len(entries), problems)
 	}
 }
