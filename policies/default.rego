@@ -26,6 +26,13 @@ decision := {
 	sufficient(permissions_with_reason)
 } else := {
 	"allow": true,
+	"reason": {"code": "own_session"},
+	"obligations": {},
+} if {
+	own_session
+	identified
+} else := {
+	"allow": true,
 	"reason": {"code": "permitted", "args": {"from": input.permissions.actions[0].from}},
 	"obligations": obligations(input.permissions, []),
 } if {
@@ -49,6 +56,17 @@ admissible if {
 identified if {
 	input.principal.user != ""
 	not startswith(input.principal.user, "system:")
+}
+
+# METADATA
+# description: >-
+#   A person's own sessions are theirs to see and to end. The host does so to
+#   sessions of resource.user only.
+own_session if {
+	input.route.plugin == "admin"
+	input.route.action in {"admin:sessions.read", "admin:sessions.end"}
+	input.resource.user == input.principal.user
+	not input.capability
 }
 
 # METADATA

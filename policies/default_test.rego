@@ -165,3 +165,30 @@ test_an_object_is_not_narrowed if {
 	decision := authz.decision with input as asking(pods)
 	not decision.obligations.namespaces
 }
+
+sessions(action, resource) := object.union(object.remove(route_input, ["permissions", "resource"]), {
+	"permissions": {"actions": [], "plugins": [], "resources": []},
+	"route": {"plugin": "admin", "action": action},
+	"resource": resource,
+})
+
+test_a_session_is_its_owners_to_see_and_to_end if {
+	every action in ["admin:sessions.read", "admin:sessions.end"] {
+		decision := authz.decision with input as sessions(action, {"user": "ann@example.com"})
+		decision == {"allow": true, "reason": {"code": "own_session"}, "obligations": {}}
+	}
+}
+
+test_other_sessions_and_actions_need_a_permission if {
+	every document in [
+		sessions("admin:sessions.end", {"user": "ben@example.com"}),
+		sessions("admin:sessions.end", {}),
+		sessions("admin:plugins.read", {"user": "ann@example.com"}),
+		object.union(sessions("admin:sessions.end", {"user": ""}), {"principal": {"user": ""}}),
+		object.union(sessions("admin:sessions.end", {"user": "ann@example.com"}), {"route": {"plugin": "gitops"}}),
+		object.union(sessions("admin:sessions.end", {"user": "ann@example.com"}), {"capability": pods}),
+	] {
+		decision := authz.decision with input as document
+		not decision.allow
+	}
+}

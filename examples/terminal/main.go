@@ -167,12 +167,17 @@ func (s *shell) output() (int, error) {
 		}
 		var m struct {
 			Type, Error string
+			Recorded    bool
 			ExitCode    int
 		}
 		if err := json.Unmarshal(data, &m); err != nil {
 			return 0, fmt.Errorf("control message %q: %w", data, err)
 		}
 		switch m.Type {
+		case "started":
+			if m.Recorded {
+				fmt.Fprint(os.Stderr, "this terminal is recorded\r\n")
+			}
 		case "exit":
 			return m.ExitCode, nil
 		case "error":

@@ -38,7 +38,9 @@ func TestThePoliciesInTheReadmeWork(t *testing.T) {
 		{ada, host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"},
 			func(d host.Decision) bool { return d.Reason.Code == "production_is_frozen" }},
 		{vic, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods", Cluster: "prod", Namespace: "shop"},
-			func(d host.Decision) bool { return d.Allow && len(d.Obligations.Redact) == 8 && d.Obligations.Impersonate != nil }},
+			func(d host.Decision) bool {
+				return d.Allow && len(d.Obligations.Redact) == 8 && d.Obligations.Impersonate != nil
+			}},
 		{ada, host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"},
 			func(d host.Decision) bool { return d.Allow }},
 	}

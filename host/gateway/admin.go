@@ -19,6 +19,13 @@ func (g *Gateway) administer(rt route) handler {
 	_, name, _ := rt.action.Split()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		info := infoOf(r.Context())
+		reason, query, err := statedReason(r)
+		if err != nil {
+			return err
+		}
+		if r.URL.RawQuery = query; reason != "" {
+			info.log = info.log.With("reason", reason)
+		}
 		s, err := g.Sessions.Open(r.Context(), info.principal, session.Info{
 			Kind: session.Call, Plugin: adminPlugin, Route: name, RequestID: info.id, RemoteAddr: remoteHost(r),
 		})
@@ -26,7 +33,7 @@ func (g *Gateway) administer(rt route) handler {
 			return err
 		}
 		defer s.Close()
-		question := &host.Question{Principal: info.principal, Route: host.Route{
+		question := &host.Question{Principal: info.principal, Reason: reason, Route: host.Route{
 			Plugin: adminPlugin, Name: name, Action: rt.action, Method: rt.method, Path: rt.path, Mutates: rt.method != http.MethodGet,
 		}}
 		if user := r.URL.Query().Get("user"); user != "" {
@@ -37,6 +44,11 @@ func (g *Gateway) administer(rt route) handler {
 			info.log.Info("refused by policy", "action", string(rt.action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
 			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: d.Reason.Code}
 		}
+		if o := d.Obligations; len(o.Redact) > 0 || o.Record != host.RecordNothing {
+			info.log.Error("policy obliges to what nothing here enforces", "action", string(rt.action), "decision", d.ID)
+			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
+		}
+		s.Limit(d.Obligations.MaxSession, d.Obligations.Idle)
 		return rt.handle(w, r.WithContext(s.Context()))
 	}
 }

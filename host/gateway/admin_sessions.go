@@ -71,10 +71,15 @@ func (g *Gateway) adminSessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// adminEndSession handles DELETE /api/admin/sessions/{id}.
+// adminEndSession handles DELETE /api/admin/sessions/{id}. With a filter it ends
+// the session only if that fits: policy may have allowed it for one user.
 func (g *Gateway) adminEndSession(w http.ResponseWriter, r *http.Request) error {
 	id := mux.Vars(r)["id"]
-	list, err := g.gather(r.Context(), "")
+	filter, err := selectionOf(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	list, err := g.selected(r.Context(), filter)
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,22 @@ func TestPolicyNarrowsRedactsAndBreaksGlass(t *testing.T) {
 			t.Errorf("a socket: %v", got)
 		}
 	})
+	t.Run("a session is its owner's", func(t *testing.T) {
+		if conn, refused := ada.dial("/ws/echo"); conn == nil {
+			t.Fatal(refused)
+		} else if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the session to be listed", func() bool { return len(ada.sessions("/api/admin/sessions?user=ada@example.com").Sessions) == 1 })
+		id := ada.sessions("/api/admin/sessions?user=ada@example.com").Sessions[0].ID
+		expect(t, gus.get("/api/admin/sessions?user=gus@example.com"), 200, "one's own")
+		for query, want := range map[string]int{"": 403, "?user=ada@example.com": 403, "?user=gus@example.com": 404,
+			"?user=gus@example.com&user=ada@example.com": 400, "?user=gus@example.com&all=true": 400} {
+			expect(t, gus.end("/api/admin/sessions/"+id+query), want, "somebody else's", query)
+		}
+		expect(t, gus.end("/api/admin/sessions?user=gus@example.com&all=true"), 400, "everybody's")
+		expect(t, ada.end("/api/admin/sessions/"+id+"?user=ada@example.com"), 200, "one's own, ended")
+	})
 	t.Run("changes need a reason", func(t *testing.T) {
 		if got := gus.post("/api/gitops/helm-upgrade", "{}"); got.status != 403 || !strings.Contains(got.body, "reason_required") {
 			t.Errorf("without a reason: %v", got)

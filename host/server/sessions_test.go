@@ -26,7 +26,7 @@ type sessionList struct {
 // limit adds to the section limits of the configuration.
 func (w *world) limit(t *testing.T, text string) {
 	t.Helper()
-	w.write(t, "bulkhead.yaml", strings.Replace(read(t, w.dir+"/bulkhead.yaml"), "limits: {", "limits: {"+text+", ", 1))
+	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+"\nlimits: {"+text+"}\n")
 }
 
 func (a *actor) sessions(path string) (l sessionList) {
