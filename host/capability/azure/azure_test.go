@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -489,11 +490,11 @@ func TestWhatAzureSaysLeadsNowhereElse(t *testing.T) {
 	f := azuretest.Start(t)
 	p := newPerson(t, f.Config("prod"))
 	var hits atomic.Int32
-	elsewhere := &http.Server{Addr: "127.0.0.1:0", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) })}
+	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer elsewhere.Close()
 	own := f.Endpoint + "/subscriptions/" + f.Subscription
 	for _, link := range []string{
-		"https://127.0.0.1:1/subscriptions/" + f.Subscription + "/resourceGroups/rg1/providers/Microsoft.ContainerInstance/containerGroups",
+		elsewhere.URL + "/subscriptions/" + f.Subscription + "/resourceGroups/rg1/providers/Microsoft.ContainerInstance/containerGroups",
 		strings.Replace(own, "https", "http", 1) + "/resourceGroups/rg1/providers/Microsoft.ContainerInstance/containerGroups",
 		own + "/resourceGroups/rg2/providers/Microsoft.ContainerInstance/containerGroups",
 		own + "/../x", f.Endpoint + "/subscriptions/00000000-0000-4000-8000-0000000000ff/resourceGroups", "//example.com/x", "nonsense", own + "%2f..",
@@ -513,6 +514,36 @@ func TestWhatAzureSaysLeadsNowhereElse(t *testing.T) {
 		if resp := p.get("POST", web+"/restart", &begun); resp.Status != 202 || begun.ID != "" {
 			t.Errorf("state at %s: %d %+v", link, resp.Status, begun)
 		}
+	}
+	f.Fail(azuretest.Fault{Status: 307, Location: elsewhere.URL, Times: 1})
+	if _, err := p.do("GET", web); host.KindOf(err) != host.Upstream {
+		t.Errorf("a redirect: %v", err)
+	}
+	if hits.Load() != 0 {
+		t.Errorf("%d requests went elsewhere", hits.Load())
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	f := azuretest.Start(t)
+	p := newPerson(t, f.Config("prod"))
+	f.Fail(azuretest.Fault{Body: `"` + strings.Repeat("x", abi.MaxBody) + `"`, Times: 1})
+	if _, err := p.do("GET", web); host.KindOf(err) != host.Upstream || !strings.Contains(err.Error(), "narrow the request") {
+		t.Errorf("a body over the limit: %v", err)
+	}
+	item := `{"id":"` + strings.Repeat("x", 1000) + `"}`
+	f.Fail(azuretest.Fault{Body: `{"value":[` + strings.Repeat(item+",", 5000) + item + `]}`, Times: 1})
+	var l listing
+	if p.get("GET", groups, &l); !l.Truncated || len(l.Value) == 0 || len(l.Value) > 5000 {
+		t.Errorf("a long list: %d items, truncated %v", len(l.Value), l.Truncated)
+	}
+	// A list whose pages have no end.
+	next := f.Endpoint + "/subscriptions/" + f.Subscription + "/providers/Microsoft.ContainerInstance/containerGroups?api-version=2023-05-01&$skiptoken=again"
+	f.Fail(azuretest.Fault{Body: `{"value":[],"nextLink":"` + next + `"}`})
+	f.Forget()
+	if p.get("GET", groups, &l); !l.Truncated || len(f.Requests()) != 200 {
+		t.Errorf("pages without an end: %d requests, truncated %v", len(f.Requests()), l.Truncated)
 	}
 }
 
