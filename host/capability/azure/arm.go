@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -204,7 +205,11 @@ func (s *session) logged(ctx context.Context, method string, u *url.URL, body []
 	if a != nil {
 		status = a.status
 	}
-	s.logger.Debug("azure request", "instance", s.config.Name, "method", method, "path", u.Path, "status", status,
+	level := slog.LevelDebug
+	if s.auth.Alive() && ctx.Err() == nil && slices.Contains([]host.Kind{host.Upstream, host.Unavailable, host.Timeout}, host.KindOf(err)) {
+		level = slog.LevelWarn // the person is told what, the operator why
+	}
+	s.logger.Log(ctx, level, "azure request", "instance", s.config.Name, "method", method, "path", u.Path, "status", status,
 		"correlation", s.correlation, "took", time.Since(began), "error", err)
 	return a, err
 }

@@ -621,6 +621,9 @@ func TestATokenIsHeldAndRenewed(t *testing.T) {
 	if !ok || e.Kind != host.Upstream || e.Message != "the host cannot sign in to Azure" {
 		t.Fatalf("a wrong secret: %v", err)
 	}
+	if !strings.Contains(fresh.log.String(), "level=WARN") || !strings.Contains(fresh.log.String(), "AADSTS7000215") {
+		t.Errorf("the log does not say why:\n%s", fresh.log)
+	}
 	if x := capability.ErrorFrame(err); strings.Contains(x.Message+x.Detail, "AADSTS") || x.Status != 502 {
 		t.Errorf("the guest reads %+v", x)
 	}
