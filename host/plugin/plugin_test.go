@@ -378,14 +378,3 @@ func TestRoutesMatchByMethodPathAndKind(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkHandle(b *testing.B) {
-	g := newFixture(b).echo(b)
-	c := call(b, g, &authority{}, "POST", "/echo?a=b")
-	c.Body = make([]byte, 64)
-	for b.Loop() {
-		if _, err := g.Handle(b.Context(), c); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

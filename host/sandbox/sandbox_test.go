@@ -22,13 +22,14 @@ func TestMain(m *testing.M) {
 	sandbox.CompileChild()
 	dir, err := os.MkdirTemp("", "sandbox-guest-")
 	if err == nil {
-		guest, err = buildGuest(dir)
+		guest, err = buildGuest(dir, "./testdata/guest")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
+	measured.print(os.Stdout)
 	os.RemoveAll(dir)
 	os.RemoveAll(cacheDir())
 	if err := goleak.Find(); code == 0 && err != nil {
@@ -38,9 +39,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func buildGuest(dir string) ([]byte, error) {
+func buildGuest(dir, from string) ([]byte, error) {
 	out := filepath.Join(dir, "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, "./testdata/guest")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, from)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the test guest: %w\n%s", err, text)
