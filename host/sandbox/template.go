@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -131,7 +132,8 @@ func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance
 	}
 	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return mem })
 	i.mod, err = m.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocate), m.code,
-		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+		wazero.NewModuleConfig().WithName("").WithStartFunctions().
+			WithRandSource(rand.Reader)) // nobody reads it, but wazero seeds one of 5 KB if there is none
 	if err != nil {
 		return nil, fault(ctx, m.spec.Name, "instantiation", err)
 	}
