@@ -7,8 +7,8 @@ package bulkhead.default
 #   instances if there is such a list. One that is malformed allows nothing and
 #   hides no other. Azure does not tell upper from lower case. A call that lists
 #   over all resource groups is covered by any.
-azure_triples(permissions) := [triple |
-	some triple in permissions.plugins[_].custom
+azure_triples := [triple |
+	some triple in input.permissions.plugins[_].custom
 	some resource in triple.resources
 	kind_covered(resource)
 	some verb in triple.verbs

@@ -25,8 +25,16 @@ break_glass_groups := [group |
 ]
 
 # METADATA
-# description: The tightest of what the permissions say.
-break_glass_conditions := object.union({"max_session": shortest}, recording)
+# description: >-
+#   As ever, with the groups that count now and the tightest of what the
+#   permissions say.
+break_glass_obligations := object.union_n([ordinary, with_groups, {"max_session": shortest}, recording]) if {
+	ordinary := obligations with input.permissions as permissions_with_reason
+}
+
+default with_groups := {}
+
+with_groups := {"impersonate": {"groups": array.concat(impersonation.impersonate.groups, break_glass_groups)}}
 
 shortest := min([[time.parse_duration_ns(permission.max_session), permission.max_session] |
 	some permission in break_glass_permissions

@@ -15,15 +15,19 @@ package bulkhead.default
 decision := {
 	"allow": true,
 	"reason": break_glass_reason,
-	"obligations": object.union(
-		obligations(permissions_with_reason, break_glass_groups),
-		break_glass_conditions,
-	),
+	"obligations": break_glass_obligations,
 } if {
 	reason_stated
 	input.break_glass
 	admissible
-	sufficient(permissions_with_reason)
+	sufficient with input.permissions as permissions_with_reason
+} else := {
+	"allow": true,
+	"reason": {"code": "permitted", "args": {"from": input.permissions.actions[0].from}},
+	"obligations": obligations,
+} if {
+	admissible
+	sufficient
 } else := {
 	"allow": true,
 	"reason": {"code": "own_session"},
@@ -32,20 +36,13 @@ decision := {
 	own_session
 	identified
 } else := {
-	"allow": true,
-	"reason": {"code": "permitted", "args": {"from": input.permissions.actions[0].from}},
-	"obligations": obligations(input.permissions, []),
-} if {
-	admissible
-	sufficient(input.permissions)
-} else := {
 	"allow": false,
 	"reason": refusal,
 }
 
 # METADATA
 # description: Conditions of an allow that the host enforces.
-obligations(permissions, more_groups) := object.union(impersonation(more_groups), narrowing(permissions))
+obligations := object.union(impersonation, narrowing)
 
 admissible if {
 	identified
@@ -71,23 +68,23 @@ own_session if {
 
 # METADATA
 # description: Whether the permissions cover action, plugin and target of the question.
-sufficient(permissions) if {
-	permissions.actions[0]
-	permissions.plugins[0]
-	target_covered(permissions)
+sufficient if {
+	input.permissions.actions[0]
+	input.permissions.plugins[0]
+	target_covered
 }
 
 # The route itself needs no target: what it touches is decided when it does.
-target_covered(_) if not input.capability
+target_covered if not input.capability
 
-target_covered(permissions) if {
+target_covered if {
 	input.capability.name in cluster_capabilities
-	permissions.resources[0]
+	input.permissions.resources[0]
 }
 
-target_covered(permissions) if {
+target_covered if {
 	input.capability.name == "azure"
-	some _ in azure_triples(permissions)
+	some _ in azure_triples
 }
 
 cluster_capabilities := {"exec", "helm", "kube"}
@@ -96,37 +93,38 @@ known_capabilities := cluster_capabilities | {"azure"}
 
 # METADATA
 # description: Whom the host is for the cluster.
-impersonation(more_groups) := {"impersonate": {
+default impersonation := {}
+
+impersonation := {"impersonate": {
 	"user": input.principal.user,
 	"groups": array.concat(
-		array.concat(
-			[group | some role in input.principal.roles; group := concat(":", ["bulkhead:role", role])],
-			[group | some team in input.principal.teams; group := concat(":", ["bulkhead:team", team])],
-		),
-		more_groups,
+		[group | some role in input.principal.roles; group := concat(":", ["bulkhead:role", role])],
+		[group | some team in input.principal.teams; group := concat(":", ["bulkhead:team", team])],
 	),
 }} if {
 	input.capability.name in cluster_capabilities
-} else := {}
+}
 
 # METADATA
 # description: >-
 #   A list over all namespaces, or all resource groups, shows those that the
 #   permissions name, if none of them names all.
-narrowing(permissions) := {"namespaces": sort(namespaces)} if {
+default narrowing := {}
+
+narrowing := {"namespaces": sort(namespaces)} if {
 	input.capability.spans
 	input.capability.name in cluster_capabilities
-	namespaces := {namespace | some namespace in permissions.resources[_].namespaces}
+	namespaces := {namespace | some namespace in input.permissions.resources[_].namespaces}
 	not "*" in namespaces
 } else := {"resource_groups": sort(groups)} if {
 	input.capability.spans
 	input.capability.name == "azure"
 	groups := {group |
-		some group in azure_triples(permissions)[_].resourceGroups
+		some group in azure_triples[_].resourceGroups
 		is_string(group)
 	}
 	not "*" in groups
-} else := {}
+}
 
 default refusal := {"code": "denied"}
 
@@ -135,7 +133,8 @@ refusal := {"code": "nobody"} if {
 } else := {"code": "prohibited", "args": {"what": what}} if {
 	what := prohibited
 } else := {"code": "reason_required", "args": {"from": break_glass_from}} if {
-	sufficient(permissions_with_reason)
+	input.break_glass
+	sufficient with input.permissions as permissions_with_reason
 } else := {"code": "no_plugin", "args": {"plugin": input.route.plugin}} if {
 	# Before the action, so that the reason is the same for a plugin that does not exist.
 	not input.permissions.plugins[0]
@@ -144,7 +143,7 @@ refusal := {"code": "nobody"} if {
 } else := {"code": "no_rule", "args": {"capability": input.capability.name}} if {
 	not input.capability.name in known_capabilities
 } else := {"code": "no_resource", "args": target} if {
-	not target_covered(input.permissions)
+	not target_covered
 }
 
 target := {key: value |
