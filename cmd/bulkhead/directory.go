@@ -1,0 +1,178 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/directory/kobs"
+	"github.com/seed-a3fb47d6/bulkhead/host/server"
+	"github.com/seed-a3fb47d6/bulkhead/policies"
+)
+
+func directoryCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "directory", Short: "Look after users, teams and roles",
+		Long: `Look after users, teams and roles. host/directory/README.md says how to write
+them, as files or as custom resources.`,
+	}
+	c.AddCommand(checkDirectoryCommand(), crdsCommand(), importCommand())
+	group(c)
+	return c
+}
+
+func crdsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "crds", Args: cobra.NoArgs,
+		Short:   "Print the CustomResourceDefinitions of User, Team and Role",
+		Example: "  bulkhead directory crds | kubectl apply -f -",
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := c.OutOrStdout().Write(directory.CRDs())
+			return err
+		},
+	}
+}
+
+func checkDirectoryCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check [DIR]",
+		Short: "Read a directory of files and say what the host would leave out",
+		Long: `Read a directory of files, without one that of the configuration, and say what
+the host would leave out. Custom resources are not looked at; /api/admin/directory
+of a running host tells about them. Exit code 1 if anything is left out.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	file, asJSON := configFlag(c), c.Flags().Bool("json", false, "print the report as JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		dir := ""
+		if len(args) == 1 {
+			dir = args[0]
+		} else {
+			config, err := server.Load(*file, os.Environ())
+			if err != nil {
+				return err
+			}
+			if dir = config.Directory.Files; dir == "" {
+				return errors.New("directory.files is not in the configuration; name a directory")
+			}
+		}
+		r, err := directory.Check(dir, policies.Roles())
+		if err != nil {
+			return err
+		}
+		out := c.OutOrStdout()
+		if *asJSON {
+			err = json.NewEncoder(out).Encode(r)
+		} else {
+			for _, p := range r.Problems {
+				fmt.Fprintln(out, p)
+			}
+			_, err = fmt.Fprintf(out, "%d users, %d teams, %d roles, %d problems\n", r.Users, r.Teams, r.Roles, len(r.Problems))
+		}
+		if err == nil && len(r.Problems) > 0 {
+			return &runError{fmt.Errorf("%s: %d entries or parts of entries would be left out", dir, len(r.Problems))}
+		}
+		return err
+	}
+	return c
+}
+
+func importCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "import FILE...",
+		Short: "Convert kobs' User and Team manifests",
+		Long: `Convert User and Team manifests of kobs (kobs.io/v1beta1, YAML documents or lists;
+"-" is standard input) into entries of the directory, on standard output. The
+report on standard error names what was not carried over and what to look at.
+
+Rights are carried over so that nobody has more than kobs gave them:
+  - a plugin becomes a plugin permission and the action "PLUGIN:*", its own
+    permissions become custom. Plugins are instances here: check their names;
+  - get becomes get, list, watch; post becomes create; entries without verbs, which
+    allowed everything before kobs had them, become get, list, watch (--verbs);
+  - resources get their API group; pods/logs becomes pods/log; pods/exec is
+    carried over where all verbs are allowed;
+  - teams in a User are for display in kobs, which takes memberships from the
+    proxy's header as auth.proxy and auth.oidc do; --memberships makes them count.`,
+		Example: `  kubectl get users.kobs.io,teams.kobs.io -A -o yaml | bulkhead directory import - > directory/kobs.yaml
+  bulkhead directory import kobs/*.yaml --namespace bulkhead | kubectl apply -f -`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	var o kobs.Options
+	c.Flags().BoolVar(&o.Memberships, "memberships", false, "make the teams of a User memberships")
+	c.Flags().StringVar(&o.Namespace, "namespace", "", "namespace to put into the entries, for kubectl apply")
+	c.Flags().StringSliceVar(&o.Verbs, "verbs", []string{"get", "list", "watch"}, "verbs of resources without verbs")
+	asJSON := c.Flags().Bool("json", false, "print the report as JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var inputs []kobs.Input
+		for _, name := range args {
+			in, err := readInput(c.InOrStdin(), name)
+			if err != nil {
+				return err
+			}
+			inputs = append(inputs, in)
+		}
+		r, err := kobs.Convert(inputs, o)
+		if err != nil {
+			return err
+		}
+		if _, err := c.OutOrStdout().Write(r.YAML); err != nil {
+			return &runError{err}
+		}
+		// What the host itself would say of the result.
+		check, err := directory.CheckText("result", r.YAML, policies.Roles())
+		if err != nil {
+			return err
+		}
+		if err := reportImport(c.ErrOrStderr(), r, check, *asJSON); err != nil {
+			return &runError{err}
+		}
+		if r.Users+r.Teams == 0 {
+			return &runError{errors.New("there is no User or Team of kobs.io/v1beta1")}
+		}
+		return nil
+	}
+	return c
+}
+
+const maxImport = 64 << 20
+
+func readInput(stdin io.Reader, name string) (kobs.Input, error) {
+	from := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return kobs.Input{}, err
+		}
+		defer f.Close()
+		from = f
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxImport+1))
+	if err == nil && len(text) > maxImport {
+		err = fmt.Errorf("%s is over %d bytes", name, maxImport)
+	}
+	return kobs.Input{Name: name, Text: text}, err
+}
+
+func reportImport(w io.Writer, r *kobs.Result, check *directory.Report, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(map[string]any{"users": r.Users, "teams": r.Teams, "notes": r.Notes, "problems": check.Problems})
+	}
+	for _, n := range r.Notes {
+		word := "look at"
+		if n.Lost {
+			word = "not carried over"
+		}
+		fmt.Fprintf(w, "%s: %s\n", word, n)
+	}
+	for _, p := range check.Problems {
+		fmt.Fprintf(w, "the host would leave out: %s\n", p)
+	}
+	_, err := fmt.Fprintf(w, "%d users, %d teams converted; %d notes, %d problems\n", r.Users, r.Teams, len(r.Notes), len(check.Problems))
+	return err
+}
