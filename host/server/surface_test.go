@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
+	statetest.Member()
 	code := m.Run()
 	err := errors.Join(alone.close(), clustered.close(), goleak.Find(
 		// klog, which client-go brings, flushes for the life of the process.
