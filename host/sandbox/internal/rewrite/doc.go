@@ -8,9 +8,8 @@
 // guest calls the imported pause function with what is left, a negative number,
 // and goes on with the number that the function returns. Operations whose work
 // depends on an operand pay for it before they run; those on memory run in
-// pieces, and pay before each. A function without loops
-// whose work has a small static bound, calls included, counts nothing: each of
-// its callers pays for it.
+// pieces, and pay before each. A function without loops whose work has a small
+// static bound, calls included, counts nothing: each of its callers pays for it.
 //
 // Stack. A mutable i32 global holds how many bytes of native stack are left, by
 // estimate. Every cycle of the call graph passes a place where it is charged:
