@@ -137,7 +137,7 @@ type Disabled struct {
 
 // Lifetimes bound how long somebody stays signed in.
 type Lifetimes struct {
-	Token manifest.Duration `json:"token,omitempty"` // good without a refresh; 1h
+	Token manifest.Duration `json:"token,omitempty"` // good without a refresh; 1h, at most 12h
 	Login manifest.Duration `json:"login,omitempty"` // at most; 12h
 	Idle  manifest.Duration `json:"idle,omitempty"`  // without any request or traffic; 30m
 }
@@ -343,7 +343,13 @@ func (l *Lifetimes) check(bad *complaints) {
 			bad.add("auth.lifetimes."+field, "%s is less than a minute", time.Duration(d))
 		}
 	}
+	if time.Duration(l.Token) > maxTokenLife {
+		bad.add("auth.lifetimes.token", "%s is more than %s, for which a key that was replaced still verifies", time.Duration(l.Token), maxTokenLife)
+	}
 }
+
+// maxTokenLife is less than host/state keeps a key that no longer signs.
+const maxTokenLife = 12 * time.Hour
 
 func checkURL(bad *complaints, field, s string) {
 	u, err := url.Parse(s)

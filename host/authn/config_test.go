@@ -40,6 +40,7 @@ func TestMistakesInTheWaysInNameTheField(t *testing.T) {
 		"proxy: {from: [proxy.example.com]}":                                     "auth.proxy.from:",
 		"proxy: {from: [10.0.0.1], user: 'X_User'}":                              "auth.proxy.user:",
 		"{proxy: {from: [10.0.0.1]}, lifetimes: {idle: 5s}}":                     "auth.lifetimes.idle:",
+		"{proxy: {from: [10.0.0.1]}, lifetimes: {token: 13h}}":                   "auth.lifetimes.token:",
 		"{proxy: {from: [10.0.0.1]}, signing: {algorithm: none, secretFile: x}}": "auth.signing.algorithm:",
 		"{proxy: {from: [10.0.0.1]}, signing: {algorithm: HS256}}":               "auth.signing:",
 	} {
