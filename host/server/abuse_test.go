@@ -77,7 +77,7 @@ func TestAnObligationThatNobodyEnforcesIsARefusal(t *testing.T) {
 	w := prepare(t, "")
 	w.write(t, "policies/own.rego", `package bulkhead.authz
 
-decision := object.union(data.bulkhead.default.decision, {"obligations": {"record": "full"}})
+decision := object.union(data.bulkhead.default.decision, {"obligations": {"record": "output"}})
 `)
 	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+"policy: {dir: ./policies}\n")
 	w.open(t)

@@ -181,7 +181,8 @@ func audited(t *testing.T, c *clustertest.Cluster) {
 		if json.Unmarshal(lines.Bytes(), &e) != nil || !strings.Contains(e.User.Username, "system:serviceaccount:bulkhead") {
 			continue
 		}
-		if e.ImpersonatedUser == nil && e.ObjectRef.Resource != "" {
+		own := e.ObjectRef.APIGroup == "bulkhead.internal" // people, teams and roles, which the host follows for itself
+		if e.ImpersonatedUser == nil && e.ObjectRef.Resource != "" && !own {
 			t.Errorf("the host itself did %s %s", e.Verb, e.RequestURI)
 		}
 		if e.ImpersonatedUser != nil && e.ImpersonatedUser.Username == "eve@example.com" &&

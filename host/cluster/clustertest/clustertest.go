@@ -145,7 +145,7 @@ type Event struct {
 		Username string
 		Groups   []string
 	}
-	ObjectRef      struct{ Resource, Subresource, Namespace, Name string }
+	ObjectRef      struct{ APIGroup, Resource, Subresource, Namespace, Name string }
 	ResponseStatus struct{ Code int }
 }
 
