@@ -16,6 +16,10 @@ type Route struct {
 	Path    string            `json:"path"` // the route's template, below the plugin's root
 	Params  map[string]string `json:"params,omitempty"`
 	Mutates bool              `json:"mutates"`
+	// Digest and Generation say which version of the plugin the route is of, for
+	// the decision log. Policy does not see them.
+	Digest     string `json:"-"`
+	Generation uint64 `json:"-"`
 }
 
 // Resource is what path and query of a route name, for routes that declare it.

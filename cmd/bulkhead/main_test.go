@@ -138,3 +138,59 @@ func TestInspectTakesAConfiguration(t *testing.T) {
 		}
 	}
 }
+
+func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file("good/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if decision.allow == false with input as {}\n")
+	file("bad/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if decision.allow == true with input as {}\n")
+	file("broken/site.rego", "package bulkhead.authz\n\ndecision := x\n")
+	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
+	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n")
+	in := file("in.json", `{"principal": {"user": "ann"}, "route": {"plugin": "x"}}`)
+	log := file("log.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"ann"},"route":{"plugin":"x"}},"result":{"allow":false,"reason":{"code":"no_plugin"}}}`+"\n")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, c := range []struct {
+		args []string
+		want string
+		code int
+	}{
+		{[]string{"policy", "test", at("good")}, "1 tests, 0 failed", 0},
+		{[]string{"policy", "test", at("good"), "--coverage"}, "coverage", 0},
+		{[]string{"policy", "test", at("bad")}, "FAIL  site.rego:5: data.bulkhead.authz.test_x", 1},
+		{[]string{"policy", "test", at("bad"), "--json"}, `"failed": 1`, 1},
+		{[]string{"policy", "test", at("absent")}, "no such file", 2},
+		{[]string{"policy", "check", at("broken")}, "site.rego:3", 1},
+		{[]string{"policy", "check", at("late")}, "uncached", 0},
+		{[]string{"policy", "check", at("late"), "--strict"}, "1 warnings", 1},
+		{[]string{"policy", "check", "--capabilities"}, `"builtins"`, 0},
+		{[]string{"policy", "fmt", "-l", at("good")}, "", 0},
+		{[]string{"policy", "eval", at("good"), "-i", in}, `"no_plugin"`, 0},
+		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "data.nothing"}, "undefined", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.read"}, "ALLOWED", 0},
+		{[]string{"policy", "explain", "-d", at("people"), "-p", at("late"), "vic@example.com", "gitops:helm.read"}, "site.rego:3", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
+		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
+		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
+		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},
+		{[]string{"policy", "diff", "shipped", at("late"), "-l", log}, "no_plugin → late", 1},
+		{[]string{"policy", "build", at("bad"), "-o", at("x.tar.gz")}, "nothing was written", 1},
+		{[]string{"policy", "build", at("good"), "-o", at("x.tar.gz"), "--revision", "r1"}, "sha256:", 0},
+		{[]string{"policy", "check", at("x.tar.gz")}, "compiles", 0},
+		{[]string{"policy", "bogus"}, "bogus", 2},
+	} {
+		stdout, stderr, code := bulkhead(t, c.args...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, stdout, stderr)
+		}
+	}
+}

@@ -64,11 +64,11 @@ func BenchmarkDecide(b *testing.B) {
 				if kind == "route" {
 					q.Capability = nil
 				}
-				rev := *e.current.Load().revision
-				rev.cacheable = false
+				now := e.current.Load().revision
+				rev := &revision{content: now.content, eval: now.eval, reads: now.reads}
 				uncached := &Engine{track: &track{log: e.log}, ids: e.ids}
 				uncached.decider.init(e.directory, defaultDeadline)
-				uncached.current.Store(&published{revision: &rev, number: 1})
+				uncached.current.Store(&published{revision: rev, number: 1})
 				b.ReportAllocs()
 				for b.Loop() {
 					if d := uncached.Decide(b.Context(), &q); !d.Allow || d.Cached {

@@ -49,7 +49,7 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 			Capability: &host.CapabilityCall{Name: "ab", Verb: "ab", Cluster: "ab"},
 		}
 	}
-	rev := &published{number: 1, revision: &revision{cacheable: true, reads: reads{true, true}}}
+	rev := &published{number: 1, revision: &revision{cacheable: true, reads: reads{claims: true, login: true}}}
 	seen := map[string]string{}
 	for name, edit := range map[string]func(*host.Question){
 		"nothing":          func(q *host.Question) {},
@@ -127,10 +127,10 @@ func TestClaimsAndLoginCountExactlyIfThePolicyReadsThem(t *testing.T) {
 		{"neither", "input.principal.user == \"a\"", reads{}},
 		{"claims", "input.principal.claims.dep == \"ops\"", reads{claims: true}},
 		{"login", "input.principal.login.method == \"dev\"", reads{login: true}},
-		{"through a variable", "p := input.principal; p.claims.dep == \"ops\"", reads{true, true}},
-		{"through a computed key", "some k in [\"claims\"]; input.principal[k].dep == \"ops\"", reads{true, true}},
-		{"through a function", "f(input)", reads{true, true}},
-		{"by walking", "walk(input, [[_, \"claims\", _], \"ops\"])", reads{true, true}},
+		{"through a variable", "p := input.principal; p.claims.dep == \"ops\"", reads{claims: true, login: true}},
+		{"through a computed key", "some k in [\"claims\"]; input.principal[k].dep == \"ops\"", reads{claims: true, login: true}},
+		{"through a function", "f(input)", reads{claims: true, login: true}},
+		{"by walking", "walk(input, [[_, \"claims\", _], \"ops\"])", reads{claims: true, login: true}},
 		{"bracketed", "input[\"principal\"][\"claims\"].dep == \"ops\"", reads{claims: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -222,7 +222,9 @@ func TestDecisionIDsAreUnique(t *testing.T) {
 // fixed is a directory of which only the version counts.
 type fixed byte
 
-func (fixed) Match(*host.Question) host.Matching { return host.Matching{} }
-func (fixed) Revision() uint64                   { return 1 }
+func (fixed) Match(*host.Question) host.Matching        { return host.Matching{} }
+func (fixed) Consider(*host.Question) []host.Considered { return nil }
+func (fixed) Revision() uint64                          { return 1 }
+func (fixed) Facts() (map[string]any, uint64)           { return nil, 1 }
 
 func (f fixed) AppendVersion(b []byte, _ *host.Principal) []byte { return append(b, byte(f)) }

@@ -25,16 +25,25 @@ var capabilities = func() *ast.Capabilities {
 	return c
 }()
 
-// deterministic reports whether nothing in c calls a function whose result may
-// differ for equal arguments, such as the clock.
-func deterministic(c *ast.Compiler) bool {
+// Capabilities is what policies may use, as OPA's own tools and editors read it
+// ("opa check --capabilities FILE").
+func Capabilities() *ast.Capabilities { return capabilities }
+
+// nondeterministic are the functions whose result may differ for equal
+// arguments, such as the clock.
+func nondeterministic() map[string]bool {
 	varying := map[string]bool{}
 	for _, b := range capabilities.Builtins {
 		if b.IsNondeterministic() {
 			varying[b.Name] = true
 		}
 	}
-	ok := true
+	return varying
+}
+
+// deterministic reports whether nothing in c calls one of these.
+func deterministic(c *ast.Compiler) bool {
+	varying, ok := nondeterministic(), true
 	for _, m := range c.Modules {
 		ast.WalkRefs(m, func(r ast.Ref) bool {
 			ok = ok && !varying[r.String()]
@@ -44,28 +53,37 @@ func deterministic(c *ast.Compiler) bool {
 	return ok
 }
 
-// reads says which of the costly or changing parts of the input a policy may
-// look at.
+var (
+	loginRef     = ast.MustParseRef("input.principal.login")
+	directoryRef = ast.MustParseRef("data.directory")
+)
+
+// reads says which of the costly or changing parts of its surroundings a policy
+// may look at.
 type reads struct {
-	claims, login bool
+	claims, login, directory bool
 }
 
-// readsOf looks at every reference to the input in c. A reference that stops
-// above a part, or whose next step is computed, may look at all below it.
+// everything is read by what is told to people.
+var everything = reads{claims: true, login: true, directory: true}
+
+// readsOf looks at every reference in c. One that stops above a part, or whose
+// next step is computed, may look at all below it.
 func readsOf(c *ast.Compiler) reads {
 	var r reads
 	for _, m := range c.Modules {
 		ast.WalkRefs(m, func(ref ast.Ref) bool {
-			r.claims = r.claims || mayRead(ref, "principal", "claims")
-			r.login = r.login || mayRead(ref, "principal", "login")
+			r.claims = r.claims || mayRead(ref, ast.InputRootRef, "principal", "claims")
+			r.login = r.login || mayRead(ref, ast.InputRootRef, "principal", "login")
+			r.directory = r.directory || mayRead(ref, ast.DefaultRootRef, "directory")
 			return false
 		})
 	}
 	return r
 }
 
-func mayRead(ref ast.Ref, path ...string) bool {
-	if !ref.HasPrefix(ast.InputRootRef) {
+func mayRead(ref, root ast.Ref, path ...string) bool {
+	if !ref.HasPrefix(root) {
 		return false
 	}
 	for i, want := range path {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -107,7 +108,7 @@ func (c *compiled) takesPart() error {
 // deciding returns the rules that the decision depends on.
 func (c *compiled) deciding() map[*ast.Rule]bool {
 	found := map[*ast.Rule]bool{}
-	next := c.compiler.GetRulesExact(decisionRef)
+	next := slices.Clone(c.compiler.GetRulesExact(decisionRef)) // it is the compiler's own
 	for len(next) > 0 {
 		rule := next[len(next)-1]
 		next = next[:len(next)-1]

@@ -3,8 +3,10 @@ package authz
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +27,15 @@ const policyError = "policy_error"
 // concurrent use.
 type Directory interface {
 	Match(*host.Question) host.Matching
+	// Consider tells what Match passes over, too.
+	Consider(*host.Question) []host.Considered
 	// Revision counts the directory's states.
 	Revision() uint64
 	// AppendVersion appends what changes with everything that Match may answer
 	// about a person.
 	AppendVersion([]byte, *host.Principal) []byte
+	// Facts is everything, as JSON values, and of which revision.
+	Facts() (map[string]any, uint64)
 }
 
 // Source names where an operator's policy is: a directory or an OPA bundle.
@@ -48,6 +54,12 @@ type Config struct {
 	// empty: none is kept, and a start needs the place to answer.
 	Keep      string
 	Directory Directory
+	// Shadow is a candidate that is asked what the policy is asked, beside it; the
+	// differences are logged and counted, and nothing is enforced. Nil: none.
+	Shadow *Source
+	Log    Log
+	// Labels name this host in the decision log.
+	Labels map[string]string
 	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. One that
 	// takes longer is cut and denied, also if it is the machine that is slow.
 	Deadline time.Duration
@@ -59,9 +71,13 @@ type Config struct {
 type Engine struct {
 	decider
 	*track
-	ids  *ids
-	stop context.CancelFunc
-	done sync.WaitGroup
+	ids       *ids
+	decisions *decisionLog // nil: there is none
+	shadow    *shadow      // nil: there is none
+	logFile   string       // where decisions are, if that is a file
+	comparing atomic.Bool
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 }
 
 // Open builds the first revision and follows its source until ctx is done or
@@ -74,26 +90,70 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Directory == nil {
 		return nil, host.E(host.Internal, op, "there is no directory to match with")
 	}
-	if err := cfg.Source.Check("policy"); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, host.E(host.Invalid, op, "%w", err)
 	}
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	e := &Engine{ids: newIDs()}
-	e.decider.init(cfg.Directory, cmp.Or(cfg.Deadline, defaultDeadline))
+	deadline := cmp.Or(cfg.Deadline, defaultDeadline)
+	e.decider.init(cfg.Directory, deadline)
 	var err error
-	if e.track, err = openTrack(ctx, "policy", cfg.Source, cfg.Keep, log); err != nil {
+	if e.track, err = openTrack(ctx, "policy", true, cfg.Source, cfg.Keep, log); err != nil {
 		return nil, err
 	}
 	ctx, e.stop = context.WithCancel(ctx)
 	e.done.Go(func() { e.track.run(ctx) })
+	if err := e.openBeside(ctx, &cfg, deadline, log); err != nil {
+		return nil, host.E(host.Invalid, op, "%w", errors.Join(err, e.Close()))
+	}
 	return e, nil
 }
 
-// Close ends following changes and waits for that. Decide goes on by the last
-// revision.
+// Check reports every mistake in what the operator wrote that can be seen
+// without opening anything.
+func (c *Config) Check() error {
+	err := errors.Join(c.Source.Check("policy"), c.Log.Check("policy.log"))
+	if c.Shadow != nil {
+		err = errors.Join(err, c.Shadow.Check("policy.shadow"))
+	}
+	return err
+}
+
+// openBeside opens what watches decisions.
+func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Duration, log *slog.Logger) (err error) {
+	if cfg.Log.Enabled() {
+		labels := maps.Clone(cfg.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels["id"] = e.ids.prefix
+		if e.decisions, err = openLog(&cfg.Log, labels, log); err != nil {
+			return fmt.Errorf("policy.log: %w", err)
+		}
+		if cfg.Log.File != nil {
+			e.logFile = cfg.Log.File.Path
+		}
+	}
+	if cfg.Shadow != nil {
+		if e.shadow, err = openShadow(ctx, *cfg.Shadow, cfg.Keep, cfg.Directory, deadline, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends following changes, writes what waits for the decision log and
+// waits for that, a few seconds at most. Decide goes on by the last revision,
+// unlogged.
 func (e *Engine) Close() error {
 	e.stop()
+	if e.shadow != nil {
+		e.shadow.close()
+	}
 	e.done.Wait()
+	if e.decisions != nil {
+		return e.decisions.close()
+	}
 	return nil
 }
 
@@ -126,13 +186,36 @@ func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
 	}
 	d := a.decision
 	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
+	if e.decisions != nil || e.shadow != nil {
+		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration}, q)
+	}
 	return d
+}
+
+// logFull is the reason code of an effect that is refused because it could not
+// be recorded.
+const logFull = "decision_log_full"
+
+// tell brings a decision to those that watch. It waits for none of them.
+func (e *Engine) tell(d *host.Decision, r *record, q *host.Question) {
+	r.set(q)
+	if e.shadow != nil {
+		e.shadow.offer(r)
+	}
+	if e.decisions == nil || e.decisions.offer(r) {
+		return
+	}
+	if e.decisions.denies && d.Allow && q.Route.Mutates {
+		e.decisions.denied.Add(1)
+		d.Allow, d.Reason, d.Obligations = false, host.Reason{Code: logFull}, host.Obligations{}
+	}
 }
 
 // answer is what was decided, and from what.
 type answer struct {
 	decision host.Decision // without what differs each time
 	matching host.Matching
+	err      error // why the policy could not decide
 }
 
 // decider decides by a revision, with a cache in front.
@@ -166,7 +249,7 @@ func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) 
 	a.decision, err = e.evaluate(ctx, rev, q, &a.matching)
 	a.decision.Revision = rev.number
 	if err != nil {
-		a.decision = host.Decision{Reason: host.Reason{Code: policyError}, Revision: rev.number}
+		a.decision, a.err = host.Decision{Reason: host.Reason{Code: policyError}, Revision: rev.number}, err
 	} else if keyed && a.matching.Revision == directory {
 		// Otherwise the directory has moved on since the key was made.
 		e.cache.put(string(key), a)
@@ -181,11 +264,15 @@ func (e *decider) evaluate(ctx context.Context, rev *published, q *host.Question
 			d, err = host.Decision{}, fmt.Errorf("panic: %v", p)
 		}
 	}()
+	eval, err := rev.evaluator(ctx, e.directory, q, m)
+	if err != nil {
+		return host.Decision{}, err
+	}
 	input, err := newInput(q, m, e.termsOf(m.Revision), rev.reads)
 	if err != nil {
 		return host.Decision{}, err
 	}
-	document, err := rev.eval(ctx, input, e.deadline)
+	document, err := eval(ctx, input, e.deadline)
 	if err != nil {
 		return host.Decision{}, err
 	}

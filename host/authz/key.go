@@ -30,6 +30,9 @@ func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte,
 	b = appendTexts(b, q.Principal.Asserted.Roles)
 	b = appendTexts(b, q.Principal.Asserted.Teams)
 	b = d.AppendVersion(b, q.Principal) // its length follows from the above
+	if rev.reads.directory {
+		b = binary.LittleEndian.AppendUint64(b, d.Revision())
+	}
 	b = appendRoute(b, &q.Route)
 	b = appendMap(b, q.Resource)
 	b = appendText(b, q.Reason)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -148,9 +149,9 @@ n := count([1 | some a in numbers.range(1, 100000); some b in numbers.range(1, 1
 
 func TestAPanicDenies(t *testing.T) {
 	e := openEngine(t, "", staff(t))
-	rev := *e.current.Load().revision
-	rev.eval = func(context.Context, ast.Value, time.Duration) (any, error) { panic("boom") }
-	e.current.Store(&published{revision: &rev, number: 9})
+	rev := &revision{content: e.current.Load().content}
+	rev.eval = func(context.Context, ast.Value, time.Duration, ...rego.EvalOption) (any, error) { panic("boom") }
+	e.current.Store(&published{revision: rev, number: 9})
 	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); d.Allow || d.Reason.Code != policyError || d.Revision != 9 {
 		t.Errorf("decided %+v", d)
 	}

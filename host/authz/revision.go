@@ -2,7 +2,10 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -11,6 +14,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
@@ -21,14 +25,18 @@ var (
 )
 
 // evaluation returns the decision document as JSON values. It fails if the
-// document is undefined or the deadline is over. It is all that the rest of the
-// engine knows of how Rego is run.
-type evaluation func(ctx context.Context, input ast.Value, deadline time.Duration) (any, error)
+// document is undefined or the deadline is over. It is all that the engine knows
+// of how Rego is run.
+type evaluation func(ctx context.Context, input ast.Value, deadline time.Duration, o ...rego.EvalOption) (any, error)
 
-// revision is a policy that compiled and whose tests passed. It is immutable.
+// revision is a policy that compiled and whose tests passed. It is immutable
+// but for what it keeps of the directory.
 type revision struct {
 	content *source.Content
 	eval    evaluation
+	// compiler and facts are for policies that read data.directory.
+	compiler *ast.Compiler
+	facts    atomic.Pointer[factual]
 	// cacheable is false if equal questions may get different answers.
 	cacheable bool
 	reads     reads
@@ -41,9 +49,44 @@ func newRevision(ctx context.Context, c *compiled, tests int) (*revision, error)
 		return nil, err
 	}
 	return &revision{
-		content: c.content, eval: eval, tests: tests,
+		content: c.content, eval: eval, compiler: c.compiler, tests: tests,
 		cacheable: deterministic(c.compiler), reads: readsOf(c.compiler),
 	}, nil
+}
+
+// factual evaluates over one state of the directory.
+type factual struct {
+	eval     evaluation
+	revision uint64
+}
+
+// evaluator returns what decides q, and puts into m what d matches with it; both
+// are of one state of the directory if the policy reads it by itself.
+func (r *revision) evaluator(ctx context.Context, d Directory, q *host.Question, m *host.Matching) (evaluation, error) {
+	if !r.reads.directory {
+		return r.eval, nil
+	}
+	for range 10 {
+		facts, number := d.Facts()
+		f := r.facts.Load()
+		if f == nil || f.revision != number {
+			data := maps.Clone(r.content.Data)
+			data["directory"] = facts
+			// Values are made as they are read: few are, of many.
+			store := inmem.NewFromObjectWithOpts(data, inmem.OptRoundTripOnWrite(false))
+			eval, err := prepare(ctx, r.compiler, store)
+			if err != nil {
+				return nil, err
+			}
+			f = &factual{eval, number}
+			r.facts.Store(f)
+		}
+		if m.Revision == number {
+			return f.eval, nil
+		}
+		*m = d.Match(q)
+	}
+	return nil, errors.New("the directory changes too fast to be read")
 }
 
 func newStore(data map[string]any) storage.Store {
@@ -62,13 +105,14 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store) (evaluat
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, input ast.Value, deadline time.Duration) (any, error) {
+	return func(ctx context.Context, input ast.Value, deadline time.Duration, o ...rego.EvalOption) (any, error) {
 		// A timer costs less than a context with a deadline, which OPA follows
 		// with a goroutine for each evaluation.
 		over := topdown.NewCancel()
 		timer := time.AfterFunc(deadline, over.Cancel)
 		defer timer.Stop()
-		results, err := query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalExternalCancel(over))
+		options := append(o, rego.EvalParsedInput(input), rego.EvalExternalCancel(over))
+		results, err := query.Eval(ctx, options...)
 		switch {
 		case over.Cancelled():
 			return nil, fmt.Errorf("took longer than %v", deadline)

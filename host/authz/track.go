@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
@@ -33,8 +34,8 @@ type track struct {
 }
 
 // openTrack opens a source and publishes its first revision. Only a source that
-// does not answer leaves nothing serving.
-func openTrack(ctx context.Context, field string, cfg source.Config, keep string, log *slog.Logger) (*track, error) {
+// does not answer, or a revision that need not serve, leaves nothing serving.
+func openTrack(ctx context.Context, field string, need bool, cfg source.Config, keep string, log *slog.Logger) (*track, error) {
 	t := &track{field: field, log: log}
 	op := field + ".open"
 	if cfg.Dir != "" {
@@ -47,7 +48,7 @@ func openTrack(ctx context.Context, field string, cfg source.Config, keep string
 		return nil, host.E(host.Invalid, op, "%s: %w", t.field, err)
 	}
 	err = t.reload(ctx)
-	if errors.Is(err, source.ErrUnreachable) {
+	if err != nil && !need || errors.Is(err, source.ErrUnreachable) {
 		t.publish(nothingYet(err), 0)
 		t.note(err)
 		return t, nil
@@ -62,7 +63,7 @@ func openTrack(ctx context.Context, field string, cfg source.Config, keep string
 func nothingYet(why error) *revision {
 	return &revision{
 		content: source.Shipped(),
-		eval: func(context.Context, ast.Value, time.Duration) (any, error) {
+		eval: func(context.Context, ast.Value, time.Duration, ...rego.EvalOption) (any, error) {
 			return nil, errors.Join(errors.New("no policy has arrived yet"), why)
 		},
 	}

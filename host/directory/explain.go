@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -84,7 +85,7 @@ func describe(p host.Permissions) map[string]any {
 	for i, x := range p.Plugins {
 		custom := make([]any, len(x.Custom))
 		for j, raw := range x.Custom {
-			_ = json.Unmarshal(raw, &custom[j]) // made by json.Marshal
+			custom[j] = value(raw)
 		}
 		plugins[i] = map[string]any{"name": x.Name, "custom": custom}
 	}
@@ -99,6 +100,14 @@ func describe(p host.Permissions) map[string]any {
 		out["breakGlass"] = map[string]any{"maxSession": g.MaxSession.String(), "record": string(g.Record)}
 	}
 	return out
+}
+
+// value reads what json.Marshal wrote. Numbers stay as they are written.
+func value(raw json.RawMessage) (v any) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	_ = d.Decode(&v)
+	return v
 }
 
 func values(list []string) []any {

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
@@ -24,6 +25,7 @@ type Config struct {
 	Live      Live
 	Plugins   *plugin.Registry
 	Directory Directory
+	Policy    *authz.Engine
 	Decide    func(context.Context, *host.Question) host.Decision
 	Health    Health
 	Logger    *slog.Logger
@@ -108,6 +110,9 @@ func (g *Gateway) routes() []route {
 		{"DELETE", "/api/admin/sessions", administrative, "admin:sessions.end", g.adminEndSessions},
 		{"DELETE", "/api/admin/sessions/{id}", administrative, "admin:sessions.end", g.adminEndSession},
 		{"GET", "/api/admin/directory", administrative, "admin:directory.read", g.adminDirectory},
+		{"GET", "/api/admin/policies", administrative, "admin:policies.read", g.adminPolicies},
+		{"GET", "/api/admin/policies/explain", administrative, "admin:policies.explain.read", g.adminExplain},
+		{"POST", "/api/admin/policies/diff", administrative, "admin:policies.diff", g.adminDiff},
 		{"GET", "/ws/{plugin}", signedIn, doorAction, g.socketDoor},
 		{"GET", "/ws/{plugin}/{path:.*}", signedIn, doorAction, g.socketDoor},
 	}

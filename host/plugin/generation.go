@@ -99,6 +99,7 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 		log: r.log.With("plugin", c.Name),
 	}
 	g.shares = newShares(g.limits.Instances)
+	g.routes.digest, g.routes.generation = g.digest, r.loads.Add(1)
 	if g.denied, err = consent(m, c.Grants); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -25,6 +26,7 @@ type Registry struct {
 	limits  Limits
 	people  *people
 	log     *slog.Logger
+	loads   atomic.Uint64 // numbers generations, from 1
 
 	mu   sync.RWMutex
 	list map[string]*Generation

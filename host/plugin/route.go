@@ -24,9 +24,12 @@ type Match struct {
 // routes is a plugin's route table.
 type routes struct {
 	plugin string
-	list   []entry
-	static map[string][]int // by path, for those without parameters
-	params []int            // the others
+	// digest and generation say which version of the plugin they are of.
+	digest     string
+	generation uint64
+	list       []entry
+	static     map[string][]int // by path, for those without parameters
+	params     []int            // the others
 }
 
 type entry struct {
@@ -133,7 +136,7 @@ func (r *routes) found(e *entry, params []abi.Pair, query url.Values) *Match {
 func (r *routes) route(e *entry) host.Route {
 	return host.Route{
 		Plugin: r.plugin, Name: e.Name, Action: host.Action(r.plugin + ":" + e.Action),
-		Method: e.Method, Path: e.Path, Mutates: e.Mutates,
+		Method: e.Method, Path: e.Path, Mutates: e.Mutates, Digest: r.digest, Generation: r.generation,
 	}
 }
 

@@ -57,6 +57,23 @@ type TLS struct {
 // neither, the shipped rules decide alone.
 type Policy struct {
 	authz.Source
+	// Shadow is a candidate that is asked beside the policy. Nothing of it is
+	// enforced; its differences are logged and counted.
+	Shadow *authz.Source `json:"shadow,omitempty"`
+	Log    authz.Log     `json:"log,omitzero"` // of decisions
+}
+
+func (p *Policy) config() authz.Config {
+	return authz.Config{Source: p.Source, Shadow: p.Shadow, Log: p.Log}
+}
+
+// paths are the places in p that hold paths of files.
+func (p *Policy) paths() []*string {
+	list := append(p.Source.Paths(), p.Log.Paths()...)
+	if p.Shadow != nil {
+		list = append(list, p.Shadow.Paths()...)
+	}
+	return list
 }
 
 // Limits bound what people may have running.
@@ -116,7 +133,7 @@ func plainYAML(err error) error {
 // resolve makes paths absolute, so that nothing depends on where the host was
 // started.
 func (c *Config) resolve(base string) {
-	paths := append([]*string{&c.Data, &c.Directory.Files}, c.Policy.Source.Paths()...)
+	paths := append([]*string{&c.Data, &c.Directory.Files}, c.Policy.paths()...)
 	if c.TLS != nil {
 		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
 	}
@@ -172,7 +189,8 @@ func (c *Config) check() error {
 			bad("publicURL", "%v", err)
 		}
 	}
-	if err := c.Policy.Source.Check("policy"); err != nil {
+	policy := c.Policy.config()
+	if err := policy.Check(); err != nil {
 		problems = append(problems, err)
 	}
 	for _, err := range c.State.Check() {

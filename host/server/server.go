@@ -114,9 +114,10 @@ func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.c
 // openFacts opens what people may, and the store.
 func (s *Server) openFacts(ctx context.Context) error {
 	var err error
-	s.policy, err = authz.Open(ctx, authz.Config{
-		Source: s.config.Policy.Source, Keep: filepath.Join(s.config.Data, "policy"), Directory: s.people, Logger: s.log,
-	})
+	policy := s.config.Policy.config()
+	policy.Keep, policy.Directory, policy.Logger = filepath.Join(s.config.Data, "policy"), s.people, s.log
+	policy.Labels = map[string]string{"app": "bulkhead", "version": Version()}
+	s.policy, err = authz.Open(ctx, policy)
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (s *Server) openGateway(context.Context) error {
 	}
 	s.gateway = gateway.New(gateway.Config{
 		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Live: s.state,
-		Plugins: s.plugins, Directory: s.people, Decide: s.policy.Decide, Logger: s.log,
+		Plugins: s.plugins, Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks: func() map[string]error {

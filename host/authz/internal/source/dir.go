@@ -47,8 +47,11 @@ func Read(path string) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unpack(text, path, nil)
+	return Unpack(text, path)
 }
+
+// Unpack reads a bundle without verifying its signature.
+func Unpack(packed []byte, origin string) (*Content, error) { return unpack(packed, origin, nil) }
 
 // ReadDir reads the directory at path once.
 func ReadDir(path string) (*Content, error) {

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/server"
+	"github.com/seed-a3fb47d6/bulkhead/policies"
+	"github.com/spf13/cobra"
+)
+
+// askFlags put together a question and the directory to ask it over.
+type askFlags struct {
+	policyFlags
+	directory, policy, resource, reason string
+	capability, verb                    string
+}
+
+func (f *askFlags) add(c *cobra.Command) {
+	f.policyFlags.add(c)
+	c.Flags().StringVarP(&f.policy, "policy", "p", "", "directory or bundle file, instead of the configuration's policy")
+	c.Flags().StringVarP(&f.directory, "directory", "d", "", "directory of users, teams and roles, instead of the configuration's")
+	c.Flags().StringVar(&f.capability, "capability", "", "kube, helm or exec, if RESOURCE does not tell")
+	c.Flags().StringVar(&f.verb, "verb", "", "what is done to RESOURCE (default: get; for helm the end of ACTION)")
+	c.Flags().StringVar(&f.reason, "reason", "", "the reason that the person states")
+}
+
+const askHelp = `
+ACTION is PLUGIN:NAME, such as gitops:helm.upgrade. Without RESOURCE the question
+is about the route alone. With it, it is about what the route's plugin then
+reaches for: CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web,
+dev/shop/pods/exec:web or dev/shop/releases.helm.sh:web. An empty NAMESPACE means
+all of them.
+
+Users, teams and roles are those of the configuration's directory.files, or of
+--directory; custom resources in clusters are not looked at.`
+
+// open brings policy and directory.
+func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Directory, error) {
+	dir := f.directory
+	if dir == "" {
+		if f.config == "" {
+			return nil, nil, errors.New("who may do what is not known: give --config or --directory")
+		}
+		config, err := server.Load(f.config, os.Environ())
+		if err != nil {
+			return nil, nil, err
+		}
+		dir = config.Directory.Files
+	}
+	p, err := f.policyFlags.open(ctx, []string{f.policy})
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := directory.Open(ctx, directory.Config{Dir: dir, Base: policies.Roles()})
+	return p, d, err
+}
+
+// question makes one of the arguments USER ACTION [RESOURCE].
+func (f *askFlags) question(args []string) (*host.Question, error) {
+	a := authz.Ask{User: args[0], Action: args[1], Capability: f.capability, Verb: f.verb, Reason: f.reason}
+	if len(args) > 2 {
+		a.Resource = args[2]
+	}
+	return a.Question()
+}
+
+func policyExplainCommand() *cobra.Command {
+	var f askFlags
+	c := &cobra.Command{
+		Use:   "explain USER ACTION [RESOURCE]",
+		Short: "Say why somebody may or may not do something",
+		Long: `Say whether USER may do ACTION, by which rule, from which role, team or entry,
+and what comes near without covering it.
+` + askHelp + `
+
+Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
+		Example: `  bulkhead policy explain -c bulkhead.yaml vic@example.com gitops:helm.uninstall
+  bulkhead policy explain -c bulkhead.yaml eve@example.com gitops:helm.upgrade dev/shop/releases.helm.sh:web`,
+		Args: cobra.RangeArgs(2, 3),
+	}
+	f.add(c)
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		q, err := f.question(args)
+		if err != nil {
+			return err
+		}
+		p, d, err := f.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.Close()) }()
+		x := p.Explain(c.Context(), q, d)
+		if f.json {
+			err = printJSON(c.OutOrStdout(), x)
+		} else {
+			printExplanation(c.OutOrStdout(), x)
+		}
+		if err == nil && !x.Allow {
+			err = &runError{fmt.Errorf("denied: %s", x.Reason.Code)}
+		}
+		return err
+	}
+	return c
+}
+
+func printExplanation(out io.Writer, x *authz.Explanation) {
+	answer := "DENIED"
+	if x.Allow {
+		answer = "ALLOWED"
+	}
+	fmt.Fprintf(out, "%s  %s\n\n%s\n\n", answer, x.Question, x.Sentence)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	row("reason", "%s", x.Reason.Code)
+	if x.Error != "" {
+		row("error", "%s", strings.ReplaceAll(x.Error, "\n", " "))
+	}
+	row("roles", "%s", orNobody(x.Roles))
+	row("teams", "%s", orNobody(x.Teams))
+	first := func(name string, i int) string {
+		if i > 0 {
+			return ""
+		}
+		return name
+	}
+	for i, l := range x.Granted {
+		note := ""
+		if l.NeedsReason {
+			note = " (with a stated reason)"
+		}
+		row(first("permitted by", i), "%s (%s): %s %s%s", l.From, l.At, l.Kind, l.Text, note)
+	}
+	for i, l := range x.Near {
+		row(first("not covering", i), "%s (%s): %s %s; misses the %s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "))
+	}
+	for i, p := range x.Rules {
+		row(first("rules", i), "%s  %s", p.At, p.Text)
+	}
+	if !x.Allow {
+		for i, p := range x.Unmet {
+			row(first("did not hold", i), "%s  %s", p.At, p.Text)
+		}
+	}
+	w.Flush()
+}
+
+func orNobody(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+func policyBenchCommand() *cobra.Command {
+	var f askFlags
+	var duration time.Duration
+	c := &cobra.Command{
+		Use:   "bench USER ACTION [RESOURCE]",
+		Short: "Measure how long a decision takes, evaluated and cached",
+		Long: `Measure how long the decision about a question takes, evaluated each time and
+cached, with matching the person's permissions included.
+` + askHelp,
+		Args: cobra.RangeArgs(2, 3),
+	}
+	f.add(c)
+	c.Flags().DurationVar(&duration, "for", 2*time.Second, "how long to measure each")
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		q, err := f.question(args)
+		if err != nil {
+			return err
+		}
+		p, d, err := f.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.Close()) }()
+		r := p.Bench(c.Context(), q, d, duration)
+		if f.json {
+			return printJSON(c.OutOrStdout(), r)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "evaluated  p50 %v, p99 %v, %d times\n", r.EvaluatedP50, r.EvaluatedP99, r.Evaluated)
+		if r.Cacheable {
+			fmt.Fprintf(c.OutOrStdout(), "cached     mean %v, %d times\n", r.CachedMean, r.Cached)
+		} else {
+			fmt.Fprintln(c.OutOrStdout(), "cached     never; bulkhead policy check says why")
+		}
+		return nil
+	}
+	return c
+}
+
+func policyDiffCommand() *cobra.Command {
+	var f policyFlags
+	var log string
+	c := &cobra.Command{
+		Use:   "diff OLD NEW --log decisions.jsonl",
+		Short: "Replay recorded decisions against another policy and list what would change",
+		Long: `Replay the decisions of a decision log by the policies OLD and NEW, each a
+directory or a bundle file, and list what would change. "shipped" stands for the
+shipped rules, "log" as OLD for what was decided when it was recorded. Permissions
+are those recorded. The log may be JSON lines or arrays, gzipped or not, of
+several files one after another; - is standard input.
+
+Exit codes: 0 nothing would change, 1 something would or a policy is at fault, 2
+bad usage.`,
+		Example: `  bulkhead policy diff log ./policies-next --log decisions.jsonl
+  cat decisions.jsonl.1 decisions.jsonl | bulkhead policy diff ./policies ./policies-next --log -`,
+		Args: cobra.ExactArgs(2),
+	}
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	c.Flags().StringVarP(&log, "log", "l", "", "decision log to replay; - is standard input (required)")
+	_ = c.MarkFlagRequired("log")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var before *authz.Policy
+		var err error
+		if args[0] != "log" {
+			if before, err = f.open(c.Context(), []string{named(args[0])}); err != nil {
+				return err
+			}
+		}
+		after, err := f.open(c.Context(), []string{named(args[1])})
+		if err != nil {
+			return err
+		}
+		in, err := openInput(c, log)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		report, err := authz.Diff(c.Context(), before, after, in)
+		if err != nil {
+			return &runError{err}
+		}
+		if f.json {
+			err = printJSON(c.OutOrStdout(), report)
+		} else {
+			printDiff(c.OutOrStdout(), report)
+		}
+		if err == nil && report.Changed > 0 {
+			err = &runError{fmt.Errorf("%d decisions would change", report.Changed)}
+		}
+		return err
+	}
+	return c
+}
+
+func named(policy string) string {
+	if policy == "shipped" {
+		return ""
+	}
+	return policy
+}
+
+func printDiff(out io.Writer, r *authz.DiffReport) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, d := range r.Changes {
+		what := d.Action
+		if d.Capability != "" {
+			what += ", " + d.Capability
+		}
+		fmt.Fprintf(w, "%s\t%d ×\t%s\t%s\t%s → %s\n", d.What, d.Count, d.User, what, d.Old, d.New)
+	}
+	w.Flush()
+	fmt.Fprintf(out, "%d decisions, %d different questions: %d decisions would change\n", r.Decisions, r.Questions, r.Changed)
+	var left []string
+	if r.Masked > 0 {
+		left = append(left, fmt.Sprintf("%d lack what the policy reads (masked)", r.Masked))
+	}
+	if r.Other > 0 {
+		left = append(left, fmt.Sprintf("%d are no decisions of this kind", r.Other))
+	}
+	if len(left) > 0 {
+		fmt.Fprintf(out, "not replayed: %s\n", strings.Join(slices.Compact(left), ", "))
+	}
+}

@@ -1,0 +1,150 @@
+package authz
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// manyRules is how many rules of one name may be tried for each question
+// without a word. A rule costs some 5 µs.
+const manyRules = 5
+
+// Warning is a place where a policy is correct and costs more than it need.
+type Warning struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Code string `json:"code"` // "uncached", "per_login", "directory", "scan", "unindexed", "strict"
+	Text string `json:"text"`
+}
+
+func (w *Warning) String() string {
+	return fmt.Sprintf("%s:%d: %s: %s", w.File, w.Line, w.Code, w.Text)
+}
+
+// Warnings says what makes p's own rules slow, and what OPA's strict mode would
+// refuse, sorted by file and line. Only rules that the decision depends on
+// count.
+func (p *Policy) Warnings() []Warning {
+	var list []Warning
+	add := func(l *ast.Location, code, format string, args ...any) {
+		list = append(list, Warning{l.File, l.Row, code, fmt.Sprintf(format, args...)})
+	}
+	varying := nondeterministic()
+	for rule := range p.deciding() {
+		if !p.own[rule.Location.File] {
+			continue
+		}
+		at, bound := rule.Location, boundVars(rule)
+		ast.NewGenericVisitor(func(x any) bool {
+			switch x := x.(type) {
+			case *ast.Expr:
+				at = cmp.Or(x.Location, at)
+				return false
+			case *ast.Rule: // of else
+				at = cmp.Or(x.Location, at)
+				return false
+			}
+			ref, ok := x.(ast.Ref)
+			if !ok {
+				return false
+			}
+			switch {
+			case varying[ref.String()]:
+				add(at, "uncached", "%s answers differently each time, so no decision of this policy is cached", ref)
+			case ref.HasPrefix(loginRef):
+				add(at, "per_login", "%s makes each login's decisions its own in the cache", ref)
+			case ref.HasPrefix(directoryRef):
+				add(at, "directory", "%s makes any change of the directory end all cached decisions", ref)
+				if !namesOne(ref, bound) {
+					add(at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", ref)
+				}
+			}
+			return false
+		}).Walk(rule)
+	}
+	list = append(list, p.unindexed()...)
+	list = append(list, p.strict()...)
+	slices.SortFunc(list, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(list)
+}
+
+// namesOne reports whether ref is about one user, team or role.
+func namesOne(ref ast.Ref, bound map[ast.Var]bool) bool {
+	const id = 3 // data.directory.teams[id]
+	if len(ref) <= id {
+		return false
+	}
+	v, ok := ref[id].Value.(ast.Var)
+	return !ok || bound[v]
+}
+
+// boundVars are the variables in rule that get their value from elsewhere than
+// from going through all keys: the compiler has made each such an equation.
+func boundVars(rule *ast.Rule) map[ast.Var]bool {
+	bound := map[ast.Var]bool{}
+	ast.WalkExprs(rule, func(e *ast.Expr) bool {
+		if e.IsEquality() {
+			for _, t := range e.Operands() {
+				if v, ok := t.Value.(ast.Var); ok {
+					bound[v] = true
+				}
+			}
+		}
+		return false
+	})
+	return bound
+}
+
+// unindexed finds names whose rules are all tried for each question, because
+// nothing in them compares a part of the input with a constant.
+func (p *Policy) unindexed() []Warning {
+	seen := map[string]bool{}
+	var list []Warning
+	for rule := range p.deciding() {
+		path := rule.Ref().GroundPrefix()
+		if seen[path.String()] {
+			continue
+		}
+		seen[path.String()] = true
+		index := p.compiler.RuleIndex(path)
+		if index == nil {
+			continue
+		}
+		found, err := index.Lookup(nowhere{})
+		if err != nil {
+			continue
+		}
+		tried := slices.DeleteFunc(slices.Clone(found.Rules), func(r *ast.Rule) bool { return !p.own[r.Location.File] })
+		if len(tried) < manyRules {
+			continue
+		}
+		slices.SortFunc(tried, func(a, b *ast.Rule) int { return a.Location.Row - b.Location.Row })
+		list = append(list, Warning{tried[0].Location.File, tried[0].Location.Row, "unindexed", fmt.Sprintf(
+			"%d rules of %s are tried for each question; compare a part of the input with a constant (==) in each, and OPA tries only those that fit",
+			len(tried), path)})
+	}
+	return list
+}
+
+// nowhere resolves every reference to a value that no rule asks for.
+type nowhere struct{}
+
+func (nowhere) Resolve(ast.Ref) (ast.Value, error) { return ast.String("\x00"), nil }
+
+// strict is what OPA's strict mode finds: unused imports, arguments, variables.
+func (p *Policy) strict() []Warning {
+	c := newCompiler().WithStrict(true).WithPathConflictsCheck(p.hasData)
+	c.Compile(p.all())
+	var list []Warning
+	for _, e := range c.Errors {
+		if e.Location != nil && (p.own[e.Location.File] || p.tests[e.Location.File] != nil) {
+			list = append(list, Warning{e.Location.File, e.Location.Row, "strict", e.Message})
+		}
+	}
+	return list
+}

@@ -1,0 +1,241 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Explanation is why policy decides as it does about one question.
+type Explanation struct {
+	Question    string            `json:"question"` // in words
+	Allow       bool              `json:"allow"`
+	Reason      host.Reason       `json:"reason"`
+	Sentence    string            `json:"sentence"` // the reason in words
+	Obligations *host.Obligations `json:"obligations,omitempty"`
+	Roles       []string          `json:"roles"`
+	Teams       []string          `json:"teams"`
+	// Rules are those that held, the decision's own first.
+	Rules []Place `json:"rules"`
+	// Unmet are the conditions of other outcomes that did not hold, the decision's
+	// own first.
+	Unmet []Place `json:"unmet,omitempty"`
+	// Granted are the permissions that cover the question, Near those that miss
+	// it, by what they lack: the nearest first.
+	Granted []GrantLine `json:"granted"`
+	Near    []GrantLine `json:"near"`
+	Error   string      `json:"error,omitempty"` // why the policy could not decide
+	Policy  string      `json:"policy"`          // its digest
+}
+
+// Place is a rule or condition, and where it is written.
+type Place struct {
+	Text string `json:"text"`
+	At   string `json:"at"` // file:line
+}
+
+// GrantLine is one permission in words.
+type GrantLine struct {
+	Kind   string   `json:"kind"` // "action", "plugin", "resource"
+	From   string   `json:"from"` // "role editor"
+	At     string   `json:"at"`   // "people.yaml:12"
+	Text   string   `json:"text"`
+	Misses []string `json:"misses,omitempty"`
+	// NeedsReason is set for permissions that count only where a reason is stated.
+	NeedsReason bool `json:"needsReason,omitempty"`
+}
+
+// maxNear bounds how many near misses of each kind are told.
+const maxNear = 5
+
+// Explain decides q by p as the engine would, uncached, and says why.
+func (p *Policy) Explain(ctx context.Context, q *host.Question, d Directory) *Explanation {
+	return explain(ctx, p.published.revision, q, d)
+}
+
+// Explain decides q by the revision that serves, uncached and not logged, and
+// says why.
+func (e *Engine) Explain(ctx context.Context, q *host.Question) *Explanation {
+	return explain(ctx, e.current.Load().revision, q, e.directory)
+}
+
+func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *Explanation {
+	m := d.Match(q)
+	x := &Explanation{Question: inWords(q), Roles: list(m.Roles), Teams: list(m.Teams), Policy: r.content.Digest}
+	trace := &tracer{seen: map[Place]bool{}}
+	decision, err := r.decideTraced(ctx, q, &m, d, trace)
+	if err != nil {
+		x.Error, decision = err.Error(), host.Decision{Reason: host.Reason{Code: policyError}}
+	}
+	x.Allow, x.Reason = decision.Allow, decision.Reason
+	if x.Allow {
+		x.Obligations = &decision.Obligations
+	}
+	x.Rules, x.Unmet = trace.held, trace.unmet
+	x.permissions(d.Consider(q))
+	x.Sentence = x.sentence(q)
+	return x
+}
+
+func list(l []string) []string { return append([]string{}, l...) }
+
+// permissions sorts what the directory considered into what counts and what
+// misses.
+func (x *Explanation) permissions(all []host.Considered) {
+	x.Granted, x.Near = []GrantLine{}, []GrantLine{}
+	for i := range all {
+		line := grantLine(&all[i])
+		if len(line.Misses) == 0 {
+			x.Granted = append(x.Granted, line)
+		} else {
+			x.Near = append(x.Near, line)
+		}
+	}
+	slices.SortStableFunc(x.Near, func(a, b GrantLine) int { return len(a.Misses) - len(b.Misses) })
+	perKind := map[string]int{}
+	x.Near = slices.DeleteFunc(x.Near, func(l GrantLine) bool {
+		perKind[l.Kind]++
+		return perKind[l.Kind] > maxNear
+	})
+}
+
+func grantLine(c *host.Considered) GrantLine {
+	l := GrantLine{From: string(c.From.Kind) + " " + c.From.ID, At: c.At, Misses: c.Misses, NeedsReason: c.BreakGlass != nil}
+	switch {
+	case c.Resource != nil:
+		r := c.Resource
+		l.Kind, l.Text = "resource", fmt.Sprintf("%s %s in clusters %s, namespaces %s",
+			strings.Join(r.Verbs, ","), strings.Join(r.Resources, ","), strings.Join(r.Clusters, ","), strings.Join(r.Namespaces, ","))
+	case c.Plugin != nil:
+		l.Kind, l.Text = "plugin", c.Plugin.Name
+		for _, raw := range c.Plugin.Custom {
+			l.Text += " " + string(raw)
+		}
+	default:
+		l.Kind, l.Text = "action", c.Action
+	}
+	return l
+}
+
+func inWords(q *host.Question) string {
+	s := fmt.Sprintf("%s: %s", q.Principal.User, q.Route.Action)
+	if q.Capability != nil {
+		s += ", there " + q.Capability.String()
+	}
+	if q.Reason != "" {
+		s += fmt.Sprintf(", stating %q", q.Reason)
+	}
+	return s
+}
+
+// sentence puts the reason into words: those of the shipped rules, and a plain
+// statement for any other.
+func (x *Explanation) sentence(q *host.Question) string {
+	who := string(q.Principal.User)
+	switch x.Reason.Code {
+	case "permitted":
+		return fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s.", who, x.grantedBy("action"))
+	case "break_glass":
+		return fmt.Sprintf("%s may, because a reason is stated: %s.", who, x.grantedBy("action"))
+	case "reason_required":
+		return fmt.Sprintf("%s may only with a stated reason (X-Bulkhead-Reason).", who)
+	case "nobody":
+		return fmt.Sprintf("%q is nobody here, or an identity of the cluster's own.", who)
+	case "prohibited":
+		return fmt.Sprintf("Nobody may: %v is prohibited, whatever is permitted.", x.Reason.Args["what"])
+	case "no_plugin":
+		return fmt.Sprintf("%s has no plugin permission that covers the plugin %q.", who, q.Route.Plugin)
+	case "no_action":
+		return fmt.Sprintf("%s has no action permission that covers %q.", who, q.Route.Action)
+	case "no_resource":
+		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for.", who)
+	case "no_rule":
+		return fmt.Sprintf("No rule says when the capability %v may be used.", x.Reason.Args["capability"])
+	case policyError:
+		return "The policy could not decide, which is a denial."
+	}
+	verb := "may not"
+	if x.Allow {
+		verb = "may"
+	}
+	return fmt.Sprintf("%s %s, by a rule of the operator's own (%s).", who, verb, x.Reason.Code)
+}
+
+func (x *Explanation) grantedBy(kind string) string {
+	for _, l := range x.Granted {
+		if l.Kind == kind {
+			return fmt.Sprintf("%s (%s)", l.From, l.At)
+		}
+	}
+	return "a rule of the policy's own"
+}
+
+// decideTraced decides once, with every step told to t.
+func (r *revision) decideTraced(ctx context.Context, q *host.Question, m *host.Matching, d Directory, t topdown.QueryTracer) (host.Decision, error) {
+	eval, err := r.evaluator(ctx, d, q, m)
+	if err != nil {
+		return host.Decision{}, err
+	}
+	input, err := newInput(q, m, &terms{}, everything)
+	if err != nil {
+		return host.Decision{}, err
+	}
+	document, err := eval(ctx, input, defaultDeadline, rego.EvalQueryTracer(t))
+	if err != nil {
+		return host.Decision{}, err
+	}
+	return parseDecision(document)
+}
+
+// tracer keeps which rules held and which conditions failed, in the order in
+// which they are met when reading from the decision downwards.
+type tracer struct {
+	held, unmet []Place
+	seen        map[Place]bool
+}
+
+func (*tracer) Enabled() bool               { return true }
+func (*tracer) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
+
+// maxPlaces bounds what a tracer keeps of each kind.
+const maxPlaces = 20
+
+func (t *tracer) TraceEvent(e topdown.Event) {
+	switch node := e.Node.(type) {
+	case *ast.Rule:
+		if e.Op == topdown.ExitOp {
+			// The outermost rule exits last.
+			if p := place(plainRef.Replace(node.Ref().String()), node.Location); !t.seen[p] && !node.Default {
+				t.seen[p] = true
+				t.held = append([]Place{p}, t.held[:min(len(t.held), maxPlaces-1)]...)
+			}
+		}
+	case *ast.Expr:
+		if e.Op == topdown.FailOp && node.Location != nil && node.Location.File != "" && len(t.unmet) < maxPlaces {
+			text := strings.TrimSpace(string(node.Location.Text))
+			if strings.HasPrefix(text, "not ") && !node.Negated {
+				return // what is negated did not hold, so that the condition did
+			}
+			if p := place(text, node.Location); !t.seen[p] {
+				t.seen[p] = true
+				t.unmet = append(t.unmet, p)
+			}
+		}
+	}
+}
+
+// plainRef writes the shipped rules' package, whose last part is a keyword of
+// Rego, as people do.
+var plainRef = strings.NewReplacer("data.", "", `["default"]`, ".default")
+
+func place(text string, l *ast.Location) Place {
+	text, _, _ = strings.Cut(text, "\n")
+	return Place{text, fmt.Sprintf("%s:%d", l.File, l.Row)}
+}

@@ -1,0 +1,116 @@
+// Package decisionlog brings records of decisions to where they are kept: a
+// file that is rotated, or a server that takes OPA's decision logs. What a
+// record says is the caller's business.
+package decisionlog
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// Config says where decisions are logged. Without a destination they are not.
+type Config struct {
+	File *File `json:"file,omitempty"`
+	HTTP *HTTP `json:"http,omitempty"`
+	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
+	// into it. If it is not given: /input/principal/claims and
+	// /input/principal/login/id. A record says what was left out as "erased".
+	Mask *[]string `json:"mask,omitempty"`
+	// Labels are in each record.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Queue is how many decisions may wait to be written; 8192.
+	Queue int `json:"queue,omitempty"`
+	// WhenFull says what happens while it is full: "drop" (the default) loses
+	// records and counts them; "deny" also refuses whatever would change
+	// something, so that nothing changes without a record. Reading goes on.
+	WhenFull string `json:"whenFull,omitempty"`
+}
+
+// File is a file with one record a line.
+type File struct {
+	Path   string `json:"path"`
+	MaxMiB int    `json:"maxMiB,omitempty"` // when it is renamed PATH.1 and a new one begun; 100
+	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 5
+}
+
+// HTTP is a server that takes gzipped JSON arrays of records, as OPA sends them
+// (openpolicyagent.org/docs/management-decision-logs).
+type HTTP struct {
+	URL       string `json:"url"`                 // the whole of it: https://logs.example.com/logs
+	TokenFile string `json:"tokenFile,omitempty"` // holds a bearer token; read each time
+	CAFile    string `json:"caFile,omitempty"`    // PEM; the system's own authorities if empty
+}
+
+// What is used when the configuration does not say.
+const (
+	defaultQueue  = 8192
+	defaultMaxMiB = 100
+	defaultKeep   = 5
+	maxQueue      = 1 << 20
+)
+
+// defaultMask keeps what identity providers say about people out of the log.
+var defaultMask = []string{"/input/principal/claims", "/input/principal/login/id"}
+
+// Enabled reports whether there is a destination.
+func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil }
+
+// QueueSize is Queue or its default.
+func (c *Config) QueueSize() int {
+	if c.Queue == 0 {
+		return defaultQueue
+	}
+	return c.Queue
+}
+
+// Denies reports whether effects are refused while the queue is full.
+func (c *Config) Denies() bool { return c.WhenFull == "deny" }
+
+// Check reports every mistake in c that can be seen without opening anything.
+func (c *Config) Check(at string) error {
+	var errs []error
+	bad := func(is bool, field, format string, args ...any) {
+		if is {
+			errs = append(errs, fmt.Errorf("%s%s: %s", at, field, fmt.Sprintf(format, args...)))
+		}
+	}
+	if f := c.File; f != nil {
+		bad(f.Path == "", ".file.path", "is missing")
+		bad(f.MaxMiB < 0 || f.Keep < 0, ".file", "maxMiB and keep must not be negative")
+	}
+	if h := c.HTTP; h != nil {
+		u, err := url.Parse(h.URL)
+		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
+			".http.url", "%q is not an https URL, or http on loopback", h.URL)
+	}
+	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; file and http are some")
+	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "is not within 0 to %d", maxQueue)
+	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q is neither drop nor deny", c.WhenFull)
+	if c.Mask != nil {
+		for i, p := range *c.Mask {
+			_, err := parsePointer(p)
+			bad(err != nil, fmt.Sprintf(".mask[%d]", i), "%v", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(name string) bool {
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return name == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// Paths returns the places in c that hold paths of files.
+func (c *Config) Paths() []*string {
+	var list []*string
+	if c.File != nil {
+		list = append(list, &c.File.Path)
+	}
+	if c.HTTP != nil {
+		list = append(list, &c.HTTP.TokenFile, &c.HTTP.CAFile)
+	}
+	return list
+}

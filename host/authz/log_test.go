@@ -1,0 +1,226 @@
+package authz
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
+)
+
+// logged opens an engine that logs to a file, and reads that after closing it.
+func logged(t *testing.T, cfg Config) (*Engine, func() []map[string]any) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "decisions.jsonl")
+	cfg.Log.File = &decisionlog.File{Path: path}
+	if cfg.Directory == nil {
+		cfg.Directory = staff(t)
+	}
+	e, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, func() []map[string]any {
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return readLog(t, path)
+	}
+}
+
+func readLog(t *testing.T, path string) []map[string]any {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []map[string]any
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var m map[string]any
+		if err := json.Unmarshal(s.Bytes(), &m); err != nil {
+			t.Fatalf("%s: %v", s.Bytes(), err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// at walks into a JSON document.
+func at(v any, path ...string) any {
+	for _, p := range path {
+		m, _ := v.(map[string]any)
+		v = m[p]
+	}
+	return v
+}
+
+func TestEveryDecisionIsLoggedAsOPADoesIt(t *testing.T) {
+	e, read := logged(t, Config{Labels: map[string]string{"app": "bulkhead"}})
+	q := call(ada, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods"})
+	q.Route.Digest, q.Route.Generation = "sha256:abc", 3
+	q.Principal.Claims = map[string]any{"email": "ada@example.com"}
+	first, second := e.Decide(t.Context(), q), e.Decide(t.Context(), q)
+	denied := e.Decide(t.Context(), ask(vic, "gitops", "helm.upgrade"))
+	records := read()
+	if len(records) != 3 {
+		t.Fatalf("%d records", len(records))
+	}
+	r := records[0]
+	for _, c := range []struct{ got, want any }{
+		{r["decision_id"], first.ID}, {records[1]["decision_id"], second.ID}, {records[2]["decision_id"], denied.ID},
+		{r["path"], "bulkhead/authz/decision"},
+		{at(r, "labels", "app"), "bulkhead"},
+		{at(r, "bundles", "bulkhead", "revision"), e.Status().Digest},
+		{at(r, "input", "principal", "user"), string(ada)},
+		{at(r, "input", "capability", "resource"), "pods"},
+		{at(r, "result", "allow"), true},
+		{at(r, "result", "obligations", "impersonate", "user"), string(ada)},
+		{at(r, "custom", "plugin", "digest"), "sha256:abc"}, {at(r, "custom", "plugin", "generation"), 3.0},
+		{at(r, "custom", "cached"), false}, {at(records[1], "custom", "cached"), true},
+		{at(records[2], "result", "reason", "code"), "no_action"},
+		{at(r, "input", "principal", "claims"), nil},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %v, want %v", c.got, c.want)
+		}
+	}
+	if text, _ := json.Marshal(r["erased"]); string(text) != `["/input/principal/claims","/input/principal/login/id"]` {
+		t.Errorf("erased %s", text)
+	}
+}
+
+func TestALogSaysWhyThePolicyFailed(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "policy.rego", "package bulkhead.authz\n\ndecision := true\n")
+	e, read := logged(t, Config{Source: Source{Dir: dir}})
+	e.Decide(t.Context(), ask(ada, "gitops", "helm.read"))
+	if r := read(); len(r) != 1 || !strings.Contains(at(r[0], "error", "message").(string), "not an object") {
+		t.Errorf("%v", r)
+	}
+}
+
+// While the queue is full, effects are refused if the operator says so, reading
+// goes on, and every record that is lost is counted.
+func TestAFullLogDeniesEffectsOrDrops(t *testing.T) {
+	for _, whenFull := range []string{"deny", "drop"} {
+		t.Run(whenFull, func(t *testing.T) {
+			arrived, gate := make(chan struct{}, 100), make(chan struct{})
+			srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-gate }))
+			defer srv.Close()
+			e, err := Open(t.Context(), Config{Directory: staff(t), Log: Log{
+				HTTP: &decisionlog.HTTP{URL: srv.URL}, Queue: 2, WhenFull: whenFull,
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			change := ask(ada, "gitops", "helm.upgrade")
+			change.Route.Mutates = true
+			e.Decide(t.Context(), change)
+			<-arrived // the writer is busy with the first
+			for range 2 {
+				if d := e.Decide(t.Context(), change); !d.Allow {
+					t.Errorf("decided %+v", d)
+				}
+			}
+			d := e.Decide(t.Context(), change)
+			if want := whenFull == "drop"; d.Allow != want || !want && d.Reason.Code != logFull {
+				t.Errorf("an effect: %+v", d)
+			}
+			if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
+				t.Errorf("reading: %+v", d)
+			}
+			if s := e.Status().Log; s.Dropped != 2 || (s.Denied == 1) != (whenFull == "deny") {
+				t.Errorf("%+v", s)
+			}
+			close(gate)
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			if s := e.Status().Log; s.Written != 3 || s.Waiting != 0 {
+				t.Errorf("after closing %+v", s)
+			}
+		})
+	}
+}
+
+// The log is an exact basis for replaying: what is recorded, asked again,
+// gives what was decided.
+func TestARecordedQuestionGivesTheRecordedDecision(t *testing.T) {
+	w := newWorld(t, 11)
+	none := []string{"/nowhere"}
+	e, read := logged(t, Config{Directory: w.directory, Log: Log{Mask: &none}})
+	for range 200 {
+		e.Decide(t.Context(), w.question())
+	}
+	var lines bytes.Buffer
+	for _, r := range read() {
+		text, _ := json.Marshal(r)
+		lines.Write(append(text, '\n'))
+	}
+	shipped, err := ReadPolicy(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Diff(t.Context(), nil, shipped, &lines)
+	if err != nil || report.Decisions != 200 || report.Changed != 0 || report.Masked+report.Other != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+func TestDiffListsWhatWouldChange(t *testing.T) {
+	e, read := logged(t, Config{})
+	c := host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop", Object: "web"}
+	for range 3 {
+		e.Decide(t.Context(), call(ada, c))
+	}
+	e.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
+	var lines bytes.Buffer
+	for _, r := range read() {
+		text, _ := json.Marshal(r)
+		lines.Write(append(text, '\n'))
+	}
+	lines.WriteString(`{"path": "another", "input": {}}` + "\n")
+	lines.WriteString(`{"path": "bulk`) // being written
+	policy := func(text string) *Policy {
+		dir := t.TempDir()
+		write(t, dir, "p.rego", text)
+		p, err := ReadPolicy(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	frozen := policy(`package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "frozen"}} if {
+	input.capability.cluster == "prod"
+} else := data.bulkhead.default.decision
+`)
+	report, err := Diff(t.Context(), nil, frozen, bytes.NewReader(lines.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Decisions != 4 || report.Questions != 2 || report.Changed != 3 || report.Other != 2 || len(report.Changes) != 1 {
+		t.Fatalf("%+v", report)
+	}
+	if d := report.Changes[0]; d.What != "denies" || d.Count != 3 || d.User != string(ada) || d.New != "frozen" || !strings.Contains(d.Capability, "prod/shop/web") {
+		t.Errorf("%+v", d)
+	}
+	// What a policy reads and the log lacks is not guessed.
+	claims := policy(`package bulkhead.authz
+
+decision := {"allow": input.principal.claims.dep == "ops", "reason": {"code": "dep"}}
+`)
+	report, err = Diff(t.Context(), frozen, claims, bytes.NewReader(lines.Bytes()))
+	if err != nil || report.Masked != 4 || report.Changed != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

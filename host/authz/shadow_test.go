@@ -1,0 +1,221 @@
+package authz
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// journal is a log that may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) count(s string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), s)
+}
+
+func TestAShadowTellsWhatItWouldChangeAndChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "p.rego", freeze)
+	var out journal
+	e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: dir}, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	change := ask(ada, "gitops", "helm.upgrade")
+	change.Route.Mutates = true
+	for range 5 {
+		if d := e.Decide(t.Context(), change); !d.Allow {
+			t.Fatalf("the candidate decided: %+v", d)
+		}
+	}
+	e.Decide(t.Context(), ask(ada, "gitops", "helm.read"))
+	await(t, "comparing", func() bool { return e.Status().Shadow.Compared == 6 })
+	s := e.Status().Shadow
+	if s.Differ["denies"] != 5 || len(s.Differ) != 1 || len(s.Examples) != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if x := s.Examples[0]; x.User != string(ada) || x.Old != "permitted" || x.New != "freeze" || x.Count != 5 || x.DecisionID == "" {
+		t.Errorf("%+v", x)
+	}
+	if n := out.count("shadow policy decides differently"); n != 1 {
+		t.Errorf("%d lines, want one for the one question", n)
+	}
+	// Another candidate starts from nothing.
+	write(t, dir, "p.rego", strings.Replace(freeze, "input.route.mutates", `input.route.name == "nothing"`, 1))
+	await(t, "the next candidate", func() bool { return e.Status().Shadow.Revision == 2 })
+	e.Decide(t.Context(), change)
+	await(t, "comparing again", func() bool { s := e.Status().Shadow; return s.Compared == 1 && len(s.Differ) == 0 })
+}
+
+func TestABrokenCandidateDisturbsNobody(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "p.rego", broken["syntax"].text)
+	e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if e.Ready() != nil || e.Status().Shadow.Problem == "" {
+		t.Errorf("%v, %+v", e.Ready(), e.Status().Shadow)
+	}
+	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
+		t.Errorf("decided %+v", d)
+	}
+	write(t, dir, "p.rego", freeze)
+	await(t, "repair", func() bool { s := e.Status().Shadow; return s.Revision == 1 && s.Problem == "" })
+}
+
+func TestExplainNamesRulePermissionAndNearMiss(t *testing.T) {
+	e := openEngine(t, "", staff(t))
+	may := e.Explain(t.Context(), question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/shop/pods:web", Verb: "delete"}))
+	if !may.Allow || len(may.Granted) != 3 || may.Granted[2].From != "team payments" || may.Granted[2].At != "people.yaml:31" ||
+		!strings.Contains(may.Sentence, "team payments (people.yaml:31)") {
+		t.Errorf("%+v", may)
+	}
+	not := e.Explain(t.Context(), question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/bank/pods:web", Verb: "delete"}))
+	if not.Allow || not.Reason.Code != "no_resource" || len(not.Near) != 1 || strings.Join(not.Near[0].Misses, ",") != "namespace" {
+		t.Errorf("%+v", not)
+	}
+	nobody := e.Explain(t.Context(), question(t, Ask{User: "eve@example.com", Action: "pods:delete"}))
+	if nobody.Allow || len(nobody.Granted)+len(nobody.Near) != 0 || nobody.Reason.Code != "no_plugin" {
+		t.Errorf("%+v", nobody)
+	}
+	own, _ := withPolicy(t, freeze)
+	q := question(t, Ask{User: string(ada), Action: "gitops:helm.upgrade"})
+	frozen := own.Explain(t.Context(), q)
+	if frozen.Allow || frozen.Rules[0] != (Place{"bulkhead.authz.decision", "policy.rego:3"}) {
+		t.Errorf("%+v", frozen)
+	}
+}
+
+func question(t *testing.T, a Ask) *host.Question {
+	t.Helper()
+	q, err := a.Question()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func TestQuestionsInWordsAreRead(t *testing.T) {
+	for resource, want := range map[string]host.CapabilityCall{
+		"dev/shop/pods:web":             {Name: "kube", Verb: "get", Resource: "pods", Object: "web", Namespace: "shop"},
+		"dev/shop/pods/exec:web":        {Name: "exec", Verb: "create", Resource: "pods", Subresource: "exec", Object: "web", Namespace: "shop"},
+		"dev/shop/releases.helm.sh:web": {Name: "helm", Verb: "upgrade", Object: "web", Namespace: "shop"},
+		"dev//applications.argoproj.io": {Name: "kube", Verb: "get", Resource: "applications", Group: "argoproj.io", Spans: true},
+	} {
+		want.Cluster = "dev"
+		if q := question(t, Ask{User: "a", Action: "gitops:helm.upgrade", Resource: resource}); *q.Capability != want {
+			t.Errorf("%s: %+v", resource, *q.Capability)
+		}
+	}
+	for _, a := range []Ask{{}, {User: "a"}, {User: "a", Action: "x"}, {User: "a", Action: "a:b", Resource: "dev"}, {User: "a", Action: "a:b", Verb: "get"}} {
+		if _, err := a.Question(); err == nil {
+			t.Errorf("%+v was understood", a)
+		}
+	}
+}
+
+func TestCheckWarnsOfWhatCosts(t *testing.T) {
+	dir := t.TempDir()
+	var rules strings.Builder
+	for _, n := range []string{"a", "b", "c", "d", "e", "f"} {
+		rules.WriteString("\nslow if concat(\"/\", [input.route.plugin, input.route.name]) == \"x/" + n + "\"\n")
+		rules.WriteString("\nfast if input.route.name == \"" + n + "\"\n")
+	}
+	write(t, dir, "p.rego", `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "no"}} if {
+	slow
+	fast
+} else := {"allow": false, "reason": {"code": "team"}} if {
+	some id
+	data.directory.teams[id].permissions.actions[_] == "*"
+} else := {"allow": false, "reason": {"code": "late"}} if {
+	time.now_ns() > 10
+	input.principal.login.method == "dev"
+} else := data.bulkhead.default.decision
+`+rules.String())
+	p, err := ReadPolicy(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, w := range p.Warnings() {
+		got = append(got, w.Code)
+		if w.Code == "unindexed" && (!strings.Contains(w.Text, "6 rules of data.bulkhead.authz.slow") || w.Line != 14) {
+			t.Errorf("%s", w.String())
+		}
+	}
+	if want := "directory scan uncached per_login unindexed"; strings.Join(got, " ") != want {
+		t.Errorf("warned of %v, want %s", got, want)
+	}
+	dir = t.TempDir()
+	write(t, dir, "p.rego", `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "no"}} if {
+	some team in input.principal.teams
+	"*" in data.directory.teams[team].permissions.actions
+	data.directory.users[input.principal.user].name == "x"
+} else := data.bulkhead.default.decision
+`)
+	if p, err = ReadPolicy(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range p.Warnings() {
+		if w.Code != "directory" {
+			t.Errorf("a policy that names its teams: %s", w.String())
+		}
+	}
+	shipped, err := ReadPolicy(t.Context(), "")
+	if err != nil || len(shipped.Warnings()) != 0 {
+		t.Errorf("%v, %v", shipped.Warnings(), err)
+	}
+}
+
+// A policy may look at everybody. What it saw is of the state of the directory
+// that permissions were matched in, and its decisions end with that state.
+func TestAPolicyMayReadTheDirectory(t *testing.T) {
+	dir, people2 := t.TempDir(), t.TempDir()
+	write(t, people2, "people.yaml", people)
+	d := openDirectory(t, people2)
+	write(t, dir, "p.rego", `package bulkhead.authz
+
+decision := {"allow": true, "reason": {"code": "yes"}} if {
+	"payments" in data.directory.users[input.principal.user].teams
+	data.directory.teams.payments.permissions.plugins[0].name == "pods"
+} else := {"allow": false, "reason": {"code": "no"}}
+
+test_nobody_is_there if decision.reason.code == "no" with input as {}
+`)
+	e := openEngine(t, dir, d)
+	pat := ask("pat@example.com", "pods", "x")
+	if d := e.Decide(t.Context(), pat); !d.Allow {
+		t.Fatalf("decided %+v", d)
+	}
+	if d := e.Decide(t.Context(), pat); !d.Cached {
+		t.Errorf("decided %+v", d)
+	}
+	changed := d.Changed()
+	write(t, people2, "people.yaml", strings.Replace(people, "plugins: [{name: pods}]", "plugins: [{name: logs}]", 1))
+	<-changed
+	if d := e.Decide(t.Context(), pat); d.Allow || d.Cached {
+		t.Errorf("decided %+v", d)
+	}
+}

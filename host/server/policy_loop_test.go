@@ -1,0 +1,136 @@
+package server
+
+import (
+	"bytes"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+)
+
+// roleFor is the data by which an operator takes uninstalling from editors,
+// and echo with it, so that a live session is affected.
+const roleFor = `apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: editor}
+spec:
+  permissions:
+    actions: ["*:read", "*:*.read", "gitops:helm.upgrade", "gitops:helm.rollback"]
+    plugins: [{name: gitops}]
+    resources: [{clusters: ["*"], namespaces: ["*"], resources: [releases.helm.sh], verbs: ["*"]}]
+`
+
+// Changing who may uninstall is a change of data: no restart, no Rego, and what
+// is open already ends.
+func TestOnlyAdminsMayUninstallOnceTheDataSaysSo(t *testing.T) {
+	w := ownHost(t)
+	eve, ada := w.as(t, "eve"), w.as(t, "ada")
+	uninstall := func(a *actor) int { return a.post("/api/gitops/helm-uninstall", "{}").status }
+	if got := uninstall(eve); got != 400 { // permitted; the body is empty
+		t.Fatalf("an editor: %d", got)
+	}
+	conn, refused := eve.dial("/ws/echo")
+	if conn == nil {
+		t.Fatalf("dial: %v", refused)
+	}
+	saved := time.Now()
+	w.write(t, "directory/editor.yaml", roleFor)
+	eventually(t, "refusing an editor", func() bool { return uninstall(eve) == 403 })
+	took := time.Since(saved)
+	if _, _, err := conn.ReadMessage(); err == nil || !strings.Contains(err.Error(), "no longer permitted") {
+		t.Errorf("the socket ended with %v", err)
+	}
+	if got := uninstall(ada); got != 400 {
+		t.Errorf("an admin: %d", got)
+	}
+	// The aim is 1 s; the bound leaves room for a busy machine.
+	if took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	t.Logf("enforced after %v", took)
+}
+
+const frozen = `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "frozen"}} if {
+	input.route.action == "gitops:helm.upgrade"
+} else := data.bulkhead.default.decision
+
+test_others_are_left_to_the_shipped_rules if decision.reason.code == "nobody" with input as {}
+`
+
+// The operator's loop through the host: a candidate beside what serves, what it
+// would change, why, rolling it out, a mistake, undoing it.
+func TestTheOperatorsLoop(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+`
+policy:
+  dir: ./policies
+  shadow: {dir: ./next}
+  log: {file: {path: ./data/decisions.jsonl}, mask: [], whenFull: deny}
+`)
+	w.write(t, "policies/README", "no Rego yet")
+	w.write(t, "next/site.rego", frozen)
+	w.open(t)
+	ada, eve := w.as(t, "ada"), w.as(t, "eve")
+	upgrade := func() int { return eve.post("/api/gitops/helm-upgrade", "{}").status }
+	if got := upgrade(); got != 400 {
+		t.Fatalf("the candidate decided: %d", got)
+	}
+	status := func() (s authz.Status) {
+		ada.get("/api/admin/policies").json(t, &s)
+		return s
+	}
+	eventually(t, "the difference", func() bool { return status().Shadow.Differ["denies"] == 1 })
+	eventually(t, "the decision log", func() bool { return status().Log.Written > 0 })
+
+	var diff authz.DiffReport
+	ada.do("POST", "/api/admin/policies/diff", nil, http.Header{"X-Requested-With": {"XMLHttpRequest"}}).json(t, &diff)
+	if diff.Changed != 1 || diff.Changes[0].User != "eve@example.com" || diff.Changes[0].New != "frozen" {
+		t.Errorf("against the shadow: %+v", diff)
+	}
+	next, err := authz.ReadPolicy(t.Context(), filepath.Join(w.dir, "next"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	if err := next.Pack(&packed, "v2", nil); err != nil {
+		t.Fatal(err)
+	}
+	diff = authz.DiffReport{}
+	ada.do("POST", "/api/admin/policies/diff", &packed, http.Header{"Content-Type": {"application/gzip"}, "X-Requested-With": {"XMLHttpRequest"}}).json(t, &diff)
+	if diff.Changed != 1 {
+		t.Errorf("against a bundle: %+v", diff)
+	}
+
+	w.write(t, "policies/site.rego", frozen)
+	eventually(t, "rolling out", func() bool { return upgrade() == 403 })
+	var why authz.Explanation
+	ada.get("/api/admin/policies/explain?user=eve@example.com&action=gitops:helm.upgrade").json(t, &why)
+	if why.Allow || why.Reason.Code != "frozen" || len(why.Rules) == 0 || why.Rules[0].At != "site.rego:3" {
+		t.Errorf("%+v", why)
+	}
+
+	serving := status().Revision
+	w.write(t, "policies/site.rego", strings.Replace(frozen, `"nobody"`, `"somebody"`, 1))
+	eventually(t, "the mistake to show", func() bool { return ada.get("/readyz").status == 503 })
+	if s := status(); s.Revision != serving || !strings.Contains(s.Problem, "site.rego:7") || upgrade() != 403 {
+		t.Errorf("%+v", s)
+	}
+	w.write(t, "policies/site.rego", "# METADATA\n# description: thawed\n"+strings.Replace(frozen, `"gitops:helm.upgrade"`, `"gitops:nothing"`, 1))
+	eventually(t, "undoing", func() bool { return upgrade() == 400 && ada.get("/readyz").status == 200 })
+
+	for _, path := range []string{"/api/admin/policies", "/api/admin/policies/explain?user=ada@example.com&action=gitops:helm.read"} {
+		expect(t, eve.get(path), 403, "an editor: "+path)
+	}
+	expect(t, eve.post("/api/admin/policies/diff", ""), 403, "an editor: diff")
+	expect(t, ada.get("/api/admin/policies/explain?user=eve@example.com"), 400, "without an action")
+	expect(t, ada.get("/api/admin/policies/explain?usr=eve@example.com"), 400, "an unknown key")
+	expect(t, ada.do("POST", "/api/admin/policies/diff", strings.NewReader("no bundle"), http.Header{"X-Requested-With": {"XMLHttpRequest"}}), 422, "no bundle")
+	if text := read(t, w.dir+"/data/decisions.jsonl"); !strings.Contains(text, `"plugin":{"digest":"sha256:`) {
+		t.Errorf("the decision log: %.300s", text)
+	}
+}
