@@ -6,12 +6,11 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
-
-	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // Directory is where users, teams and roles come from: files, custom resources,
