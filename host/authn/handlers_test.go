@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -259,6 +260,15 @@ func TestLogoutScopes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := furnish(t)
+			// As in the host, what is committed ends sessions by itself. They are
+			// counted all the same.
+			r.store.OnEnding(func(e state.Ending) {
+				if e.Login != "" {
+					r.table.EndLogin(t.Context(), e.User, e.Login, e.Cause)
+				} else {
+					r.table.EndUser(t.Context(), e.User, e.Cause)
+				}
+			})
 			token := r.here.cookie()
 			out := r.here.do("POST", "/auth/logout", c.body)
 			r.here.wantStatus(out, 200)

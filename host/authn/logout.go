@@ -145,6 +145,7 @@ func (s *Service) signOut(method string) string {
 // end commits the end of the login, or of all, and then ends sessions. From the
 // commit on no session can open; those that opened before are in the table.
 func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Result, error) {
+	before := s.live(who, scope)
 	var err error
 	switch scope {
 	case scopeUser:
@@ -159,8 +160,27 @@ func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Re
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endingTimeout)
 	defer cancel()
+	var ended session.Result
 	if scope == scopeLogin {
-		return s.Sessions.EndLogin(ctx, who.user, who.login, host.ErrLoggedOut), nil
+		ended = s.Sessions.EndLogin(ctx, who.user, who.login, host.ErrLoggedOut)
+	} else {
+		ended = s.Sessions.EndUser(ctx, who.user, host.ErrLoggedOut)
 	}
-	return s.Sessions.EndUser(ctx, who.user, host.ErrLoggedOut), nil
+	// The commit is an ending for all replicas, this one included: what it ended
+	// here may have left the table by now.
+	if gone := before - ended.Ended; gone > 0 {
+		ended.Ended += gone
+		ended.Closed += gone
+	}
+	return ended, nil
+}
+
+// live counts the sessions here that a logout of this scope is to end.
+func (s *Service) live(who leaver, scope string) (n int) {
+	for _, v := range s.Sessions.List(who.user) {
+		if v.Cause == nil && (scope != scopeLogin || v.Login == who.login) {
+			n++
+		}
+	}
+	return n
 }
