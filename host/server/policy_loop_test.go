@@ -116,12 +116,13 @@ policy:
 
 	serving := status().Revision
 	w.write(t, "policies/site.rego", strings.Replace(frozen, `"nobody"`, `"somebody"`, 1))
-	eventually(t, "the mistake to show", func() bool { return ada.get("/readyz").status == 503 })
+	eventually(t, "the mistake to show", func() bool { return strings.Contains(ada.get("/readyz").body, `"policy":"degraded"`) })
+	expect(t, ada.get("/readyz"), 200, "readiness while the policy before goes on serving")
 	if s := status(); s.Revision != serving || !strings.Contains(s.Problem, "site.rego:7") || upgrade() != 403 {
 		t.Errorf("%+v", s)
 	}
 	w.write(t, "policies/site.rego", "# METADATA\n# description: thawed\n"+strings.Replace(frozen, `"gitops:helm.upgrade"`, `"gitops:nothing"`, 1))
-	eventually(t, "undoing", func() bool { return upgrade() == 400 && ada.get("/readyz").status == 200 })
+	eventually(t, "undoing", func() bool { return upgrade() == 400 && strings.Contains(ada.get("/readyz").body, `"policy":"ok"`) })
 
 	for _, path := range []string{"/api/admin/policies", "/api/admin/policies/explain?user=ada@example.com&action=gitops:helm.read"} {
 		expect(t, eve.get(path), 403, "an editor: "+path)

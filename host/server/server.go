@@ -237,15 +237,32 @@ func (s *Server) openGateway(context.Context) error {
 		Plugins: s.plugins, Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
-			Checks: func() map[string]error {
-				return map[string]error{"state": s.state.Ready(), "policy": s.policy.Ready()}
-			},
-			Degraded: func() map[string]error { return map[string]error{"directory": s.people.Degraded()} },
+			Checks:   s.checks,
+			Degraded: s.degraded,
 			Clusters: s.countClusters,
 			Stopping: s.stopping.Load,
 		},
 	})
 	return nil
+}
+
+// checks must pass for requests to be sent here. A policy that is refused while
+// an earlier one serves is no reason to send them elsewhere: every replica
+// follows the same, and one slip would take out all of them.
+func (s *Server) checks() map[string]error {
+	checks := map[string]error{"state": s.state.Ready()}
+	if s.policy.Revision() == 0 {
+		checks["policy"] = s.policy.Ready()
+	}
+	return checks
+}
+
+func (s *Server) degraded() map[string]error {
+	degraded := map[string]error{"directory": s.people.Degraded()}
+	if s.policy.Revision() > 0 {
+		degraded["policy"] = s.policy.Ready()
+	}
+	return degraded
 }
 
 func (s *Server) countClusters() (up, all int) {
