@@ -179,6 +179,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.read"}, "ALLOWED", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "-p", at("late"), "vic@example.com", "gitops:helm.read"}, "site.rego:3", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "vik@example.com", "gitops:helm.read"}, `lists no "vik@example.com"`, 1},
 		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
 		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},

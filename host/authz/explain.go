@@ -139,6 +139,9 @@ func inWords(q *host.Question) string {
 // statement for any other.
 func (x *Explanation) sentence(q *host.Question) string {
 	who := string(q.Principal.User)
+	if !x.Allow && len(x.Roles)+len(x.Teams)+len(x.Granted)+len(x.Near) == 0 && strings.HasPrefix(x.Reason.Code, "no_") {
+		return fmt.Sprintf("The directory lists no %q, or has them disabled or with no rights at all.", who)
+	}
 	switch x.Reason.Code {
 	case "permitted":
 		return fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s.", who, x.grantedBy("action"))

@@ -112,7 +112,7 @@ func (t *track) publish(r *revision, number uint64) {
 	old := t.current.Swap(next)
 	t.failed.Store(nil)
 	if number > 0 {
-		t.log.Info("policy published", "source", t.field, "revision", number, "digest", r.content.Digest,
+		t.log.Info("policy published", "source", t.field, "origin", r.content.Origin, "revision", number, "digest", r.content.Digest,
 			"tests", r.tests, "cached", r.cacheable)
 	}
 	if old != nil {

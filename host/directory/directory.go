@@ -109,7 +109,7 @@ func (d *Directory) Close() error {
 }
 
 func (d *Directory) loadBase(data []byte) error {
-	p := parse("roles.yaml", data, nil)
+	p := parse("shipped/roles.yaml", data, nil)
 	for _, e := range p.entries {
 		if e.kind != kindRole || slices.Contains(d.shipped, e.id) {
 			return fmt.Errorf("%s %s is not a role or there twice", e.kind, e.id)
