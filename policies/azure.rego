@@ -8,7 +8,8 @@ package bulkhead.default
 #   hides no other. Azure does not tell upper from lower case. A call that lists
 #   over all resource groups is covered by any.
 azure_triples := [triple |
-	some triple in input.permissions.plugins[_].custom
+	some permission in input.permissions.plugins
+	some triple in permission.custom
 	some resource in triple.resources
 	kind_covered(resource)
 	some verb in triple.verbs
@@ -46,6 +47,7 @@ group_covered(groups) if {
 }
 
 # METADATA
+# scope: document
 # description: Whether value is what pattern says, "*" standing for any run of characters.
 matches(pattern, value) if {
 	is_string(pattern)

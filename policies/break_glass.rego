@@ -6,13 +6,14 @@ package bulkhead.default
 
 reason_stated if input.reason != ""
 
-permissions_with_reason := {kind: array.concat(input.permissions[kind], list) |
-	some kind, list in input.break_glass
-}
+permissions_with_reason[kind] := array.concat(input.permissions[kind], list) if some kind, list in input.break_glass
 
-break_glass_permissions := [permission | some permission in input.break_glass[_]]
+break_glass_permissions := [permission |
+	some list in input.break_glass
+	some permission in list
+]
 
-break_glass_from := {permission.from | some permission in break_glass_permissions}
+break_glass_from contains permission.from if some permission in break_glass_permissions
 
 break_glass_reason := {
 	"code": "break_glass",
@@ -40,6 +41,8 @@ shortest := min([[time.parse_duration_ns(permission.max_session), permission.max
 	some permission in break_glass_permissions
 ])[1]
 
+default recording := {}
+
 recording := {"record": "all"} if {
 	input.capability.name == "exec"
 	some permission in break_glass_permissions
@@ -48,4 +51,4 @@ recording := {"record": "all"} if {
 	input.capability.name == "exec"
 	some permission in break_glass_permissions
 	permission.record == "output"
-} else := {}
+}

@@ -12,19 +12,15 @@ kept(fields) := object.union({"max_session": "15m0s", "record": "output"}, field
 behind_glass := {
 	"actions": [kept({"from": oncall, "action": "*"})],
 	"plugins": [kept({"from": oncall, "name": "*", "custom": []})],
-	"resources": [kept({
-		"from": oncall, "clusters": ["*"], "namespaces": ["*"],
-		"resources": ["*"], "verbs": ["*"],
-	})],
+	"resources": [kept({"from": oncall, "clusters": ["*"], "namespaces": ["*"], "resources": ["*"], "verbs": ["*"]})],
 }
 
 nothing := {"actions": [], "plugins": [], "resources": []}
 
 # decide asks with the ordinary permissions, those behind glass, and the reason.
 decide(question, permissions, glass, reason) := decision if {
-	document := object.union(object.remove(question, ["permissions"]), {
-		"permissions": permissions, "break_glass": glass, "reason": reason,
-	})
+	asked := {"permissions": permissions, "break_glass": glass, "reason": reason}
+	document := object.union(object.remove(question, ["permissions"]), asked)
 	decision := authz.decision with input as document
 }
 
@@ -51,7 +47,9 @@ test_a_reason_alone_opens_nothing if {
 
 test_ordinary_and_kept_permissions_add_up if {
 	question := base.asking(base.pods)
-	decision := decide(question, base.without(question, "resources").permissions, object.union(nothing, {"resources": behind_glass.resources}), "why")
+	ordinary := base.without(question, "resources").permissions
+	glass := object.union(nothing, {"resources": behind_glass.resources})
+	decision := decide(question, ordinary, glass, "why")
 	decision.allow
 	decision.reason.code == "break_glass"
 }
@@ -64,9 +62,10 @@ test_who_needs_none_states_none if {
 
 test_a_call_acts_with_the_group_that_was_behind_glass if {
 	groups := ["bulkhead:role:viewer", "bulkhead:team:payments"]
+	more := array.concat(groups, ["bulkhead:role:oncall"])
 	question := base.asking(base.pods)
 	decide(question, base.permissions, behind_glass, "").obligations.impersonate.groups == groups
-	decide(question, base.permissions, behind_glass, "why").obligations.impersonate.groups == array.concat(groups, ["bulkhead:role:oncall"])
+	decide(question, base.permissions, behind_glass, "why").obligations.impersonate.groups == more
 }
 
 test_terminals_are_recorded_as_the_role_says if {

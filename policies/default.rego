@@ -92,6 +92,7 @@ cluster_capabilities := {"exec", "helm", "kube"}
 known_capabilities := cluster_capabilities | {"azure"}
 
 # METADATA
+# scope: document
 # description: Whom the host is for the cluster.
 default impersonation := {}
 
@@ -106,6 +107,7 @@ impersonation := {"impersonate": {
 }
 
 # METADATA
+# scope: document
 # description: >-
 #   A list over all namespaces, or all resource groups, shows those that the
 #   permissions name, if none of them names all.
@@ -114,13 +116,17 @@ default narrowing := {}
 narrowing := {"namespaces": sort(namespaces)} if {
 	input.capability.spans
 	input.capability.name in cluster_capabilities
-	namespaces := {namespace | some namespace in input.permissions.resources[_].namespaces}
+	namespaces := {namespace |
+		some permission in input.permissions.resources
+		some namespace in permission.namespaces
+	}
 	not "*" in namespaces
 } else := {"resource_groups": sort(groups)} if {
 	input.capability.spans
 	input.capability.name == "azure"
 	groups := {group |
-		some group in azure_triples[_].resourceGroups
+		some triple in azure_triples
+		some group in triple.resourceGroups
 		is_string(group)
 	}
 	not "*" in groups
@@ -130,8 +136,8 @@ default refusal := {"code": "denied"}
 
 refusal := {"code": "nobody"} if {
 	not identified
-} else := {"code": "prohibited", "args": {"what": what}} if {
-	what := prohibited
+} else := {"code": "prohibited", "args": {"what": prohibited}} if {
+	prohibited
 } else := {"code": "reason_required", "args": {"from": break_glass_from}} if {
 	input.break_glass
 	sufficient with input.permissions as permissions_with_reason
@@ -146,7 +152,7 @@ refusal := {"code": "nobody"} if {
 	not target_covered
 }
 
-target := {key: value |
+target[key] := value if {
 	some key in ["verb", "group", "resource", "subresource", "cluster", "instance", "namespace", "resourceGroup"]
 	value := input.capability[key]
 	value != ""

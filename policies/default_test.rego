@@ -132,17 +132,13 @@ test_a_role_named_like_the_cluster_own_stays_in_its_namespace if {
 	decision.obligations.impersonate.groups == ["bulkhead:role:system:masters", "bulkhead:team:payments"]
 }
 
-spanning(namespaces) := document if {
-	document := object.union(
-		asking(call("kube", {"resource": "pods", "verb": "list", "namespace": "", "spans": true})),
-		{"permissions": object.union(permissions, {"resources": [{
-			"from": viewer, "clusters": ["*"], "namespaces": list,
-			"resources": ["*"], "verbs": ["*"],
-		} |
-			some list in namespaces
-		]})},
-	)
-}
+spanning(namespaces) := object.union(
+	asking(call("kube", {"resource": "pods", "verb": "list", "namespace": "", "spans": true})),
+	{"permissions": object.union(permissions, {"resources": [resource |
+		some list in namespaces
+		resource := object.union(permissions.resources[0], {"namespaces": list})
+	]})},
+)
 
 test_a_list_over_all_namespaces_shows_those_that_are_permitted if {
 	decision := authz.decision with input as spanning([["shop", "bank"], ["team-*", "shop"]])
