@@ -14,7 +14,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); s.Options.Dev == nil || !isLoopbackAddr(local) {
 		return host.E(host.NotFound, "authn.login", "dev sign-in is not available here")
 	}
-	if err := s.checkSite(r); err != nil {
+	if err := s.CheckSite(r); err != nil {
 		return err
 	}
 	if !isJSON(r) {

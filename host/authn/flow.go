@@ -114,7 +114,7 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 	if p == nil {
 		return host.E(host.NotFound, "authn.login", "method: there is no such way to sign in")
 	}
-	if s.checkSite(r) != nil {
+	if s.CheckSite(r) != nil {
 		http.Redirect(w, r, signInPage+"?"+url.Values{"redirect": {redirect}}.Encode(), http.StatusSeeOther)
 		return nil
 	}

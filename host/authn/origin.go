@@ -22,12 +22,12 @@ var (
 // from an HTML form. Programs send neither Origin nor Sec-Fetch-Site and pass.
 func (s *Service) CheckOrigin(r *http.Request) error {
 	if r.Header.Get("Upgrade") != "" {
-		return s.checkSite(r)
+		return s.CheckSite(r)
 	}
 	if isSafe(r.Method) || !s.ambient(r) {
 		return nil
 	}
-	if err := s.checkSite(r); err != nil {
+	if err := s.CheckSite(r); err != nil {
 		return err
 	}
 	if r.Header.Get("X-Requested-With") != "XMLHttpRequest" && !isJSON(r) {
@@ -42,9 +42,10 @@ func (s *Service) ambient(r *http.Request) bool {
 	return s.cookie.read(r) != "" || s.hop != nil && s.hop.trusts(r)
 }
 
-// checkSite trusts what browsers say about where a request comes from (Fetch
+// CheckSite refuses, with kind Forbidden, what a browser says comes from a
+// foreign page, reading too. It trusts what browsers say about that (Fetch
 // Metadata, Sec-Fetch-Site; RFC 6454, section 7, Origin).
-func (s *Service) checkSite(r *http.Request) error {
+func (s *Service) CheckSite(r *http.Request) error {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:

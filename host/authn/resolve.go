@@ -88,7 +88,7 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 	}
 	hash := tokenHash(sha256.Sum256([]byte(raw)))
 	t := s.tokens.get(hash)
-	if t == nil || t.epoch != s.keys.epoch() {
+	if before := t; t == nil || t.epoch != s.keys.epoch() {
 		if !a.admitted {
 			if err := s.AdmitClient(a.r); err != nil {
 				return nil, nil, err
@@ -105,6 +105,9 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 			}
 			s.log.Debug("a credential is not good", "error", err)
 			return nil, nil, errNobody
+		}
+		if before != nil { // keys have changed, the token has not
+			t.used.Store(before.used.Load())
 		}
 		s.tokens.put(hash, t)
 	}
@@ -187,8 +190,12 @@ func (s *Service) use(t *token, p *host.Principal, now time.Time) error {
 	return nil
 }
 
-// busy reports whether a session of the login was used since.
+// busy reports whether a session of the login, or another token of it, was used
+// since.
 func (s *Service) busy(p *host.Principal, since time.Time) bool {
+	if s.tokens.used(p.Login.ID, since) {
+		return true
+	}
 	for _, v := range s.Sessions.List(p.User) {
 		if v.Login == p.Login.ID && v.Cause == nil && v.Touched.After(since) {
 			return true

@@ -642,6 +642,25 @@ func TestIdleLoginsEnd(t *testing.T) {
 	}
 }
 
+// Found in review: a program that kept the token of before the last refresh
+// signed its owner's busy browser out.
+func TestAnOldTokenOfALoginInUseEndsNothing(t *testing.T) {
+	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = manifest.Duration(30 * time.Minute) })
+	_, p := f.signIn(t, "ann")
+	token := func(age time.Duration) string {
+		raw, err := f.sign("ann", p.Login.ID, time.Now().Add(-age), time.Now().Add(time.Hour-age))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for _, raw := range []string{token(0), token(40 * time.Minute), token(0)} {
+		if _, err := f.Resolve(bearing(raw)); err != nil {
+			t.Errorf("somebody who is there is signed out: %v", err)
+		}
+	}
+}
+
 // Origin: kobs #445: a cookie with teams and permissions in it outgrew 4096
 // bytes and locked people with many teams out.
 func TestTheCookieIsSmallForSomebodyInManyTeams(t *testing.T) {

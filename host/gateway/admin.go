@@ -19,7 +19,7 @@ func (g *Gateway) administer(rt route) handler {
 	_, name, _ := rt.action.Split()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		info := infoOf(r.Context())
-		reason, query, err := statedReason(r)
+		reason, query, err := g.reason(r)
 		if err != nil {
 			return err
 		}

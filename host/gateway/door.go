@@ -53,7 +53,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	if err != nil {
 		return nil, err
 	}
-	reason, rawQuery, err := statedReason(r)
+	reason, rawQuery, err := g.reason(r)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,9 +48,9 @@ func (g *Gateway) adminExplain(w http.ResponseWriter, r *http.Request) error {
 // or without one the shadow policy, would have decided differently, by the
 // decision log.
 func (g *Gateway) adminDiff(w http.ResponseWriter, r *http.Request) error {
-	packed, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCandidate))
+	packed, err := readBody(w, r, maxCandidate)
 	if err != nil {
-		return &host.Error{Kind: host.TooLarge, Message: "the bundle is larger than 4 MiB or was cut", Err: err}
+		return err
 	}
 	report, err := g.Policy.Compare(r.Context(), packed)
 	if err != nil {

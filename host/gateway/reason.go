@@ -18,6 +18,15 @@ const (
 	reasonKey    = "bulkhead-reason"
 )
 
+// reason is statedReason for somebody who states it themselves: a foreign page
+// that links here must not break glass in their name.
+func (g *Gateway) reason(r *http.Request) (reason, query string, err error) {
+	if reason, query, err = statedReason(r); err == nil && reason != "" {
+		err = g.Authn.CheckSite(r)
+	}
+	return reason, query, err
+}
+
 // statedReason returns the reason that r states, "" if it states none, and the
 // query without it.
 func statedReason(r *http.Request) (reason, query string, err error) {

@@ -124,6 +124,10 @@ policy:
 	w.write(t, "policies/site.rego", "# METADATA\n# description: thawed\n"+strings.Replace(frozen, `"gitops:helm.upgrade"`, `"gitops:nothing"`, 1))
 	eventually(t, "undoing", func() bool { return upgrade() == 400 && strings.Contains(ada.get("/readyz").body, `"policy":"ok"`) })
 
+	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 200} {
+		got := ada.do("GET", "/api/admin/policies?bulkhead-reason=forged", nil, http.Header{"Sec-Fetch-Site": {site}})
+		expect(t, got, want, "a reason stated by a link of "+site)
+	}
 	for _, path := range []string{"/api/admin/policies", "/api/admin/policies/explain?user=ada@example.com&action=gitops:helm.read"} {
 		expect(t, eve.get(path), 403, "an editor: "+path)
 	}

@@ -84,7 +84,8 @@ func (c *Config) Check(at string) error {
 	if h := c.HTTP; h != nil {
 		u, err := url.Parse(h.URL)
 		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
-			".http.url", "%q is not an https URL, or http on loopback", h.URL)
+			".http.url", "is not an https URL, or http on loopback")
+		bad(err == nil && u.User != nil, ".http.url", "contains a password; use tokenFile")
 	}
 	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; file and http are some")
 	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "is not within 0 to %d", maxQueue)

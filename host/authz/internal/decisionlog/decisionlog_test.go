@@ -109,6 +109,17 @@ func TestAServerGetsOPAsShape(t *testing.T) {
 	}
 }
 
+func TestARedirectTakesDecisionsNowhere(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	defer elsewhere.Close()
+	srv := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer srv.Close()
+	s := open(t, Config{HTTP: &HTTP{URL: srv.URL}})
+	if err := s.Write(t.Context(), [][]byte{[]byte(`{}`)}); err == nil {
+		t.Error("what was sent elsewhere counts as written")
+	}
+}
+
 func TestAMaskErasesAndSaysWhat(t *testing.T) {
 	c := Config{File: &File{Path: "x"}, Mask: &[]string{"/input/principal/claims", "/input/list/1/secret", "/input/a~1b", "/nowhere"}}
 	if err := c.Check("policy.log"); err != nil {
@@ -134,6 +145,7 @@ func TestMistakesNameTheirField(t *testing.T) {
 	for want, c := range map[string]Config{
 		"policy.log: names no destination": {WhenFull: "deny"},
 		"policy.log.file.path":             {File: &File{}},
+		"policy.log.http.url: contains a":  {HTTP: &HTTP{URL: "https://bulkhead:hunter2@logs.example.com/logs"}},
 		"policy.log.http.url":              {HTTP: &HTTP{URL: "http://logs.example.com/logs"}},
 		"policy.log.whenFull":              {File: file, WhenFull: "wait"},
 		"policy.log.mask[0]":               {File: file, Mask: &[]string{"input.principal"}},

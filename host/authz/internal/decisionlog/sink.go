@@ -154,7 +154,12 @@ func openHTTP(c *HTTP) (*server, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &server{c.URL, c.TokenFile, &http.Client{Transport: transport, Timeout: uploadTimeout}}, nil
+	client := &http.Client{
+		Transport: transport, Timeout: uploadTimeout,
+		// Decisions and the token go where they were meant to.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &server{c.URL, c.TokenFile, client}, nil
 }
 
 func (s *server) Write(ctx context.Context, records [][]byte) error {
