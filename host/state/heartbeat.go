@@ -111,6 +111,13 @@ func (h *heartbeat) next(encode func(beatRecord) (string, error)) (beat, acked s
 	return h.sent, h.acked, nil
 }
 
+// beaten reports whether the store has taken a beat of this process.
+func (h *heartbeat) beaten() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.acked != ""
+}
+
 func (h *heartbeat) taken(beat string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

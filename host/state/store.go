@@ -173,7 +173,7 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	}
 	if why := s.doubtAtStart(l, time.Now()); why != "" {
 		if l.epoch != nil {
-			s.log.Warn("a new epoch begins, everybody has to sign in again", "because the state store may have been rolled back", why)
+			s.log.Warn("the state store may have been rolled back: a new epoch begins, everybody has to sign in again", "because", why)
 		}
 		if err := s.beginEpoch(ctx, l); err != nil {
 			return err
@@ -220,7 +220,11 @@ func (s *Store) Close() error {
 		if s.stop != nil {
 			s.stop()
 			s.running.Wait()
-			s.writeNote()
+			// After a start that failed before its first beat, the note of the run
+			// before it is still the true one.
+			if s.beat.beaten() {
+				s.writeNote()
+			}
 		}
 		for i := len(s.closers) - 1; i >= 0; i-- {
 			if e := s.closers[i](); e != nil && !errors.Is(e, context.Canceled) {
