@@ -62,11 +62,11 @@ bench: clang ## measure, side by side in one run
 	@sed -n 's/^model name[^:]*: */machine: /p' /proc/cpuinfo 2>/dev/null | head -1; go version
 	go test -run '^$$' -bench . -benchtime 3s -timeout 30m ./host/... ./sdk/...
 
-# Tests that do a hundred times as much when asked to.
-SOAK := TestAnIndependentEvaluatorAgrees
+# Tests that do ten or a hundred times as much when asked to.
+SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas
 .PHONY: soak
 soak: ## tests that take long, at their full length
-	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz
+	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/server ./host/state
 
 .PHONY: fuzz
 FUZZTIME ?= 30s

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -28,6 +29,7 @@ type world struct {
 	url    string
 	dir    string // holds bulkhead.yaml, directory, data
 	server *Server
+	addr   string // where the host listens, if that is not what the URL says
 }
 
 // people of every role, several so that tests do not log one another out.
@@ -125,7 +127,7 @@ func (w *world) serve(c *Config, log *slog.Logger) (end func() error, err error)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
-	w.server, w.url = s, s.URL()
+	w.server, w.url, w.addr = s, s.URL(), s.listener.Addr().String()
 	return func() error {
 		stop()
 		return errors.Join(<-served, s.Close())
@@ -258,9 +260,21 @@ func (w *world) anonymous(t testing.TB) *actor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &actor{t: t, w: w, http: &http.Client{Jar: jar, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
+	return w.withJar(t, jar)
+}
+
+// withJar is a browser that has these cookies and reaches this host.
+func (w *world) withJar(t testing.TB, jar http.CookieJar) *actor {
+	a := &actor{t: t, w: w, http: &http.Client{Jar: jar, Transport: &http.Transport{MaxIdleConnsPerHost: 16, DialContext: w.dial}}}
 	t.Cleanup(a.http.CloseIdleConnections)
 	return a
+}
+
+func (w *world) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if w.addr != "" {
+		addr = w.addr
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, addr)
 }
 
 // as signs somebody in.
@@ -338,7 +352,7 @@ func (a *actor) post(path string, v any) answer {
 // dial opens a websocket; resp is the refusal when conn is nil.
 func (a *actor) dial(path string, protocols ...string) (*websocket.Conn, answer) {
 	a.t.Helper()
-	d := websocket.Dialer{Jar: a.http.Jar, Subprotocols: protocols}
+	d := websocket.Dialer{Jar: a.http.Jar, Subprotocols: protocols, NetDialContext: a.w.dial}
 	conn, resp, err := d.DialContext(a.t.Context(), strings.Replace(a.w.url, "http", "ws", 1)+path, nil)
 	if err == nil {
 		a.t.Cleanup(func() { conn.Close() })

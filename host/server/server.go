@@ -138,25 +138,33 @@ func (s *Server) openFacts(ctx context.Context) error {
 	return nil
 }
 
+// obey ends the sessions that the store says have to end, and all when it can
+// no longer tell. Nobody waits for them to finish.
+func obey(store *state.Store, sessions *session.Table) {
+	noWait, cancel := context.WithCancel(context.Background())
+	cancel()
+	store.OnEnding(func(e state.Ending) {
+		switch {
+		case e.Session != "":
+			sessions.EndSession(noWait, e.User, e.Session, e.Cause)
+		case e.Login != "":
+			sessions.EndLogin(noWait, e.User, e.Login, e.Cause)
+		default:
+			sessions.EndUser(noWait, e.User, e.Cause)
+		}
+	})
+	store.OnLapse(func(cause error) {
+		sessions.EndWhere(noWait, func(*session.Session) bool { return true }, cause)
+	})
+}
+
 // followFacts ends what runs for people who are no longer signed in, no longer
 // there, or no longer permitted, whoever made it so. Nobody waits for these
 // sessions to finish.
 func (s *Server) followFacts(ctx context.Context) error {
 	noWait, cancel := context.WithCancel(ctx)
 	cancel()
-	s.state.OnEnding(func(e state.Ending) {
-		switch {
-		case e.Session != "":
-			s.sessions.EndSession(noWait, e.User, e.Session, e.Cause)
-		case e.Login != "":
-			s.sessions.EndLogin(noWait, e.User, e.Login, e.Cause)
-		default:
-			s.sessions.EndUser(noWait, e.User, e.Cause)
-		}
-	})
-	s.state.OnLapse(func(cause error) {
-		s.sessions.EndWhere(noWait, func(*session.Session) bool { return true }, cause)
-	})
+	obey(s.state, s.sessions)
 	absent := func(x *session.Session) bool {
 		_, ok := s.people.PersonOf(x.Principal())
 		return !ok

@@ -17,6 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
 	statetest.Member()
+	hostProcess()
 	code := m.Run()
 	err := errors.Join(alone.close(), clustered.close(), goleak.Find(
 		// klog, which client-go brings, flushes for the life of the process.

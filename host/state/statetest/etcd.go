@@ -36,6 +36,8 @@ const memberEnv = "BULKHEAD_TEST_ETCD_MEMBER"
 type spec struct {
 	Name, Dir, Client, Peer, Cluster string
 
+	Unsafe bool // does not wait for the disk: processes crash in tests, the machine does not
+
 	Cert, Key, CA string // TLS towards clients, who need a certificate too
 }
 
@@ -107,13 +109,14 @@ type member struct {
 // TLS names the files of a cluster that wants certificates; see Start.
 type TLS struct{ Cert, Key, CA string }
 
-// Start starts a cluster of n members and ends it with the test. With tls,
-// clients need a certificate of the same authority.
+// Start starts a cluster of n members and ends it with the test. For a benchmark
+// it writes to the disk as it would for an operator. With tls, clients need a certificate of the same authority.
 func Start(t testing.TB, n int, tls ...TLS) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	ports := freePorts(t, 2*n)
 	dir := t.TempDir()
+	_, measured := t.(*testing.B)
 	scheme := "http"
 	if len(tls) > 0 {
 		scheme = "https"
@@ -121,7 +124,8 @@ func Start(t testing.TB, n int, tls ...TLS) *Cluster {
 	var initial []string
 	for i := range n {
 		s := spec{
-			Name: fmt.Sprint("m", i), Dir: filepath.Join(dir, fmt.Sprint("m", i)),
+			Unsafe: !measured,
+			Name:   fmt.Sprint("m", i), Dir: filepath.Join(dir, fmt.Sprint("m", i)),
 			Client: fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[2*i]), Peer: fmt.Sprintf("http://127.0.0.1:%d", ports[2*i+1]),
 		}
 		if len(tls) > 0 {
