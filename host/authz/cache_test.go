@@ -154,6 +154,42 @@ func TestClaimsAndLoginCountExactlyIfThePolicyReadsThem(t *testing.T) {
 	}
 }
 
+// Tests in a policy's own file give a whole input, and the clock; what is
+// decided does not depend on them, unless a rule asks one.
+func TestTestsInAPolicyCostNothing(t *testing.T) {
+	const text = `package bulkhead.authz
+
+decision := {"allow": true, "reason": {"code": "yes"}} if {
+	known
+} else := {"allow": false, "reason": {"code": no}}
+
+known if input.principal.user == "a"
+
+no := "no"
+
+test_whole if {
+	known with input as {"principal": {"user": "a"}}
+	walk(input, [_, 1]) with input as 1
+	time.now_ns() > 0
+	data.directory with data.directory as 1
+}
+
+todo_test_whole if input.principal
+`
+	e, _ := withPolicy(t, text)
+	if rev := e.current.Load(); rev.reads != (reads{}) || !rev.cacheable {
+		t.Errorf("reads %+v, cached %t", rev.reads, rev.cacheable)
+	}
+	if p := e.current.Load().policy(); p.mayRead([]string{"principal", "claims"}) || !p.mayRead([]string{"principal", "user"}) {
+		t.Error("a record without claims counts as masked, or one without a user does not")
+	}
+	asked := strings.NewReplacer(`no := "no"`, `no := "no" if not test_whole`).Replace(text)
+	e, _ = withPolicy(t, asked+"\nno := \"tested\" if test_whole\n")
+	if rev := e.current.Load(); rev.reads != everything || rev.cacheable {
+		t.Errorf("a decision by a test reads %+v, cached %t", rev.reads, rev.cacheable)
+	}
+}
+
 func TestAPolicyThatReadsTheClockIsNotCached(t *testing.T) {
 	e, _ := withPolicy(t, `package bulkhead.authz
 

@@ -41,11 +41,11 @@ func nondeterministic() map[string]bool {
 	return varying
 }
 
-// deterministic reports whether nothing in c calls one of these.
+// deterministic reports whether nothing that c decides by calls one of these.
 func deterministic(c *ast.Compiler) bool {
 	varying, ok := nondeterministic(), true
-	for _, m := range c.Modules {
-		ast.WalkRefs(m, func(r ast.Ref) bool {
+	for rule := range deciding(c) {
+		ast.WalkRefs(rule, func(r ast.Ref) bool {
 			ok = ok && !varying[r.String()]
 			return false
 		})
@@ -67,12 +67,12 @@ type reads struct {
 // everything is read by what is told to people.
 var everything = reads{claims: true, login: true, directory: true}
 
-// readsOf looks at every reference in c. One that stops above a part, or whose
+// readsOf looks at every reference in what c decides by. One that stops above a part, or whose
 // next step is computed, may look at all below it.
 func readsOf(c *ast.Compiler) reads {
 	var r reads
-	for _, m := range c.Modules {
-		ast.WalkRefs(m, func(ref ast.Ref) bool {
+	for rule := range deciding(c) {
+		ast.WalkRefs(rule, func(ref ast.Ref) bool {
 			r.claims = r.claims || mayRead(ref, ast.InputRootRef, "principal", "claims")
 			r.login = r.login || mayRead(ref, ast.InputRootRef, "principal", "login")
 			r.directory = r.directory || mayRead(ref, ast.DefaultRootRef, "directory")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -90,7 +89,7 @@ func (c *compiled) hasData(path []string) (bool, error) {
 // takesPart refuses a policy that would not be asked: without the decision, or
 // whose files have no part in it, as with a package that is misspelt.
 func (c *compiled) takesPart() error {
-	deciding := c.deciding()
+	deciding := deciding(c.compiler)
 	if len(deciding) == 0 {
 		return fmt.Errorf("no file defines %s", decisionRef)
 	}
@@ -105,10 +104,11 @@ func (c *compiled) takesPart() error {
 	return fmt.Errorf("nothing in %s has a part in %s; is a package misspelt?", c.content.Origin, decisionRef)
 }
 
-// deciding returns the rules that the decision depends on.
-func (c *compiled) deciding() map[*ast.Rule]bool {
+// deciding returns the rules that the decision depends on, which tests beside
+// them are not. What OPA refuses recursion by says what depends on what.
+func deciding(c *ast.Compiler) map[*ast.Rule]bool {
 	found := map[*ast.Rule]bool{}
-	next := slices.Clone(c.compiler.GetRulesExact(decisionRef)) // it is the compiler's own
+	next := c.GetRulesWithPrefix(decisionRef)
 	for len(next) > 0 {
 		rule := next[len(next)-1]
 		next = next[:len(next)-1]
@@ -116,7 +116,10 @@ func (c *compiled) deciding() map[*ast.Rule]bool {
 			continue
 		}
 		found[rule] = true
-		for x := range c.compiler.Graph.Dependencies(rule) {
+		if rule.Else != nil {
+			next = append(next, rule.Else)
+		}
+		for x := range c.Graph.Dependencies(rule) {
 			if r, ok := x.(*ast.Rule); ok {
 				next = append(next, r)
 			}

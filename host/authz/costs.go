@@ -33,7 +33,7 @@ func (p *Policy) Warnings() []Warning {
 		list = append(list, Warning{l.File, l.Row, code, fmt.Sprintf(format, args...)})
 	}
 	varying := nondeterministic()
-	for rule := range p.deciding() {
+	for rule := range deciding(p.compiler) {
 		if !p.own[rule.Location.File] {
 			continue
 		}
@@ -105,7 +105,7 @@ func boundVars(rule *ast.Rule) map[ast.Var]bool {
 func (p *Policy) unindexed() []Warning {
 	seen := map[string]bool{}
 	var list []Warning
-	for rule := range p.deciding() {
+	for rule := range deciding(p.compiler) {
 		path := rule.Ref().GroundPrefix()
 		if seen[path.String()] {
 			continue

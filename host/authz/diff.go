@@ -187,14 +187,14 @@ func (d *differ) lacks(erased []string) bool {
 	return false
 }
 
-// mayRead reports whether p may read the part of the input at path.
+// mayRead reports whether p may decide by the part of the input at path.
 func (p *Policy) mayRead(path []string) bool {
 	found := false
 	if p.compiler == nil {
 		return true
 	}
-	for _, m := range p.compiler.Modules {
-		ast.WalkRefs(m, func(ref ast.Ref) bool {
+	for rule := range deciding(p.compiler) {
+		ast.WalkRefs(rule, func(ref ast.Ref) bool {
 			found = found || mayRead(ref, ast.InputRootRef, path...)
 			return found
 		})

@@ -70,7 +70,7 @@ func TestTheOperatorsLoop(t *testing.T) {
 policy:
   dir: ./policies
   shadow: {dir: ./next}
-  log: {file: {path: ./data/decisions.jsonl}, mask: [], whenFull: deny}
+  log: {file: {path: ./data/decisions.jsonl}, whenFull: deny}
 `)
 	w.write(t, "policies/README", "no Rego yet")
 	w.write(t, "next/site.rego", frozen)
