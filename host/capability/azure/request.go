@@ -194,6 +194,9 @@ func (q *request) call() host.CapabilityCall {
 	if p := q.sealed; p != nil {
 		c.Resource, c.ResourceGroup, c.Object, c.Path = p.Kind, p.Group, p.Object, p.Path
 	}
+	// Azure ignores case; a policy that names something must not be passed by
+	// another spelling of it.
+	c.Object, c.Path = strings.ToLower(c.Object), strings.ToLower(c.Path)
 	return c
 }
 

@@ -29,6 +29,7 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 		"GET azure://prod/RESOURCEGROUPS/Rg1" + aci:                                                                            "azure get containerinstances prod/rg1/",
 		"GET azure://prod/resourceGroups/rg1" + aci + "/web":                                                                   "azure get containerinstances prod/rg1/web",
 		"POST azure://prod/resourceGroups/rg1" + aci + "/web/restart":                                                          "azure restart containerinstances prod/rg1/web",
+		"GET azure://prod/resourceGroups/rg1" + aci + "/WEB":                                                                   "azure get containerinstances prod/rg1/web",
 		"POST azure://prod/resourceGroups/rg1" + aci + "/web/STOP":                                                             "azure stop containerinstances prod/rg1/web",
 		"GET azure://prod/providers/Microsoft.CostManagement/query?timeframe=MonthToDate":                                      "azure get costmanagement prod//",
 		"GET azure://prod/resourceGroups/rg1" + aci + "/web/providers/Microsoft.Insights/metricDefinitions":                    "azure get monitor prod/rg1/web",
