@@ -298,6 +298,10 @@ func addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subje
 	if err := info.Claims(&more); err != nil {
 		return err
 	}
+	// That an address is verified is said of that address alone.
+	if email, ok := claims["email"]; ok && more["email"] != email {
+		delete(more, "email_verified")
+	}
 	maps.Copy(more, claims)
 	maps.Copy(claims, more)
 	return nil

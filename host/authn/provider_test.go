@@ -453,6 +453,21 @@ func TestClaimsMayComeFromUserinfo(t *testing.T) {
 	}
 }
 
+// The token names one address and userinfo says of another that it is verified.
+func TestAnAddressIsVerifiedByWhatIsSaidOfItself(t *testing.T) {
+	for address, ok := range map[string]bool{"ann@example.com": true, "eve@example.com": false} {
+		_, p, b := withIDP(t)
+		p.change(func() {
+			p.userinfo = jwt.MapClaims{"sub": "1001", "email": address, "email_verified": true, "groups": []string{"x"}}
+			p.person = jwt.MapClaims{"sub": "1001", "email": "ann@example.com"}
+		})
+		b.signInAt(p)
+		if (b.who() == "ann@example.com") != ok {
+			t.Errorf("userinfo verifies %s: signed in as %q", address, b.who())
+		}
+	}
+}
+
 // The host starts and serves without its provider, and says why nobody can sign
 // in until it is there.
 func TestAProviderThatIsAwayIsNamedOnThePage(t *testing.T) {
