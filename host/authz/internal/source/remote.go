@@ -57,7 +57,7 @@ func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
 	if _, err := b.verification(); err != nil { // a mistake in it is told at once
 		return nil, err
 	}
-	r := &remote{bundle: b, log: log, client: &http.Client{Transport: transport}}
+	r := &remote{bundle: b, log: log, client: &http.Client{Transport: transport, CheckRedirect: staysEncrypted}}
 	if b.OCI != "" {
 		r.fetch, r.origin = r.fetchOCI, "oci://"+b.OCI
 	} else {
@@ -206,4 +206,16 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 
 func unreachable(origin string, err error) error {
 	return fmt.Errorf("%s %w: %w", origin, ErrUnreachable, err)
+}
+
+// staysEncrypted refuses redirects that lead from https to anything else: the
+// token and an unsigned bundle would travel in plain text.
+func staysEncrypted(to *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) >= 10:
+		return errors.New("more than 10 redirects")
+	case via[0].URL.Scheme == "https" && to.URL.Scheme != "https":
+		return errors.New("the redirect leaves https")
+	}
+	return nil
 }

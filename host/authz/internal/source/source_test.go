@@ -357,3 +357,26 @@ func TestADownloadEndsWithItsContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestARedirectDoesNotLeaveEncryption(t *testing.T) {
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked in plain text, with %q", r.Header.Get("Authorization"))
+	}))
+	defer plain.Close()
+	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusTemporaryRedirect))
+	defer secure.Close()
+	client := secure.Client()
+	client.CheckRedirect = staysEncrypted
+	req, err := http.NewRequestWithContext(t.Context(), "GET", secure.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer x")
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "leaves https") {
+		t.Errorf("got %v", err)
+	}
+}
