@@ -204,11 +204,12 @@ func (s *Session) teardown() {
 // host.ErrDone. OnEnd functions that are not running yet are not called any
 // more. Closing again does nothing.
 func (s *Session) Close() {
+	// Before anything else, so that it holds for whoever closes second, too.
+	s.drop(host.ErrDone)
+	s.cancel(s.Cause())
 	if !s.closing.CompareAndSwap(false, true) {
 		return
 	}
-	s.drop(host.ErrDone)
-	s.cancel(s.Cause())
 	s.shard.remove(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
