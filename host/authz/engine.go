@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,9 +121,9 @@ func (c *Config) Check() error {
 // openBeside opens what watches decisions.
 func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Duration, log *slog.Logger) (err error) {
 	if cfg.Log.Enabled() {
-		labels := maps.Clone(cfg.Labels)
-		if labels == nil {
-			labels = map[string]string{}
+		labels := map[string]any{}
+		for k, v := range cfg.Labels {
+			labels[k] = v
 		}
 		labels["id"] = e.ids.prefix
 		if e.decisions, err = openLog(&cfg.Log, labels, log); err != nil {

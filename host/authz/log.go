@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +68,7 @@ type LogStatus struct {
 type decisionLog struct {
 	queue   chan record
 	denies  bool
-	labels  map[string]string
+	labels  map[string]any
 	mask    decisionlog.Mask
 	sinks   []decisionlog.Sink
 	log     *slog.Logger
@@ -80,7 +81,7 @@ type decisionLog struct {
 	written, dropped, denied atomic.Uint64
 }
 
-func openLog(cfg *Log, labels map[string]string, log *slog.Logger) (*decisionLog, error) {
+func openLog(cfg *Log, labels map[string]any, log *slog.Logger) (*decisionLog, error) {
 	sinks, err := cfg.Open()
 	if err != nil {
 		return nil, err
@@ -191,78 +192,76 @@ func (l *decisionLog) status() LogStatus {
 	return s
 }
 
-// event is one record in OPA's format (version 1).
-type event struct {
-	Labels     map[string]string     `json:"labels"`
-	DecisionID string                `json:"decision_id"`
-	Bundles    map[string]bundleInfo `json:"bundles"`
-	Path       string                `json:"path"`
-	Input      any                   `json:"input,omitempty"`
-	Result     any                   `json:"result,omitempty"`
-	Erased     []string              `json:"erased,omitempty"`
-	Error      *eventError           `json:"error,omitempty"`
-	Timestamp  time.Time             `json:"timestamp"`
-	Metrics    map[string]any        `json:"metrics"`
-	Custom     custom                `json:"custom"`
-}
-
-type bundleInfo struct {
-	Revision string `json:"revision"`
-}
-
-type eventError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
-// custom is what OPA has no place for.
-type custom struct {
-	Cached    bool          `json:"cached"`
-	Policy    string        `json:"policy"`    // digest of the operator's files
-	Directory uint64        `json:"directory"` // revision by which the permissions were matched
-	Plugin    pluginVersion `json:"plugin,omitzero"`
-}
-
-type pluginVersion struct {
-	Digest     string `json:"digest,omitempty"`
-	Generation uint64 `json:"generation,omitempty"`
-}
-
 // decisionPath is decisionRef as OPA's logs write it.
 const decisionPath = "bulkhead/authz/decision"
 
 func (l *decisionLog) encode(r *record) []byte {
-	q, a := r.q(), r.answer
-	e := event{
-		Labels: l.labels, DecisionID: r.id, Path: decisionPath, Timestamp: r.at.UTC(),
-		Bundles: map[string]bundleInfo{"bulkhead": {revisionName(r.rev)}},
-		Metrics: map[string]any{"timer_server_handler_ns": r.took.Nanoseconds()},
-		Custom: custom{
-			Cached: r.cached, Policy: r.rev.content.Digest, Directory: a.matching.Revision,
-			Plugin: pluginVersion{q.Route.Digest, q.Route.Generation},
-		},
+	text, err := json.Marshal(l.document(r))
+	if err != nil { // nothing in it can fail; say so rather than lose the record
+		text, _ = json.Marshal(map[string]any{"decision_id": r.id, "path": decisionPath, "error": eventError("encoding", err)})
+	}
+	return text
+}
+
+// document is one record in OPA's format (version 1), as JSON values and without
+// what the mask erases.
+func (l *decisionLog) document(r *record) map[string]any {
+	a := r.answer
+	doc := map[string]any{
+		"labels": maps.Clone(l.labels), "decision_id": r.id, "path": decisionPath,
+		"timestamp": r.at.UTC().Format(time.RFC3339Nano),
+		"bundles":   map[string]any{"bulkhead": map[string]any{"revision": revisionName(r.rev)}},
+		"metrics":   map[string]any{"timer_server_handler_ns": r.took.Nanoseconds()},
+		"custom":    customOf(r),
+		"result":    documentOf(&a.decision),
 	}
 	if l.terms.revision != a.matching.Revision {
 		l.terms = &terms{revision: a.matching.Revision}
 	}
-	input, err := inputJSON(q, &a.matching, l.terms)
+	input, err := inputJSON(r.q(), &a.matching, l.terms)
 	if err == nil {
-		e.Input = input
+		doc["input"] = input
 	} else {
-		e.Error = &eventError{"input", err.Error()}
+		doc["error"] = eventError("input", err)
 	}
 	if a.err != nil {
-		e.Error = &eventError{policyError, a.err.Error()}
+		doc["error"] = eventError(policyError, a.err)
 	}
-	result := documentOf(&a.decision)
-	e.Result = result
-	e.Erased = l.mask.Erase(map[string]any{"input": input, "result": result})
-	text, err := json.Marshal(&e)
-	if err != nil { // nothing in it can fail; say so rather than lose the record
-		text, _ = json.Marshal(&event{Labels: l.labels, DecisionID: r.id, Path: decisionPath, Timestamp: r.at.UTC(),
-			Error: &eventError{"encoding", err.Error()}})
+	if erased := l.mask.Erase(doc); len(erased) > 0 {
+		doc["erased"] = texts(erased)
 	}
-	return text
+	return doc
+}
+
+func eventError(code string, err error) map[string]any {
+	return map[string]any{"code": code, "message": err.Error()}
+}
+
+// customOf is what OPA has no place for. What the identity provider said of the
+// person is there for replaying: with another directory it counts differently.
+func customOf(r *record) map[string]any {
+	q := r.q()
+	custom := map[string]any{
+		"cached":    r.cached,
+		"policy":    r.rev.content.Digest,       // of the operator's files
+		"directory": r.answer.matching.Revision, // by which the permissions were matched
+	}
+	if q.Route.Digest != "" || q.Route.Generation != 0 {
+		custom["plugin"] = map[string]any{"digest": q.Route.Digest, "generation": q.Route.Generation}
+	}
+	if by := &q.Principal.Asserted; !by.Empty() {
+		asserted := map[string]any{}
+		for key, l := range map[string][]string{"roles": by.Roles, "teams": by.Teams} {
+			if len(l) > 0 {
+				asserted[key] = texts(l)
+			}
+		}
+		custom["asserted"] = asserted
+	}
+	if q.Principal.Unlisted {
+		custom["unlisted"] = true
+	}
+	return custom
 }
 
 // revisionName is the bundle's own name of its revision, or the content's digest.

@@ -97,6 +97,54 @@ func TestEveryDecisionIsLoggedAsOPADoesIt(t *testing.T) {
 	}
 }
 
+// What the identity provider said of a person is recorded beside the directory's
+// answer, for replaying over another directory.
+func TestALogHasWhatTheIdentityProviderSaid(t *testing.T) {
+	e, read := logged(t, Config{})
+	q := ask(vic, "gitops", "helm.read")
+	q.Principal.Asserted = host.Membership{Roles: []string{"editor", "nobodys"}}
+	q.Principal.Unlisted = true
+	e.Decide(t.Context(), q)
+	e.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
+	records := read()
+	if text, _ := json.Marshal(at(records[0], "custom", "asserted")); string(text) != `{"roles":["editor","nobodys"]}` {
+		t.Errorf("asserted %s", text)
+	}
+	if at(records[0], "custom", "unlisted") != true {
+		t.Errorf("%v", records[0]["custom"])
+	}
+	for _, key := range []string{"asserted", "unlisted", "plugin"} {
+		if got := at(records[1], "custom", key); got != nil {
+			t.Errorf("custom.%s: %v, of nobody", key, got)
+		}
+	}
+}
+
+// Whatever a record has, a mask can reach.
+func TestAMaskReachesEveryPartOfARecord(t *testing.T) {
+	mask := []string{"/input", "/result/reason", "/custom/asserted/teams", "/custom/plugin", "/labels/site", "/bundles", "/nowhere"}
+	e, read := logged(t, Config{Labels: map[string]string{"site": "east"}, Log: Log{Mask: &mask}})
+	q := ask(vic, "gitops", "helm.read")
+	q.Route.Digest, q.Principal.Asserted = "sha256:plugin", host.Membership{Roles: []string{"editor"}, Teams: []string{"payments"}}
+	for range 2 {
+		e.Decide(t.Context(), q)
+	}
+	for _, r := range read() {
+		if text, _ := json.Marshal(r["erased"]); string(text) != `["/input","/result/reason","/custom/asserted/teams","/custom/plugin","/labels/site","/bundles"]` {
+			t.Errorf("erased %s", text)
+		}
+		text, _ := json.Marshal(r)
+		for _, secret := range []string{"vic@", "permitted", "payments", "sha256:plugin", "east", "bundles\":"} {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("%s is still there: %s", secret, text)
+			}
+		}
+		if at(r, "result", "allow") != true || at(r, "custom", "asserted", "roles") == nil {
+			t.Errorf("too much is erased: %s", text)
+		}
+	}
+}
+
 func TestALogSaysWhyThePolicyFailed(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "policy.rego", "package bulkhead.authz\n\ndecision := true\n")
