@@ -12,8 +12,8 @@ import (
 var files embed.FS
 
 // FS holds the Rego files at its root. Files named *_test.rego are the tests of
-// the others and no part of the policy. shim.rego alone is what an operator's
-// own package bulkhead.authz replaces.
+// the others and no part of the policy. An operator's file of the same name and
+// package replaces one of them, and their own package bulkhead.authz shim.rego.
 func FS() fs.FS { return files }
 
 // Shim is the name of the file that hands the decision to the shipped rules.

@@ -169,6 +169,8 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "test", at("bad")}, "FAIL  site.rego:5: data.bulkhead.authz.test_x", 1},
 		{[]string{"policy", "test", at("bad"), "--json"}, `"failed": 1`, 1},
 		{[]string{"policy", "test", at("absent")}, "no such file", 2},
+		{[]string{"policy", "test", "../../policies"}, " 0 failed", 0},
+		{[]string{"policy", "check", "../../policies", "--strict"}, "0 warnings", 0},
 		{[]string{"policy", "check", at("broken")}, "site.rego:3", 1},
 		{[]string{"policy", "check", at("late")}, "uncached", 0},
 		{[]string{"policy", "check", at("late"), "--strict"}, "1 warnings", 1},

@@ -49,10 +49,8 @@ func compile(content *source.Content) (c *compiled, err error) {
 		case strings.HasSuffix(f.Name, "_test.rego"):
 			c.tests[f.Name] = m
 		default:
+			c.replace(f.Name, m)
 			c.modules[f.Name], c.own[f.Name] = m, true
-			if m.Package.Path.Equal(authzPackage) {
-				delete(c.modules, shippedName(policies.Shim))
-			}
 		}
 	}
 	for _, root := range reserved {
@@ -68,6 +66,18 @@ func compile(content *source.Content) (c *compiled, err error) {
 		return nil, c.compiler.Errors
 	}
 	return c, c.takesPart()
+}
+
+// replace takes out the shipped files in whose place the operator's m is: the
+// one of its name and package, and the shim for any m of the shim's package.
+func (c *compiled) replace(name string, m *ast.Module) {
+	same := shippedName(strings.TrimPrefix(name, "/"))
+	if old := c.modules[same]; old != nil && old.Package.Equal(m.Package) {
+		delete(c.modules, same)
+	}
+	if m.Package.Path.Equal(authzPackage) {
+		delete(c.modules, shippedName(policies.Shim))
+	}
 }
 
 // hasData reports whether the source has data at path, where a rule would hide

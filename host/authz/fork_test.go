@@ -1,0 +1,88 @@
+package authz
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+func readPolicy(t *testing.T, path string) *Policy {
+	t.Helper()
+	p, err := ReadPolicy(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var readSecrets = host.CapabilityCall{Name: "kube", Verb: "get", Resource: "secrets"}
+
+// A fork of one shipped file is that file and the rest as shipped, in a
+// directory and in a bundle.
+func TestAFileOfAShippedNameAndPackageReplacesTheShippedOne(t *testing.T) {
+	dir := t.TempDir()
+	text := string(shippedFiles(t)["prohibitions.rego"])
+	write(t, dir, "prohibitions.rego", strings.Replace(text, `resource == "secrets"`, `resource == "configmaps"`, 1))
+	e := openEngine(t, dir, staff(t))
+	if d := e.Decide(t.Context(), call(ada, readSecrets)); !d.Allow {
+		t.Errorf("secrets: %+v", d)
+	}
+	maps := host.CapabilityCall{Name: "kube", Verb: "get", Resource: "configmaps"}
+	if d := e.Decide(t.Context(), call(ada, maps)); d.Allow || d.Reason.Code != "prohibited" {
+		t.Errorf("config maps: %+v", d)
+	}
+	if d := e.Decide(t.Context(), call(vic, maps)); d.Reason.Code != "prohibited" {
+		t.Errorf("somebody else: %+v", d)
+	}
+
+	var packed bytes.Buffer
+	if err := readPolicy(t, dir).Pack(&packed, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "site.tar.gz", packed.String())
+	p := readPolicy(t, filepath.Join(dir, "site.tar.gz"))
+	q := call(ada, readSecrets)
+	if x := p.Explain(t.Context(), q, staff(t)); !x.Allow {
+		t.Errorf("from a bundle: %+v", x)
+	}
+}
+
+// Only name and package together say that a file is meant to be the shipped one.
+func TestAFileOfAShippedNameAloneReplacesNothing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "prohibitions.rego", strings.Replace(freeze, `"freeze"`, `"thaw"`, 1))
+	e := openEngine(t, dir, staff(t))
+	if d := e.Decide(t.Context(), call(ada, readSecrets)); d.Allow || d.Reason.Code != "prohibited" {
+		t.Errorf("decided %+v", d)
+	}
+}
+
+// So that who works on the shipped rules has the tools that operators have.
+func TestTheShippedDirectoryIsAPolicy(t *testing.T) {
+	p, shipped := readPolicy(t, "../../policies"), readPolicy(t, "")
+	w := newWorld(t, 7)
+	for range 300 {
+		q := w.question()
+		m := w.directory.Match(q)
+		input, err := newInput(q, &m, &terms{}, everything)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := p.decideInput(t.Context(), input), shipped.decideInput(t.Context(), input)
+		if what := whatDiffers(&want, &got); what != "" || want.Reason.Code == policyError {
+			t.Fatalf("%+v: %s: %+v and %+v", q, what, want, got)
+		}
+	}
+	report, err := p.Test(t.Context(), TestOptions{Coverage: true})
+	if err != nil || report.Failed > 0 || len(report.Results) < 20 {
+		t.Fatalf("%d tests, %d failed: %v", len(report.Results), report.Failed, err)
+	}
+	for name := range shippedFiles(t) {
+		if c := report.Coverage.Files[name]; !strings.HasSuffix(name, "_test.rego") && (c == nil || c.Coverage < 95) {
+			t.Errorf("coverage of %s: %+v", name, c)
+		}
+	}
+}
