@@ -152,8 +152,19 @@ refusal := {"code": "nobody"} if {
 	not target_covered
 }
 
-target[key] := value if {
-	some key in ["verb", "group", "resource", "subresource", "cluster", "instance", "namespace", "resourceGroup"]
-	value := input.capability[key]
-	value != ""
-}
+target["verb"] := input.capability.verb if input.capability.verb != ""
+
+target["group"] := input.capability.group if input.capability.group != ""
+
+target["resource"] := input.capability.resource if input.capability.resource != ""
+
+target["subresource"] := input.capability.subresource if input.capability.subresource != ""
+
+target["cluster"] := input.capability.cluster if input.capability.cluster != ""
+
+target["instance"] := input.capability.instance if input.capability.instance != ""
+
+target["namespace"] := input.capability.namespace if input.capability.namespace != ""
+
+# regal ignore:prefer-snake-case
+target["resourceGroup"] := input.capability.resourceGroup if input.capability.resourceGroup != ""

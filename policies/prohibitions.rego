@@ -10,7 +10,7 @@ package bulkhead.default
 prohibited := "secrets" if {
 	input.capability.name == "kube"
 	input.capability.resource == "secrets"
-	object.get(input.capability, "group", "") == ""
+	not other_group
 } else := "serviceaccounts/token" if {
 	input.capability.name == "kube"
 	input.capability.resource == "serviceaccounts"
@@ -32,7 +32,10 @@ prohibited := "secrets" if {
 terminal_subresources := {"attach", "exec", "portforward"}
 
 terminal if {
-	object.get(input.capability, "group", "") == ""
+	not other_group
 	input.capability.resource == "pods"
 	input.capability.subresource in terminal_subresources
 }
+
+# Whether the resource is none of the core group's.
+other_group if input.capability.group != ""

@@ -174,6 +174,8 @@ makes deciding slow:
   directory  reading data.directory, any change of which ends cached decisions
   uncached   functions that keep decisions from being cached, such as the clock
   per_login  reading the login, which makes each login's decisions its own
+  per_object reading names of objects, or the whole of route, resource or
+             capability, which makes the decisions about each object its own
   strict     what OPA's strict mode refuses, such as unused imports`,
 		Args: cobra.MaximumNArgs(1),
 	}

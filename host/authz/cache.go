@@ -21,49 +21,56 @@ type cache struct {
 
 // shard keeps two generations: entries enter the young one, and those that are
 // used while they are old enter it again. What stays unused is dropped when the
-// young one is full, at no cost to a hit.
+// young one is full, at no cost to a hit. Of keys with one hash the last counts.
 type shard struct {
 	mu         sync.Mutex
-	young, old map[string]*answer
+	young, old map[uint64]*entry
 	_          [40]byte // keeps neighbours' locks off one cache line
+}
+
+type entry struct {
+	key string
+	answer
 }
 
 func (c *cache) init() {
 	c.seed = maphash.MakeSeed()
 	for i := range c.shards {
-		c.shards[i].young = map[string]*answer{}
+		c.shards[i].young = map[uint64]*entry{}
 	}
 }
 
 func (c *cache) shard(hash uint64) *shard { return &c.shards[hash%shardCount] }
 
 func (c *cache) get(key []byte) (*answer, bool) {
-	s := c.shard(maphash.Bytes(c.seed, key))
+	hash := maphash.Bytes(c.seed, key)
+	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d, ok := s.young[string(key)]; ok {
-		return d, true
+	if e, ok := s.young[hash]; ok && e.key == string(key) {
+		return &e.answer, true
 	}
-	d, ok := s.old[string(key)]
-	if ok {
-		s.add(string(key), d)
+	e, ok := s.old[hash]
+	if !ok || e.key != string(key) {
+		return nil, false
 	}
-	return d, ok
+	s.add(hash, e)
+	return &e.answer, true
 }
 
-// put keeps a copy of d.
-func (c *cache) put(key string, d *answer) {
-	kept := *d
-	s := c.shard(maphash.String(c.seed, key))
+// put keeps a copy of a.
+func (c *cache) put(key string, a *answer) {
+	hash := maphash.String(c.seed, key)
+	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(key, &kept)
+	s.add(hash, &entry{key, *a})
 }
 
 // add needs the shard's lock.
-func (s *shard) add(key string, d *answer) {
+func (s *shard) add(hash uint64, e *entry) {
 	if len(s.young) >= shardSize {
-		s.young, s.old = make(map[string]*answer, shardSize), s.young
+		s.young, s.old = make(map[uint64]*entry, shardSize), s.young
 	}
-	s.young[key] = d
+	s.young[hash] = e
 }

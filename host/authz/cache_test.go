@@ -3,7 +3,9 @@ package authz
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +42,110 @@ func TestTheCachedDecisionIsTheDecision(t *testing.T) {
 	}
 }
 
+// scrambled is q with everything else in the parts that neither the shipped
+// rules nor the directory look at.
+func scrambled(q *host.Question) *host.Question {
+	other := *q
+	r := &other.Route
+	r.Name, r.Method, r.Path, r.Mutates = "other", "PATCH", "/other/{x}", !r.Mutates
+	r.Params = map[string]string{"x": "y"}
+	other.Resource = maps.Clone(q.Resource)
+	if other.Resource == nil {
+		other.Resource = host.Resource{}
+	}
+	other.Resource["name"], other.Resource["pod"] = "x", "y"
+	if q.Capability != nil {
+		c := *q.Capability
+		c.Object, c.Host, c.Path = "other", "example.com", "/other"
+		other.Resource["cluster"], other.Resource["namespace"] = "x", "y" // of the route
+		other.Capability = &c
+	}
+	p := *q.Principal
+	p.Claims, p.Login = map[string]any{"x": "y"}, host.Login{ID: "other", Method: "other"}
+	other.Principal = &p
+	return &other
+}
+
+func TestWhatNobodyReadsNeitherDecidesNorDividesTheCache(t *testing.T) {
+	w := newWorld(t, 3)
+	e := openEngine(t, "", w.directory)
+	now := e.current.Load()
+	whole := &published{revision: &revision{content: now.content, compiler: now.compiler, reads: everything}}
+	for range 500 {
+		q := w.question()
+		other := scrambled(q)
+		m, n := w.directory.Match(q), w.directory.Match(other)
+		if !reflect.DeepEqual(m, n) {
+			t.Fatalf("%+v: matched are %+v, of the other question %+v", q, m, n)
+		}
+		e.Decide(t.Context(), q)
+		got := e.Decide(t.Context(), other)
+		want, err := e.evaluate(t.Context(), whole, other, &n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.Revision = 1; !got.Cached || !reflect.DeepEqual(unlabelled(got), want) {
+			t.Fatalf("%+v: decided %+v, by the whole input %+v", other, got, want)
+		}
+	}
+}
+
+func TestEachPartThatIsReadDividesTheCache(t *testing.T) {
+	base := func() *host.Question {
+		q := ask(vic, "gitops", "helm.read")
+		q.Route.Params = map[string]string{"release": "web", "other": "x"}
+		q.Resource = host.Resource{"cluster": "dev", "name": "web", "pod": "web-1"}
+		q.Capability = &host.CapabilityCall{Name: "kube", Verb: "get", Cluster: "dev", Namespace: "shop", Resource: "pods"}
+		return q
+	}
+	parts := map[string]func(*host.Question){
+		"route.name":               func(q *host.Question) { q.Route.Name = "a" },
+		"route.method":             func(q *host.Question) { q.Route.Method = "PUT" },
+		"route.path":               func(q *host.Question) { q.Route.Path = "/a" },
+		"route.mutates":            func(q *host.Question) { q.Route.Mutates = true },
+		"route.params.release":     func(q *host.Question) { q.Route.Params = map[string]string{"release": "a", "other": "x"} },
+		"resource.name":            func(q *host.Question) { q.Resource = host.Resource{"cluster": "dev", "name": "a", "pod": "web-1"} },
+		"resource.pod":             func(q *host.Question) { q.Resource = host.Resource{"cluster": "dev", "name": "web"} },
+		"capability.object":        func(q *host.Question) { q.Capability.Object = "a" },
+		"capability.host":          func(q *host.Question) { q.Capability.Host = "a" },
+		"capability.path":          func(q *host.Question) { q.Capability.Path = "/a" },
+		"capability.instance":      func(q *host.Question) { q.Capability.Instance = "a" },
+		"capability.resourceGroup": func(q *host.Question) { q.Capability.ResourceGroup = "a" },
+	}
+	// What a condition reads, "" being the last step of a whole object.
+	for condition, read := range map[string][]string{
+		`input.route.name == "a"`:                                      {"route.name"},
+		`input.route.mutates`:                                          {"route.mutates"},
+		`not input.route.mutates`:                                      {"route.mutates"},
+		`input["route"]["path"] == "/a"`:                               {"route.path"},
+		`input.route.params.release == "a"`:                            {"route.params.release"},
+		`count(input.route.params) == 3`:                               {"route.params."},
+		`some k in ["method"]; input.route[k] == "PUT"`:                {"route."},
+		`input.resource.name == "a"; input.resource.pod == "a"`:        {"resource.name", "resource.pod"},
+		`object.get(input.resource, "name", "") == "a"`:                {"resource."},
+		`input.capability.object == "a"`:                               {"capability.object"},
+		`input.capability; not input.break_glass`:                      {},
+		`not input.capability`:                                         {},
+		`c := input.capability; c.host == "a"`:                         {"capability."},
+		`object.get(input.capability, "path", "") == "a"`:              {"capability."},
+		`input.route == input.capability`:                              {"route.", "capability."},
+		`walk(input, [_, "nothing"])`:                                  {"route.", "resource.", "capability."},
+		`input.capability with input.capability as {"a": input.route}`: {"route.", "capability."},
+	} {
+		e, _ := withPolicy(t, "package bulkhead.authz\n\ndecision := {\"allow\": true, \"reason\": {\"code\": \"yes\"}} if {\n\t"+
+			condition+"\n} else := {\"allow\": false, \"reason\": {\"code\": \"no\"}}\n")
+		e.Decide(t.Context(), base())
+		for name, change := range parts {
+			q := base()
+			change(q)
+			want := slices.ContainsFunc(read, func(r string) bool { return name == r || strings.HasSuffix(r, ".") && strings.HasPrefix(name, r) })
+			if got := e.Decide(t.Context(), q); got.Cached == want {
+				t.Errorf("%s: with another %s cached is %t", condition, name, got.Cached)
+			}
+		}
+	}
+}
+
 func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 	base := func() *host.Question {
 		return &host.Question{
@@ -49,7 +155,7 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 			Capability: &host.CapabilityCall{Name: "ab", Verb: "ab", Cluster: "ab"},
 		}
 	}
-	rev := &published{number: 1, revision: &revision{cacheable: true, reads: reads{claims: true, login: true}}}
+	rev := &published{number: 1, revision: &revision{cacheable: true, reads: everything}}
 	seen := map[string]string{}
 	for name, edit := range map[string]func(*host.Question){
 		"nothing":          func(q *host.Question) {},
@@ -111,7 +217,7 @@ func TestQuestionsThatDifferAnywhereHaveDifferentKeys(t *testing.T) {
 func TestHugeQuestionsAreNotKept(t *testing.T) {
 	e := openEngine(t, "", staff(t))
 	q := ask(vic, "gitops", "helm.read")
-	q.Route.Params = map[string]string{"release": strings.Repeat("x", maxKey)}
+	q.Resource = host.Resource{"cluster": strings.Repeat("x", maxKey)}
 	for range 2 {
 		if d := e.Decide(t.Context(), q); !d.Allow || d.Cached {
 			t.Errorf("decided %+v", d)
@@ -120,24 +226,25 @@ func TestHugeQuestionsAreNotKept(t *testing.T) {
 }
 
 func TestClaimsAndLoginCountExactlyIfThePolicyReadsThem(t *testing.T) {
+	type read struct{ claims, login bool }
 	for _, c := range []struct {
 		name, body string
-		want       reads
+		want       read
 	}{
-		{"neither", "input.principal.user == \"a\"", reads{}},
-		{"claims", "input.principal.claims.dep == \"ops\"", reads{claims: true}},
-		{"login", "input.principal.login.method == \"dev\"", reads{login: true}},
-		{"through a variable", "p := input.principal; p.claims.dep == \"ops\"", reads{claims: true, login: true}},
-		{"through a computed key", "some k in [\"claims\"]; input.principal[k].dep == \"ops\"", reads{claims: true, login: true}},
-		{"through a function", "f(input)", reads{claims: true, login: true}},
-		{"by walking", "walk(input, [[_, \"claims\", _], \"ops\"])", reads{claims: true, login: true}},
-		{"bracketed", "input[\"principal\"][\"claims\"].dep == \"ops\"", reads{claims: true}},
+		{"neither", "input.principal.user == \"a\"", read{}},
+		{"claims", "input.principal.claims.dep == \"ops\"", read{claims: true}},
+		{"login", "input.principal.login.method == \"dev\"", read{login: true}},
+		{"through a variable", "p := input.principal; p.claims.dep == \"ops\"", read{claims: true, login: true}},
+		{"through a computed key", "some k in [\"claims\"]; input.principal[k].dep == \"ops\"", read{claims: true, login: true}},
+		{"through a function", "f(input)", read{claims: true, login: true}},
+		{"by walking", "walk(input, [[_, \"claims\", _], \"ops\"])", read{claims: true, login: true}},
+		{"bracketed", "input[\"principal\"][\"claims\"].dep == \"ops\"", read{claims: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, _ := withPolicy(t, "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"no\"}} if {\n\t"+
 				c.body+"\n} else := {\"allow\": true, \"reason\": {\"code\": \"yes\"}}\n\nf(x) if x.principal.claims.dep == \"ops\"\n")
-			if got := e.current.Load().reads; got != c.want {
-				t.Fatalf("reads %+v, want %+v", got, c.want)
+			if r := e.current.Load().reads; (read{r.claims, r.login}) != c.want {
+				t.Fatalf("reads %+v, want %+v", r, c.want)
 			}
 			q := ask(vic, "gitops", "helm.read")
 			for range 2 {
@@ -177,7 +284,7 @@ test_whole if {
 todo_test_whole if input.principal
 `
 	e, _ := withPolicy(t, text)
-	if rev := e.current.Load(); rev.reads != (reads{}) || !rev.cacheable {
+	if rev := e.current.Load(); rev.reads.claims || rev.reads.login || rev.reads.directory || !rev.cacheable {
 		t.Errorf("reads %+v, cached %t", rev.reads, rev.cacheable)
 	}
 	if p := e.current.Load().policy(); p.mayRead([]string{"principal", "claims"}) || !p.mayRead([]string{"principal", "user"}) {
@@ -185,7 +292,7 @@ todo_test_whole if input.principal
 	}
 	asked := strings.NewReplacer(`no := "no"`, `no := "no" if not test_whole`).Replace(text)
 	e, _ = withPolicy(t, asked+"\nno := \"tested\" if test_whole\n")
-	if rev := e.current.Load(); rev.reads != everything || rev.cacheable {
+	if rev := e.current.Load(); !rev.reads.claims || !rev.reads.login || !rev.reads.directory || rev.cacheable {
 		t.Errorf("a decision by a test reads %+v, cached %t", rev.reads, rev.cacheable)
 	}
 }

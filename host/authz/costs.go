@@ -16,13 +16,16 @@ const manyRules = 5
 type Warning struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
-	Code string `json:"code"` // "uncached", "per_login", "directory", "scan", "unindexed", "strict"
+	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "strict"
 	Text string `json:"text"`
 }
 
 func (w *Warning) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", w.File, w.Line, w.Code, w.Text)
 }
+
+// perObject are the parts of the input that differ from object to object.
+var perObject = [][]string{{"route", "path"}, {"route", "params"}, {"resource", "name"}, {"capability", "object"}, {"capability", "path"}}
 
 // Warnings says what makes p's own rules slow, and what OPA's strict mode would
 // refuse, sorted by file and line. Only rules that the decision depends on
@@ -37,33 +40,24 @@ func (p *Policy) Warnings() []Warning {
 		if !p.own[rule.Location.File] {
 			continue
 		}
-		at, bound := rule.Location, boundVars(rule)
-		ast.NewGenericVisitor(func(x any) bool {
-			switch x := x.(type) {
-			case *ast.Expr:
-				at = cmp.Or(x.Location, at)
-				return false
-			case *ast.Rule: // of else
-				at = cmp.Or(x.Location, at)
-				return false
+		bound := boundVars(rule)
+		for _, x := range readingsOf(rule) {
+			if varying[x.ref.String()] {
+				add(x.at, "uncached", "%s answers differently each time, so no decision of this policy is cached", x.ref)
 			}
-			ref, ok := x.(ast.Ref)
-			if !ok {
-				return false
+			if x.mayRead(ast.InputRootRef, "principal", "login") {
+				add(x.at, "per_login", "%s makes each login's decisions its own in the cache", x.ref)
 			}
-			switch {
-			case varying[ref.String()]:
-				add(at, "uncached", "%s answers differently each time, so no decision of this policy is cached", ref)
-			case ref.HasPrefix(loginRef):
-				add(at, "per_login", "%s makes each login's decisions its own in the cache", ref)
-			case ref.HasPrefix(directoryRef):
-				add(at, "directory", "%s makes any change of the directory end all cached decisions", ref)
-				if !namesOne(ref, bound) {
-					add(at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", ref)
+			if slices.ContainsFunc(perObject, func(path []string) bool { return x.mayRead(ast.InputRootRef, path...) }) {
+				add(x.at, "per_object", "%s makes the decisions about each object its own in the cache", x.ref)
+			}
+			if x.mayRead(ast.DefaultRootRef, "directory") {
+				add(x.at, "directory", "%s makes any change of the directory end all cached decisions", x.ref)
+				if !namesOne(x.ref, bound) {
+					add(x.at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", x.ref)
 				}
 			}
-			return false
-		}).Walk(rule)
+		}
 	}
 	list = append(list, p.unindexed()...)
 	list = append(list, p.strict()...)

@@ -189,17 +189,7 @@ func (d *differ) lacks(erased []string) bool {
 
 // mayRead reports whether p may decide by the part of the input at path.
 func (p *Policy) mayRead(path []string) bool {
-	found := false
-	if p.compiler == nil {
-		return true
-	}
-	for rule := range deciding(p.compiler) {
-		ast.WalkRefs(rule, func(ref ast.Ref) bool {
-			found = found || mayRead(ref, ast.InputRootRef, path...)
-			return found
-		})
-	}
-	return found
+	return p.compiler == nil || p.published.reads.input(path...)
 }
 
 // judge decides one question by both.

@@ -14,9 +14,10 @@
 // error, wrong shape, unknown obligation, time over, panic. Those give the
 // reason "policy_error" and the details go to the log.
 //
-// Decisions are cached. The key is the canonical form of the question plus the
-// revisions of policy and directory, so nothing is ever flushed: a change of
-// either makes every older entry unreachable.
+// Decisions are cached. The key is the canonical form of what the policy reads of
+// the question, with the policy's revision and the versions of the person, roles
+// and teams in the directory. So nothing is ever flushed: a change makes older
+// entries unreachable, and only those of whom it is about.
 //
 // What the permissions are and what covers what is the matter of
 // host/directory; what follows from them, of the Rego in policies; enforcing

@@ -3,6 +3,7 @@ package authz
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,11 @@ func (o *object) text(key, value string) { o.set(key, ast.StringTerm(value)) }
 
 func (o object) term() *ast.Term { return ast.ObjectTerm(o...) }
 
-// newInput is the question as the policy sees it. Every key that the policy
-// may read is there, but for capability, which is absent in the decision about
-// a route, and break_glass, which is absent where no such permission matched.
-func newInput(q *host.Question, m *host.Matching, t *terms, r reads) (ast.Value, error) {
+// newInput is the question as a policy that reads r sees it. Every key that the
+// policy may read is there, but for capability, which is absent in the decision
+// about a route, and break_glass, which is absent where no such permission
+// matched.
+func newInput(q *host.Question, m *host.Matching, t *terms, r *reads) (ast.Value, error) {
 	principal, err := principalTerm(q.Principal, m, r)
 	if err != nil {
 		return nil, err
@@ -62,18 +64,18 @@ func newInput(q *host.Question, m *host.Matching, t *terms, r reads) (ast.Value,
 	}
 	in.set("principal", principal)
 	in.set("permissions", permissions)
-	in.set("route", routeTerm(&q.Route))
-	in.set("resource", textsTerm(q.Resource))
+	in.set("route", routeTerm(q, r))
+	in.set("resource", textsTerm(q.Resource, r.resourceOf(q)))
 	in.text("reason", q.Reason)
 	if q.Capability != nil {
-		in.set("capability", capabilityTerm(q.Capability))
+		in.set("capability", partsOf(q, r.capability).term())
 	}
 	return ast.NewObject(in...), nil
 }
 
 // principalTerm takes roles and teams from the directory's answer, so that
 // they and the permissions are of one revision.
-func principalTerm(p *host.Principal, m *host.Matching, r reads) (*ast.Term, error) {
+func principalTerm(p *host.Principal, m *host.Matching, r *reads) (*ast.Term, error) {
 	o := make(object, 0, 5)
 	o.text("user", string(p.User))
 	o.set("roles", listTerm(m.Roles))
@@ -103,34 +105,22 @@ func loginTerm(l *host.Login) *ast.Term {
 	return o.term()
 }
 
-func routeTerm(r *host.Route) *ast.Term {
-	o := make(object, 0, 7)
-	o.text("plugin", r.Plugin)
-	o.text("name", r.Name)
-	o.text("action", string(r.Action))
-	o.text("method", r.Method)
-	o.text("path", r.Path)
-	o.set("params", textsTerm(r.Params))
-	o.set("mutates", ast.InternedTerm(r.Mutates))
+func routeTerm(q *host.Question, r *reads) *ast.Term {
+	o := partsOf(q, r.route)
+	o.set("params", textsTerm(q.Route.Params, &r.params))
 	return o.term()
 }
 
-func capabilityTerm(c *host.CapabilityCall) *ast.Term {
-	o := make(object, 0, 13)
-	o.text("name", c.Name)
-	o.text("verb", c.Verb)
-	o.text("cluster", c.Cluster)
-	o.text("group", c.Group)
-	o.text("resource", c.Resource)
-	o.text("subresource", c.Subresource)
-	o.text("namespace", c.Namespace)
-	o.text("instance", c.Instance)
-	o.text("resourceGroup", c.ResourceGroup)
-	o.text("object", c.Object)
-	o.text("host", c.Host)
-	o.text("path", c.Path)
-	o.set("spans", ast.InternedTerm(c.Spans))
-	return o.term()
+func partsOf(q *host.Question, parts []*part) object {
+	o := make(object, 0, len(parts)+1)
+	for _, p := range parts {
+		if p.flag != nil {
+			o = append(o, [2]*ast.Term{p.key, ast.InternedTerm(p.flag(q))})
+		} else {
+			o = append(o, [2]*ast.Term{p.key, ast.StringTerm(p.text(q))})
+		}
+	}
+	return o
 }
 
 func originTerm(from host.Origin) *ast.Term {
@@ -140,10 +130,12 @@ func originTerm(from host.Origin) *ast.Term {
 	return o.term()
 }
 
-func textsTerm[M ~map[string]string](m M) *ast.Term {
+func textsTerm[M ~map[string]string](m M, read *members) *ast.Term {
 	o := make(object, 0, len(m))
 	for k, v := range m {
-		o = append(o, [2]*ast.Term{ast.StringTerm(k), ast.StringTerm(v)})
+		if read.all || slices.Contains(read.names, k) {
+			o = append(o, [2]*ast.Term{ast.StringTerm(k), ast.StringTerm(v)})
+		}
 	}
 	return o.term()
 }

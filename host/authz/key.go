@@ -18,30 +18,36 @@ var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &
 // appendKey appends the canonical form of everything that the decision depends
 // on: equal keys mean equal inputs to equal policies. Every part has its length
 // in front, so that no two questions share a form. Permissions, roles and teams
-// follow from the user, what is asserted of them, and their versions in the
-// directory. It is not ok if the answer must not be cached.
+// follow from the user, what is asserted of them, their versions in the
+// directory, and the parts that are matched. It is not ok if the answer must not
+// be cached.
 func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte, bool) {
 	if !rev.cacheable {
 		return b, false
 	}
+	r := rev.reads
 	b = binary.LittleEndian.AppendUint64(b, rev.number)
 	b = appendText(b, string(q.Principal.User))
 	b = appendBool(b, q.Principal.Unlisted)
 	b = appendTexts(b, q.Principal.Asserted.Roles)
 	b = appendTexts(b, q.Principal.Asserted.Teams)
 	b = d.AppendVersion(b, q.Principal) // its length follows from the above
-	if rev.reads.directory {
+	if r.directory {
 		b = binary.LittleEndian.AppendUint64(b, d.Revision())
 	}
-	b = appendRoute(b, &q.Route)
-	b = appendMap(b, q.Resource)
+	b = appendParts(b, r.route, q)
+	b = appendMap(b, q.Route.Params, &r.params)
+	b = appendMap(b, q.Resource, r.resourceOf(q))
 	b = appendText(b, q.Reason)
-	b = appendCapability(b, q.Capability)
+	b = appendBool(b, q.Capability != nil)
+	if q.Capability != nil {
+		b = appendParts(b, r.capability, q)
+	}
 	ok := true
-	if rev.reads.claims {
+	if r.claims {
 		b, ok = appendClaims(b, q.Principal.Claims)
 	}
-	if rev.reads.login {
+	if r.login {
 		l := &q.Principal.Login
 		b = appendText(b, string(l.ID))
 		b = appendText(b, l.Method)
@@ -51,27 +57,15 @@ func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte,
 	return b, ok && len(b) <= maxKey
 }
 
-func appendRoute(b []byte, r *host.Route) []byte {
-	for _, s := range [...]string{r.Plugin, r.Name, string(r.Action), r.Method, r.Path} {
-		b = appendText(b, s)
+func appendParts(b []byte, parts []*part, q *host.Question) []byte {
+	for _, p := range parts {
+		if p.flag != nil {
+			b = appendBool(b, p.flag(q))
+		} else {
+			b = appendText(b, p.text(q))
+		}
 	}
-	return appendBool(appendMap(b, r.Params), r.Mutates)
-}
-
-func appendCapability(b []byte, c *host.CapabilityCall) []byte {
-	if c == nil {
-		return append(b, 0)
-	}
-	b = append(b, 1)
-	for _, s := range [...]string{
-		c.Name, c.Verb, c.Cluster, c.Group, c.Resource, c.Subresource, c.Namespace, c.Instance, c.ResourceGroup, c.Object, c.Host, c.Path,
-	} {
-		b = appendText(b, s)
-	}
-	if c.Spans {
-		return append(b, 1)
-	}
-	return append(b, 0)
+	return b
 }
 
 func appendText(b []byte, s string) []byte {
@@ -94,7 +88,18 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-func appendMap[M ~map[string]string](b []byte, m M) []byte {
+// appendMap appends the members of m that are read. Of those that are read by
+// name only the values are there, each after whether there is one.
+func appendMap[M ~map[string]string](b []byte, m M, read *members) []byte {
+	if !read.all {
+		for _, k := range read.names {
+			v, ok := m[k]
+			if b = appendBool(b, ok); ok {
+				b = appendText(b, v)
+			}
+		}
+		return b
+	}
 	b = binary.AppendUvarint(b, uint64(len(m)))
 	var few [8]string
 	keys := few[:0]

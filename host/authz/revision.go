@@ -39,7 +39,7 @@ type revision struct {
 	facts    atomic.Pointer[factual]
 	// cacheable is false if equal questions may get different answers.
 	cacheable bool
-	reads     reads
+	reads     *reads
 	tests     int
 }
 

@@ -41,7 +41,7 @@ func TestTheSchemaDescribesEveryInput(t *testing.T) {
 		q.Principal.Claims = map[string]any{"groups": []any{"a"}, "age": 7}
 		q.Principal.Login = host.Login{ID: "l", Method: "dev", At: time.Now(), Until: time.Now()}
 		m := w.directory.Match(q)
-		input, err := newInput(q, &m, &terms{}, reads{claims: true, login: true})
+		input, err := newInput(q, &m, &terms{}, everything)
 		if err != nil {
 			t.Fatal(err)
 		}

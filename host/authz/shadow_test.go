@@ -150,6 +150,7 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 } else := {"allow": false, "reason": {"code": "late"}} if {
 	time.now_ns() > 10
 	input.principal.login.method == "dev"
+	object.get(input.capability, "namespace", "") == "shop"
 } else := data.bulkhead.default.decision
 `+rules.String())
 	p, err := ReadPolicy(t.Context(), dir)
@@ -159,11 +160,11 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 	var got []string
 	for _, w := range p.Warnings() {
 		got = append(got, w.Code)
-		if w.Code == "unindexed" && (!strings.Contains(w.Text, "6 rules of data.bulkhead.authz.slow") || w.Line != 14) {
+		if w.Code == "unindexed" && (!strings.Contains(w.Text, "6 rules of data.bulkhead.authz.slow") || w.Line != 15) {
 			t.Errorf("%s", w.String())
 		}
 	}
-	if want := "directory scan uncached per_login unindexed"; strings.Join(got, " ") != want {
+	if want := "directory scan uncached per_login per_object unindexed"; strings.Join(got, " ") != want {
 		t.Errorf("warned of %v, want %s", got, want)
 	}
 	dir = t.TempDir()

@@ -63,6 +63,7 @@ func openTrack(ctx context.Context, field string, need bool, cfg source.Config, 
 func nothingYet(why error) *revision {
 	return &revision{
 		content: source.Shipped(),
+		reads:   readsOf(nil),
 		eval: func(context.Context, ast.Value, time.Duration, ...rego.EvalOption) (any, error) {
 			return nil, errors.Join(errors.New("no policy has arrived yet"), why)
 		},

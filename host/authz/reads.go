@@ -1,0 +1,204 @@
+package authz
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// part is one value of the input that the question has as it is, at
+// input.OBJECT.NAME: a text or a flag.
+type part struct {
+	object, name string
+	key          *ast.Term
+	matched      bool // the directory's answer depends on it
+	text         func(*host.Question) string
+	flag         func(*host.Question) bool
+}
+
+func textPart(object, name string, matched bool, text func(*host.Question) string) part {
+	return part{object: object, name: name, key: ast.InternedTerm(name), matched: matched, text: text}
+}
+
+func flagPart(object, name string, matched bool, flag func(*host.Question) bool) part {
+	return part{object: object, name: name, key: ast.InternedTerm(name), matched: matched, flag: flag}
+}
+
+// routeParts and capabilityParts are what key and input are made of, so that
+// one has what the other has. The latter are for questions with a capability.
+var (
+	routeParts = []part{
+		textPart("route", "plugin", true, func(q *host.Question) string { return q.Route.Plugin }),
+		textPart("route", "name", false, func(q *host.Question) string { return q.Route.Name }),
+		textPart("route", "action", true, func(q *host.Question) string { return string(q.Route.Action) }),
+		textPart("route", "method", false, func(q *host.Question) string { return q.Route.Method }),
+		textPart("route", "path", false, func(q *host.Question) string { return q.Route.Path }),
+		flagPart("route", "mutates", false, func(q *host.Question) bool { return q.Route.Mutates }),
+	}
+	capabilityParts = []part{
+		textPart("capability", "name", true, func(q *host.Question) string { return q.Capability.Name }),
+		textPart("capability", "verb", true, func(q *host.Question) string { return q.Capability.Verb }),
+		textPart("capability", "cluster", true, func(q *host.Question) string { return q.Capability.Cluster }),
+		textPart("capability", "group", true, func(q *host.Question) string { return q.Capability.Group }),
+		textPart("capability", "resource", true, func(q *host.Question) string { return q.Capability.Resource }),
+		textPart("capability", "subresource", true, func(q *host.Question) string { return q.Capability.Subresource }),
+		textPart("capability", "namespace", true, func(q *host.Question) string { return q.Capability.Namespace }),
+		textPart("capability", "instance", false, func(q *host.Question) string { return q.Capability.Instance }),
+		textPart("capability", "resourceGroup", false, func(q *host.Question) string { return q.Capability.ResourceGroup }),
+		textPart("capability", "object", false, func(q *host.Question) string { return q.Capability.Object }),
+		textPart("capability", "host", false, func(q *host.Question) string { return q.Capability.Host }),
+		textPart("capability", "path", false, func(q *host.Question) string { return q.Capability.Path }),
+		flagPart("capability", "spans", true, func(q *host.Question) bool { return q.Capability.Spans }),
+	}
+	// targetNames are the members of a route's resource that the directory's
+	// answer depends on where there is no capability.
+	targetNames = []string{"cluster", "group", "namespace", "resource", "subresource", "verb"}
+)
+
+// members are those of an object that a policy may look at, sorted by name.
+type members struct {
+	all   bool
+	names []string
+}
+
+func (m *members) with(names ...string) members {
+	all := append(slices.Clone(m.names), names...)
+	slices.Sort(all)
+	return members{m.all, slices.Compact(all)}
+}
+
+// reads says which parts of its surroundings a policy's decisions may depend
+// on. What it does not read is neither in its input nor in the key of the cache.
+type reads struct {
+	refs                     []reading
+	route, capability        []*part // those, and what permissions are matched by
+	params                   members
+	resource, target         members // target is for questions without a capability
+	claims, login, directory bool
+}
+
+// reading is one reference of a policy.
+type reading struct {
+	ref ast.Ref
+	// bare references are conditions of their own, "not input.capability": they
+	// ask whether something is there, and not what is in it.
+	bare bool
+	at   *ast.Location
+}
+
+// everything is read by what is told to people.
+var everything = func() *reads {
+	r := readsOf(nil)
+	r.refs = append(r.refs, reading{ref: ast.InputRootRef}, reading{ref: ast.DefaultRootRef})
+	return r.resolve()
+}()
+
+// readsOf looks at every reference in what c decides by. One that stops above a
+// part, or whose next step is computed, may look at all below it.
+func readsOf(c *ast.Compiler) *reads {
+	r := &reads{}
+	if c != nil {
+		for rule := range deciding(c) {
+			r.refs = append(r.refs, readingsOf(rule)...)
+		}
+	}
+	return r.resolve()
+}
+
+func readingsOf(rule *ast.Rule) (found []reading) {
+	at := rule.Location
+	var v *ast.GenericVisitor
+	v = ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.Rule: // of else
+			at = cmp.Or(x.Location, at)
+		case *ast.Expr:
+			at = cmp.Or(x.Location, at)
+			t, ok := x.Terms.(*ast.Term)
+			if !ok {
+				return false
+			}
+			ref, ok := t.Value.(ast.Ref)
+			if !ok || !ref.IsGround() {
+				return false
+			}
+			found = append(found, reading{ref, true, at})
+			for _, w := range x.With {
+				v.Walk(w)
+			}
+			return true
+		case ast.Ref:
+			found = append(found, reading{x, false, at})
+		}
+		return false
+	})
+	v.Walk(rule)
+	return found
+}
+
+// resolve fills in what follows from the references.
+func (r *reads) resolve() *reads {
+	choose := func(from []part) (out []*part) {
+		for i := range from {
+			if p := &from[i]; p.matched || r.input(p.object, p.name) {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	r.route, r.capability = choose(routeParts), choose(capabilityParts)
+	r.params, r.resource = r.members("route", "params"), r.members("resource")
+	r.target = r.resource.with(targetNames...)
+	r.claims, r.login = r.input("principal", "claims"), r.input("principal", "login")
+	r.directory = slices.ContainsFunc(r.refs, func(x reading) bool { return x.mayRead(ast.DefaultRootRef, "directory") })
+	return r
+}
+
+// resourceOf is what is read of q's resource.
+func (r *reads) resourceOf(q *host.Question) *members {
+	if q.Capability == nil {
+		return &r.target
+	}
+	return &r.resource
+}
+
+// input reports whether a decision may depend on the part of the input at path.
+func (r *reads) input(path ...string) bool {
+	return slices.ContainsFunc(r.refs, func(x reading) bool { return x.mayRead(ast.InputRootRef, path...) })
+}
+
+func (r *reads) members(path ...string) (m members) {
+	for _, x := range r.refs {
+		switch at := len(path) + 1; {
+		case !x.mayRead(ast.InputRootRef, path...):
+		case len(x.ref) > at:
+			if name, ok := x.ref[at].Value.(ast.String); ok {
+				m = m.with(string(name))
+				continue
+			}
+			m.all = true
+		case !x.bare:
+			m.all = true
+		}
+	}
+	return m
+}
+
+// mayRead reports whether x may look at what is at path below root.
+func (x *reading) mayRead(root ast.Ref, path ...string) bool {
+	if !x.ref.HasPrefix(root) {
+		return false
+	}
+	for i, want := range path {
+		if i+1 >= len(x.ref) {
+			return !x.bare
+		}
+		if step, ok := x.ref[i+1].Value.(ast.String); ok && string(step) != want {
+			return false
+		}
+	}
+	return true
+}
