@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,9 +122,9 @@ func (c *Config) Check() error {
 // openBeside opens what watches decisions.
 func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Duration, log *slog.Logger) (err error) {
 	if cfg.Log.Enabled() {
-		labels := map[string]any{}
-		for k, v := range cfg.Labels {
-			labels[k] = v
+		labels := maps.Clone(cfg.Labels)
+		if labels == nil {
+			labels = map[string]string{}
 		}
 		labels["id"] = e.ids.prefix
 		if e.decisions, err = openLog(&cfg.Log, labels, log); err != nil {
@@ -159,6 +160,20 @@ func (e *Engine) Close() error {
 // Ready returns nil while the newest policy is the one that serves, otherwise
 // why it cannot be used, with file and line where there is one.
 func (e *Engine) Ready() error { return e.track.ready() }
+
+// LogProblem says why decisions cannot be written to one of their destinations
+// now; nil if they can or are not logged.
+func (e *Engine) LogProblem() error {
+	if e.decisions == nil {
+		return nil
+	}
+	for name, d := range e.decisions.status().Destinations {
+		if d.Problem != "" {
+			return fmt.Errorf("%s: %s", name, d.Problem)
+		}
+	}
+	return nil
+}
 
 // Revision numbers the policy that decides, from 1. It is 0 as long as none has
 // arrived.
@@ -201,11 +216,7 @@ func (e *Engine) tell(d *host.Decision, r *record, q *host.Question) {
 	if e.shadow != nil {
 		e.shadow.offer(r)
 	}
-	if e.decisions == nil || e.decisions.offer(r) {
-		return
-	}
-	if e.decisions.denies && d.Allow && q.Route.Mutates {
-		e.decisions.denied.Add(1)
+	if e.decisions != nil && !e.decisions.offer(r) {
 		d.Allow, d.Reason, d.Obligations = false, host.Reason{Code: logFull}, host.Obligations{}
 	}
 }

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -55,60 +54,74 @@ func (r *record) q() *host.Question {
 	return &r.question
 }
 
-// LogStatus counts what became of decisions that were to be logged.
+// LogStatus says what became of decisions that were to be logged.
 type LogStatus struct {
+	Denied       uint64                       `json:"denied"`       // effects that were refused because a queue was full
+	Destinations map[string]DestinationStatus `json:"destinations"` // by their names in the configuration
+}
+
+// DestinationStatus counts decisions on their way to one destination.
+type DestinationStatus struct {
 	Written uint64 `json:"written"`
-	Dropped uint64 `json:"dropped"` // because the queue was full
-	Denied  uint64 `json:"denied"`  // effects that were refused for that
-	Waiting int    `json:"waiting"`
-	Problem string `json:"problem,omitempty"` // why nothing can be written now
+	Dropped uint64 `json:"dropped"`           // because its queue was full, it refused them or a stop came first
+	Waiting int    `json:"waiting"`           // those being written included
+	Problem string `json:"problem,omitempty"` // why the latest were not written
 }
 
-// decisionLog writes records from a queue.
+// decisionLog brings records to every destination. None waits for another.
 type decisionLog struct {
-	queue   chan record
-	denies  bool
-	labels  map[string]any
-	mask    decisionlog.Mask
-	sinks   []decisionlog.Sink
-	log     *slog.Logger
-	terms   *terms
-	ending  context.CancelFunc // ends reading the queue once it is empty
-	cut     context.CancelFunc // ends writing
-	done    sync.WaitGroup
-	problem atomic.Pointer[string]
-
-	written, dropped, denied atomic.Uint64
+	destinations []*destination
+	denies       bool
+	denied       atomic.Uint64
+	ending       context.CancelFunc // ends reading the queues once they are empty
+	cut          context.CancelFunc // ends writing
+	done         sync.WaitGroup
 }
 
-func openLog(cfg *Log, labels map[string]any, log *slog.Logger) (*decisionLog, error) {
+func openLog(cfg *Log, labels map[string]string, log *slog.Logger) (*decisionLog, error) {
 	sinks, err := cfg.Open()
 	if err != nil {
 		return nil, err
 	}
-	l := &decisionLog{
-		queue: make(chan record, cfg.QueueSize()), denies: cfg.Denies(), labels: labels,
-		mask: cfg.Pointers(), sinks: sinks, log: log, terms: &terms{},
-	}
-	for k, v := range cfg.Labels {
-		l.labels[k] = v
-	}
+	maps.Copy(labels, cfg.Labels)
+	return startLog(cfg, sinks, labels, log), nil
+}
+
+func startLog(cfg *Log, sinks map[string]decisionlog.Sink, labels map[string]string, log *slog.Logger) *decisionLog {
+	l := &decisionLog{denies: cfg.Denies()}
 	var ending, cut context.Context
 	ending, l.ending = context.WithCancel(context.Background())
 	cut, l.cut = context.WithCancel(context.Background())
-	l.done.Go(func() { l.run(ending, cut) })
-	return l, nil
+	for name, sink := range sinks {
+		d := &destination{
+			name: name, sink: sink, queue: make(chan record, cfg.QueueSize()), labels: labels, mask: cfg.Pointers(),
+			log: log.With("destination", name), terms: &terms{},
+		}
+		l.destinations = append(l.destinations, d)
+		l.done.Go(func() { d.run(ending, cut) })
+	}
+	return l
 }
 
-// offer queues r. It returns false if there is no room.
+// offer queues r for every destination that has room. It returns false if r
+// allows an effect that is refused because one has none; the others then have
+// the refusal.
 func (l *decisionLog) offer(r *record) bool {
-	select {
-	case l.queue <- *r:
-		return true
-	default:
-		l.dropped.Add(1)
-		return false
+	room, full, stands := [decisionlog.Destinations]bool{}, false, true
+	for i, d := range l.destinations {
+		room[i] = d.reserve()
+		full = full || !room[i]
 	}
+	if full && l.denies && r.answer.decision.Allow && r.question.Route.Mutates {
+		l.denied.Add(1)
+		r.answer, stands = &answer{decision: host.Decision{Reason: host.Reason{Code: logFull}}, matching: r.answer.matching}, false
+	}
+	for i, d := range l.destinations {
+		if room[i] {
+			d.queue <- *r
+		}
+	}
+	return stands
 }
 
 // close writes what waits, as far as the time for that allows.
@@ -118,25 +131,57 @@ func (l *decisionLog) close() error {
 	l.done.Wait()
 	l.cut()
 	var errs []error
-	for _, s := range l.sinks {
-		errs = append(errs, s.Close())
+	for _, d := range l.destinations {
+		errs = append(errs, d.sink.Close())
 	}
 	return errors.Join(errs...)
 }
 
-func (l *decisionLog) run(ending, cut context.Context) {
-	batch := make([][]byte, 0, batchSize)
+func (l *decisionLog) status() *LogStatus {
+	s := &LogStatus{Denied: l.denied.Load(), Destinations: map[string]DestinationStatus{}}
+	for _, d := range l.destinations {
+		s.Destinations[d.name] = d.status()
+	}
+	return s
+}
+
+// destination writes records from a queue of its own.
+type destination struct {
+	name   string
+	sink   decisionlog.Sink
+	queue  chan record
+	labels map[string]string
+	mask   decisionlog.Mask
+	log    *slog.Logger
+	terms  *terms
+
+	waiting          atomic.Int64 // room taken, never more than the queue has
+	written, dropped atomic.Uint64
+	problem          atomic.Pointer[string]
+}
+
+// reserve takes room for one record, which then has to be queued. It returns
+// false if there is none.
+func (d *destination) reserve() bool {
+	if d.waiting.Add(1) <= int64(cap(d.queue)) {
+		return true
+	}
+	d.waiting.Add(-1)
+	d.dropped.Add(1)
+	return false
+}
+
+func (d *destination) run(ending, cut context.Context) {
+	batch := make([]map[string]any, 0, batchSize)
 	for {
-		batch = l.more(batch[:0])
-		if len(batch) > 0 {
-			l.write(cut, batch)
-			continue
-		}
 		select {
-		case r := <-l.queue:
-			l.write(cut, l.more(append(batch, l.encode(&r))))
+		case r := <-d.queue:
+			batch = d.more(append(batch[:0], d.document(&r)))
+			d.write(cut, batch)
+			d.waiting.Add(-int64(len(batch)))
+			clear(batch)
 		case <-ending.Done():
-			if len(l.queue) == 0 {
+			if len(d.queue) == 0 {
 				return
 			}
 		}
@@ -144,11 +189,11 @@ func (l *decisionLog) run(ending, cut context.Context) {
 }
 
 // more adds what waits already.
-func (l *decisionLog) more(batch [][]byte) [][]byte {
+func (d *destination) more(batch []map[string]any) []map[string]any {
 	for len(batch) < batchSize {
 		select {
-		case r := <-l.queue:
-			batch = append(batch, l.encode(&r))
+		case r := <-d.queue:
+			batch = append(batch, d.document(&r))
 		default:
 			return batch
 		}
@@ -156,37 +201,56 @@ func (l *decisionLog) more(batch [][]byte) [][]byte {
 	return batch
 }
 
-// write brings batch to every sink, however often that takes, until ctx is done.
-func (l *decisionLog) write(ctx context.Context, batch [][]byte) {
-	for _, s := range l.sinks {
-		wait := firstRetry
-		for {
-			err := s.Write(ctx, batch)
-			if err == nil {
-				if l.problem.Swap(nil) != nil {
-					l.log.Info("decision log can be written again")
-				}
-				break
-			}
-			text := err.Error()
-			if old := l.problem.Swap(&text); old == nil || *old != text {
-				l.log.Error("decision log cannot be written", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				l.dropped.Add(uint64(len(batch)))
+// write brings batch to the sink, however often that takes, until ctx is done.
+// What is refused as a whole comes again in halves, so that one bad record does
+// not take the others along.
+func (d *destination) write(ctx context.Context, batch []map[string]any) {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		err := d.sink.Write(ctx, batch)
+		d.note(err)
+		if err == nil {
+			d.written.Add(uint64(len(batch)))
+			return
+		}
+		if refused := (*decisionlog.Refused)(nil); errors.As(err, &refused) {
+			if half := len(batch) / 2; half > 0 && refused.Records == len(batch) {
+				d.write(ctx, batch[:half])
+				d.write(ctx, batch[half:])
 				return
-			case <-time.After(wait):
-				wait = min(2*wait, lastRetry)
 			}
+			d.dropped.Add(uint64(refused.Records))
+			d.written.Add(uint64(len(batch) - refused.Records))
+			return
+		}
+		if later := (*decisionlog.Later)(nil); errors.As(err, &later) {
+			wait = max(wait, later.After)
+		}
+		select {
+		case <-ctx.Done():
+			d.dropped.Add(uint64(len(batch)))
+			return
+		case <-time.After(wait):
 		}
 	}
-	l.written.Add(uint64(len(batch)))
 }
 
-func (l *decisionLog) status() LogStatus {
-	s := LogStatus{Written: l.written.Load(), Dropped: l.dropped.Load(), Denied: l.denied.Load(), Waiting: len(l.queue)}
-	if p := l.problem.Load(); p != nil {
+// note keeps what the latest attempt met, and logs when that changes.
+func (d *destination) note(err error) {
+	if err == nil {
+		if d.problem.Swap(nil) != nil {
+			d.log.Info("decision log can be written again")
+		}
+		return
+	}
+	text := err.Error()
+	if old := d.problem.Swap(&text); old == nil || *old != text {
+		d.log.Error("decision log cannot be written", "error", err)
+	}
+}
+
+func (d *destination) status() DestinationStatus {
+	s := DestinationStatus{Written: d.written.Load(), Dropped: d.dropped.Load(), Waiting: int(d.waiting.Load())}
+	if p := d.problem.Load(); p != nil {
 		s.Problem = *p
 	}
 	return s
@@ -195,30 +259,25 @@ func (l *decisionLog) status() LogStatus {
 // decisionPath is decisionRef as OPA's logs write it.
 const decisionPath = "bulkhead/authz/decision"
 
-func (l *decisionLog) encode(r *record) []byte {
-	text, err := json.Marshal(l.document(r))
-	if err != nil { // nothing in it can fail; say so rather than lose the record
-		text, _ = json.Marshal(map[string]any{"decision_id": r.id, "path": decisionPath, "error": eventError("encoding", err)})
-	}
-	return text
-}
-
 // document is one record in OPA's format (version 1), as JSON values and without
 // what the mask erases.
-func (l *decisionLog) document(r *record) map[string]any {
-	a := r.answer
+func (d *destination) document(r *record) map[string]any {
+	a, labels := r.answer, map[string]any{}
+	for k, v := range d.labels {
+		labels[k] = v
+	}
 	doc := map[string]any{
-		"labels": maps.Clone(l.labels), "decision_id": r.id, "path": decisionPath,
+		"labels": labels, "decision_id": r.id, "path": decisionPath,
 		"timestamp": r.at.UTC().Format(time.RFC3339Nano),
 		"bundles":   map[string]any{"bulkhead": map[string]any{"revision": revisionName(r.rev)}},
 		"metrics":   map[string]any{"timer_server_handler_ns": r.took.Nanoseconds()},
 		"custom":    customOf(r),
 		"result":    documentOf(&a.decision),
 	}
-	if l.terms.revision != a.matching.Revision {
-		l.terms = &terms{revision: a.matching.Revision}
+	if d.terms.revision != a.matching.Revision {
+		d.terms = &terms{revision: a.matching.Revision}
 	}
-	input, err := inputJSON(r.q(), &a.matching, l.terms)
+	input, err := inputJSON(r.q(), &a.matching, d.terms)
 	if err == nil {
 		doc["input"] = input
 	} else {
@@ -227,7 +286,7 @@ func (l *decisionLog) document(r *record) map[string]any {
 	if a.err != nil {
 		doc["error"] = eventError(policyError, a.err)
 	}
-	if erased := l.mask.Erase(doc); len(erased) > 0 {
+	if erased := d.mask.Erase(doc); len(erased) > 0 {
 		doc["erased"] = texts(erased)
 	}
 	return doc

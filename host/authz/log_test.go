@@ -3,16 +3,24 @@ package authz
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
 // logged opens an engine that logs to a file, and reads that after closing it.
@@ -155,29 +163,27 @@ func TestALogSaysWhyThePolicyFailed(t *testing.T) {
 	}
 }
 
-// While the queue is full, effects are refused if the operator says so, reading
-// goes on, and every record that is lost is counted.
+// A destination that does not answer holds up no other. While its queue is full,
+// effects are refused if the operator says so, reading goes on, every record that
+// is lost is counted, and the other destination has what became of it all.
 func TestAFullLogDeniesEffectsOrDrops(t *testing.T) {
 	for _, whenFull := range []string{"deny", "drop"} {
 		t.Run(whenFull, func(t *testing.T) {
-			arrived, gate := make(chan struct{}, 100), make(chan struct{})
-			srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-gate }))
+			gate := make(chan struct{})
+			srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-gate }))
 			defer srv.Close()
-			e, err := Open(t.Context(), Config{Directory: staff(t), Log: Log{
-				HTTP: &decisionlog.HTTP{URL: srv.URL}, Queue: 2, WhenFull: whenFull,
-			}})
-			if err != nil {
-				t.Fatal(err)
+			e, read := logged(t, Config{Log: Log{HTTP: &decisionlog.Server{URL: srv.URL}, Queue: 3, WhenFull: whenFull}})
+			written := func(n uint64) func() bool {
+				return func() bool { return e.Status().Log.Destinations["file"].Written == n }
 			}
 			change := ask(ada, "gitops", "helm.upgrade")
 			change.Route.Mutates = true
-			e.Decide(t.Context(), change)
-			<-arrived // the writer is busy with the first
-			for range 2 {
+			for range 3 {
 				if d := e.Decide(t.Context(), change); !d.Allow {
 					t.Errorf("decided %+v", d)
 				}
 			}
+			await(t, "writing the file", written(3))
 			d := e.Decide(t.Context(), change)
 			if want := whenFull == "drop"; d.Allow != want || !want && d.Reason.Code != logFull {
 				t.Errorf("an effect: %+v", d)
@@ -185,18 +191,111 @@ func TestAFullLogDeniesEffectsOrDrops(t *testing.T) {
 			if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
 				t.Errorf("reading: %+v", d)
 			}
-			if s := e.Status().Log; s.Dropped != 2 || (s.Denied == 1) != (whenFull == "deny") {
+			await(t, "writing the file", written(5))
+			s := e.Status().Log
+			if h := s.Destinations["http"]; h != (DestinationStatus{Dropped: 2, Waiting: 3}) || (s.Denied == 1) != (whenFull == "deny") {
 				t.Errorf("%+v", s)
 			}
 			close(gate)
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-			if s := e.Status().Log; s.Written != 3 || s.Waiting != 0 {
+			records := read()
+			s = e.Status().Log
+			if h, f := s.Destinations["http"], s.Destinations["file"]; h != (DestinationStatus{Written: 3, Dropped: 2}) || f != (DestinationStatus{Written: 5}) {
 				t.Errorf("after closing %+v", s)
+			}
+			if r := records[3]; r["decision_id"] != d.ID || at(r, "result", "allow") != d.Allow || at(r, "result", "reason", "code") != d.Reason.Code {
+				t.Errorf("decided %+v, recorded %v", d, r["result"])
 			}
 		})
 	}
+}
+
+// sink is a destination under a test's control.
+type sink func(ctx context.Context, records []map[string]any) error
+
+func (s sink) Write(ctx context.Context, records []map[string]any) error { return s(ctx, records) }
+
+func (s sink) Close() error { return nil }
+
+// brought offers n decisions to a log with these sinks.
+func brought(n int, sinks map[string]decisionlog.Sink) *decisionLog {
+	l := startLog(&Log{}, sinks, nil, slog.New(slog.DiscardHandler))
+	for i := range n {
+		r := record{
+			answer: &answer{}, rev: &published{revision: &revision{content: &source.Content{}}}, id: strconv.Itoa(i), at: time.Now(),
+		}
+		r.set(ask(vic, "gitops", "helm.read"))
+		l.offer(&r)
+	}
+	return l
+}
+
+func TestClosingWritesToAllDestinationsAtOnceAndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := sink(func(ctx context.Context, _ []map[string]any) error { <-ctx.Done(); return ctx.Err() })
+		down := sink(func(context.Context, []map[string]any) error { return errors.New("down") })
+		l := brought(300, map[string]decisionlog.Sink{
+			"file": sink(func(context.Context, []map[string]any) error { return nil }), "http": stuck, "otlp": down,
+		})
+		start := time.Now()
+		if err := l.close(); err != nil || time.Since(start) != drainPeriod {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if s := l.status().Destinations; s["file"] != (DestinationStatus{Written: 300}) || s["http"].Dropped != 300 || s["otlp"].Dropped != 300 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestADestinationIsAskedAgainWhenItSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		start := time.Now()
+		l := brought(1, map[string]decisionlog.Sink{"http": sink(func(context.Context, []map[string]any) error {
+			at = append(at, time.Since(start))
+			switch len(at) {
+			case 1:
+				return &decisionlog.Later{After: 30 * time.Second, Err: errors.New("busy")}
+			case 2, 3:
+				return errors.New("down")
+			}
+			return nil
+		})})
+		time.Sleep(time.Minute)
+		if s := l.status().Destinations["http"]; s != (DestinationStatus{Written: 1}) {
+			t.Errorf("%+v", s)
+		}
+		if err := l.close(); err != nil {
+			t.Error(err)
+		}
+		s := time.Second
+		if want := []time.Duration{0, 30 * s, 40 * s, 50 * s}; !reflect.DeepEqual(at, want) {
+			t.Errorf("asked at %v, want %v", at, want)
+		}
+	})
+}
+
+// What is refused is refused for good; the others of its batch are written.
+func TestABadRecordTakesNoOthersAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := map[string]bool{}
+		l := brought(100, map[string]decisionlog.Sink{"http": sink(func(_ context.Context, records []map[string]any) error {
+			for _, r := range records {
+				if r["decision_id"] == "42" {
+					return &decisionlog.Refused{Records: len(records), Err: errors.New("it answers 400 Bad Request")}
+				}
+			}
+			for _, r := range records {
+				kept[r["decision_id"].(string)] = true
+			}
+			return nil
+		})})
+		if err := l.close(); err != nil {
+			t.Error(err)
+		}
+		if s := l.status().Destinations["http"]; s.Written != 99 || s.Dropped != 1 || s.Waiting != 0 || len(kept) != 99 || kept["42"] {
+			t.Errorf("%+v, kept %d", s, len(kept))
+		}
+	})
 }
 
 // The log is an exact basis for replaying: what is recorded, asked again,

@@ -41,8 +41,7 @@ func (t *track) status() RevisionStatus {
 func (e *Engine) Status() Status {
 	s := Status{RevisionStatus: e.track.status()}
 	if e.decisions != nil {
-		l := e.decisions.status()
-		s.Log = &l
+		s.Log = e.decisions.status()
 	}
 	if e.shadow != nil {
 		s.Shadow = e.shadow.status()

@@ -3,8 +3,10 @@ package server
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,11 +68,18 @@ test_others_are_left_to_the_shipped_rules if decision.reason.code == "nobody" wi
 // would change, why, rolling it out, a mistake, undoing it.
 func TestTheOperatorsLoop(t *testing.T) {
 	w := prepare(t, "")
+	var works atomic.Bool
+	collector := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		if !works.Load() {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(collector.Close)
 	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+`
 policy:
   dir: ./policies
   shadow: {dir: ./next}
-  log: {file: {path: ./data/decisions.jsonl}, whenFull: deny}
+  log: {file: {path: ./data/decisions.jsonl}, http: {url: "`+collector.URL+`"}, whenFull: deny}
 `)
 	w.write(t, "policies/README", "no Rego yet")
 	w.write(t, "next/site.rego", frozen)
@@ -85,7 +94,14 @@ policy:
 		return s
 	}
 	eventually(t, "the difference", func() bool { return status().Shadow.Differ["denies"] == 1 })
-	eventually(t, "the decision log", func() bool { return status().Log.Written > 0 })
+	eventually(t, "the decision log", func() bool { return status().Log.Destinations["file"].Written > 0 })
+	eventually(t, "the trouble of a destination to show", func() bool {
+		return strings.Contains(ada.get("/readyz").body, `"decisionLog":"degraded"`) && status().Log.Destinations["http"].Problem == "it answers 503 Service Unavailable"
+	})
+	works.Store(true)
+	eventually(t, "the destination to have everything", func() bool {
+		return strings.Contains(ada.get("/readyz").body, `"decisionLog":"ok"`) && status().Log.Destinations["http"].Written > 0
+	})
 
 	var diff authz.DiffReport
 	ada.do("POST", "/api/admin/policies/diff", nil, http.Header{"X-Requested-With": {"XMLHttpRequest"}}).json(t, &diff)

@@ -267,6 +267,9 @@ func (s *Server) checks() map[string]error {
 
 func (s *Server) degraded() map[string]error {
 	degraded := map[string]error{"directory": s.people.Degraded()}
+	if s.config.Policy.Log.Enabled() {
+		degraded["decisionLog"] = s.policy.LogProblem()
+	}
 	if s.policy.Revision() > 0 {
 		degraded["policy"] = s.policy.Ready()
 	}

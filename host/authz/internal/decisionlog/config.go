@@ -1,6 +1,6 @@
 // Package decisionlog brings records of decisions to where they are kept: a
-// file that is rotated, or a server that takes OPA's decision logs. What a
-// record says is the caller's business.
+// file that is rotated, a server that takes OPA's decision logs. What a record
+// says is the caller's business.
 package decisionlog
 
 import (
@@ -14,18 +14,21 @@ import (
 // Config says where decisions are logged. Without a destination they are not.
 type Config struct {
 	File *File `json:"file,omitempty"`
-	HTTP *HTTP `json:"http,omitempty"`
+	// HTTP takes gzipped JSON arrays of records, as OPA sends them
+	// (openpolicyagent.org/docs/management-decision-logs).
+	HTTP *Server `json:"http,omitempty"`
 	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
 	// into it. If it is not given: /input/principal/claims and
 	// /input/principal/login/id. A record says what was left out as "erased".
 	Mask *[]string `json:"mask,omitempty"`
 	// Labels are in each record.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Queue is how many decisions may wait to be written; 8192.
+	// Queue is how many decisions may wait for each destination; 8192.
 	Queue int `json:"queue,omitempty"`
-	// WhenFull says what happens while it is full: "drop" (the default) loses
-	// records and counts them; "deny" also refuses whatever would change
-	// something, so that nothing changes without a record. Reading goes on.
+	// WhenFull says what happens while one of the queues is full: "drop" (the
+	// default) loses that destination's records and counts them; "deny" also
+	// refuses whatever would change something, so that nothing changes without a
+	// record everywhere. Reading goes on.
 	WhenFull string `json:"whenFull,omitempty"`
 }
 
@@ -36,10 +39,9 @@ type File struct {
 	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 5
 }
 
-// HTTP is a server that takes gzipped JSON arrays of records, as OPA sends them
-// (openpolicyagent.org/docs/management-decision-logs).
-type HTTP struct {
-	URL       string `json:"url"`                 // the whole of it: https://logs.example.com/logs
+// Server is where records are posted to.
+type Server struct {
+	URL       string `json:"url"`                 // the whole of it, path included
 	TokenFile string `json:"tokenFile,omitempty"` // holds a bearer token; read each time
 	CAFile    string `json:"caFile,omitempty"`    // PEM; the system's own authorities if empty
 }
@@ -54,6 +56,9 @@ const (
 
 // defaultMask keeps what identity providers say about people out of the log.
 var defaultMask = []string{"/input/principal/claims", "/input/principal/login/id"}
+
+// Destinations is how many there can be.
+const Destinations = 3
 
 // Enabled reports whether there is a destination.
 func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil }

@@ -3,15 +3,17 @@ package decisionlog
 import (
 	"compress/gzip"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -27,16 +29,21 @@ func open(t *testing.T, c Config) Sink {
 	if err != nil || len(sinks) != 1 {
 		t.Fatalf("%d sinks, %v", len(sinks), err)
 	}
-	t.Cleanup(func() { sinks[0].Close() })
-	return sinks[0]
+	for _, s := range sinks {
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	return nil
 }
+
+type record = map[string]any
 
 func TestAFullFileIsRotatedAndNoLineIsLost(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{File: &File{Path: filepath.Join(dir, "d.jsonl"), MaxMiB: 1, Keep: 2}})
 	line := strings.Repeat("x", 300<<10)
 	for i := range 10 {
-		if err := s.Write(t.Context(), [][]byte{fmt.Appendf(nil, "%d%s", i, line)}); err != nil {
+		if err := s.Write(t.Context(), []record{{strconv.Itoa(i): line}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +54,7 @@ func TestAFullFileIsRotatedAndNoLineIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		for l := range strings.Lines(string(text)) {
-			got = append(got, l[:1])
+			got = append(got, l[2:3])
 		}
 	}
 	// Three lines fit into a file; the first file of four is gone.
@@ -67,21 +74,20 @@ func TestAFileGoesOnAfterARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d.jsonl")
 	for range 2 {
 		s := open(t, Config{File: &File{Path: path}})
-		if err := s.Write(t.Context(), [][]byte{[]byte("a"), []byte("b")}); err != nil {
+		if err := s.Write(t.Context(), []record{{"a": 1}, {"b": 2}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if text, _ := os.ReadFile(path); string(text) != "a\nb\na\nb\n" {
+	if text, _ := os.ReadFile(path); string(text) != strings.Repeat(`{"a":1}`+"\n"+`{"b":2}`+"\n", 2) {
 		t.Errorf("%q", text)
 	}
 }
 
 func TestAServerGetsOPAsShape(t *testing.T) {
 	var got []map[string]int
-	status := http.StatusOK
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		z, err := gzip.NewReader(r.Body)
 		if err != nil || r.Header.Get("Content-Encoding") != "gzip" || r.Header.Get("Authorization") != "Bearer sesame" {
@@ -91,21 +97,53 @@ func TestAServerGetsOPAsShape(t *testing.T) {
 		if err := json.Unmarshal(text, &got); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
-		w.WriteHeader(status)
 	}))
 	defer srv.Close()
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("sesame\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, Config{HTTP: &HTTP{URL: srv.URL + "/logs", TokenFile: token}})
-	batch := [][]byte{[]byte(`{"a":1}`), []byte(`{"a":2}`)}
+	s := open(t, Config{HTTP: &Server{URL: srv.URL + "/logs", TokenFile: token}})
+	batch := []record{{"a": 1}, {"a": 2}}
 	if err := s.Write(t.Context(), batch); err != nil || len(got) != 2 || got[1]["a"] != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
-	status = http.StatusServiceUnavailable
-	if err := s.Write(t.Context(), batch); err == nil || strings.Contains(err.Error(), "sesame") {
-		t.Errorf("%v", err)
+}
+
+// Only what is about the records themselves is final.
+func TestWhatAServerAnswersDecidesWhetherItIsAskedAgain(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		later   string        // Retry-After
+		after   time.Duration // that is waited
+		refused bool
+	}{
+		{status: 200}, {status: 204},
+		{status: 400, refused: true}, {status: 413, refused: true}, {status: 422, refused: true},
+		{status: 401}, {status: 403}, {status: 404}, {status: 500}, {status: 502}, {status: 307},
+		{status: 429, later: "7", after: 7 * time.Second}, {status: 503, later: "99999999999999999999"},
+		{status: 503, later: "86400", after: time.Minute}, {status: 429, later: "-1"}, {status: 503},
+		{status: 429, later: time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), after: time.Minute},
+		{status: 503, later: "Thu, 01 Jan 1970 00:00:00 GMT"},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", c.later)
+			w.WriteHeader(c.status)
+		}))
+		s := open(t, Config{HTTP: &Server{URL: srv.URL + "/logs?key=sesame"}})
+		err := s.Write(t.Context(), []record{{}, {}})
+		var refused *Refused
+		var later *Later
+		if (err == nil) != (c.status/100 == 2) || errors.As(err, &refused) != c.refused || c.refused && refused.Records != 2 {
+			t.Errorf("%d: %v", c.status, err)
+		}
+		if errors.As(err, &later) != (c.after > 0) || c.after > 0 && later.After != c.after {
+			t.Errorf("%d with Retry-After %q: %+v", c.status, c.later, later)
+		}
+		srv.Close()
+		if err := s.Write(t.Context(), []record{{}}); err == nil || strings.Contains(err.Error(), "sesame") {
+			t.Errorf("away: %v", err)
+		}
 	}
 }
 
@@ -114,8 +152,8 @@ func TestARedirectTakesDecisionsNowhere(t *testing.T) {
 	defer elsewhere.Close()
 	srv := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer srv.Close()
-	s := open(t, Config{HTTP: &HTTP{URL: srv.URL}})
-	if err := s.Write(t.Context(), [][]byte{[]byte(`{}`)}); err == nil {
+	s := open(t, Config{HTTP: &Server{URL: srv.URL}})
+	if err := s.Write(t.Context(), []record{{}}); err == nil {
 		t.Error("what was sent elsewhere counts as written")
 	}
 }
@@ -145,8 +183,8 @@ func TestMistakesNameTheirField(t *testing.T) {
 	for want, c := range map[string]Config{
 		"policy.log: names no destination": {WhenFull: "deny"},
 		"policy.log.file.path":             {File: &File{}},
-		"policy.log.http.url: contains a":  {HTTP: &HTTP{URL: "https://bulkhead:hunter2@logs.example.com/logs"}},
-		"policy.log.http.url":              {HTTP: &HTTP{URL: "http://logs.example.com/logs"}},
+		"policy.log.http.url: contains a":  {HTTP: &Server{URL: "https://bulkhead:hunter2@logs.example.com/logs"}},
+		"policy.log.http.url":              {HTTP: &Server{URL: "http://logs.example.com/logs"}},
 		"policy.log.whenFull":              {File: file, WhenFull: "wait"},
 		"policy.log.mask[0]":               {File: file, Mask: &[]string{"input.principal"}},
 		"policy.log.queue":                 {File: file, Queue: -1},

@@ -1,0 +1,94 @@
+package decisionlog
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// file appends lines. It renames the file when it is full.
+type file struct {
+	path string
+	max  int64
+	keep int
+	f    *os.File
+	size int64
+}
+
+func openFile(c *File) (*file, error) {
+	s := &file{path: c.Path, max: int64(cmp.Or(c.MaxMiB, defaultMaxMiB)) << 20, keep: cmp.Or(c.Keep, defaultKeep)}
+	return s, s.open()
+}
+
+func (s *file) open() error {
+	f, err := os.OpenFile(s.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.f, s.size = f, info.Size()
+	return nil
+}
+
+func (s *file) Write(_ context.Context, records []map[string]any) error {
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	for _, r := range records {
+		if err := enc.Encode(r); err != nil {
+			return &Refused{len(records), err}
+		}
+	}
+	if s.f != nil && s.size > 0 && s.size+int64(lines.Len()) > s.max {
+		if err := s.rotate(); err != nil {
+			return err
+		}
+	}
+	if s.f == nil {
+		if err := s.open(); err != nil {
+			return err
+		}
+	}
+	n, err := s.f.Write(lines.Bytes())
+	s.size += int64(n)
+	if err != nil && n > 0 {
+		// Half a line is no record; the whole batch comes again.
+		s.size -= int64(n)
+		err = errors.Join(err, s.f.Truncate(s.size))
+	}
+	return err
+}
+
+// rotate makes the file PATH.1, and PATH.n PATH.n+1.
+func (s *file) rotate() error {
+	err := s.f.Close()
+	s.f = nil
+	for n := s.keep; n > 0; n-- {
+		from, to := s.numbered(n-1), s.numbered(n)
+		if e := os.Rename(from, to); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+func (s *file) numbered(n int) string {
+	if n == 0 {
+		return s.path
+	}
+	return fmt.Sprintf("%s.%d", s.path, n)
+}
+
+func (s *file) Close() error {
+	if s.f == nil {
+		return nil
+	}
+	return s.f.Close()
+}

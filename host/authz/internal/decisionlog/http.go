@@ -1,0 +1,146 @@
+package decisionlog
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	uploadTimeout = 20 * time.Second // of one request
+	maxAnswer     = 64 << 10         // of one answer, in bytes, and of its head; more is not read
+	maxLater      = time.Minute      // that a server may have us wait
+)
+
+// server sends each batch as one request.
+type server struct {
+	url, tokenFile string
+	client         *http.Client
+}
+
+func openServer(c *Server) (*server, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxResponseHeaderBytes = 1, maxAnswer
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("caFile: %s holds no certificate", c.CAFile)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	client := &http.Client{
+		Transport: transport, Timeout: uploadTimeout,
+		// Decisions and the token go where they were meant to.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &server{c.URL, c.TokenFile, client}, nil
+}
+
+// send posts a body, gzipped, with so many records. The answer is one of
+// success, read as far as maxAnswer.
+func (s *server) send(ctx context.Context, contentType string, body []byte, records int) (header http.Header, answer []byte, err error) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(body) // a buffer takes everything
+	_ = z.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, &packed)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Encoding", "gzip")
+	if s.tokenFile != "" {
+		token, err := os.ReadFile(s.tokenFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			err = e.Err // without the URL, whose query may be a secret
+		}
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if resp.StatusCode/100 != 2 {
+		return nil, nil, failed(resp, records)
+	}
+	return resp.Header, answer, err
+}
+
+// failed is what to make of an answer that is none of success. Only what is
+// about the records themselves is final: a wrong token or address is mended by
+// somebody, and until then nothing is lost.
+func failed(resp *http.Response, records int) error {
+	err := fmt.Errorf("it answers %s", printable(resp.Status))
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return &Refused{records, err}
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if after := retryAfter(resp.Header.Get("Retry-After")); after > 0 {
+			return &Later{after, err}
+		}
+	}
+	return err
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(text string) time.Duration {
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return min(time.Duration(n)*time.Second, maxLater)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(time.Until(at), maxLater)
+	}
+	return 0
+}
+
+// printable is the beginning of what another side says, for logs.
+func printable(text string) string {
+	const most = 200
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+func (s *server) Close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+// opa sends records as OPA does.
+type opa struct{ *server }
+
+func (s opa) Write(ctx context.Context, records []map[string]any) error {
+	body, err := json.Marshal(records)
+	if err != nil {
+		return &Refused{len(records), err}
+	}
+	_, _, err = s.send(ctx, "application/json", body, len(records))
+	return err
+}
