@@ -10,14 +10,36 @@ package bulkhead.default
 azure_triples := [triple |
 	some permission in input.permissions.plugins
 	some triple in permission.custom
+	azure_covers("resource", triple)
+	azure_covers("verb", triple)
+	azure_covers("resource group", triple)
+	azure_covers("instance", triple)
+]
+
+# METADATA
+# description: What keeps an entry from covering the call; explanations ask for it.
+azure_misses(triple) := [dimension |
+	some dimension in ["resource", "verb", "resource group", "instance"]
+	not azure_covers(dimension, triple)
+]
+
+azure_covers("resource", triple) if {
 	some resource in triple.resources
 	kind_covered(resource)
+}
+
+azure_covers("verb", triple) if {
 	some verb in triple.verbs
 	verb_covered(verb)
-	group_covered(triple.resourceGroups)
+}
+
+azure_covers("resource group", triple) if group_covered(triple.resourceGroups)
+
+azure_covers("instance", triple) if {
+	is_object(triple)
 	some instance in object.get(triple, "instances", ["*"])
 	matches(instance, input.capability.instance)
-]
+}
 
 kind_covered(pattern) if matches(pattern, input.capability.resource)
 

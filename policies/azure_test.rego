@@ -1,6 +1,7 @@
 package bulkhead.azure_test
 
 import data.bulkhead.authz
+import data.bulkhead.default as shipped
 import data.bulkhead.default_test as base
 
 ops := {"kind": "team", "id": "ops"}
@@ -128,6 +129,21 @@ test_costs_and_metrics_obey_the_triple if {
 	}
 	over_all := {"resource": "costmanagement", "resourceGroup": "", "spans": true}
 	ask([object.union(read_rg1, {"resources": ["costmanagement"]})], over_all).obligations == {"resource_groups": ["RG1"]}
+}
+
+test_an_explanation_names_what_an_entry_misses if {
+	question := base.asking(base.call("azure", {
+		"resource": "containerinstances", "resourceGroup": "rg1", "instance": "prod",
+	}))
+	every example in [
+		[read_rg1, []],
+		[object.union(read_rg1, {"verbs": ["put"], "instances": ["dev"]}), ["verb", "instance"]],
+		[object.union(read_rg1, {"resources": ["monitor"], "resourceGroups": ["rg2"]}), ["resource", "resource group"]],
+		["get", ["resource", "verb", "resource group", "instance"]],
+	] {
+		misses := shipped.azure_misses(example[0]) with input as question
+		misses == example[1]
+	}
 }
 
 # Origin: kobs looked at teams in turn and gave up at one that it could not read.

@@ -155,7 +155,8 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	file("bad/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if decision.allow == true with input as {}\n")
 	file("broken/site.rego", "package bulkhead.authz\n\ndecision := x\n")
 	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
-	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n")
+	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n"+
+		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n")
 	in := file("in.json", `{"principal": {"user": "ann"}, "route": {"plugin": "x"}}`)
 	log := file("log.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"ann"},"route":{"plugin":"x"}},"result":{"allow":false,"reason":{"code":"no_plugin"}}}`+"\n")
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -183,6 +184,11 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vik@example.com", "gitops:helm.read"}, `lists no "vik@example.com"`, 1},
 		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
+		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "viewer"}, "ALLOWED", 0},
+		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--role", ""}, "roles: one is empty", 2},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "azure:monitor.read", "prod/rg1/monitor"}, "plugin * without entries", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "ada@example.com", "azure:virtualmachinescalesets.restart", "prod/rg1/virtualmachinescalesets:s"}, "entry {", 0},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "x:y", "prod"}, "INSTANCE/RESOURCEGROUP/KIND", 2},
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
 		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},
 		{[]string{"policy", "diff", "shipped", at("late"), "-l", log}, "no_plugin → late", 1},

@@ -24,26 +24,42 @@ type askFlags struct {
 	policyFlags
 	directory, policy, resource, reason string
 	capability, verb                    string
+	roles, teams                        []string
+	unlisted                            bool
 }
 
 func (f *askFlags) add(c *cobra.Command) {
 	f.policyFlags.add(c)
 	c.Flags().StringVarP(&f.policy, "policy", "p", "", "directory or bundle file, instead of the configuration's policy")
 	c.Flags().StringVarP(&f.directory, "directory", "d", "", "directory of users, teams and roles, instead of the configuration's")
-	c.Flags().StringVar(&f.capability, "capability", "", "kube, helm or exec, if RESOURCE does not tell")
-	c.Flags().StringVar(&f.verb, "verb", "", "what is done to RESOURCE (default: get; for helm the end of ACTION)")
+	c.Flags().StringVar(&f.capability, "capability", "", "azure, exec, helm or kube, if RESOURCE does not tell")
+	c.Flags().StringVar(&f.verb, "verb", "", "what is done to RESOURCE, if ACTION does not tell")
 	c.Flags().StringVar(&f.reason, "reason", "", "the reason that the person states")
+	c.Flags().StringArrayVar(&f.roles, "role", nil, "a role that the identity provider asserts of the person; repeatable")
+	c.Flags().StringArrayVar(&f.teams, "team", nil, "the id of a team that it asserts; repeatable")
+	c.Flags().BoolVar(&f.unlisted, "unlisted", false, "people are admitted whom the directory does not list")
 }
 
 const askHelp = `
 ACTION is PLUGIN:NAME, such as gitops:helm.upgrade. Without RESOURCE the question
 is about the route alone. With it, it is about what the route's plugin then
-reaches for: CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web,
-dev/shop/pods/exec:web or dev/shop/releases.helm.sh:web. An empty NAMESPACE means
-all of them.
+reaches for:
+
+  dev/shop/pods:web               kube: CLUSTER/NAMESPACE/RESOURCE[:NAME]
+  dev/shop/pods/exec:web          exec: a terminal
+  dev/shop/releases.helm.sh:web   helm: a release
+  prod/rg1/containerinstances:web azure: INSTANCE/RESOURCEGROUP/KIND[:NAME]; KIND is one of
+                                  containerinstances, kubernetesservices,
+                                  virtualmachinescalesets, virtualmachines,
+                                  costmanagement, monitor, resourcegroups
+
+An empty NAMESPACE or RESOURCEGROUP means all of them. The verb is that of ACTION
+for helm and azure ("read" is list, and get); create for exec; for kube it is get,
+and list without NAME; or what --verb says.
 
 Users, teams and roles are those of the configuration's directory.files, or of
---directory; custom resources in clusters are not looked at.`
+--directory; custom resources in clusters are not looked at. What an identity
+provider asserts is for --role, --team and --unlisted to say.`
 
 // open brings policy and directory.
 func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Directory, error) {
@@ -68,7 +84,10 @@ func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Director
 
 // question makes one of the arguments USER ACTION [RESOURCE].
 func (f *askFlags) question(args []string) (*host.Question, error) {
-	a := authz.Ask{User: args[0], Action: args[1], Capability: f.capability, Verb: f.verb, Reason: f.reason}
+	a := authz.Ask{
+		User: args[0], Action: args[1], Capability: f.capability, Verb: f.verb, Reason: f.reason,
+		Roles: f.roles, Teams: f.teams, Unlisted: f.unlisted,
+	}
 	if len(args) > 2 {
 		a.Resource = args[2]
 	}
@@ -86,7 +105,9 @@ and what comes near without covering it.
 
 Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
 		Example: `  bulkhead policy explain -c bulkhead.yaml vic@example.com gitops:helm.uninstall
-  bulkhead policy explain -c bulkhead.yaml eve@example.com gitops:helm.upgrade dev/shop/releases.helm.sh:web`,
+  bulkhead policy explain -c bulkhead.yaml eve@example.com gitops:helm.upgrade dev/shop/releases.helm.sh:web
+  bulkhead policy explain -c bulkhead.yaml bob@example.com azure:containerinstances.restart prod/rg1/containerinstances:web
+  bulkhead policy explain -c bulkhead.yaml new@example.com gitops:helm.read --unlisted --team payments@example.com`,
 		Args: cobra.RangeArgs(2, 3),
 	}
 	f.add(c)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,35 +10,62 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 )
 
 // Ask is a question in the words of people.
 type Ask struct {
 	User   string `json:"user"`
 	Action string `json:"action"` // PLUGIN:NAME
-	// Resource is CLUSTER/NAMESPACE/RESOURCE[:NAME], what the route's plugin
-	// reaches for; empty asks about the route alone. An empty NAMESPACE means all.
+	// Resource is what the route's plugin reaches for; empty asks about the route
+	// alone. In a cluster it is CLUSTER/NAMESPACE/RESOURCE[:NAME], in Azure
+	// INSTANCE/RESOURCEGROUP/KIND[:NAME]. An empty NAMESPACE or RESOURCEGROUP means
+	// all.
 	Resource string `json:"resource,omitempty"`
-	// Capability is "exec" for pods/exec, "helm" for releases.helm.sh and "kube"
-	// otherwise, unless it is given.
+	// Capability is "azure" for a KIND of Azure, "exec" for pods/exec, "helm" for
+	// releases.helm.sh and "kube" otherwise, unless it is given.
 	Capability string `json:"capability,omitempty"`
-	// Verb is "get", for exec "create" and for helm the end of Action, unless it
-	// is given.
+	// Verb, unless it is given, is the end of Action for azure, where "read" is
+	// "get", and for helm, where it is "list"; for exec "create"; for kube "get",
+	// and "list" without NAME.
 	Verb   string `json:"verb,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Roles and Teams are what an identity provider asserts of the person, who is
+	// Unlisted if it vouches for people whom the directory does not list.
+	Roles    []string `json:"roles,omitempty"`
+	Teams    []string `json:"teams,omitempty"`
+	Unlisted bool     `json:"unlisted,omitempty"`
 }
 
+// Bounds on what is asserted: how many roles, and teams, and bytes of each.
+const (
+	maxAsserted     = 100
+	maxAssertedName = 256
+)
+
 // Question is what policy is asked. Of the route it has what follows from the
-// action: not its path and parameters. Errors say what is missing.
+// action, not its path and parameters; of the call all but the path. Errors say
+// what is missing.
 func (a *Ask) Question() (*host.Question, error) {
 	plugin, name, ok := host.Action(a.Action).Split()
 	if a.User == "" || !ok {
 		return nil, errors.New("a question needs a user and an action PLUGIN:NAME, such as gitops:helm.upgrade")
 	}
+	roles, err := asserted("roles", a.Roles)
+	if err != nil {
+		return nil, err
+	}
+	teams, err := asserted("teams", a.Teams)
+	if err != nil {
+		return nil, err
+	}
 	read := name == "read" || strings.HasSuffix(name, ".read")
 	q := &host.Question{
-		Principal: &host.Principal{User: host.UserID(a.User)}, Reason: a.Reason,
-		Route: host.Route{Plugin: plugin, Name: name, Action: host.Action(a.Action), Mutates: !read},
+		Principal: &host.Principal{
+			User: host.UserID(a.User), Asserted: host.Membership{Roles: roles, Teams: teams}, Unlisted: a.Unlisted,
+		},
+		Reason: a.Reason,
+		Route:  host.Route{Plugin: plugin, Name: name, Action: host.Action(a.Action), Mutates: !read},
 	}
 	if a.Resource == "" {
 		if a.Capability+a.Verb != "" {
@@ -45,52 +73,116 @@ func (a *Ask) Question() (*host.Question, error) {
 		}
 		return q, nil
 	}
-	c, err := a.call(name)
-	if err != nil {
-		return nil, err
-	}
-	q.Capability = c
-	q.Resource = host.Resource{"cluster": c.Cluster}
-	if c.Namespace != "" {
-		q.Resource["namespace"] = c.Namespace
-	}
-	return q, nil
-}
-
-func (a *Ask) call(action string) (*host.CapabilityCall, error) {
 	parts := strings.SplitN(a.Resource, "/", 3)
 	if len(parts) != 3 || parts[0] == "" || parts[2] == "" {
-		return nil, fmt.Errorf("resource %q is not CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web", a.Resource)
+		return nil, fmt.Errorf("resource %q is neither CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web, "+
+			"nor INSTANCE/RESOURCEGROUP/KIND[:NAME] of Azure, such as prod/rg1/containerinstances:web", a.Resource)
 	}
 	what, object, _ := strings.Cut(parts[2], ":")
-	c := &host.CapabilityCall{Name: a.Capability, Verb: a.Verb, Cluster: parts[0], Namespace: parts[1], Object: object}
-	what, c.Subresource, _ = strings.Cut(what, "/")
-	c.Resource, c.Group, _ = strings.Cut(what, ".")
-	c.Spans = c.Namespace == ""
-	switch {
-	case c.Name == "" && what == "releases.helm.sh":
-		c.Name = "helm"
-	case c.Name == "" && c.GroupResource() == "pods/exec":
-		c.Name = "exec"
-	case c.Name == "":
-		c.Name = "kube"
+	last := name[strings.LastIndex(name, ".")+1:]
+	capability := a.Capability
+	if capability == "" {
+		capability = capabilityOf(what)
 	}
-	if c.Name == "helm" {
-		c.Resource, c.Group = "", "" // the capability says it
-	}
-	switch {
-	case c.Verb != "":
-	case c.Name == "exec":
-		c.Verb = "create"
-	case c.Name == "helm":
-		c.Verb = action[strings.LastIndex(action, ".")+1:]
-		if c.Verb == "read" {
-			c.Verb = "list"
-		}
+	switch capability {
+	case "azure":
+		q.Resource = host.Resource{"instance": parts[0]}
+		set(q.Resource, "resourceGroup", parts[1])
+		q.Capability, err = azureCall(parts[0], parts[1], what, object, cmp.Or(a.Verb, azureVerb(last)))
+	case "kube", "exec", "helm":
+		q.Resource = host.Resource{"cluster": parts[0]}
+		set(q.Resource, "namespace", parts[1])
+		q.Capability = clusterCall(capability, what, last, &host.CapabilityCall{
+			Name: capability, Verb: a.Verb, Cluster: parts[0], Namespace: parts[1], Object: object,
+		})
 	default:
-		c.Verb = "get"
+		err = fmt.Errorf("capability %q is none of azure, exec, helm and kube", capability)
+	}
+	return q, err
+}
+
+// asserted is list sorted, each once, as principals have it.
+func asserted(what string, list []string) ([]string, error) {
+	if len(list) > maxAsserted {
+		return nil, fmt.Errorf("%s: over %d are given", what, maxAsserted)
+	}
+	for _, s := range list {
+		if s == "" || len(s) > maxAssertedName {
+			return nil, fmt.Errorf("%s: one is empty or over %d bytes", what, maxAssertedName)
+		}
+	}
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+func set(r host.Resource, key, value string) {
+	if value != "" {
+		r[key] = value
+	}
+}
+
+// releases is the resource that stands for Helm's.
+const releases = "releases.helm.sh"
+
+func capabilityOf(what string) string {
+	switch {
+	case slices.Contains(azurename.Kinds, strings.ToLower(what)):
+		return "azure"
+	case what == "pods/exec":
+		return "exec"
+	case what == releases:
+		return "helm"
+	}
+	return "kube"
+}
+
+// azureVerb is the verb of an action of plugins/azure, "containerinstances.stop".
+func azureVerb(last string) string {
+	if slices.Contains(azurename.Verbs, last) {
+		return last
+	}
+	return azurename.Get
+}
+
+// azureCall is the call as the capability classifies it: names in lower case,
+// since Azure does not tell cases apart.
+func azureCall(instance, group, kind, object, verb string) (*host.CapabilityCall, error) {
+	c := &host.CapabilityCall{
+		Name: "azure", Verb: verb, Instance: instance, Resource: strings.ToLower(kind),
+		ResourceGroup: strings.ToLower(group), Object: strings.ToLower(object), Spans: group == "",
+	}
+	switch {
+	case !slices.Contains(azurename.Kinds, c.Resource):
+		return nil, fmt.Errorf("azure has no %q; it has %s", kind, strings.Join(azurename.Kinds, ", "))
+	case !slices.Contains(azurename.Verbs, verb):
+		return nil, fmt.Errorf("azure has no verb %q; it has %s", verb, strings.Join(azurename.Verbs, ", "))
+	case group == "" && object != "":
+		return nil, fmt.Errorf("%q needs a resource group, since Azure's names are of one", kind+":"+object)
 	}
 	return c, nil
+}
+
+// clusterCall completes c as its capability classifies it.
+func clusterCall(capability, what, last string, c *host.CapabilityCall) *host.CapabilityCall {
+	if capability == "helm" {
+		what = releases
+	}
+	what, c.Subresource, _ = strings.Cut(what, "/")
+	c.Resource, c.Group, _ = strings.Cut(what, ".")
+	switch {
+	case c.Verb != "":
+	case capability == "exec":
+		c.Verb = "create"
+	case capability == "helm" && last != "read":
+		c.Verb = last
+	case capability == "kube" && c.Object != "":
+		c.Verb = "get"
+	default:
+		c.Verb = "list"
+	}
+	c.Spans = c.Namespace == "" && c.Verb == "list" && capability != "exec"
+	return c
 }
 
 // BenchReport is how long one decision takes, with matching included.

@@ -1,7 +1,10 @@
 package authz
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +46,7 @@ type Place struct {
 
 // GrantLine is one permission in words.
 type GrantLine struct {
-	Kind   string   `json:"kind"` // "action", "plugin", "resource"
+	Kind   string   `json:"kind"` // "action", "plugin", "resource"; "entry" of a plugin permission's custom part
 	From   string   `json:"from"` // "role editor"
 	At     string   `json:"at"`   // "people.yaml:12"
 	Text   string   `json:"text"`
@@ -79,19 +82,94 @@ func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *E
 		x.Obligations = &decision.Obligations
 	}
 	x.Rules, x.Unmet = trace.held, trace.unmet
-	x.permissions(d.Consider(q))
+	x.permissions(r.lines(ctx, q, &m, d.Consider(q)))
 	x.Sentence = x.sentence(q)
 	return x
 }
 
 func list(l []string) []string { return append([]string{}, l...) }
 
-// permissions sorts what the directory considered into what counts and what
-// misses.
-func (x *Explanation) permissions(all []host.Considered) {
-	x.Granted, x.Near = []GrantLine{}, []GrantLine{}
+// lines puts what the directory considered into words. What a call of Azure
+// needs is in custom entries, so that each of them has a line of its own.
+func (r *revision) lines(ctx context.Context, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
+	var entries []GrantLine
+	var custom []json.RawMessage
+	lines := make([]GrantLine, len(all))
 	for i := range all {
-		line := grantLine(&all[i])
+		lines[i] = grantLine(&all[i])
+		if p := all[i].Plugin; p != nil && len(all[i].Misses) == 0 {
+			for _, raw := range p.Custom {
+				line := lines[i]
+				line.Kind, line.Text = "entry", string(raw)
+				entries, custom = append(entries, line), append(custom, raw)
+			}
+		}
+	}
+	if q.Capability == nil || q.Capability.Name != "azure" {
+		return lines
+	}
+	misses, err := r.azureMisses(ctx, q, m, custom)
+	if err != nil {
+		return lines // the operator's azure.rego knows nothing of misses
+	}
+	for i := range entries {
+		entries[i].Misses = misses[i]
+	}
+	for i := range lines {
+		if p := all[i].Plugin; p != nil && len(lines[i].Misses) == 0 {
+			if lines[i].Text = p.Name; len(p.Custom) == 0 {
+				lines[i].Text += " without entries"
+			}
+		}
+	}
+	return append(lines, entries...)
+}
+
+// azureMisses asks the shipped rules what keeps each of the entries from covering
+// q's call.
+func (r *revision) azureMisses(ctx context.Context, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
+	input, err := newInput(q, m, &terms{}, everything)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]*ast.Term, len(entries))
+	for i, raw := range entries {
+		v, err := ast.ValueFromReader(bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		list[i] = ast.NewTerm(v)
+	}
+	input.(ast.Object).Insert(ast.StringTerm("entries"), ast.ArrayTerm(list...))
+	ctx, cancel := context.WithTimeout(ctx, defaultDeadline)
+	defer cancel()
+	results, err := rego.New(
+		rego.Query("[data.bulkhead.default.azure_misses(entry) | some entry in input.entries]"),
+		rego.Compiler(r.compiler), rego.Capabilities(capabilities), rego.ParsedInput(input),
+		rego.Store(newStore(r.content.Data)), rego.StrictBuiltinErrors(true), rego.SetRegoVersion(ast.RegoV1),
+	).Eval(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := fields{m: map[string]any{}}
+	var out [][]string
+	for _, result := range results {
+		all, _ := result.Expressions[0].Value.([]any)
+		for _, misses := range all {
+			f.m["misses"] = misses
+			out = append(out, f.texts("misses"))
+		}
+	}
+	if f.err == nil && len(out) != len(entries) {
+		f.err = errors.New("not every entry has an answer")
+	}
+	return out, f.err
+}
+
+// permissions sorts lines into what counts and what misses.
+func (x *Explanation) permissions(lines []GrantLine) {
+	x.Granted, x.Near = []GrantLine{}, []GrantLine{}
+	for _, line := range lines {
 		if len(line.Misses) == 0 {
 			x.Granted = append(x.Granted, line)
 		} else {
@@ -132,6 +210,17 @@ func inWords(q *host.Question) string {
 	if q.Reason != "" {
 		s += fmt.Sprintf(", stating %q", q.Reason)
 	}
+	for _, of := range []struct {
+		what string
+		ids  []string
+	}{{"roles", q.Principal.Asserted.Roles}, {"teams", q.Principal.Asserted.Teams}} {
+		if len(of.ids) > 0 {
+			s += fmt.Sprintf(", with the asserted %s %s", of.what, strings.Join(of.ids, ", "))
+		}
+	}
+	if q.Principal.Unlisted {
+		s += ", listed or not"
+	}
 	return s
 }
 
@@ -140,11 +229,19 @@ func inWords(q *host.Question) string {
 func (x *Explanation) sentence(q *host.Question) string {
 	who := string(q.Principal.User)
 	if !x.Allow && len(x.Roles)+len(x.Teams)+len(x.Granted)+len(x.Near) == 0 && strings.HasPrefix(x.Reason.Code, "no_") {
-		return fmt.Sprintf("The directory lists no %q, or has them disabled or with no rights at all.", who)
+		s := fmt.Sprintf("The directory lists no %q, or has them disabled or with no rights at all.", who)
+		if p := q.Principal; !p.Unlisted && !p.Asserted.Empty() {
+			s += " Roles and teams are asserted of people who are listed, or admitted as unlisted."
+		}
+		return s
 	}
 	switch x.Reason.Code {
 	case "permitted":
-		return fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s.", who, x.grantedBy("action"))
+		s := fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s", who, x.grantedBy("action"))
+		if has(x.Granted, "entry") {
+			s += fmt.Sprintf(", the call by an entry of %s", x.grantedBy("entry"))
+		}
+		return s + "."
 	case "break_glass":
 		return fmt.Sprintf("%s may, because a reason is stated: %s.", who, x.grantedBy("action"))
 	case "reason_required":
@@ -158,6 +255,9 @@ func (x *Explanation) sentence(q *host.Question) string {
 	case "no_action":
 		return fmt.Sprintf("%s has no action permission that covers %q.", who, q.Route.Action)
 	case "no_resource":
+		if q.Capability != nil && q.Capability.Name == "azure" {
+			return x.noEntry(q)
+		}
 		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for.", who)
 	case "no_rule":
 		return fmt.Sprintf("No rule says when the capability %v may be used.", x.Reason.Args["capability"])
@@ -169,6 +269,25 @@ func (x *Explanation) sentence(q *host.Question) string {
 		verb = "may"
 	}
 	return fmt.Sprintf("%s %s, by a rule of the operator's own (%s).", who, verb, x.Reason.Code)
+}
+
+// noEntry is the sentence for a call of Azure that nobody's entry covers.
+func (x *Explanation) noEntry(q *host.Question) string {
+	c := q.Capability
+	where := "resource group " + c.ResourceGroup
+	if c.Spans {
+		where = "any resource group"
+	}
+	have := "have no custom entry, and azure needs one"
+	if has(x.Near, "entry") {
+		have = "have custom entries, and none is"
+	}
+	return fmt.Sprintf("%s's permissions for the plugin %q %s for %s of %s in %s of %s.",
+		q.Principal.User, q.Route.Plugin, have, c.Verb, c.Resource, where, c.Instance)
+}
+
+func has(lines []GrantLine, kind string) bool {
+	return slices.ContainsFunc(lines, func(l GrantLine) bool { return l.Kind == kind })
 }
 
 func (x *Explanation) grantedBy(kind string) string {

@@ -3,6 +3,7 @@ package authz
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,17 +118,113 @@ func TestQuestionsInWordsAreRead(t *testing.T) {
 	for resource, want := range map[string]host.CapabilityCall{
 		"dev/shop/pods:web":             {Name: "kube", Verb: "get", Resource: "pods", Object: "web", Namespace: "shop"},
 		"dev/shop/pods/exec:web":        {Name: "exec", Verb: "create", Resource: "pods", Subresource: "exec", Object: "web", Namespace: "shop"},
-		"dev/shop/releases.helm.sh:web": {Name: "helm", Verb: "upgrade", Object: "web", Namespace: "shop"},
-		"dev//applications.argoproj.io": {Name: "kube", Verb: "get", Resource: "applications", Group: "argoproj.io", Spans: true},
+		"dev/shop/releases.helm.sh:web": {Name: "helm", Verb: "upgrade", Resource: "releases", Group: "helm.sh", Object: "web", Namespace: "shop"},
+		"dev//applications.argoproj.io": {Name: "kube", Verb: "list", Resource: "applications", Group: "argoproj.io", Spans: true},
+		"dev//nodes:n1":                 {Name: "kube", Verb: "get", Resource: "nodes", Object: "n1"},
 	} {
 		want.Cluster = "dev"
 		if q := question(t, Ask{User: "a", Action: "gitops:helm.upgrade", Resource: resource}); *q.Capability != want {
 			t.Errorf("%s: %+v", resource, *q.Capability)
 		}
 	}
-	for _, a := range []Ask{{}, {User: "a"}, {User: "a", Action: "x"}, {User: "a", Action: "a:b", Resource: "dev"}, {User: "a", Action: "a:b", Verb: "get"}} {
-		if _, err := a.Question(); err == nil {
-			t.Errorf("%+v was understood", a)
+	for want, a := range map[string]Ask{
+		"needs a user":                  {},
+		"needs a user and an action":    {User: "a"},
+		"an action PLUGIN:NAME":         {User: "a", Action: "x"},
+		"CLUSTER/NAMESPACE/RESOURCE":    {User: "a", Action: "a:b", Resource: "dev"},
+		"none is given":                 {User: "a", Action: "a:b", Verb: "get"},
+		"azure, exec, helm and kube":    {User: "a", Action: "a:b", Resource: "dev/shop/pods", Capability: "teleport"},
+		`azure has no "vaults"; it has`: {User: "a", Action: "a:b", Resource: "prod/rg1/vaults", Capability: "azure"},
+		`azure has no verb "delete"`:    {User: "a", Action: "a:b", Resource: "prod/rg1/monitor", Verb: "delete"},
+		"needs a resource group":        {User: "a", Action: "a:b", Resource: "prod//containerinstances:web"},
+		"roles: one is empty":           {User: "a", Action: "a:b", Roles: []string{""}},
+		"teams: one is empty or over":   {User: "a", Action: "a:b", Teams: []string{strings.Repeat("x", 257)}},
+		"roles: over 100":               {User: "a", Action: "a:b", Roles: slices.Repeat([]string{"x"}, 101)},
+	} {
+		if _, err := a.Question(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", a, err, want)
+		}
+	}
+}
+
+// What Azure's custom entries say is told entry by entry, each with what it misses.
+func TestAnExplanationOfAzureNamesTheEntry(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "people.yaml", people+`---
+`+apiVersion+`
+kind: User
+metadata: {name: bob}
+spec: {id: bob, roles: [viewer], teams: [shop]}
+---
+`+apiVersion+`
+kind: Team
+metadata: {name: shop}
+spec:
+  id: shop
+  permissions:
+    plugins:
+      - name: azure
+        custom:
+          - {resources: [containerinstances], resourceGroups: [RG1], verbs: [get]}
+          - {resources: [containerinstances], resourceGroups: ["rg*"], verbs: [put], instances: [dev]}
+          - anything
+`)
+	d := openDirectory(t, dir)
+	explain := func(p *Policy, a Ask) *Explanation { return p.Explain(t.Context(), question(t, a), d) }
+	misses := func(x *Explanation) string {
+		var all []string
+		for _, l := range x.Near {
+			if l.Kind == "entry" {
+				all = append(all, l.Text+" misses "+strings.Join(l.Misses, ", ")+" at "+l.At)
+			}
+		}
+		return strings.Join(all, "\n")
+	}
+	shipped := readPolicy(t, "")
+
+	may := explain(shipped, Ask{User: "bob", Action: "azure:containerinstances.read", Resource: "dev/rg1/containerinstances:web"})
+	i := slices.IndexFunc(may.Granted, func(l GrantLine) bool { return l.Kind == "entry" })
+	if !may.Allow || i < 0 || may.Granted[i].From != "team shop" || may.Granted[i].At != "people.yaml:48" || !strings.Contains(may.Granted[i].Text, `"RG1"`) ||
+		!strings.Contains(may.Sentence, "the call by an entry of team shop (people.yaml:48)") {
+		t.Errorf("%+v", may)
+	}
+	not := explain(shipped, Ask{User: "bob", Action: "azure:containerinstances.read", Resource: "prod/rg2/containerinstances"})
+	want := `{"resourceGroups":["RG1"],"resources":["containerinstances"],"verbs":["get"]} misses resource group at people.yaml:48
+{"instances":["dev"],"resourceGroups":["rg*"],"resources":["containerinstances"],"verbs":["put"]} misses verb, instance at people.yaml:48
+"anything" misses resource, verb, resource group, instance at people.yaml:48`
+	if not.Allow || misses(not) != want || not.Sentence != `bob's permissions for the plugin "azure" have custom entries, and none is for get of containerinstances in resource group rg2 of prod.` {
+		t.Errorf("%s\n%s", not.Sentence, misses(not))
+	}
+	none := explain(shipped, Ask{User: string(vic), Action: "azure:monitor.read", Resource: "prod//monitor"})
+	if none.Allow || misses(none) != "" || !strings.Contains(none.Sentence, "have no custom entry") || !strings.Contains(none.Sentence, "any resource group of prod") ||
+		none.Granted[len(none.Granted)-1].Text != "* without entries" {
+		t.Errorf("%+v", none)
+	}
+	// An operator's own azure.rego may know nothing of what an entry misses.
+	own := t.TempDir()
+	write(t, own, "azure.rego", "package bulkhead.default\n\nazure_triples := input.permissions.plugins[0].custom\n")
+	if x := explain(readPolicy(t, own), Ask{User: "bob", Action: "azure:monitor.read", Resource: "prod/rg9/monitor"}); x.Error != "" || misses(x) != "" {
+		t.Errorf("%+v", x)
+	}
+}
+
+func TestAnExplanationCountsWhatIsAsserted(t *testing.T) {
+	e := openEngine(t, "", staff(t))
+	for _, c := range []struct {
+		ask  Ask
+		ok   bool
+		want string
+	}{
+		{Ask{User: "eve", Roles: []string{"viewer"}, Unlisted: true}, true, "role viewer"},
+		{Ask{User: "eve", Teams: []string{"payments"}, Unlisted: true}, true, "team payments"},
+		{Ask{User: "eve", Roles: []string{"viewer"}}, false, "admitted as unlisted"},
+		{Ask{User: "eve", Roles: []string{"nothing"}, Unlisted: true}, false, `lists no "eve"`},
+		{Ask{User: "odd@example.com", Roles: []string{"viewer", "viewer"}}, true, "with the asserted roles viewer"},
+	} {
+		c.ask.Action = "pods:list.read"
+		x := e.Explain(t.Context(), question(t, c.ask))
+		if x.Allow != c.ok || !strings.Contains(x.Question+x.Sentence, c.want) {
+			t.Errorf("%+v: %v, %s %s", c.ask, x.Allow, x.Question, x.Sentence)
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
@@ -19,22 +21,37 @@ func (g *Gateway) adminPolicies(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// explainKeys are what a question has, those that may be repeated with true.
+var explainKeys = map[string]bool{
+	"user": false, "action": false, "resource": false, "capability": false, "verb": false, "reason": false,
+	"role": true, "team": true, "unlisted": false,
+}
+
 // adminExplain handles GET /api/admin/policies/explain?user=&action=&resource=:
-// why somebody may or may not do something.
+// why somebody may or may not do something. The keys are authz.Ask's; role and
+// team, which an identity provider asserts, may be repeated, and unlisted is true
+// or false.
 func (g *Gateway) adminExplain(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return host.E(host.Invalid, "", "the query is not encoded properly")
 	}
-	known := []string{"user", "action", "resource", "capability", "verb", "reason"}
-	for key := range query {
-		if !slices.Contains(known, key) {
-			return host.E(host.Invalid, "", "%q is not one of user, action, resource, capability, verb and reason", key)
+	for key, values := range query {
+		repeatable, known := explainKeys[key]
+		if !known {
+			return host.E(host.Invalid, "", "%q is not one of %s", key, strings.Join(slices.Sorted(maps.Keys(explainKeys)), ", "))
+		}
+		if len(values) > 1 && !repeatable {
+			return host.E(host.Invalid, "", "%s is there twice", key)
 		}
 	}
 	ask := authz.Ask{
 		User: query.Get("user"), Action: query.Get("action"), Resource: query.Get("resource"),
 		Capability: query.Get("capability"), Verb: query.Get("verb"), Reason: query.Get("reason"),
+		Roles: query["role"], Teams: query["team"], Unlisted: query.Get("unlisted") == "true",
+	}
+	if !slices.Contains([]string{"", "true", "false"}, query.Get("unlisted")) {
+		return host.E(host.Invalid, "", "unlisted is neither true nor false")
 	}
 	q, err := ask.Question()
 	if err != nil {

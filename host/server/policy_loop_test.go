@@ -149,6 +149,14 @@ policy:
 	}
 	expect(t, eve.post("/api/admin/policies/diff", ""), 403, "an editor: diff")
 	expect(t, ada.get("/api/admin/policies/explain?user=eve@example.com"), 400, "without an action")
+	expect(t, ada.get("/api/admin/policies/explain?user=a&user=b&action=gitops:helm.read"), 400, "a key twice")
+	expect(t, ada.get("/api/admin/policies/explain?user=a&action=gitops:helm.read&unlisted=yes"), 400, "unlisted is no boolean")
+	expect(t, ada.get("/api/admin/policies/explain?user=a&action=gitops:helm.read&role="), 400, "a role without name")
+	why = authz.Explanation{}
+	ada.get("/api/admin/policies/explain?user=new&action=azure:monitor.read&resource=prod//monitor&role=viewer&role=admin&unlisted=true").json(t, &why)
+	if !why.Allow || strings.Join(why.Roles, " ") != "admin viewer" {
+		t.Errorf("of somebody whom the identity provider vouches for: %+v", why)
+	}
 	expect(t, ada.get("/api/admin/policies/explain?usr=eve@example.com"), 400, "an unknown key")
 	expect(t, ada.do("POST", "/api/admin/policies/diff", strings.NewReader("no bundle"), http.Header{"X-Requested-With": {"XMLHttpRequest"}}), 422, "no bundle")
 	if text := read(t, w.dir+"/data/decisions.jsonl"); !strings.Contains(text, `"plugin":{"digest":"sha256:`) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -64,8 +65,8 @@ func (*Azure) Name() string { return name }
 // Dimensions of a grant: instances, resources, resource groups, verbs.
 func (a *Azure) Dimensions() []capability.Dimension {
 	return []capability.Dimension{
-		{Name: capability.Instances, Values: a.names}, {Name: capability.Resources, Values: kinds},
-		{Name: capability.ResourceGroups}, {Name: capability.Verbs, Values: verbs},
+		{Name: capability.Instances, Values: a.names}, {Name: capability.Resources, Values: azurename.Kinds},
+		{Name: capability.ResourceGroups}, {Name: capability.Verbs, Values: azurename.Verbs},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -188,7 +189,7 @@ func (s *session) costGroups(ctx context.Context, within capability.Within) ([]s
 func (s *session) groups(ctx context.Context) ([]string, error) {
 	var q request
 	for i := range operations {
-		if operations[i].kind == resourceGroups {
+		if operations[i].kind == azurename.ResourceGroups {
 			q.operation = &operations[i]
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -74,7 +75,7 @@ func (s *session) list(ctx context.Context, q *request, within capability.Within
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	c := newCollector(max(1, len(groups)))
-	if whole || q.kind == resourceGroups {
+	if whole || q.kind == azurename.ResourceGroups {
 		keep := func(item json.RawMessage) bool { return q.keeps(item, within) }
 		c.done("", s.pages(limited, c, 0, q.wire(q.names), q, keep), false)
 	} else {
