@@ -132,15 +132,16 @@ func (w world) bulkhead(b *testing.B) (cached, evaluated func(int) bool) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = engine.Close() })
+	q := &host.Question{
+		Principal: &host.Principal{User: "ann"},
+		Route:     host.Route{Plugin: "pods", Name: "list", Action: "pods:list.read", Method: "GET", Path: "/list"},
+		Capability: &host.CapabilityCall{
+			Name: "kube", Verb: "watch", Group: "apps", Resource: "deployments", Cluster: "prod", Namespace: w.namespace(), Object: "web",
+		},
+	}
 	ask := func(reason string) bool {
-		d := engine.Decide(b.Context(), &host.Question{
-			Principal: &host.Principal{User: "ann"},
-			Route:     host.Route{Plugin: "pods", Name: "list", Action: "pods:list.read", Method: "GET", Path: "/list"},
-			Capability: &host.CapabilityCall{
-				Name: "kube", Verb: "watch", Group: "apps", Resource: "deployments", Cluster: "prod", Namespace: w.namespace(), Object: "web",
-			},
-			Reason: reason,
-		})
+		q.Reason = reason
+		d := engine.Decide(b.Context(), q)
 		return d.Allow && d.Cached == (reason == "")
 	}
 	ask("") // from now on it is cached
