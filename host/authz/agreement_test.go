@@ -27,6 +27,25 @@ type member struct {
 	disabled     bool
 }
 
+// permits is what a role, a team or a user is given.
+type permits struct {
+	glass     bool
+	actions   []string
+	plugins   []plugin
+	resources [][4][]string // clusters, namespaces, resources, verbs
+}
+
+type plugin struct {
+	name    string
+	triples []any // of Azure: map[string]any, or something malformed
+}
+
+// verdict is what a decision comes to.
+type verdict struct {
+	allow, broke bool
+	within       string // what a list over all shows, "" for all of it
+}
+
 // What permissions and questions are made of.
 var (
 	actionPatterns = []string{"*", "*:*", "*:*.read", "gitops:*", "gitops:helm.*", "pods:list.read", "exec:open", "azure:*", "admin:*", "adm*:*"}
@@ -38,7 +57,8 @@ var (
 	verbs          = []string{"*", "get", "list", "create", "delete", "upgrade", "history"}
 	azureKinds     = []string{"*", "containerinstances", "Monitor", "container*"}
 	azureGroups    = []string{"*", "rg1", "RG2", "rg*", "r?1"}
-	azureVerbs     = []string{"*", "get", "delete"}
+	azureVerbs     = []string{"*", "get", "put", "Restart"}
+	azureInstances = []string{"*", "dev", "P*"}
 	malformed      = []string{"7", "null", `"get"`, "[]", "{}", `{"resources": "*", "resourceGroups": "*", "verbs": "*"}`,
 		`{"resources": [7], "resourceGroups": [null], "verbs": [{}]}`, `{"resources": ["*"], "verbs": ["*"]}`}
 )
@@ -116,9 +136,13 @@ func (w *world) permit() permits {
 				x.triples = append(x.triples, json.RawMessage(w.pick(malformed, 1)[0]))
 				continue
 			}
-			x.triples = append(x.triples, map[string]any{
+			triple := map[string]any{
 				"resources": w.pick(azureKinds, 1), "resourceGroups": w.pick(azureGroups, 2), "verbs": w.pick(azureVerbs, 1),
-			})
+			}
+			if w.rng.IntN(3) == 0 {
+				triple["instances"] = w.pick(azureInstances, 1)
+			}
+			x.triples = append(x.triples, triple)
 		}
 		p.plugins = append(p.plugins, x)
 	}
@@ -180,7 +204,10 @@ func (w *world) question() *host.Question {
 	}
 	switch {
 	case c.Name == "azure":
-		*c = host.CapabilityCall{Name: "azure", Verb: one("get", "delete"), Resource: one("containerinstances", "monitor"), ResourceGroup: one("rg1", "rg2", "x", "")}
+		*c = host.CapabilityCall{
+			Name: "azure", Verb: one("get", "get", "restart", "delete"), Resource: one("containerinstances", "monitor", "resourcegroups"),
+			Instance: one("dev", "prod"), ResourceGroup: one("rg1", "rg2", "x", ""),
+		}
 		c.Spans = c.ResourceGroup == ""
 	case w.rng.IntN(4) == 0:
 		c.Group, c.Resource = "argoproj.io", one("applications", "secrets")
