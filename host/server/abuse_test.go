@@ -77,14 +77,21 @@ func TestAnObligationThatNobodyEnforcesIsARefusal(t *testing.T) {
 	w := prepare(t, "")
 	w.write(t, "policies/own.rego", `package bulkhead.authz
 
-decision := object.union(data.bulkhead.default.decision, {"obligations": {"record": "output"}})
+decision := object.union(data.bulkhead.default.decision, {"obligations": obligations})
+
+obligations := {"namespaces": ["shop"]} if {
+	input.route.plugin == "admin"
+} else := {"record": "output"}
 `)
 	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+"policy: {dir: ./policies}\n")
 	w.open(t)
-	got := w.as(t, "ada").get("/api/echo/echo")
-	expect(t, got, 403, "record")
-	if !strings.Contains(got.body, "obligation_not_supported") {
-		t.Errorf("%v", got)
+	ada := w.as(t, "ada")
+	for path, what := range map[string]string{"/api/echo/echo": "record", "/api/admin/policies": "namespaces"} {
+		got := ada.get(path)
+		expect(t, got, 403, what)
+		if !strings.Contains(got.body, "obligation_not_supported") {
+			t.Errorf("%v", got)
+		}
 	}
 }
 
