@@ -20,6 +20,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -106,8 +107,8 @@ func Load(path string, environ []string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	c := &Config{Listen: "127.0.0.1:8080", Data: "./data"}
-	if err := yaml.UnmarshalStrict(text, c); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, plainYAML(err))
+	if err := decode(text, c); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := override(c, environ); err != nil {
 		return nil, err
@@ -123,11 +124,18 @@ func Load(path string, environ []string) (*Config, error) {
 	return c, nil
 }
 
-// plainYAML takes the decoder's layers off its errors.
-func plainYAML(err error) error {
-	text := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
-	text = strings.TrimPrefix(text, "error converting YAML to JSON: ")
-	return errors.New(strings.ReplaceAll(text, "json: ", ""))
+// decode reads YAML into v. Its errors name unknown and repeated fields by their
+// whole path, and other mistakes by line.
+func decode(text []byte, v any) error {
+	data, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "))
+	}
+	mistakes, err := json.UnmarshalStrict(data, v)
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return errors.Join(mistakes...)
 }
 
 // resolve makes paths absolute, so that nothing depends on where the host was

@@ -21,7 +21,9 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 	absent := filepath.Join(w.dir, "absent.kubeconfig")
 	for _, c := range []struct{ old, new, want string }{
 		{"data: ./data", "data: ./data\nlissten: x", `unknown field "lissten"`},
-		{"data: ./data", "data: ./data\nlimits: {sessionPerUser: 1}", `unknown field "sessionPerUser"`},
+		{"data: ./data", "data: ./data\nlimits: {sessionPerUser: 1}", `unknown field "limits.sessionPerUser"`},
+		{"data: ./data", "data: ./data\nDATA: x", `unknown field "DATA"`},
+		{"data: ./data", "data: ./data\ndata: x", `bulkhead.yaml: line 4: key "data" already set`},
 		{"data: ./data", "data: [1]", "data"},
 		{"data: ./data", "data: ./data\nstate: {endpoints: [\"https://etcd:2379\"]}", "state.keyFile: is required"},
 		{"data: ./data", "data: ./data\nstate: {endpoints: [\"http://etcd:2379\"], keyFile: ./key}", "state.endpoints[0]"},
@@ -48,7 +50,7 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"actions: [\"*\"]", "actions: [\"fly\"]", "grants.helm[0].actions"},
 		{"{name: echo, ", "{limits: {instances: -1}, name: echo, ", "plugins[0].limits"},
 		{"{name: echo, ", "{limits: {memoryMiB: 5000}, name: echo, ", "plugins[0].limits.memoryMiB"},
-		{"{name: echo, ", "{limits: {module: {functionz: 1}}, name: echo, ", `unknown field "functionz"`},
+		{"{name: echo, ", "{limits: {module: {functionz: 1}}, name: echo, ", `unknown field "plugins[0].limits.module.functionz"`},
 		{"{name: echo, ", "{limits: {module: {functions: 10}}, name: echo, ", "at most 10 are allowed (limits.module.functions)"},
 		{"{name: echo, ", "{limits: {memoryMiB: 100, totalMiB: 50}, name: echo, ", "plugins[0].limits.totalMiB"},
 		{"data: ./data", "data: ./data\nlimits: {plugins: {fuel: -1}}", "limits.plugins.fuel"},

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-
-	"sigs.k8s.io/yaml"
 )
 
 // override sets fields from variables BULKHEAD_…; see Load. Names that are no
@@ -34,7 +32,7 @@ func overrideStruct(v reflect.Value, prefix string, vars map[string]string) erro
 		key, field := prefix+strings.ToUpper(name), v.Field(i)
 		if text, ok := vars[key]; ok {
 			if err := set(field, text); err != nil {
-				return fmt.Errorf("BULKHEAD_%s: %w", key, plainYAML(err))
+				return fmt.Errorf("BULKHEAD_%s: %w", key, err)
 			}
 			continue
 		}
@@ -73,7 +71,7 @@ func set(field reflect.Value, text string) error {
 		return nil
 	}
 	fresh := reflect.New(field.Type())
-	if err := yaml.UnmarshalStrict([]byte(text), fresh.Interface()); err != nil {
+	if err := decode([]byte(text), fresh.Interface()); err != nil {
 		return err
 	}
 	field.Set(fresh.Elem())
