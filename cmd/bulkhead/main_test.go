@@ -159,6 +159,9 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n")
 	in := file("in.json", `{"principal": {"user": "ann"}, "route": {"plugin": "x"}}`)
 	log := file("log.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"ann"},"route":{"plugin":"x"}},"result":{"allow":false,"reason":{"code":"no_plugin"}}}`+"\n")
+	change := file("change.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"vic@example.com"},"route":{"plugin":"x","action":"x:read"}},"result":{"allow":false,"reason":{"code":"no_action"}}}`+"\n")
+	config := file("bulkhead.yaml", "auth: {dev: {}}\ndirectory: {files: ./people}\npolicy: {dir: ./late}\n")
+	file("lists/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"few\"}} if count(data.directory.users) < 3\n")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, c := range []struct {
 		args []string
@@ -192,6 +195,12 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
 		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},
 		{[]string{"policy", "diff", "shipped", at("late"), "-l", log}, "no_plugin → late", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", log, "-d", at("people")}, "permissions are matched again, over " + at("people"), 0},
+		{[]string{"policy", "diff", "log", "shipped", "-l", change, "-d", at("people")}, "no_action → permitted", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", change, "-c", config}, "no_action → permitted", 1},
+		{[]string{"policy", "diff", "log", at("lists"), "-l", log}, "--directory", 2},
+		{[]string{"policy", "diff", "log", at("lists"), "-l", log, "-d", at("people")}, "1 decisions would change", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 are no decisions", 0},
 		{[]string{"policy", "build", at("bad"), "-o", at("x.tar.gz")}, "nothing was written", 1},
 		{[]string{"policy", "build", at("good"), "-o", at("x.tar.gz"), "--revision", "r1"}, "sha256:", 0},
 		{[]string{"policy", "check", at("x.tar.gz")}, "compiles", 0},

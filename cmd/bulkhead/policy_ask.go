@@ -63,23 +63,29 @@ provider asserts is for --role, --team and --unlisted to say.`
 
 // open brings policy and directory.
 func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Directory, error) {
-	dir := f.directory
-	if dir == "" {
-		if f.config == "" {
-			return nil, nil, errors.New("who may do what is not known: give --config or --directory")
-		}
-		config, err := server.Load(f.config, os.Environ())
-		if err != nil {
-			return nil, nil, err
-		}
-		dir = config.Directory.Files
+	if f.directory == "" && f.config == "" {
+		return nil, nil, errors.New("who may do what is not known: give --config or --directory")
 	}
 	p, err := f.policyFlags.open(ctx, []string{f.policy})
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := directory.Open(ctx, directory.Config{Dir: dir, Base: policies.Roles()})
+	d, _, err := openDirectory(ctx, f.directory, f.config)
 	return p, d, err
+}
+
+// openDirectory opens the directory at path or, if that is empty, the one that
+// the host's configuration names, and returns its path.
+func openDirectory(ctx context.Context, path, config string) (*directory.Directory, string, error) {
+	if path == "" {
+		c, err := server.Load(config, os.Environ())
+		if err != nil {
+			return nil, "", err
+		}
+		path = c.Directory.Files
+	}
+	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles()})
+	return d, path, err
 }
 
 // question makes one of the arguments USER ACTION [RESOURCE].
@@ -223,43 +229,63 @@ cached, with matching the person's permissions included.
 
 func policyDiffCommand() *cobra.Command {
 	var f policyFlags
-	var log string
+	var log, dir string
 	c := &cobra.Command{
 		Use:   "diff OLD NEW --log decisions.jsonl",
-		Short: "Replay recorded decisions against another policy and list what would change",
+		Short: "Replay recorded decisions against another policy or directory and list what would change",
 		Long: `Replay the decisions of a decision log by the policies OLD and NEW, each a
 directory or a bundle file, and list what would change. "shipped" stands for the
-shipped rules, "log" as OLD for what was decided when it was recorded. Permissions
-are those recorded. The log may be JSON lines or arrays, gzipped or not, of
-several files one after another; - is standard input.
+shipped rules, "log" as OLD for what was decided when it was recorded. The log may
+be JSON lines or arrays, gzipped or not, of several files one after another; - is
+standard input. A record has at most 4 MiB.
+
+Permissions are those recorded, so that only the change of policy counts. With
+--directory, or --config for its directory.files, they are matched again with those
+users, teams and roles, for NEW and for OLD unless it is "log": so "log" against
+the policy that decided says what a change of data changes. A policy that reads
+data.directory needs one of them.
 
 Exit codes: 0 nothing would change, 1 something would or a policy is at fault, 2
 bad usage.`,
 		Example: `  bulkhead policy diff log ./policies-next --log decisions.jsonl
+  bulkhead policy diff log ./policies --log decisions.jsonl --directory ./directory-next
   cat decisions.jsonl.1 decisions.jsonl | bulkhead policy diff ./policies ./policies-next --log -`,
 		Args: cobra.ExactArgs(2),
 	}
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	c.Flags().StringVarP(&log, "log", "l", "", "decision log to replay; - is standard input (required)")
+	c.Flags().StringVarP(&dir, "directory", "d", "", "directory of users, teams and roles to match permissions again")
+	c.Flags().StringVarP(&f.config, "config", "c", "", "the host's configuration file, for its directory")
 	_ = c.MarkFlagRequired("log")
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
 		var before *authz.Policy
-		var err error
 		if args[0] != "log" {
-			if before, err = f.open(c.Context(), []string{named(args[0])}); err != nil {
-				return err
+			if before, err = authz.ReadPolicy(c.Context(), named(args[0])); err != nil {
+				return atFault(err)
 			}
 		}
-		after, err := f.open(c.Context(), []string{named(args[1])})
+		after, err := authz.ReadPolicy(c.Context(), named(args[1]))
 		if err != nil {
-			return err
+			return atFault(err)
+		}
+		var over *authz.Over
+		if dir != "" || f.config != "" {
+			d, path, err := openDirectory(c.Context(), dir, f.config)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			over = &authz.Over{Directory: d, Name: path}
 		}
 		in, err := openInput(c, log)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		report, err := authz.Diff(c.Context(), before, after, in)
+		report, err := authz.Diff(c.Context(), before, after, over, in)
+		if errors.Is(err, authz.ErrNoDirectory) {
+			return err
+		}
 		if err != nil {
 			return &runError{err}
 		}
@@ -294,9 +320,17 @@ func printDiff(out io.Writer, r *authz.DiffReport) {
 	}
 	w.Flush()
 	fmt.Fprintf(out, "%d decisions, %d different questions: %d decisions would change\n", r.Decisions, r.Questions, r.Changed)
+	if r.Directory == "" {
+		fmt.Fprintln(out, "permissions are those recorded")
+	} else {
+		fmt.Fprintf(out, "permissions are matched again, over %s\n", r.Directory)
+	}
+	if r.Untold > 0 {
+		fmt.Fprintf(out, "not listed: %d that are too different from one another\n", r.Untold)
+	}
 	var left []string
 	if r.Masked > 0 {
-		left = append(left, fmt.Sprintf("%d lack what the policy reads (masked)", r.Masked))
+		left = append(left, fmt.Sprintf("%d lack what is needed to decide again (masked)", r.Masked))
 	}
 	if r.Other > 0 {
 		left = append(left, fmt.Sprintf("%d are no decisions of this kind", r.Other))

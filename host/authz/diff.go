@@ -1,16 +1,13 @@
 package authz
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -21,68 +18,85 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// DiffReport says what a change of policy would have changed.
+// DiffReport says what a change of policy, or of the directory, would have
+// changed.
 type DiffReport struct {
 	Old string `json:"old"` // origin; "the log" if the recorded results were compared
 	New string `json:"new"`
+	// Directory says over which directory permissions were matched again. If it is
+	// empty they are those recorded.
+	Directory string `json:"directory,omitempty"`
 	// Decisions is how many were read, Questions how many different ones they were.
 	Decisions int `json:"decisions"`
 	Questions int `json:"questions"`
 	// Masked counts decisions that could not be replayed because the log lacks
-	// what one of the policies reads, Other lines that are no such decision.
+	// what matching or one of the policies reads, Other what is no such decision.
 	Masked  int          `json:"masked"`
 	Other   int          `json:"other"`
 	Changed int          `json:"changed"` // decisions
 	Changes []Difference `json:"changes"` // what would change, most frequent first
+	// Untold counts those of Changed that are not among Changes, which is bounded.
+	Untold int `json:"untold,omitempty"`
 }
 
 const (
-	// maxLine bounds one record of a decision log, in bytes.
-	maxLine = 4 << 20
 	// maxRemembered bounds how many different questions are not asked twice.
 	maxRemembered = 100_000
+	// maxChanges bounds what is told, and maxToldText each text of it, in bytes.
+	maxChanges  = 10_000
+	maxToldText = 300
 )
+
+// Over is a directory to replay decisions over.
+type Over struct {
+	Directory Directory
+	Name      string // for the report
+}
+
+// ErrNoDirectory is returned for policies that read data.directory where there is
+// no directory to replay over.
+var ErrNoDirectory = errors.New("reads data.directory, which a decision log does not have; --directory says over which one to decide")
 
 // Diff replays the decisions in log, JSON lines or arrays as a decision log has
 // them, gzipped or not, by after and by before, and compares. Without before it
-// compares with what the log says was decided. Permissions are those recorded,
-// so only the change of policy counts.
-func Diff(ctx context.Context, before, after *Policy, log io.Reader) (*DiffReport, error) {
+// compares with what the log says was decided.
+//
+// Without over, permissions are those recorded, so that only the change of policy
+// counts. With it, they are matched again with what that directory says, for the
+// person and what the identity provider is recorded to have asserted of them.
+func Diff(ctx context.Context, before, after *Policy, over *Over, log io.Reader) (*DiffReport, error) {
 	d := &differ{before: before, after: after, seen: map[[32]byte]*replayed{}, changes: map[Difference]*Difference{}}
 	d.report = DiffReport{Old: "the log", New: after.Origin(), Changes: []Difference{}}
 	if before != nil {
 		d.report.Old = before.Origin()
 	}
-	lines, err := plain(log)
+	if over != nil {
+		d.report.Directory = over.Name
+		d.over = new(decider)
+		d.over.init(over.Directory, defaultDeadline)
+	}
+	for _, p := range []*Policy{before, after} {
+		if p != nil && over == nil && p.readsDirectory() {
+			return nil, fmt.Errorf("%s %w", p.Origin(), ErrNoDirectory)
+		}
+	}
+	all, err := readRecords(log)
 	if err != nil {
 		return nil, err
 	}
-	for dec, n := json.NewDecoder(lines), 1; ; n++ {
-		var raw json.RawMessage
-		err := dec.Decode(&raw)
-		if errors.Is(err, io.ErrUnexpectedEOF) { // it is being written
-			d.report.Other++
+	for n := 1; ; n++ {
+		raw, err := all.next()
+		if err == io.EOF {
 			break
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.ErrUnexpectedEOF) { // it is being written
+			d.report.Other++
 			break
 		}
 		if err != nil {
 			return nil, fmt.Errorf("decision log: record %d: %w", n, err)
 		}
-		if len(raw) > maxLine {
-			d.report.Other++
-			continue
-		}
-		batch := []json.RawMessage{raw}
-		if raw[0] == '[' {
-			if err := json.Unmarshal(raw, &batch); err != nil {
-				return nil, fmt.Errorf("decision log: record %d: %w", n, err)
-			}
-		}
-		for _, r := range batch {
-			d.replay(ctx, r)
-		}
+		d.replay(ctx, raw)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -100,17 +114,9 @@ func Diff(ctx context.Context, before, after *Policy, log io.Reader) (*DiffRepor
 	return &d.report, nil
 }
 
-// plain undoes gzip.
-func plain(r io.Reader) (io.Reader, error) {
-	b := bufio.NewReader(r)
-	if head, _ := b.Peek(2); !bytes.Equal(head, []byte{0x1f, 0x8b}) {
-		return b, nil
-	}
-	return gzip.NewReader(b)
-}
-
 type differ struct {
 	before, after *Policy
+	over          *decider // nil: permissions are those recorded
 	report        DiffReport
 	seen          map[[32]byte]*replayed
 	changes       map[Difference]*Difference
@@ -119,6 +125,7 @@ type differ struct {
 // replayed is what was found about one question.
 type replayed struct {
 	change *Difference // nil: nothing changes
+	err    error       // it is no decision of this kind
 }
 
 // recorded is what is read of a record.
@@ -129,63 +136,137 @@ type recorded struct {
 	Result     json.RawMessage `json:"result"`
 	Erased     []string        `json:"erased"`
 	Masked     []string        `json:"masked"`
+	Custom     struct {
+		Asserted struct {
+			Roles []string `json:"roles"`
+			Teams []string `json:"teams"`
+		} `json:"asserted"`
+		Unlisted bool `json:"unlisted"`
+	} `json:"custom"`
 }
 
 func (d *differ) replay(ctx context.Context, raw json.RawMessage) {
 	var r recorded
-	if err := json.Unmarshal(raw, &r); err != nil || r.Path != decisionPath || len(r.Input) == 0 {
+	err := json.Unmarshal(raw, &r)
+	lacks := d.lacks(append(r.Erased, r.Masked...))
+	if err != nil || r.Path != decisionPath || len(r.Input) == 0 && !lacks {
+		d.report.Other++
+		return
+	}
+	if lacks {
+		d.report.Decisions++
+		d.report.Masked++
+		return
+	}
+	key := d.key(&r)
+	known, ok := d.seen[key]
+	if !ok {
+		known = new(replayed)
+		known.change, known.err = d.judge(ctx, &r)
+		if known.err == nil && len(d.seen) < maxRemembered {
+			d.seen[key] = known
+		}
+	}
+	if known.err != nil {
 		d.report.Other++
 		return
 	}
 	d.report.Decisions++
-	if d.lacks(append(r.Erased, r.Masked...)) {
-		d.report.Masked++
-		return
-	}
-	h := sha256.New()
-	h.Write(r.Input)
-	if d.before == nil {
-		h.Write(r.Result)
-	}
-	key := [32]byte(h.Sum(nil))
-	known, ok := d.seen[key]
-	if !ok {
-		known = &replayed{change: d.judge(ctx, &r)}
-		if len(d.seen) < maxRemembered {
-			d.seen[key] = known
-		}
-	}
 	if known.change == nil {
 		return
 	}
 	d.report.Changed++
 	same := *known.change
 	same.DecisionID = ""
-	if c := d.changes[same]; c != nil {
+	switch c := d.changes[same]; {
+	case c != nil:
 		c.Count++
-	} else {
+	case len(d.changes) < maxChanges:
 		first := *known.change
 		d.changes[same] = &first
+	default:
+		d.report.Untold++
 	}
 }
 
-// lacks reports whether a policy may read what was left out of the record.
+// key stands for everything of r that the outcome depends on.
+func (d *differ) key(r *recorded) [32]byte {
+	parts := []any{r.Input}
+	if d.before == nil {
+		parts = append(parts, r.Result)
+	}
+	if d.over != nil {
+		parts = append(parts, r.Custom)
+	}
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(parts) // it was JSON before
+	return [32]byte(h.Sum(nil))
+}
+
+// unescape undoes the escapes of a step of a JSON Pointer (RFC 6901).
+var unescape = strings.NewReplacer("~1", "/", "~0", "~")
+
+// lacks reports whether what was left out of the record, as JSON Pointers, may
+// matter.
 func (d *differ) lacks(erased []string) bool {
-	for _, text := range erased {
-		path, ok := strings.CutPrefix(text, "/input/")
-		if !ok {
-			if d.before == nil && strings.HasPrefix(text, "/result") {
-				return true
-			}
-			continue
+	return slices.ContainsFunc(erased, func(pointer string) bool {
+		steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+		for i, s := range steps {
+			steps[i] = unescape.Replace(s)
 		}
-		steps := strings.Split(path, "/")
-		if d.after.mayRead(steps) || d.before != nil && d.before.mayRead(steps) {
+		switch steps[0] {
+		case "": // all of it
+			return true
+		case "result":
+			return d.before == nil
+		case "custom":
+			return d.over != nil && (len(steps) == 1 || steps[1] == "asserted" || steps[1] == "unlisted")
+		case "input":
+			return d.lacksInput(steps[1:])
+		}
+		return false
+	})
+}
+
+func (d *differ) lacksInput(path []string) bool {
+	if d.over != nil {
+		switch made, matched := remade(path); {
+		case made:
+			return false
+		case matched:
 			return true
 		}
 	}
-	return false
+	return d.after.mayRead(path) || d.before != nil && d.before.mayRead(path)
 }
+
+// remade tells of a part of the input whether it is made again where permissions
+// are matched again, or whether they are matched by it.
+func remade(path []string) (made, matched bool) {
+	if len(path) == 0 {
+		return false, true
+	}
+	named := func(parts []part) bool {
+		return len(path) == 1 || slices.ContainsFunc(parts, func(p part) bool { return p.name == path[1] && p.matched })
+	}
+	switch path[0] {
+	case "permissions", "break_glass":
+		return true, false
+	case "principal":
+		made = len(path) > 1 && (path[1] == "roles" || path[1] == "teams")
+		return made, len(path) == 1 || path[1] == "user"
+	case "route":
+		return false, named(routeParts)
+	case "capability":
+		return false, named(capabilityParts)
+	case "resource":
+		return false, len(path) == 1 || slices.Contains(targetNames, path[1])
+	}
+	return false, false
+}
+
+// readsDirectory reports whether p decides by data.directory.
+func (p *Policy) readsDirectory() bool { return p.compiler != nil && p.published.reads.directory }
 
 // mayRead reports whether p may decide by the part of the input at path.
 func (p *Policy) mayRead(path []string) bool {
@@ -193,33 +274,78 @@ func (p *Policy) mayRead(path []string) bool {
 }
 
 // judge decides one question by both.
-func (d *differ) judge(ctx context.Context, r *recorded) *Difference {
-	input, err := ast.ValueFromReader(bytes.NewReader(r.Input))
+func (d *differ) judge(ctx context.Context, r *recorded) (*Difference, error) {
+	q, err := r.question()
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	after := d.after.decideInput(ctx, input)
+	decide := func(p *Policy) host.Decision {
+		m := d.over.directory.Match(q)
+		decision, err := d.over.evaluate(ctx, p.published, q, &m)
+		if err != nil {
+			decision = host.Decision{Reason: host.Reason{Code: policyError}}
+		}
+		return decision
+	}
+	if d.over == nil {
+		input, err := ast.ValueFromReader(bytes.NewReader(r.Input))
+		if err != nil {
+			return nil, err
+		}
+		decide = func(p *Policy) host.Decision { return p.decideInput(ctx, input) }
+	}
 	var before host.Decision
 	if d.before != nil {
-		before = d.before.decideInput(ctx, input)
+		before = decide(d.before)
 	} else if before, err = decisionFrom(r.Result); err != nil {
-		return nil
+		return nil, err
 	}
+	after := decide(d.after)
 	what := whatDiffers(&before, &after)
 	if what == "" {
-		return nil
+		return nil, nil
 	}
-	var q struct {
+	c := difference(q, what, &before, &after)
+	for _, text := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New} {
+		if len(*text) > maxToldText {
+			*text = strings.ToValidUTF8((*text)[:maxToldText], "") + "…"
+		}
+	}
+	c.DecisionID = r.DecisionID
+	return &c, nil
+}
+
+// question is what was asked, without what only the policy made of it.
+func (r *recorded) question() (*host.Question, error) {
+	var in struct {
 		Principal struct {
-			User host.UserID `json:"user"`
+			User   host.UserID    `json:"user"`
+			Claims map[string]any `json:"claims"`
+			Login  struct {
+				ID        host.LoginID
+				Method    string
+				At, Until time.Time
+			} `json:"login"`
 		} `json:"principal"`
 		Route      host.Route           `json:"route"`
+		Resource   host.Resource        `json:"resource"`
 		Capability *host.CapabilityCall `json:"capability"`
+		Reason     string               `json:"reason"`
 	}
-	_ = json.Unmarshal(r.Input, &q) // it is only told
-	c := difference(&host.Question{Principal: &host.Principal{User: q.Principal.User}, Route: q.Route, Capability: q.Capability}, what, &before, &after)
-	c.DecisionID = r.DecisionID
-	return &c
+	dec := json.NewDecoder(bytes.NewReader(r.Input))
+	dec.UseNumber() // numbers stay as they are written
+	if err := dec.Decode(&in); err != nil {
+		return nil, err
+	}
+	p := &in.Principal
+	return &host.Question{
+		Principal: &host.Principal{
+			User: p.User, Claims: p.Claims,
+			Login:    host.Login{ID: p.Login.ID, Method: p.Login.Method, At: p.Login.At, Until: p.Login.Until},
+			Asserted: host.Membership(r.Custom.Asserted), Unlisted: r.Custom.Unlisted,
+		},
+		Route: in.Route, Resource: in.Resource, Capability: in.Capability, Reason: in.Reason,
+	}, nil
 }
 
 // decideInput decides as the engine does: what fails denies.
@@ -249,13 +375,15 @@ func decisionFrom(result json.RawMessage) (host.Decision, error) {
 // maxCompare bounds one comparison, in time.
 const maxCompare = 30 * time.Second
 
-// Compare replays the decision log by the revision that serves and by a
-// candidate, packed as a bundle, or the shadow if packed is empty. It fails if
+// Compare replays the decision log, files that are full included, by the revision
+// that serves and by a candidate, packed as a bundle, or the shadow if packed is
+// empty. If one of them reads data.directory, that is over the host's directory
+// as it is now, otherwise over the permissions recorded. It fails if
 // decisions are not logged to a file, if the candidate cannot be used, if
 // another comparison is under way, or if it takes too long.
 func (e *Engine) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
 	const op = "policy.compare"
-	if e.logFile == "" {
+	if e.logFile == nil {
 		return nil, host.E(host.Conflict, op, "decisions are not logged to a file; policy.log.file says where")
 	}
 	if len(packed) == 0 && e.shadow == nil {
@@ -278,14 +406,18 @@ func (e *Engine) Compare(ctx context.Context, packed []byte) (*DiffReport, error
 			return nil, host.E(host.Unprocessable, op, "%w", err)
 		}
 	}
-	log, err := os.Open(e.logFile)
+	var over *Over
+	if before.readsDirectory() || after.readsDirectory() {
+		over = &Over{e.directory, fmt.Sprintf("the host's, revision %d", e.directory.Revision())}
+	}
+	log, err := e.logFile.Read()
 	if err != nil {
 		return nil, &host.Error{Kind: host.Internal, Op: op, Err: err}
 	}
 	defer log.Close()
 	ctx, cancel := context.WithTimeout(ctx, maxCompare)
 	defer cancel()
-	report, err := Diff(ctx, before, after, log)
+	report, err := Diff(ctx, before, after, over, log)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, host.E(host.Timeout, op, "the log is too long to be replayed in %v; bulkhead policy diff does it", maxCompare)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
@@ -72,9 +73,9 @@ type Engine struct {
 	decider
 	*track
 	ids       *ids
-	decisions *decisionLog // nil: there is none
-	shadow    *shadow      // nil: there is none
-	logFile   string       // where decisions are, if that is a file
+	decisions *decisionLog      // nil: there is none
+	shadow    *shadow           // nil: there is none
+	logFile   *decisionlog.File // where decisions are, if that is a file
 	comparing atomic.Bool
 	stop      context.CancelFunc
 	done      sync.WaitGroup
@@ -130,9 +131,7 @@ func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Dura
 		if e.decisions, err = openLog(&cfg.Log, labels, log); err != nil {
 			return fmt.Errorf("policy.log: %w", err)
 		}
-		if cfg.Log.File != nil {
-			e.logFile = cfg.Log.File.Path
-		}
+		e.logFile = cfg.Log.File
 	}
 	if cfg.Shadow != nil {
 		if e.shadow, err = openShadow(ctx, *cfg.Shadow, cfg.Keep, cfg.Directory, deadline, log); err != nil {

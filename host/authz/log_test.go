@@ -316,7 +316,7 @@ func TestARecordedQuestionGivesTheRecordedDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Diff(t.Context(), nil, shipped, &lines)
+	report, err := Diff(t.Context(), nil, shipped, nil, &lines)
 	if err != nil || report.Decisions != 200 || report.Changed != 0 || report.Masked+report.Other != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -351,7 +351,7 @@ decision := {"allow": false, "reason": {"code": "frozen"}} if {
 	input.capability.cluster == "prod"
 } else := data.bulkhead.default.decision
 `)
-	report, err := Diff(t.Context(), nil, frozen, bytes.NewReader(lines.Bytes()))
+	report, err := Diff(t.Context(), nil, frozen, nil, bytes.NewReader(lines.Bytes()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +366,7 @@ decision := {"allow": false, "reason": {"code": "frozen"}} if {
 
 decision := {"allow": input.principal.claims.dep == "ops", "reason": {"code": "dep"}}
 `)
-	report, err = Diff(t.Context(), frozen, claims, bytes.NewReader(lines.Bytes()))
+	report, err = Diff(t.Context(), frozen, claims, nil, bytes.NewReader(lines.Bytes()))
 	if err != nil || report.Masked != 4 || report.Changed != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

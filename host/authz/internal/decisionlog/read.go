@@ -1,0 +1,57 @@
+package decisionlog
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// Read returns everything that is kept: the files that are full, the oldest
+// first, and the one that is written now as far as it is.
+func (c *File) Read() (io.ReadCloser, error) {
+	var opened []*os.File // the newest first, so that one that is renamed meanwhile is met again, and not missed
+	var seen []os.FileInfo
+	out := &parts{}
+	s := file{path: c.Path, keep: cmp.Or(c.Keep, defaultKeep)}
+	for n := 0; n <= s.keep; n++ {
+		f, err := os.Open(s.numbered(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, errors.Join(err, out.Close())
+		}
+		out.files = append(out.files, f)
+		info, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, out.Close())
+		}
+		if !slices.ContainsFunc(seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
+			opened, seen = append(opened, f), append(seen, info)
+		}
+	}
+	slices.Reverse(opened)
+	readers := make([]io.Reader, len(opened))
+	for i, f := range opened {
+		readers[i] = f
+	}
+	out.Reader = io.MultiReader(readers...)
+	return out, nil
+}
+
+// parts reads files one after another.
+type parts struct {
+	io.Reader
+	files []*os.File
+}
+
+func (p *parts) Close() error {
+	var errs []error
+	for _, f := range p.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,100 @@
+package authz
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds one record of a decision log, in bytes.
+const maxLine = 4 << 20
+
+// maxBetween bounds what is between two records, in bytes.
+const maxBetween = 64 << 10
+
+// records reads a decision log, JSON lines or arrays of records one after
+// another. It keeps one record in memory at a time, however long the log or an
+// array is.
+type records struct {
+	dec   *json.Decoder
+	in    *bounded
+	array bool // within one
+}
+
+// readRecords begins to read log, gzipped or not.
+func readRecords(log io.Reader) (*records, error) {
+	b := bufio.NewReader(log)
+	in := &bounded{Reader: b}
+	if head, _ := b.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, fmt.Errorf("decision log: %w", err)
+		}
+		in.Reader = z
+	}
+	return &records{dec: json.NewDecoder(in), in: in}, nil
+}
+
+// next returns the next record. At the end it returns io.EOF, and
+// io.ErrUnexpectedEOF if the log ends within a record or array.
+func (l *records) next() (json.RawMessage, error) {
+	for {
+		l.in.most = l.dec.InputOffset() + maxBetween
+		if l.dec.More() && (l.array || !l.bracket()) {
+			return l.one()
+		}
+		switch _, err := l.dec.Token(); {
+		case err != nil && l.array:
+			return nil, unexpected(err)
+		case err != nil:
+			return nil, err
+		}
+		l.array = !l.array
+	}
+}
+
+// bracket reports whether an array comes next. There is more.
+func (l *records) bracket() bool {
+	next := make([]byte, 1)
+	_, _ = io.ReadFull(l.dec.Buffered(), next) // More has read it
+	return next[0] == '['
+}
+
+func (l *records) one() (json.RawMessage, error) {
+	l.in.most = l.dec.InputOffset() + maxBetween + maxLine
+	var raw json.RawMessage
+	if err := l.dec.Decode(&raw); err != nil {
+		return nil, unexpected(err)
+	}
+	if len(raw) > maxLine {
+		return nil, errTooLong
+	}
+	return raw, nil
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+var errTooLong = fmt.Errorf("it is over %d MiB", maxLine>>20)
+
+// bounded fails instead of reading more than most bytes in all.
+type bounded struct {
+	io.Reader
+	read, most int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.read >= b.most {
+		return 0, errTooLong
+	}
+	n, err := b.Reader.Read(p[:min(int64(len(p)), b.most-b.read)])
+	b.read += int64(n)
+	return n, err
+}
