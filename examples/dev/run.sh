@@ -69,6 +69,7 @@ Bulkhead is at $url. Try, in another terminal:
   curl -b eve.jar '$url/api/gitops/helm-releases?cluster=dev'
 
 The last answers 503 until the dev cluster is up. People: vic@ (viewer), eve@ (editor), ada@example.com (admin).
+What policy decides, and why, is a line each in data/host/decisions.jsonl.
 Ctrl-C ends the host and the cluster.
 
 TEXT

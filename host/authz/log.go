@@ -213,7 +213,7 @@ func (d *destination) write(ctx context.Context, batch []map[string]any) {
 			return
 		}
 		if refused := (*decisionlog.Refused)(nil); errors.As(err, &refused) {
-			if half := len(batch) / 2; half > 0 && refused.Records == len(batch) {
+			if half := len(batch) / 2; half > 0 && refused.Whole {
 				d.write(ctx, batch[:half])
 				d.write(ctx, batch[half:])
 				return

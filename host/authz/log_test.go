@@ -3,9 +3,11 @@ package authz
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
@@ -163,6 +170,89 @@ func TestALogSaysWhyThePolicyFailed(t *testing.T) {
 	}
 }
 
+// What a collector gets is what the file says, masked alike.
+func TestAFileAndACollectorHaveTheSameDecisions(t *testing.T) {
+	for name, mask := range map[string][]string{"everything": {}, "without people": {"/input/principal/user", "/result/obligations/impersonate"}} {
+		t.Run(name, func(t *testing.T) {
+			var got []*logs.LogRecord
+			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				z, err := gzip.NewReader(r.Body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, _ := io.ReadAll(z)
+				var request collector.ExportLogsServiceRequest
+				if err := proto.Unmarshal(body, &request); err != nil {
+					t.Error(err)
+					return
+				}
+				got = append(got, request.ResourceLogs[0].ScopeLogs[0].LogRecords...)
+			}))
+			defer srv.Close()
+			w := newWorld(t, 12)
+			e, read := logged(t, Config{Directory: w.directory, Log: Log{Mask: &mask, OTLP: &decisionlog.Server{URL: srv.URL + "/v1/logs"}}})
+			for range 300 {
+				q := w.question()
+				q.Principal.Claims = map[string]any{"n": 1.5, "list": []any{"x", nil, true}, "big": 1 << 53}
+				e.Decide(t.Context(), q)
+			}
+			records := read()
+			if len(records) != 300 || len(got) != 300 {
+				t.Fatalf("%d in the file, %d at the collector", len(records), len(got))
+			}
+			for i, r := range records {
+				var body any
+				text, _ := json.Marshal(plainValue(got[i].Body))
+				if err := json.Unmarshal(text, &body); err != nil || !reflect.DeepEqual(body, any(r)) {
+					t.Fatalf("the file has %v, the collector %s, %v", r, text, err)
+				}
+				attributes := map[string]any{}
+				for _, kv := range got[i].Attributes {
+					attributes[kv.Key] = plainValue(kv.Value)
+				}
+				if attributes["bulkhead.decision.id"] != r["decision_id"] || attributes["bulkhead.allow"] != at(r, "result", "allow") ||
+					attributes["bulkhead.reason"] != at(r, "result", "reason", "code") || attributes["user.id"] != at(r, "input", "principal", "user") {
+					t.Fatalf("attributes %v of %v", attributes, r)
+				}
+				if _, told := attributes["user.id"]; told != (len(mask) == 0) {
+					t.Fatalf("attributes %v", attributes)
+				}
+				if stamp := time.Unix(0, int64(got[i].TimeUnixNano)).UTC().Format(time.RFC3339Nano); stamp != r["timestamp"] {
+					t.Fatalf("at %s, the file says %v", stamp, r["timestamp"])
+				}
+			}
+		})
+	}
+}
+
+// plainValue is v as encoding/json has it.
+func plainValue(v *common.AnyValue) any {
+	switch v := v.Value.(type) {
+	case *common.AnyValue_StringValue:
+		return v.StringValue
+	case *common.AnyValue_BoolValue:
+		return v.BoolValue
+	case *common.AnyValue_IntValue:
+		return v.IntValue
+	case *common.AnyValue_DoubleValue:
+		return v.DoubleValue
+	case *common.AnyValue_ArrayValue:
+		list := []any{}
+		for _, x := range v.ArrayValue.Values {
+			list = append(list, plainValue(x))
+		}
+		return list
+	case *common.AnyValue_KvlistValue:
+		object := map[string]any{}
+		for _, kv := range v.KvlistValue.Values {
+			object[kv.Key] = plainValue(kv.Value)
+		}
+		return object
+	}
+	return nil
+}
+
 // A destination that does not answer holds up no other. While its queue is full,
 // effects are refused if the operator says so, reading goes on, every record that
 // is lost is counted, and the other destination has what became of it all.
@@ -281,7 +371,7 @@ func TestABadRecordTakesNoOthersAlong(t *testing.T) {
 		l := brought(100, map[string]decisionlog.Sink{"http": sink(func(_ context.Context, records []map[string]any) error {
 			for _, r := range records {
 				if r["decision_id"] == "42" {
-					return &decisionlog.Refused{Records: len(records), Err: errors.New("it answers 400 Bad Request")}
+					return &decisionlog.Refused{Records: len(records), Whole: true, Err: errors.New("it answers 400 Bad Request")}
 				}
 			}
 			for _, r := range records {

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -65,7 +66,7 @@ func TestThePoliciesInTheReadmeWork(t *testing.T) {
 
 func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
 	var entries []string
-	recordings := false
+	recordings, logs := false, false
 	for _, block := range examples(t, "yaml") {
 		if strings.HasPrefix(block, apiVersion) {
 			entries = append(entries, block)
@@ -79,10 +80,25 @@ func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
 			}
 			recordings = true
 		}
+		if strings.HasPrefix(block, "policy:\n") {
+			var c struct {
+				Policy struct {
+					Source
+					Shadow *Source
+					Log    Log
+				}
+			}
+			err := yaml.UnmarshalStrict([]byte(block), &c)
+			all := Config{Source: c.Policy.Source, Shadow: c.Policy.Shadow, Log: c.Policy.Log}
+			if err = errors.Join(err, all.Check()); err != nil {
+				t.Error(err)
+			}
+			logs = c.Policy.Log.OTLP != nil
+		}
 	}
 	dir := t.TempDir()
 	write(t, dir, "readme.yaml", strings.Join(entries, "---\n"))
-	if problems := openDirectory(t, dir).Problems(); len(entries) < 4 || len(problems) > 0 || !recordings {
+	if problems := openDirectory(t, dir).Problems(); len(entries) < 4 || len(problems) > 0 || !recordings || !logs {
 		t.Errorf("%d entries, problems are %v", len(entries), problems)
 	}
 }

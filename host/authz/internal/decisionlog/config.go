@@ -1,6 +1,6 @@
 // Package decisionlog brings records of decisions to where they are kept: a
-// file that is rotated, a server that takes OPA's decision logs. What a record
-// says is the caller's business.
+// file that is rotated, a server that takes OPA's decision logs, an OpenTelemetry
+// collector. What a record says is the caller's business.
 package decisionlog
 
 import (
@@ -17,6 +17,8 @@ type Config struct {
 	// HTTP takes gzipped JSON arrays of records, as OPA sends them
 	// (openpolicyagent.org/docs/management-decision-logs).
 	HTTP *Server `json:"http,omitempty"`
+	// OTLP takes OpenTelemetry logs; the URL ends in /v1/logs as a rule.
+	OTLP *Server `json:"otlp,omitempty"`
 	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
 	// into it. If it is not given: /input/principal/claims and
 	// /input/principal/login/id. A record says what was left out as "erased".
@@ -34,7 +36,7 @@ type Config struct {
 
 // File is a file with one record a line.
 type File struct {
-	Path   string `json:"path"`
+	Path   string `json:"path"`             // its directory is made if need be
 	MaxMiB int    `json:"maxMiB,omitempty"` // when it is renamed PATH.1 and a new one begun; 100
 	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 5
 }
@@ -61,7 +63,7 @@ var defaultMask = []string{"/input/principal/claims", "/input/principal/login/id
 const Destinations = 3
 
 // Enabled reports whether there is a destination.
-func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil }
+func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil || c.OTLP != nil }
 
 // QueueSize is Queue or its default.
 func (c *Config) QueueSize() int {
@@ -86,13 +88,16 @@ func (c *Config) Check(at string) error {
 		bad(f.Path == "", ".file.path", "is missing")
 		bad(f.MaxMiB < 0 || f.Keep < 0, ".file", "maxMiB and keep must not be negative")
 	}
-	if h := c.HTTP; h != nil {
-		u, err := url.Parse(h.URL)
+	for field, server := range map[string]*Server{".http.url": c.HTTP, ".otlp.url": c.OTLP} {
+		if server == nil {
+			continue
+		}
+		u, err := url.Parse(server.URL)
 		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
-			".http.url", "is not an https URL, or http on loopback")
-		bad(err == nil && u.User != nil, ".http.url", "contains a password; use tokenFile")
+			field, "is not an https URL, or http on loopback")
+		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
 	}
-	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; file and http are some")
+	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; file, http and otlp are some")
 	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "is not within 0 to %d", maxQueue)
 	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q is neither drop nor deny", c.WhenFull)
 	if c.Mask != nil {
@@ -115,8 +120,10 @@ func (c *Config) Paths() []*string {
 	if c.File != nil {
 		list = append(list, &c.File.Path)
 	}
-	if c.HTTP != nil {
-		list = append(list, &c.HTTP.TokenFile, &c.HTTP.CAFile)
+	for _, server := range []*Server{c.HTTP, c.OTLP} {
+		if server != nil {
+			list = append(list, &server.TokenFile, &server.CAFile)
+		}
 	}
 	return list
 }

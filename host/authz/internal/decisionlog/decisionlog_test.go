@@ -71,7 +71,7 @@ func TestAFullFileIsRotatedAndNoLineIsLost(t *testing.T) {
 }
 
 func TestAFileGoesOnAfterARestart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "d.jsonl")
+	path := filepath.Join(t.TempDir(), "new", "d.jsonl")
 	for range 2 {
 		s := open(t, Config{File: &File{Path: path}})
 		if err := s.Write(t.Context(), []record{{"a": 1}, {"b": 2}}); err != nil {
@@ -152,9 +152,10 @@ func TestARedirectTakesDecisionsNowhere(t *testing.T) {
 	defer elsewhere.Close()
 	srv := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer srv.Close()
-	s := open(t, Config{HTTP: &Server{URL: srv.URL}})
-	if err := s.Write(t.Context(), []record{{}}); err == nil {
-		t.Error("what was sent elsewhere counts as written")
+	for _, c := range []Config{{HTTP: &Server{URL: srv.URL}}, {OTLP: &Server{URL: srv.URL}}} {
+		if err := open(t, c).Write(t.Context(), []record{{}}); err == nil {
+			t.Error("what was sent elsewhere counts as written")
+		}
 	}
 }
 
@@ -185,11 +186,14 @@ func TestMistakesNameTheirField(t *testing.T) {
 		"policy.log.file.path":             {File: &File{}},
 		"policy.log.http.url: contains a":  {HTTP: &Server{URL: "https://bulkhead:hunter2@logs.example.com/logs"}},
 		"policy.log.http.url":              {HTTP: &Server{URL: "http://logs.example.com/logs"}},
+		"policy.log.otlp.url: contains a":  {OTLP: &Server{URL: "https://bulkhead:hunter2@collector:4318/v1/logs"}},
+		"policy.log.otlp.url":              {OTLP: &Server{URL: "http://collector:4318/v1/logs"}},
+		"policy.log.otlp.url: is":          {File: file, OTLP: &Server{}},
 		"policy.log.whenFull":              {File: file, WhenFull: "wait"},
 		"policy.log.mask[0]":               {File: file, Mask: &[]string{"input.principal"}},
 		"policy.log.queue":                 {File: file, Queue: -1},
 	} {
-		if err := c.Check("policy.log"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := c.Check("policy.log"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // file appends lines. It renames the file when it is full.
@@ -22,6 +23,9 @@ type file struct {
 
 func openFile(c *File) (*file, error) {
 	s := &file{path: c.Path, max: int64(cmp.Or(c.MaxMiB, defaultMaxMiB)) << 20, keep: cmp.Or(c.Keep, defaultKeep)}
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return nil, err
+	}
 	return s, s.open()
 }
 
@@ -43,7 +47,7 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	enc := json.NewEncoder(&lines)
 	for _, r := range records {
 		if err := enc.Encode(r); err != nil {
-			return &Refused{len(records), err}
+			return &Refused{Records: len(records), Whole: true, Err: err}
 		}
 	}
 	if s.f != nil && s.size > 0 && s.size+int64(lines.Len()) > s.max {

@@ -65,6 +65,7 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Content-Encoding", "gzip")
+	req.Header.Set("User-Agent", "bulkhead")
 	if s.tokenFile != "" {
 		token, err := os.ReadFile(s.tokenFile)
 		if err != nil {
@@ -94,7 +95,7 @@ func failed(resp *http.Response, records int) error {
 	err := fmt.Errorf("it answers %s", printable(resp.Status))
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		return &Refused{records, err}
+		return &Refused{Records: records, Whole: true, Err: err}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if after := retryAfter(resp.Header.Get("Retry-After")); after > 0 {
 			return &Later{after, err}
@@ -139,7 +140,7 @@ type opa struct{ *server }
 func (s opa) Write(ctx context.Context, records []map[string]any) error {
 	body, err := json.Marshal(records)
 	if err != nil {
-		return &Refused{len(records), err}
+		return &Refused{Records: len(records), Whole: true, Err: err}
 	}
 	_, _, err = s.send(ctx, "application/json", body, len(records))
 	return err

@@ -41,13 +41,19 @@ func (c *Config) Open() (map[string]Sink, error) {
 			return nil, err
 		}
 	}
+	if c.OTLP != nil {
+		s, err := openServer(c.OTLP)
+		if err := add("otlp", otlp{s}, err); err != nil {
+			return nil, err
+		}
+	}
 	return sinks, nil
 }
 
-// Refused is the error about records that the destination will never take. The
-// other ones of the same call are kept.
+// Refused is the error about records that the destination will never take.
 type Refused struct {
-	Records int
+	Records int  // how many of the call's; the others are kept
+	Whole   bool // all of them, unread as it were: fewer at once may be taken
 	Err     error
 }
 

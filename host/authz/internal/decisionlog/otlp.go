@@ -1,0 +1,168 @@
+package decisionlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	resource "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// otlp sends records as OpenTelemetry logs, OTLP/HTTP with Protocol Buffers
+// (opentelemetry.io/docs/specs/otlp).
+type otlp struct{ *server }
+
+const (
+	protobuf  = "application/x-protobuf"
+	scopeName = "github.com/seed-a3fb47d6/bulkhead/decisions"
+	eventName = "bulkhead.decision"
+)
+
+// attributes are copies of what is asked for most. What a mask has taken out of
+// the record is not there to be copied.
+var attributes = []struct {
+	key  string
+	path []string
+}{
+	{"bulkhead.decision.id", []string{"decision_id"}},
+	{"user.id", []string{"input", "principal", "user"}},
+	{"bulkhead.action", []string{"input", "route", "action"}},
+	{"bulkhead.allow", []string{"result", "allow"}},
+	{"bulkhead.reason", []string{"result", "reason", "code"}},
+	{"bulkhead.policy.digest", []string{"custom", "policy"}},
+	{"bulkhead.plugin.digest", []string{"custom", "plugin", "digest"}},
+}
+
+func (s otlp) Write(ctx context.Context, records []map[string]any) error {
+	scope := &logs.ScopeLogs{Scope: &common.InstrumentationScope{Name: scopeName}}
+	for _, r := range records {
+		scope.LogRecords = append(scope.LogRecords, logRecord(r, time.Now()))
+	}
+	body, err := proto.Marshal(&collector.ExportLogsServiceRequest{ResourceLogs: []*logs.ResourceLogs{{
+		Resource: resourceOf(records[0]), ScopeLogs: []*logs.ScopeLogs{scope},
+	}}})
+	if err != nil {
+		return &Refused{Records: len(records), Whole: true, Err: err}
+	}
+	header, answer, err := s.send(ctx, protobuf, body, len(records))
+	if err != nil || header.Get("Content-Type") != protobuf {
+		return err // who answers otherwise has nothing to add
+	}
+	var told collector.ExportLogsServiceResponse
+	if err := proto.Unmarshal(answer, &told); err != nil {
+		return errors.New("it answers with success and what is no ExportLogsServiceResponse")
+	}
+	if n := told.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
+		return &Refused{Records: int(min(n, int64(len(records)))), Err: errors.New(printable(told.PartialSuccess.ErrorMessage))}
+	}
+	return nil
+}
+
+// resourceOf is this host. Its labels are the same in all records.
+func resourceOf(record map[string]any) *resource.Resource {
+	labels, _ := record["labels"].(map[string]any)
+	of := map[string]any{"service.name": "bulkhead"}
+	if id, ok := labels["id"]; ok {
+		of["service.instance.id"] = id
+	}
+	maps.Copy(of, labels)
+	return &resource.Resource{Attributes: keyValues(of)}
+}
+
+// logRecord is of the severity INFO whatever was decided: a refusal is policy at
+// work, and bulkhead.allow tells it.
+func logRecord(r map[string]any, now time.Time) *logs.LogRecord {
+	l := &logs.LogRecord{
+		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: eventName, Body: anyValue(r),
+		SeverityNumber: logs.SeverityNumber_SEVERITY_NUMBER_INFO, SeverityText: "INFO",
+	}
+	if text, _ := r["timestamp"].(string); text != "" {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			l.TimeUnixNano = uint64(at.UnixNano())
+		}
+	}
+	for _, a := range attributes {
+		if v := at(r, a.path); v != nil {
+			l.Attributes = append(l.Attributes, &common.KeyValue{Key: a.key, Value: anyValue(v)})
+		}
+	}
+	return l
+}
+
+// at is what is at path in v, nil if there is nothing.
+func at(v any, path []string) any {
+	for _, key := range path {
+		object, _ := v.(map[string]any)
+		v = object[key]
+	}
+	return v
+}
+
+func keyValues(object map[string]any) []*common.KeyValue {
+	list := make([]*common.KeyValue, 0, len(object))
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		list = append(list, &common.KeyValue{Key: valid(key), Value: anyValue(object[key])})
+	}
+	return list
+}
+
+// anyValue is a JSON value. null is the empty AnyValue.
+func anyValue(v any) *common.AnyValue {
+	switch v := v.(type) {
+	case nil:
+		return &common.AnyValue{}
+	case string:
+		return text(v)
+	case bool:
+		return &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: v}}
+	case int64:
+		return integer(v)
+	case uint64:
+		return integer(int64(v))
+	case float64:
+		return double(v)
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return integer(n)
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return text(v.String())
+		}
+		return double(f)
+	case map[string]any:
+		return &common.AnyValue{Value: &common.AnyValue_KvlistValue{KvlistValue: &common.KeyValueList{Values: keyValues(v)}}}
+	case []any:
+		list := &common.ArrayValue{}
+		for _, x := range v {
+			list.Values = append(list.Values, anyValue(x))
+		}
+		return &common.AnyValue{Value: &common.AnyValue_ArrayValue{ArrayValue: list}}
+	}
+	return text(fmt.Sprint(v))
+}
+
+func integer(n int64) *common.AnyValue {
+	return &common.AnyValue{Value: &common.AnyValue_IntValue{IntValue: n}}
+}
+
+func double(f float64) *common.AnyValue {
+	return &common.AnyValue{Value: &common.AnyValue_DoubleValue{DoubleValue: f}}
+}
+
+func text(s string) *common.AnyValue {
+	return &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: valid(s)}}
+}
+
+// valid is s as JSON would have it: a name from a path may be no UTF-8, and one
+// such string would have the whole message refused.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
