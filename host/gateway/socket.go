@@ -119,6 +119,7 @@ func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, er
 	if err != nil {
 		return nil, host.E(host.Invalid, "", "the websocket handshake failed: %w", err)
 	}
+	infoOf(u.r.Context()).w.status = http.StatusSwitchingProtocols // written by the upgrader, past the counter
 	u.client = newClient(conn, u.session)
 	if longest > 0 {
 		conn.SetReadLimit(int64(longest))

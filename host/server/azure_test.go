@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -100,7 +98,7 @@ func azureManifest(t testing.TB) *manifest.Manifest {
 // race detector.
 func TestAzure(t *testing.T) {
 	f := azuretest.Start(t)
-	logged := new(syncBuffer)
+	logged := new(lockedBuffer)
 	w := onAzure(t, f, teamsOfAzure()+personOfDev, slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, story := range []struct {
 		name string
@@ -336,24 +334,6 @@ func azuresErrors(t *testing.T, w *world, f *azuretest.Fake) {
 	}
 }
 
-// syncBuffer is a log that a test reads.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 func searchSecrets(t *testing.T, where, text string) {
 	t.Helper()
 	for _, secret := range []string{azuretest.Secret, "fake-token-"} {
@@ -389,7 +369,7 @@ func noSecretIsAnswered(t *testing.T, w *world, f *azuretest.Fake) {
 // noSecretIsKept searches the log of all the stories, everything in the data
 // directory, and the configuration as it is printed. host/plugin searches the
 // guest's memory.
-func noSecretIsKept(t *testing.T, w *world, logged *syncBuffer) {
+func noSecretIsKept(t *testing.T, w *world, logged *lockedBuffer) {
 	searchSecrets(t, "the log", logged.String())
 	if !strings.Contains(logged.String(), "azure request") {
 		t.Error("the log does not mention Azure")
