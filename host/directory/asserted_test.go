@@ -42,3 +42,37 @@ func TestAssertedMembershipsCount(t *testing.T) {
 		t.Errorf("the directory itself was changed: %+v", ann)
 	}
 }
+
+// An asserted role or team that breaks glass is kept apart, as those that the
+// directory gives are: its name is a group in the cluster.
+func TestWhatIsAssertedBreaksGlassOnlyWithAReason(t *testing.T) {
+	const glass = `apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: oncall}
+spec:
+  breakGlass: {}
+  permissions: {actions: ["*"]}
+---
+apiVersion: bulkhead.internal/v1
+kind: Team
+metadata: {name: sre}
+spec:
+  id: sre
+  breakGlass: {}
+  permissions: {actions: ["*"]}
+---
+apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: ann}
+spec: {id: ann, roles: [oncall]}
+`
+	d := newFiles(t, map[string]string{"people.yaml": glass}).open()
+	asserted := host.Membership{Roles: []string{"oncall"}, Teams: []string{"sre"}}
+	for user, want := range map[host.UserID]int{"ann": 2, "cas": 2} {
+		p := &host.Principal{User: user, Unlisted: true, Asserted: asserted}
+		m := d.Match(&host.Question{Principal: p, Route: host.Route{Plugin: "azure", Action: "azure:group.read"}})
+		if len(m.Roles)+len(m.Teams)+len(m.Matched) > 0 || len(m.BreakGlass) != want {
+			t.Errorf("%s: %+v", user, m)
+		}
+	}
+}

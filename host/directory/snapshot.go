@@ -107,14 +107,18 @@ func (s *snapshot) personOf(p *host.Principal) *person {
 	return all
 }
 
-// join adds the sets of those ids that exist and are not among have, and
-// returns have with them, sorted.
+// join adds the sets of those ids that exist and are not there yet, and returns
+// have with those of them that count without a stated reason, sorted.
 func (p *person) join(have, ids []string, known map[string]*set) []string {
 	out := slices.Clone(have)
 	for _, id := range ids {
-		if s, ok := known[id]; ok && !slices.Contains(out, id) {
+		s, ok := known[id]
+		if !ok || slices.Contains(p.sets, s) {
+			continue
+		}
+		p.sets = append(p.sets, s)
+		if !s.glass {
 			out = append(out, id)
-			p.sets = append(p.sets, s)
 		}
 	}
 	slices.Sort(out)
