@@ -188,6 +188,8 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "vik@example.com", "gitops:helm.read"}, `lists no "vik@example.com"`, 1},
 		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "viewer"}, "ALLOWED", 0},
+		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "vewer"}, "role vewer: the directory has no such", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:pods.read", "dev/shop/pods:web"}, `conditions    {"impersonate":{"groups":["bulkhead:role:viewer"]`, 0},
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--role", ""}, "roles: one is empty", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "azure:monitor.read", "prod/rg1/monitor"}, "plugin * without entries", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "ada@example.com", "azure:virtualmachinescalesets.restart", "prod/rg1/virtualmachinescalesets:s"}, "entry {", 0},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -155,6 +156,13 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 	}
 	row("roles", "%s", orNobody(x.Roles))
 	row("teams", "%s", orNobody(x.Teams))
+	if len(x.Ignored) > 0 {
+		row("ignored", "%s: the directory has no such", strings.Join(x.Ignored, ", "))
+	}
+	if len(x.Obligations) > 0 {
+		text, _ := json.Marshal(x.Obligations) // it was JSON before
+		row("conditions", "%s", text)
+	}
 	first := func(name string, i int) string {
 		if i > 0 {
 			return ""

@@ -360,7 +360,7 @@ func (p *Policy) decideInput(ctx context.Context, input ast.Value) host.Decision
 	return host.Decision{Reason: host.Reason{Code: policyError}}
 }
 
-// decisionFrom reads a recorded result.
+// decisionFrom reads a recorded result, which must be what a policy said.
 func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	if len(result) == 0 {
 		return host.Decision{}, errors.New("no result")
@@ -369,7 +369,11 @@ func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	if err := json.Unmarshal(result, &v); err != nil {
 		return host.Decision{}, err
 	}
-	return parseDecision(v)
+	d, err := parseDecision(v)
+	if d.Reason.Code == logFull {
+		err = errors.New("it was the host that refused")
+	}
+	return d, err
 }
 
 // maxCompare bounds one comparison, in time.

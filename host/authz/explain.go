@@ -18,13 +18,17 @@ import (
 
 // Explanation is why policy decides as it does about one question.
 type Explanation struct {
-	Question    string            `json:"question"` // in words
-	Allow       bool              `json:"allow"`
-	Reason      host.Reason       `json:"reason"`
-	Sentence    string            `json:"sentence"` // the reason in words
-	Obligations *host.Obligations `json:"obligations,omitempty"`
-	Roles       []string          `json:"roles"`
-	Teams       []string          `json:"teams"`
+	Question string      `json:"question"` // in words
+	Allow    bool        `json:"allow"`
+	Reason   host.Reason `json:"reason"`
+	Sentence string      `json:"sentence"` // the reason in words
+	// Obligations are the conditions of an allow, as a policy writes them.
+	Obligations map[string]any `json:"obligations,omitempty"`
+	Roles       []string       `json:"roles"`
+	Teams       []string       `json:"teams"`
+	// Ignored is what is asserted and counts for nothing, since the directory has
+	// no such role or team: "role x".
+	Ignored []string `json:"ignored,omitempty"`
 	// Rules are those that held, the decision's own first.
 	Rules []Place `json:"rules"`
 	// Unmet are the conditions of other outcomes that did not hold, the decision's
@@ -79,15 +83,33 @@ func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *E
 	}
 	x.Allow, x.Reason = decision.Allow, decision.Reason
 	if x.Allow {
-		x.Obligations = &decision.Obligations
+		x.Obligations = obligationsOf(&decision.Obligations)
 	}
 	x.Rules, x.Unmet = trace.held, trace.unmet
-	x.permissions(r.lines(ctx, q, &m, d.Consider(q)))
+	considered := d.Consider(q)
+	x.ignored(&q.Principal.Asserted, considered)
+	x.permissions(r.lines(ctx, q, &m, considered))
 	x.Sentence = x.sentence(q)
 	return x
 }
 
 func list(l []string) []string { return append([]string{}, l...) }
+
+func (x *Explanation) ignored(asserted *host.Membership, considered []host.Considered) {
+	for _, of := range []struct {
+		kind       host.OriginKind
+		ids, known []string
+	}{{host.FromRole, asserted.Roles, x.Roles}, {host.FromTeam, asserted.Teams, x.Teams}} {
+		for _, id := range of.ids {
+			from := host.Origin{Kind: of.kind, ID: id}
+			// Those that break glass are not among x's.
+			counts := func(c host.Considered) bool { return c.From == from }
+			if !slices.Contains(of.known, id) && !slices.ContainsFunc(considered, counts) {
+				x.Ignored = append(x.Ignored, string(of.kind)+" "+id)
+			}
+		}
+	}
+}
 
 // lines puts what the directory considered into words. What a call of Azure
 // needs is in custom entries, so that each of them has a line of its own.

@@ -192,6 +192,7 @@ func TestALogIsReadInWhateverShape(t *testing.T) {
 		"gzipped files":       {append(zipped(plainRecord), zipped(plainRecord)...), 2, 0, ""},
 		"something else":      {[]byte(`7 null "x" {} [[` + plainRecord + `]] {"path":"system/main","input":{}}`), 0, 6, ""},
 		"no result":           {[]byte(`{"path":"bulkhead/authz/decision","input":{}}`), 0, 1, ""},
+		"the host's refusal":  {[]byte(strings.Replace(plainRecord, "no_plugin", logFull, 1)), 0, 1, ""},
 		"cut in a record":     {[]byte(plainRecord + plainRecord[:50]), 1, 1, ""},
 		"cut in an array":     {[]byte("[" + plainRecord), 1, 1, ""},
 		"cut after a comma":   {[]byte("[" + plainRecord + ","), 1, 1, ""},

@@ -218,13 +218,15 @@ func TestAnExplanationCountsWhatIsAsserted(t *testing.T) {
 		{Ask{User: "eve", Roles: []string{"viewer"}, Unlisted: true}, true, "role viewer"},
 		{Ask{User: "eve", Teams: []string{"payments"}, Unlisted: true}, true, "team payments"},
 		{Ask{User: "eve", Roles: []string{"viewer"}}, false, "admitted as unlisted"},
-		{Ask{User: "eve", Roles: []string{"nothing"}, Unlisted: true}, false, `lists no "eve"`},
+		{Ask{User: "eve", Roles: []string{"breakglass", "nothing"}, Unlisted: true}, false, `role nothing is ignored`},
+		{Ask{User: "eve", Roles: []string{"breakglass"}, Unlisted: true, Reason: "INC-1"}, true, "because a reason is stated"},
 		{Ask{User: "odd@example.com", Roles: []string{"viewer", "viewer"}}, true, "with the asserted roles viewer"},
 	} {
 		c.ask.Action = "pods:list.read"
 		x := e.Explain(t.Context(), question(t, c.ask))
-		if x.Allow != c.ok || !strings.Contains(x.Question+x.Sentence, c.want) {
-			t.Errorf("%+v: %v, %s %s", c.ask, x.Allow, x.Question, x.Sentence)
+		said := x.Question + "\n" + x.Sentence + "\n" + strings.Join(x.Ignored, ", ") + " is ignored"
+		if x.Allow != c.ok || !strings.Contains(said, c.want) {
+			t.Errorf("%+v: %v, %s", c.ask, x.Allow, said)
 		}
 	}
 }
