@@ -177,7 +177,7 @@ func (d *destination) run(ending, cut context.Context) {
 		select {
 		case r := <-d.queue:
 			batch = d.more(append(batch[:0], d.document(&r)))
-			d.write(cut, batch)
+			d.write(ending, cut, batch)
 			d.waiting.Add(-int64(len(batch)))
 			clear(batch)
 		case <-ending.Done():
@@ -201,23 +201,27 @@ func (d *destination) more(batch []map[string]any) []map[string]any {
 	return batch
 }
 
-// write brings batch to the sink, however often that takes, until ctx is done.
+// write brings batch to the sink, however often that takes, until cut is done.
 // What is refused as a whole comes again in halves, so that one bad record does
 // not take the others along.
-func (d *destination) write(ctx context.Context, batch []map[string]any) {
+func (d *destination) write(ending, cut context.Context, batch []map[string]any) {
+	stop := ending.Done()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := d.sink.Write(ctx, batch)
-		d.note(err)
+		err := d.sink.Write(cut, batch)
 		if err == nil {
+			d.note(nil)
 			d.written.Add(uint64(len(batch)))
 			return
 		}
-		if refused := (*decisionlog.Refused)(nil); errors.As(err, &refused) {
-			if half := len(batch) / 2; half > 0 && refused.Whole {
-				d.write(ctx, batch[:half])
-				d.write(ctx, batch[half:])
-				return
-			}
+		refused := (*decisionlog.Refused)(nil)
+		half := len(batch) / 2
+		if errors.As(err, &refused) && refused.Whole && half > 0 {
+			d.write(ending, cut, batch[:half])
+			d.write(ending, cut, batch[half:])
+			return
+		}
+		d.note(err)
+		if refused != nil {
 			d.dropped.Add(uint64(refused.Records))
 			d.written.Add(uint64(len(batch) - refused.Records))
 			return
@@ -226,9 +230,11 @@ func (d *destination) write(ctx context.Context, batch []map[string]any) {
 			wait = max(wait, later.After)
 		}
 		select {
-		case <-ctx.Done():
+		case <-cut.Done():
 			d.dropped.Add(uint64(len(batch)))
 			return
+		case <-stop: // once more at once, since there may be no later
+			stop, wait = nil, firstRetry
 		case <-time.After(wait):
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -360,6 +361,28 @@ func TestADestinationIsAskedAgainWhenItSays(t *testing.T) {
 		s := time.Second
 		if want := []time.Duration{0, 30 * s, 40 * s, 50 * s}; !reflect.DeepEqual(at, want) {
 			t.Errorf("asked at %v, want %v", at, want)
+		}
+	})
+}
+
+// Who waits for a destination to come back asks once more when the host stops.
+func TestAStopDoesNotWaitForTheNextAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var up atomic.Bool
+		l := brought(1000, map[string]decisionlog.Sink{"http": sink(func(context.Context, []map[string]any) error {
+			if !up.Load() {
+				return &decisionlog.Later{After: time.Hour, Err: errors.New("busy")}
+			}
+			return nil
+		})})
+		time.Sleep(time.Minute)
+		up.Store(true)
+		start := time.Now()
+		if err := l.close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if s := l.status().Destinations["http"]; s != (DestinationStatus{Written: 1000}) {
+			t.Errorf("%+v", s)
 		}
 	})
 }
