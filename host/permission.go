@@ -82,6 +82,9 @@ type Matching struct {
 // question.
 type Considered struct {
 	*Matched
-	At     string   // where it is written: "people.yaml:12"
-	Misses []string // dimensions that it does not cover: "namespace"; none if it covers the question
+	At    string    // where it is written: "people.yaml:12"
+	Until time.Time // when the membership that it comes from ends or ended; zero: it does not
+	// Misses are the dimensions that it does not cover, such as "namespace", and
+	// "time" if the membership has ended; none if it covers the question.
+	Misses []string
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,8 +44,9 @@ func checkDirectoryCommand() *cobra.Command {
 		Use:   "check [DIR]",
 		Short: "Read a directory of files and say what the host would leave out",
 		Long: `Read a directory of files, without one that of the configuration, and say what
-the host would leave out. Custom resources are not looked at; /api/admin/directory
-of a running host tells about them. Exit code 1 if anything is left out.`,
+the host would leave out, and which memberships end when. Custom resources are not
+looked at; /api/admin/directory of a running host tells about them. Exit code 1 if
+anything is left out; what has ended is not.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	file, asJSON := configFlag(c), c.Flags().Bool("json", false, "print the report as JSON")
@@ -71,6 +73,13 @@ of a running host tells about them. Exit code 1 if anything is left out.`,
 		} else {
 			for _, p := range r.Problems {
 				fmt.Fprintln(out, p)
+			}
+			for _, l := range r.Limits {
+				word := "until"
+				if l.Ended {
+					word = "ended at"
+				}
+				fmt.Fprintf(out, "%s: %s %s %s\n", l.User, l.In, word, l.Until.Format(time.RFC3339))
 			}
 			_, err = fmt.Fprintf(out, "%d users, %d teams, %d roles, %d problems\n", r.Users, r.Teams, r.Roles, len(r.Problems))
 		}

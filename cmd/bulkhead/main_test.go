@@ -156,12 +156,13 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	file("broken/site.rego", "package bulkhead.authz\n\ndecision := x\n")
 	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
 	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n"+
-		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n")
+		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n"+
+		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: edd}\nspec: {id: edd@example.com, roles: [{name: editor, until: 2020-01-01T00:00:00Z}, {name: viewer, until: 2126-01-01T00:00:00Z}]}\n")
 	in := file("in.json", `{"principal": {"user": "ann"}, "route": {"plugin": "x"}}`)
 	log := file("log.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"ann"},"route":{"plugin":"x"}},"result":{"allow":false,"reason":{"code":"no_plugin"}}}`+"\n")
 	change := file("change.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"vic@example.com"},"route":{"plugin":"x","action":"x:read"}},"result":{"allow":false,"reason":{"code":"no_action"}}}`+"\n")
 	config := file("bulkhead.yaml", "auth: {dev: {}}\ndirectory: {files: ./people}\npolicy: {dir: ./late}\n")
-	file("lists/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"few\"}} if count(data.directory.users) < 3\n")
+	file("lists/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"few\"}} if count(data.directory.users) < 4\n")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, c := range []struct {
 		args []string
@@ -186,6 +187,10 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "-p", at("late"), "vic@example.com", "gitops:helm.read"}, "site.rego:3", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vik@example.com", "gitops:helm.read"}, `lists no "vik@example.com"`, 1},
+		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.upgrade"}, "the membership in role editor ended at 2020-01-01T00:00:00Z", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.upgrade"}, "misses the time (the membership ended at 2020-01-01T00:00:00Z)", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.read"}, "action *:*.read (until 2126-01-01T00:00:00Z)", 0},
+		{[]string{"directory", "check", at("people")}, "edd@example.com: role editor ended at 2020-01-01T00:00:00Z\nedd@example.com: role viewer until 2126-01-01T00:00:00Z\n", 0},
 		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "viewer"}, "ALLOWED", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "vewer"}, "role vewer: the directory has no such", 1},

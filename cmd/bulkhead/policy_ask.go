@@ -170,14 +170,14 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 		return name
 	}
 	for i, l := range x.Granted {
-		note := ""
+		note := limit(&l)
 		if l.NeedsReason {
-			note = " (with a stated reason)"
+			note += " (with a stated reason)"
 		}
 		row(first("permitted by", i), "%s (%s): %s %s%s", l.From, l.At, l.Kind, l.Text, note)
 	}
 	for i, l := range x.Near {
-		row(first("not covering", i), "%s (%s): %s %s; misses the %s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "))
+		row(first("not covering", i), "%s (%s): %s %s; misses the %s%s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "), limit(&l))
 	}
 	for i, p := range x.Rules {
 		row(first("rules", i), "%s  %s", p.At, p.Text)
@@ -188,6 +188,18 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 		}
 	}
 	w.Flush()
+}
+
+// limit says when the membership that a permission comes from ends, if it does.
+func limit(l *authz.GrantLine) string {
+	switch at := l.Until.Format(time.RFC3339); {
+	case l.Until.IsZero():
+		return ""
+	case l.Ended():
+		return " (the membership ended at " + at + ")"
+	default:
+		return " (until " + at + ")"
+	}
 }
 
 func orNobody(list []string) string {

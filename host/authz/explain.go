@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -55,8 +56,22 @@ type GrantLine struct {
 	At     string   `json:"at"`   // "people.yaml:12"
 	Text   string   `json:"text"`
 	Misses []string `json:"misses,omitempty"`
+	// Until is when the membership in From ends, or ended if Misses has "time".
+	Until time.Time `json:"until,omitzero"`
 	// NeedsReason is set for permissions that count only where a reason is stated.
 	NeedsReason bool `json:"needsReason,omitempty"`
+}
+
+// Ended reports whether the membership in From has ended.
+func (l *GrantLine) Ended() bool { return slices.Contains(l.Misses, "time") }
+
+// distance is by how much l misses the question. Nothing is nearer than what
+// covered it once.
+func (l *GrantLine) distance() int {
+	if l.Ended() {
+		return len(l.Misses) - 1
+	}
+	return len(l.Misses)
 }
 
 // maxNear bounds how many near misses of each kind are told.
@@ -198,7 +213,7 @@ func (x *Explanation) permissions(lines []GrantLine) {
 			x.Near = append(x.Near, line)
 		}
 	}
-	slices.SortStableFunc(x.Near, func(a, b GrantLine) int { return len(a.Misses) - len(b.Misses) })
+	slices.SortStableFunc(x.Near, func(a, b GrantLine) int { return a.distance() - b.distance() })
 	perKind := map[string]int{}
 	x.Near = slices.DeleteFunc(x.Near, func(l GrantLine) bool {
 		perKind[l.Kind]++
@@ -207,7 +222,7 @@ func (x *Explanation) permissions(lines []GrantLine) {
 }
 
 func grantLine(c *host.Considered) GrantLine {
-	l := GrantLine{From: string(c.From.Kind) + " " + c.From.ID, At: c.At, Misses: c.Misses, NeedsReason: c.BreakGlass != nil}
+	l := GrantLine{From: string(c.From.Kind) + " " + c.From.ID, At: c.At, Misses: c.Misses, Until: c.Until, NeedsReason: c.BreakGlass != nil}
 	switch {
 	case c.Resource != nil:
 		r := c.Resource
@@ -273,14 +288,14 @@ func (x *Explanation) sentence(q *host.Question) string {
 	case "prohibited":
 		return fmt.Sprintf("Nobody may: %v is prohibited, whatever is permitted.", x.Reason.Args["what"])
 	case "no_plugin":
-		return fmt.Sprintf("%s has no plugin permission that covers the plugin %q.", who, q.Route.Plugin)
+		return fmt.Sprintf("%s has no plugin permission that covers the plugin %q%s.", who, q.Route.Plugin, x.ended("plugin"))
 	case "no_action":
-		return fmt.Sprintf("%s has no action permission that covers %q.", who, q.Route.Action)
+		return fmt.Sprintf("%s has no action permission that covers %q%s.", who, q.Route.Action, x.ended("action"))
 	case "no_resource":
 		if q.Capability != nil && q.Capability.Name == "azure" {
 			return x.noEntry(q)
 		}
-		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for.", who)
+		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for%s.", who, x.ended("resource"))
 	case "no_rule":
 		return fmt.Sprintf("No rule says when the capability %v may be used.", x.Reason.Args["capability"])
 	case policyError:
@@ -319,6 +334,17 @@ func (x *Explanation) grantedBy(kind string) string {
 		}
 	}
 	return "a rule of the policy's own"
+}
+
+// ended tells of a permission that would cover the question had the membership
+// that it comes from not ended.
+func (x *Explanation) ended(kind string) string {
+	for _, l := range x.Near {
+		if l.Kind == kind && l.distance() == 0 {
+			return fmt.Sprintf("; the membership in %s ended at %s", l.From, l.Until.Format(time.RFC3339))
+		}
+	}
+	return ""
 }
 
 // decideTraced decides once, with every step told to t.

@@ -245,6 +245,12 @@ func TestSchemasRefuseMalformedEntries(t *testing.T) {
 		"kind: User\nspec: {id: 'two words'}":                                                                         "spec.id",
 		"kind: User\nspec: {id: 'system:admin'}":                                                                      "belong to the cluster itself",
 		"kind: User\nspec: {id: a, roles: viewer}":                                                                    "spec.roles",
+		"kind: User\nspec: {id: a, roles: ['']}":                                                                      "spec.roles[0]",
+		"kind: User\nspec: {id: a, roles: [{name: b}]}":                                                               "spec.roles[0].until",
+		"kind: User\nspec: {id: a, roles: [{name: b, until: soon}]}":                                                  "spec.roles[0].until",
+		"kind: User\nspec: {id: a, roles: [{name: b, until: 2026-12-01T18:00:00}]}":                                   "spec.roles[0].until",
+		"kind: User\nspec: {id: a, roles: [{name: b, unti: 2026-12-01T18:00:00Z}]}":                                   "spec.roles[0].until",
+		"kind: User\nspec: {id: a, teams: [{id: b, until: 2026-12-01T18:00:00Z, c: 1}]}":                              "spec.teams[0]",
 		"kind: User\nspec: {id: a, admin: true}":                                                                      "admin",
 		"kind: Team\nspec: {id: a, permissions: {actions: [nothing]}}":                                                "spec.permissions.actions",
 		"kind: Team\nspec: {id: a, permissions: {plugins: [{custom: [1]}]}}":                                          "spec.permissions.plugins[0].name",
@@ -254,8 +260,12 @@ func TestSchemasRefuseMalformedEntries(t *testing.T) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
-	good := "kind: Team\nspec: {id: a, permissions: {plugins: [{name: azure, custom: [1, {a: [b]}, text, true]}]}}\n"
-	if err := c.Apply(t, []byte(head+good)); err != nil {
-		t.Errorf("a custom permission may be any JSON: %v", err)
+	for _, good := range []string{
+		"kind: Team\nspec: {id: a, permissions: {plugins: [{name: azure, custom: [1, {a: [b]}, text, true]}]}}\n", // any JSON
+		"kind: User\nspec: {id: a, roles: [viewer, {name: oncall, until: 2026-12-01T18:00:00Z}], teams: [b, {id: c, until: '2026-12-01T18:00:00.5+01:00'}]}\n",
+	} {
+		if err := c.Apply(t, []byte(head+good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
 	}
 }

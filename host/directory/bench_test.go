@@ -3,6 +3,7 @@ package directory
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -27,9 +28,9 @@ func crowd(n int) *snapshot {
 	}
 	user := entry{kind: kindUser, id: "ann"}
 	for i := max(0, n-5); i < n; i++ {
-		user.teams = append(user.teams, entries[i].id)
+		user.teams = append(user.teams, membership{id: entries[i].id})
 	}
-	return build(nil, nil, []*parsed{{entries: append(entries, user)}})
+	return build(nil, nil, []*parsed{{entries: append(entries, user)}}, time.Now())
 }
 
 func BenchmarkMatch(b *testing.B) {

@@ -1,7 +1,10 @@
 package directory
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
@@ -13,6 +16,15 @@ type Report struct {
 	Teams    int       `json:"teams"`
 	Roles    int       `json:"roles"` // with the shipped ones
 	Problems []Problem `json:"problems"`
+	Limits   []Limit   `json:"limits"` // the first to end first
+}
+
+// Limit is a membership that ends.
+type Limit struct {
+	User  host.UserID `json:"user"`
+	In    string      `json:"in"` // "role oncall"
+	Until time.Time   `json:"until"`
+	Ended bool        `json:"ended,omitempty"`
 }
 
 // Check reads the files of dir once, as Open does. What clusters hold is not
@@ -44,8 +56,16 @@ func CheckText(name string, text, base []byte) (*Report, error) {
 }
 
 func (d *Directory) report(all []*parsed) *Report {
-	s := build(nil, d.base, all)
-	r := &Report{Users: len(s.people), Problems: append([]Problem{}, s.problems...)}
+	s := build(nil, d.base, all, time.Now())
+	r := &Report{Users: len(s.people), Problems: append([]Problem{}, s.problems...), Limits: []Limit{}}
+	for _, p := range s.people {
+		for set, until := range p.until {
+			r.Limits = append(r.Limits, Limit{p.User, string(set.from.Kind) + " " + set.from.ID, until, slices.Contains(p.ended, set)})
+		}
+	}
+	slices.SortFunc(r.Limits, func(x, y Limit) int {
+		return cmp.Or(x.Until.Compare(y.Until), cmp.Compare(x.User, y.User), cmp.Compare(x.In, y.In))
+	})
 	for from := range s.sets {
 		switch from.Kind {
 		case host.FromTeam:

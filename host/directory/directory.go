@@ -37,6 +37,7 @@ type Config struct {
 // concurrent use.
 type Directory struct {
 	dir     string
+	now     func() time.Time // the wall clock
 	log     *slog.Logger
 	base    []entry
 	shipped []string // names in base
@@ -61,9 +62,11 @@ type cachedFile struct {
 // is called. A directory that is missing or unreadable, or a malformed base, is
 // an error of kind host.Invalid; entries that cannot be used and clusters that
 // are away are not, see Problems and Sources.
-func Open(ctx context.Context, cfg Config) (_ *Directory, err error) {
+func Open(ctx context.Context, cfg Config) (*Directory, error) { return open(ctx, cfg, time.Now) }
+
+func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, err error) {
 	const op = "directory.open"
-	d := &Directory{dir: cfg.Dir, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+	d := &Directory{dir: cfg.Dir, now: now, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if err := d.loadBase(cfg.Base); err != nil {
 		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
 	}
@@ -123,8 +126,9 @@ func (d *Directory) loadBase(data []byte) error {
 	return nil
 }
 
-// changed is called after files or sources may have changed. While the directory
-// of files cannot be listed, what they held last stays in force.
+// changed is called after files or sources may have changed, or time has passed.
+// While the directory of files cannot be listed, what they held last stays in
+// force.
 func (d *Directory) changed() {
 	err := d.reload()
 	if err != nil && !d.gone {
@@ -133,7 +137,8 @@ func (d *Directory) changed() {
 	d.gone = err != nil
 }
 
-// reload publishes a new snapshot if any entry differs from what it was.
+// reload publishes a new snapshot if any entry differs from what it was, or the
+// time is one for which the current snapshot is not right.
 func (d *Directory) reload() error {
 	all, same, err := d.readFiles()
 	for _, f := range d.feeds {
@@ -142,8 +147,9 @@ func (d *Directory) reload() error {
 	}
 	statuses := d.statuses()
 	d.sources.Store(&statuses)
-	if old := d.current.Load(); old == nil || !same {
-		d.publish(old, build(old, d.base, all))
+	now := d.now()
+	if old := d.current.Load(); old == nil || !same || !old.rightAt(now) {
+		d.publish(old, build(old, d.base, all, now))
 	}
 	return err
 }

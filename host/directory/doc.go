@@ -13,7 +13,8 @@
 //   - a document that is not YAML, has an unknown key or lacks its id is left out whole;
 //   - of two entries with the same kind and id both are left out, except that
 //     one of a file counts before those of clusters;
-//   - a malformed permission, an unknown role or an unknown team is left out alone.
+//   - a malformed permission or membership, an unknown role or an unknown team is
+//     left out alone.
 //
 // A role of the directory replaces the shipped one of the same name, also while
 // its document is unusable: a slip in a narrowed role must not bring back the
@@ -23,6 +24,10 @@
 // A cluster that is away, or a directory of files that cannot be listed, leaves
 // in force what it held last, and Degraded and the log say so. What was never
 // read is not known: whoever is only there is nobody.
+//
+// A membership in a role or team may end. A snapshot holds what counts between
+// two such times of the wall clock, and is replaced at the next as by any other
+// change, so that nothing that follows the directory has to know of time.
 //
 // # What covers what
 //

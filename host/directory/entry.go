@@ -33,10 +33,20 @@ type entry struct {
 	permissions host.Permissions
 
 	// Users only.
-	roles, teams []string
+	roles, teams []membership
 	name         string
 	disabled     bool
 }
+
+// membership is a role or team that a user's entry names.
+type membership struct {
+	id    string
+	until time.Time // zero: it does not end
+}
+
+// ended reports whether the wall clock, which now is a reading of, has reached
+// its end.
+func (m *membership) ended(now time.Time) bool { return !m.until.IsZero() && !now.Before(m.until) }
 
 // place says where people find the entry.
 func (e *entry) place() string { return place(e.file, e.line) }
@@ -177,10 +187,44 @@ func (r *reader) user(n *yaml.Node, e *entry) bool {
 	if !ok {
 		return false
 	}
-	e.roles, _ = r.texts(m["roles"], "spec.roles")
-	e.teams, _ = r.texts(m["teams"], "spec.teams")
+	e.roles = r.memberships(m["roles"], "spec.roles", "name")
+	e.teams = r.memberships(m["teams"], "spec.teams", "id")
 	e.permissions = r.permissions(m["permissions"])
 	return true
+}
+
+// memberships reads a list whose items are what key names, or that with the
+// time until which it counts. What is malformed is left out alone.
+func (r *reader) memberships(n *yaml.Node, at, key string) []membership {
+	items, _ := r.items(n, at)
+	var out []membership
+	for i, item := range items {
+		if m, ok := r.membership(item, fmt.Sprintf("%s[%d]", at, i), key); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (r *reader) membership(n *yaml.Node, at, key string) (m membership, ok bool) {
+	if n.Kind != yaml.MappingNode {
+		m.id, ok = r.word(n, at)
+		return m, ok
+	}
+	f, ok := r.fields(n, at, key, "until")
+	for _, k := range []string{key, "until"} {
+		if f[k] == nil && ok {
+			r.bad(n.Line, "%s.%s is missing", at, k)
+			ok = false
+		}
+	}
+	if !ok {
+		return m, false
+	}
+	m.id, ok = r.word(f[key], at+"."+key)
+	until, good := r.time(f["until"], at+".until")
+	m.until = until
+	return m, ok && good
 }
 
 func (r *reader) profile(n *yaml.Node, e *entry) bool {

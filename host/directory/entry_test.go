@@ -23,7 +23,7 @@ func load(content map[string]string) *snapshot {
 	for name, text := range content {
 		all = append(all, parse(name, []byte(text), d.shipped))
 	}
-	return build(nil, d.base, all)
+	return build(nil, d.base, all, time.Now())
 }
 
 const head = "apiVersion: bulkhead.internal/v1\n"
@@ -219,7 +219,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("problem %+v in %d lines", x, lines)
 			}
 		}
-		build(nil, nil, []*parsed{p, p})
+		build(nil, nil, []*parsed{p, p}, time.Now())
 	})
 }
 

@@ -3,14 +3,15 @@ package directory
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // Consider returns every permission of the person that is of a kind that q
 // asks for, those that do not cover it with the dimensions that they miss: what
-// Match decides, step by step. Somebody who is not listed or is disabled has
-// none.
+// Match decides, step by step. Those of memberships that have ended miss the
+// time. Somebody who is not listed or is disabled has none.
 func (d *Directory) Consider(q *host.Question) []host.Considered {
 	s := d.current.Load()
 	p := s.personOf(q.Principal)
@@ -18,11 +19,12 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 		return nil
 	}
 	var all []host.Considered
-	add := func(m *host.Matched, misses []string) {
-		all = append(all, host.Considered{Matched: m, At: s.places[m.From], Misses: misses})
-	}
 	t := targetOf(q)
-	for _, set := range p.sets {
+	consider := func(set *set, ended bool) {
+		add := func(m *host.Matched, misses []string) {
+			misses = append(misses, missing(!ended, "time")...)
+			all = append(all, host.Considered{Matched: m, At: s.places[m.From], Until: p.until[set], Misses: misses})
+		}
 		for _, a := range set.actions {
 			add(a, missing(actionCovered(q.Route.Action, a.Action), "action"))
 		}
@@ -30,7 +32,7 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 			add(pl, missing(q.Route.Plugin != "" && host.Glob(pl.Plugin.Name, q.Route.Plugin), "plugin"))
 		}
 		if t.none {
-			continue
+			return
 		}
 		for i := range set.resources {
 			r := &set.resources[i]
@@ -40,6 +42,14 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 			misses = append(misses, missing(t.resource.coveredBy(&r.resources), "resource")...)
 			misses = append(misses, missing(t.verb.coveredBy(&r.verbs), "verb")...)
 			add(r.match, misses)
+		}
+	}
+	for _, set := range p.sets {
+		consider(set, false)
+	}
+	for _, set := range p.ended {
+		if !slices.Contains(p.sets, set) { // it may be asserted
+			consider(set, true)
 		}
 	}
 	return all

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -41,21 +43,32 @@ func (p Problem) String() string {
 // snapshot is one state of the directory. It is immutable, but for the closing
 // of superseded.
 type snapshot struct {
-	revision   uint64
-	people     map[host.UserID]*person
-	roles      map[string]*set // by name
-	teams      map[string]*set // by id
-	sets       map[host.Origin]*set
-	places     map[host.Origin]string // file:line
-	problems   []Problem
-	superseded chan struct{}
-	facts      func() map[string]any
+	revision uint64
+	// from and until bound when it is right, by the wall clock: since the last
+	// end of a membership, before the next. Zero: there is none.
+	from, until time.Time
+	people      map[host.UserID]*person
+	roles       map[string]*set // by name
+	teams       map[string]*set // by id
+	sets        map[host.Origin]*set
+	places      map[host.Origin]string // file:line
+	problems    []Problem
+	superseded  chan struct{}
+	facts       func() map[string]any
+}
+
+// rightAt reports whether the same entries, now, would give the same snapshot.
+func (s *snapshot) rightAt(now time.Time) bool {
+	return !now.Before(s.from) && (s.until.IsZero() || now.Before(s.until))
 }
 
 // person is a user with the permissions of everything they belong to.
 type person struct {
 	Person
-	sets []*set
+	sets  []*set
+	ended []*set // of memberships that counted once
+	// until says when memberships end or ended, for those that do.
+	until map[*set]time.Time
 	// version is the revision of the first snapshot in which the person was as
 	// they are now. Who did not change is the same person in the next snapshot.
 	version uint64
@@ -64,6 +77,7 @@ type person struct {
 // set is one permission set, ready to be matched: each permission as it will
 // be handed out.
 type set struct {
+	from             host.Origin
 	glass            bool   // it counts only where a reason is stated
 	version          uint64 // the revision of the first snapshot in which it was so
 	permissions      host.Permissions
@@ -73,7 +87,7 @@ type set struct {
 
 func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
 	from, glass := host.Origin{Kind: kind, ID: id}, p.BreakGlass
-	s := &set{permissions: p, glass: p.BreakGlass != nil}
+	s := &set{from: from, permissions: p, glass: p.BreakGlass != nil}
 	for _, a := range p.Actions {
 		s.actions = append(s.actions, &host.Matched{From: from, BreakGlass: glass, Action: a})
 	}
@@ -101,19 +115,24 @@ func (s *snapshot) personOf(p *host.Principal) *person {
 	case listed == nil:
 		listed = &person{Person: Person{User: p.User}}
 	}
-	all := &person{Person: listed.Person, sets: slices.Clone(listed.sets)}
+	all := &person{Person: listed.Person, sets: slices.Clone(listed.sets), ended: listed.ended, until: maps.Clone(listed.until)}
 	all.Roles = all.join(listed.Roles, p.Asserted.Roles, s.roles)
 	all.Teams = all.join(listed.Teams, p.Asserted.Teams, s.teams)
 	return all
 }
 
 // join adds the sets of those ids that exist and are not there yet, and returns
-// have with those of them that count without a stated reason, sorted.
+// have with those of them that count without a stated reason, sorted. What is
+// asserted has no end here.
 func (p *person) join(have, ids []string, known map[string]*set) []string {
 	out := slices.Clone(have)
 	for _, id := range ids {
 		s, ok := known[id]
-		if !ok || slices.Contains(p.sets, s) {
+		if !ok {
+			continue
+		}
+		delete(p.until, s)
+		if slices.Contains(p.sets, s) {
 			continue
 		}
 		p.sets = append(p.sets, s)
@@ -129,14 +148,16 @@ func (p *person) join(have, ids []string, known map[string]*set) []string {
 type builder struct {
 	old          *snapshot
 	next         *snapshot
+	now          time.Time
 	roles, teams map[string]*set
 	problems     []Problem
 }
 
 // build makes the snapshot that follows old, if that is not nil, of the base
 // layer's roles and the directory's files. The order of either does not matter.
-// Sets and people that did not change are taken over.
-func build(old *snapshot, base []entry, files []*parsed) *snapshot {
+// Sets and people that did not change are taken over. What has ended by now, a
+// reading of the wall clock, does not count.
+func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapshot {
 	if old == nil {
 		old = &snapshot{}
 	}
@@ -145,7 +166,7 @@ func build(old *snapshot, base []entry, files []*parsed) *snapshot {
 		sets: map[host.Origin]*set{}, places: map[host.Origin]string{},
 	}
 	s.facts = sync.OnceValue(s.describe)
-	b := &builder{old: old, next: s, roles: map[string]*set{}, teams: map[string]*set{}}
+	b := &builder{old: old, next: s, now: now, roles: map[string]*set{}, teams: map[string]*set{}}
 	s.roles, s.teams = b.roles, b.teams
 	for _, e := range base {
 		b.roles[e.id] = b.set(host.FromRole, e)
@@ -249,27 +270,71 @@ func (b *builder) report(e entry, format string, args ...any) {
 func (b *builder) person(e entry) *person {
 	p := &person{Person: Person{User: host.UserID(e.id), Name: e.name, Disabled: e.disabled}}
 	p.sets = append(p.sets, b.set(host.FromUser, e))
-	link := func(word string, ids []string, known map[string]*set) (found []string) {
-		ids = slices.Clone(ids)
-		slices.Sort(ids)
-		for _, id := range slices.Compact(ids) {
-			s, ok := known[id]
-			if !ok {
-				b.report(e, "there is no usable %s %q", word, id)
-				continue
+	link := func(word string, list []membership, known map[string]*set) (found []string) {
+		for _, m := range widest(list) {
+			s, ok := known[m.id]
+			ended := m.ended(b.now)
+			b.next.bound(m.until, ended)
+			if ok && !m.until.IsZero() {
+				p.limit(s, m.until)
 			}
-			p.sets = append(p.sets, s)
-			if !s.glass {
-				found = append(found, id)
+			switch {
+			case ok && ended:
+				p.ended = append(p.ended, s)
+			case ended: // history, whatever became of it
+			case !ok:
+				b.report(e, "there is no usable %s %q", word, m.id)
+			default:
+				p.sets = append(p.sets, s)
+				if !s.glass {
+					found = append(found, m.id)
+				}
 			}
 		}
 		return found
 	}
 	p.Roles = link("role", e.roles, b.roles)
 	p.Teams = link("team", e.teams, b.teams)
-	if old := b.old.people[p.User]; old != nil && reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) {
+	if old := b.old.people[p.User]; old != nil && p.same(old) {
 		return old
 	}
 	p.version = b.next.revision
 	return p
+}
+
+func (p *person) same(old *person) bool {
+	return reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) &&
+		slices.Equal(old.ended, p.ended) && maps.Equal(old.until, p.until)
+}
+
+func (p *person) limit(s *set, until time.Time) {
+	if p.until == nil {
+		p.until = map[*set]time.Time{}
+	}
+	p.until[s] = until
+}
+
+// bound notes that a membership ends, or has ended, at that time; zero: never.
+func (s *snapshot) bound(end time.Time, ended bool) {
+	switch {
+	case end.IsZero():
+	case ended && end.After(s.from):
+		s.from = end
+	case !ended && (s.until.IsZero() || end.Before(s.until)):
+		s.until = end
+	}
+}
+
+// widest returns the memberships sorted by id, of those with the same id the
+// one that ends last.
+func widest(list []membership) []membership {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(x, y membership) int {
+		later := y.until.Compare(x.until)
+		if x.until.IsZero() || y.until.IsZero() {
+			later = -later
+		}
+		return cmp.Or(cmp.Compare(x.id, y.id), later)
+	})
+	return slices.CompactFunc(list, func(x, y membership) bool { return x.id == y.id })
 }

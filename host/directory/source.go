@@ -75,8 +75,8 @@ func (d *Directory) awaitFeeds(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// follow calls changed whenever the files or a source may have changed, until
-// ctx is done.
+// follow calls changed whenever the files or a source may have changed, when a
+// membership ends, and at intervals, until ctx is done.
 func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 	wake := make(chan struct{}, 1)
 	for _, f := range d.feeds {
@@ -92,21 +92,33 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 			}
 		})
 	}
-	tick := time.NewTicker(statusEvery)
-	defer tick.Stop()
+	look := time.NewTimer(d.pause())
+	defer look.Stop()
 	for {
 		select {
 		case <-files:
 		case <-wake:
-		case <-tick.C: // that a source does not answer is not always announced
+		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
 		d.changed()
+		look.Reset(d.pause())
 	}
 }
 
-const statusEvery = 5 * time.Second
+// lookEvery is how long follow waits at most: that a source does not answer is
+// not always announced, nor is that the wall clock jumped or the machine slept.
+const lookEvery = 5 * time.Second
+
+// pause is how long the current snapshot stays right if nothing happens, and at
+// most lookEvery.
+func (d *Directory) pause() time.Duration {
+	if until := d.current.Load().until; !until.IsZero() {
+		return min(until.Sub(d.now()), lookEvery)
+	}
+	return lookEvery
+}
 
 func signal(c chan<- struct{}) {
 	select {

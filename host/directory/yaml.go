@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -150,6 +151,16 @@ func (r *reader) text(n *yaml.Node, at string) (string, bool) {
 	return n.Value, true
 }
 
+// word returns a string that is not empty.
+func (r *reader) word(n *yaml.Node, at string) (string, bool) {
+	s, ok := r.text(n, at)
+	if ok && s == "" {
+		r.bad(n.Line, "%s is empty", at)
+		ok = false
+	}
+	return s, ok
+}
+
 // items returns the items of a sequence; nil gives none.
 func (r *reader) items(n *yaml.Node, at string) ([]*yaml.Node, bool) {
 	if n == nil {
@@ -162,17 +173,13 @@ func (r *reader) items(n *yaml.Node, at string) ([]*yaml.Node, bool) {
 	return n.Content, true
 }
 
-// texts returns the strings of a list, without those that are not strings; it
-// is ok if there were none of these.
+// texts returns the strings of a list, without those that are not strings or
+// are empty; it is ok if there were none of these.
 func (r *reader) texts(n *yaml.Node, at string) ([]string, bool) {
 	items, ok := r.items(n, at)
 	var out []string
 	for i, item := range items {
-		s, good := r.text(item, fmt.Sprintf("%s[%d]", at, i))
-		if good && s == "" {
-			r.bad(item.Line, "%s[%d] is empty", at, i)
-			good = false
-		}
+		s, good := r.word(item, fmt.Sprintf("%s[%d]", at, i))
 		if good {
 			out = append(out, s)
 		}
@@ -190,6 +197,18 @@ func (r *reader) boolean(n *yaml.Node, at string) (value, ok bool) {
 		return false, false
 	}
 	return value, true
+}
+
+// time returns a time with its zone, in UTC. YAML has a type of its own for what
+// is not in quotes.
+func (r *reader) time(n *yaml.Node, at string) (time.Time, bool) {
+	tag := n.ShortTag()
+	t, err := time.Parse(time.RFC3339, n.Value)
+	if n.Kind != yaml.ScalarNode || tag != "!!str" && tag != "!!timestamp" || err != nil || t.IsZero() {
+		r.bad(n.Line, "%s %q is no time such as 2026-12-01T18:00:00Z", at, n.Value)
+		return time.Time{}, false
+	}
+	return t.UTC(), true
 }
 
 // json returns any value as JSON.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
@@ -53,6 +54,55 @@ func TestOnlyAdminsMayUninstallOnceTheDataSaysSo(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	t.Logf("enforced after %v", took)
+}
+
+// A role that is lent ends by itself: nobody touches a file, and what is open
+// ends with it.
+func TestALiveSessionEndsWithTheRoleItWasOpenedBy(t *testing.T) {
+	w := prepare(t, "")
+	lend := func(role string) {
+		w.write(t, "directory/lent.yaml", `apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: lent}
+spec: {permissions: {actions: ["echo:*"], plugins: [{name: echo}]}}
+---
+apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: lea}
+spec: {id: lea@example.com, roles: [`+role+`]}
+`)
+	}
+	lend("lent")
+	w.open(t)
+	lea, eve := w.as(t, "lea"), w.as(t, "eve")
+	conn, refused := lea.dial("/ws/echo")
+	if conn == nil {
+		t.Fatalf("dial: %v", refused)
+	}
+	others, refused := eve.dial("/ws/echo")
+	if others == nil {
+		t.Fatalf("dial: %v", refused)
+	}
+	until := time.Now().Add(2 * time.Second)
+	lend("{name: lent, until: " + until.Format(time.RFC3339Nano) + "}")
+	eventually(t, "the limit to be read", func() bool { return w.server.people.Revision() > 1 })
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := conn.ReadMessage()
+	took := time.Since(until)
+	if err == nil || !strings.Contains(err.Error(), "no longer permitted") || took < 0 {
+		t.Errorf("%v after its time the socket ended with %v", took, err)
+	}
+	t.Logf("ended %v after its time", took)
+	expect(t, lea.get("/api/echo/echo"), 403, "once the role has ended")
+	expect(t, lea.get("/auth/me"), 200, "who has no role is still somebody")
+	if err := others.WriteMessage(websocket.TextMessage, []byte("still here?")); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := others.ReadMessage(); err != nil {
+		t.Errorf("somebody else's socket: %v", err)
+	}
 }
 
 const frozen = `package bulkhead.authz
