@@ -80,7 +80,7 @@ func Diff(ctx context.Context, before, after *Policy, over *Over, log io.Reader)
 			return nil, fmt.Errorf("%s %w", p.Origin(), ErrNoDirectory)
 		}
 	}
-	all, err := readRecords(log)
+	all, err := readRecords(ctx, log)
 	if err != nil {
 		return nil, err
 	}
@@ -306,12 +306,12 @@ func (d *differ) judge(ctx context.Context, r *recorded) (*Difference, error) {
 		return nil, nil
 	}
 	c := difference(q, what, &before, &after)
-	for _, text := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New} {
+	c.DecisionID = r.DecisionID
+	for _, text := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New, &c.DecisionID} {
 		if len(*text) > maxToldText {
 			*text = strings.ToValidUTF8((*text)[:maxToldText], "") + "…"
 		}
 	}
-	c.DecisionID = r.DecisionID
 	return &c, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,10 +25,10 @@ type records struct {
 	array bool // within one
 }
 
-// readRecords begins to read log, gzipped or not.
-func readRecords(log io.Reader) (*records, error) {
+// readRecords begins to read log, gzipped or not, until ctx is done.
+func readRecords(ctx context.Context, log io.Reader) (*records, error) {
 	b := bufio.NewReader(log)
-	in := &bounded{Reader: b}
+	in := &bounded{Reader: b, ctx: ctx}
 	if head, _ := b.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(b)
 		if err != nil {
@@ -84,13 +85,18 @@ func unexpected(err error) error {
 
 var errTooLong = fmt.Errorf("it is over %d MiB", maxLine>>20)
 
-// bounded fails instead of reading more than most bytes in all.
+// bounded fails instead of reading more than most bytes in all, or once ctx is
+// done.
 type bounded struct {
 	io.Reader
+	ctx        context.Context
 	read, most int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if b.read >= b.most {
 		return 0, errTooLong
 	}

@@ -3,6 +3,7 @@ package authz
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -218,24 +219,33 @@ func TestALogIsReadInWhateverShape(t *testing.T) {
 	}
 }
 
-// spaces is a log that never comes to a record.
-type spaces struct{ read int64 }
+// endless is a log that never comes to a record.
+type endless struct {
+	text string
+	read int64
+	stop func() // after 2*maxLine bytes
+}
 
-func (s *spaces) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.text)
+	if e.read += int64(n); e.read > 2*maxLine {
+		e.stop()
 	}
-	s.read += int64(len(p))
-	return len(p), nil
+	return n, nil
 }
 
 func TestALogWithoutEndIsNotReadIntoMemory(t *testing.T) {
-	endless := &spaces{}
-	for _, begins := range []string{"", "[", `{"x":"`} {
-		endless.read = 0
-		_, err := Diff(t.Context(), nil, readPolicy(t, ""), nil, io.MultiReader(strings.NewReader(begins), endless))
-		if !errors.Is(err, errTooLong) || endless.read > 2*maxLine {
-			t.Errorf("after %q: %v, and %d bytes were read", begins, err, endless.read)
+	for _, c := range []struct {
+		begins, goes string
+		want         error
+	}{
+		{"", " ", errTooLong}, {"[", " ", errTooLong}, {`{"x":"`, " ", errTooLong}, {"", "[]", context.Canceled},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		log := &endless{text: strings.Repeat(c.goes, 256), stop: cancel}
+		_, err := Diff(ctx, nil, readPolicy(t, ""), nil, io.MultiReader(strings.NewReader(c.begins), log))
+		if cancel(); !errors.Is(err, c.want) {
+			t.Errorf("%q, then %q: %v after %d bytes", c.begins, c.goes, err, log.read)
 		}
 	}
 }
