@@ -132,9 +132,8 @@ test_costs_and_metrics_obey_the_triple if {
 }
 
 test_an_explanation_names_what_an_entry_misses if {
-	question := base.asking(base.call("azure", {
-		"resource": "containerinstances", "resourceGroup": "rg1", "instance": "prod",
-	}))
+	fields := {"resource": "containerinstances", "resourceGroup": "rg1", "instance": "prod"}
+	question := base.asking(base.call("azure", fields))
 	every example in [
 		[read_rg1, []],
 		[object.union(read_rg1, {"verbs": ["put"], "instances": ["dev"]}), ["verb", "instance"]],
