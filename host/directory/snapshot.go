@@ -302,9 +302,9 @@ func (b *builder) person(e entry) *person {
 	return p
 }
 
+// same reports whether p is as old was; what has ended follows from the rest.
 func (p *person) same(old *person) bool {
-	return reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) &&
-		slices.Equal(old.ended, p.ended) && maps.Equal(old.until, p.until)
+	return reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) && maps.Equal(old.until, p.until)
 }
 
 func (p *person) limit(s *set, until time.Time) {
