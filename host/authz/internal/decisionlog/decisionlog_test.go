@@ -86,6 +86,26 @@ func TestAFileGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
+func TestAFileIsMendedWhereACrashTookHalfARecord(t *testing.T) {
+	for before, want := range map[string]string{
+		"{\"a\":1}\n{\"b\":":   "{\"a\":1}\n{\"c\":1}\n",
+		"{\"b\":\"{":           "{\"c\":1}\n",
+		"{\"a\":1}\n":          "{\"a\":1}\n{\"c\":1}\n",
+		"a letter of somebody": "a letter of somebody{\"c\":1}\n",
+	} {
+		path := filepath.Join(t.TempDir(), "d.jsonl")
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, Config{File: &File{Path: path}}).Write(t.Context(), []record{{"c": 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%q became %q, %v", before, got, err)
+		}
+	}
+}
+
 func TestAServerGetsOPAsShape(t *testing.T) {
 	var got []map[string]int
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -30,7 +31,7 @@ func openFile(c *File) (*file, error) {
 }
 
 func (s *file) open() error {
-	f, err := os.OpenFile(s.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -38,8 +39,32 @@ func (s *file) open() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	s.f, s.size = f, info.Size()
+	if s.size = info.Size(); !info.Mode().IsRegular() {
+		s.max = math.MaxInt64 // /dev/stdout is not renamed
+	} else if s.size, err = mend(f, s.size); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.f = f
 	return nil
+}
+
+// maxTorn bounds what is looked through for the beginning of a torn record, in
+// bytes.
+const maxTorn = 4 << 20
+
+// mend takes off the half of a record that a crash leaves at the end of f, which
+// every reader would stumble over, and returns the size then.
+func mend(f *os.File, size int64) (int64, error) {
+	tail := make([]byte, min(size, maxTorn))
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil {
+		return 0, err
+	}
+	torn := tail[bytes.LastIndexByte(tail, '\n')+1:]
+	if !bytes.HasPrefix(torn, []byte("{")) || json.Valid(torn) {
+		return size, nil // nothing of ours
+	}
+	size -= int64(len(torn))
+	return size, f.Truncate(size)
 }
 
 func (s *file) Write(_ context.Context, records []map[string]any) error {
