@@ -53,8 +53,8 @@ verb_covered(pattern) if matches(pattern, input.capability.verb)
 
 # "put" is every change, as in kobs.
 verb_covered(pattern) if {
-	matches(pattern, "put")
 	input.capability.verb in {"restart", "start", "stop"}
+	matches(pattern, "put")
 }
 
 group_covered(groups) if {
@@ -71,6 +71,8 @@ group_covered(groups) if {
 # METADATA
 # scope: document
 # description: Whether value is what pattern says, "*" standing for any run of characters.
+matches("*", _)
+
 matches(pattern, value) if {
 	is_string(pattern)
 	lower(pattern) == lower(value)
