@@ -1,6 +1,7 @@
 package source
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -110,20 +111,27 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (*Conten
 }
 
 // checkUnpacked bounds what OPA's reader, which bounds single files only, would
-// take into memory.
+// take into memory. It makes room for what a file's header says, before it
+// verifies anything, and a header may say more than there is.
 func checkUnpacked(packed []byte) error {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return fmt.Errorf("bundle: not a gzipped tar: %w", err)
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(z, maxUnpacked+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("bundle: not a gzipped tar: %w", err)
-	case n > maxUnpacked:
-		return fmt.Errorf("bundle: unpacked it is larger than %d MiB", maxUnpacked>>20)
+	in := &io.LimitedReader{R: z, N: maxUnpacked}
+	files, left := tar.NewReader(in), int64(maxUnpacked)
+	for {
+		h, err := files.Next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err == nil && h.Size > left, err != nil && in.N == 0:
+			return fmt.Errorf("bundle: unpacked it is larger than %d MiB", maxUnpacked>>20)
+		case err != nil:
+			return fmt.Errorf("bundle: not a gzipped tar: %w", err)
+		}
+		left -= h.Size
 	}
-	return nil
 }
 
 // readFile reads a packed bundle.

@@ -31,7 +31,7 @@ func (c *Config) Check(at string) error {
 	p.bad(places != 1, "", "needs exactly one of file, url and oci")
 	if u, err := url.Parse(b.URL); b.URL != "" {
 		p.bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
-			".url", "%q is not an https URL, or http on loopback", b.URL)
+			".url", "is not an https URL, or http on loopback")
 		p.bad(err == nil && u.User != nil, ".url", "contains a password; use user and tokenFile")
 	}
 	if b.OCI != "" {

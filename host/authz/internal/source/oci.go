@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -95,7 +94,7 @@ func bundleLayer(text []byte) (ocispec.Descriptor, error) {
 // plainOCI is err without the library's layers, where it is a known one.
 func plainOCI(err error) error {
 	if r, ok := errors.AsType[*errcode.ErrorResponse](err); ok {
-		return fmt.Errorf("it answers %d %s", r.StatusCode, http.StatusText(r.StatusCode))
+		return answers(r.StatusCode)
 	}
 	if errors.Is(err, errdef.ErrNotFound) {
 		return errors.New("there is no such tag")

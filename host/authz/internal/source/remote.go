@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -12,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,10 +33,9 @@ type remote struct {
 	client *http.Client
 	log    *slog.Logger
 
-	// Of the last answer, so that "not modified" means the same again.
+	// Of the last bundle that was taken, so that "not modified" means it again.
 	tag     string
 	content *Content
-	err     error
 }
 
 // fetcher gets a bundle. If what is there has the tag already, packed is nil.
@@ -61,10 +62,11 @@ func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
 	if b.OCI != "" {
 		r.fetch, r.origin = r.fetchOCI, "oci://"+b.OCI
 	} else {
-		r.fetch, r.origin = r.fetchURL, b.URL
+		origin, _, _ := strings.Cut(b.URL, "?") // what follows may be a secret
+		r.fetch, r.origin = r.fetchURL, origin
 	}
 	if keep != "" {
-		sum := sha256.Sum256([]byte(r.origin))
+		sum := sha256.Sum256([]byte(cmp.Or(b.URL, r.origin)))
 		r.kept = filepath.Join(keep, hex.EncodeToString(sum[:8])+".tar.gz")
 	}
 	return r, nil
@@ -80,14 +82,15 @@ func (r *remote) Load(ctx context.Context) (*Content, error) {
 	case err != nil:
 		return nil, err
 	case packed == nil:
-		return r.content, r.err
+		return r.content, nil
 	}
-	r.tag = tag
-	r.content, r.err = r.read(packed, r.origin)
-	if r.err == nil {
-		r.keep(packed)
+	content, err := r.read(packed, r.origin)
+	if err != nil {
+		return nil, err // it is asked for again, since it may be a key that is mended
 	}
-	return r.content, r.err
+	r.tag, r.content = tag, content
+	r.keep(packed)
+	return content, nil
 }
 
 func (r *remote) read(packed []byte, origin string) (*Content, error) {
@@ -195,7 +198,7 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 	case resp.StatusCode == http.StatusNotModified && tag != "":
 		return nil, tag, nil
 	case resp.StatusCode != http.StatusOK:
-		return nil, "", unreachable(r.origin, fmt.Errorf("it answers %s", resp.Status))
+		return nil, "", unreachable(r.origin, answers(resp.StatusCode))
 	}
 	packed, err := readBounded(resp.Body)
 	if err != nil && ctx.Err() == nil && len(packed) <= maxPacked {
@@ -204,8 +207,17 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 	return packed, resp.Header.Get("ETag"), err
 }
 
+// unreachable is without the URL, in whose query or that of a redirect there may
+// be a secret.
 func unreachable(origin string, err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
 	return fmt.Errorf("%s %w: %w", origin, ErrUnreachable, err)
+}
+
+func answers(status int) error {
+	return fmt.Errorf("it answers %d %s", status, http.StatusText(status))
 }
 
 // staysEncrypted refuses redirects that lead from https to anything else: the

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
@@ -177,13 +178,15 @@ func tamper(t *testing.T, in []byte) []byte {
 }
 
 func TestWhatIsNoUsableBundleSaysSo(t *testing.T) {
-	bomb := func() []byte {
+	// The header of a file says how long it is, which need not be so.
+	bomb := func(size, there int64) []byte {
 		var out bytes.Buffer
 		w := gzip.NewWriter(&out)
-		if _, err := io.CopyN(w, zeros{}, maxUnpacked+1); err != nil {
-			t.Fatal(err)
+		tw := tar.NewWriter(w)
+		err := tw.WriteHeader(&tar.Header{Name: "data.json", Mode: 0o600, Size: size})
+		if _, err2 := io.CopyN(tw, zeros{}, there); errors.Join(err, err2, w.Close()) != nil {
+			t.Fatal(err, err2)
 		}
-		w.Close()
 		return out.Bytes()
 	}
 	empty := func() []byte {
@@ -197,10 +200,12 @@ func TestWhatIsNoUsableBundleSaysSo(t *testing.T) {
 		text []byte
 		want string
 	}{
-		"text":  {[]byte("hello"), "not a gzipped tar"},
-		"empty": {empty(), "it is empty"},
-		"bomb":  {bomb(), "larger than 64 MiB"},
-		"cut":   {packed(t, "r", nil)[:100], "gzipped tar"},
+		"text":    {[]byte("hello"), "not a gzipped tar"},
+		"empty":   {empty(), "it is empty"},
+		"bomb":    {bomb(maxUnpacked+1, maxUnpacked+1), "larger than 64 MiB"},
+		"promise": {bomb(1<<44, 0), "larger than 64 MiB"}, // making room for it would end the process
+		"short":   {bomb(maxUnpacked, 1), "not a gzipped tar"},
+		"cut":     {packed(t, "r", nil)[:100], "gzipped tar"},
 	} {
 		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), c.text)
 		if _, err := open(t, Bundle{File: path}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -271,6 +276,56 @@ func TestTheLastGoodBundleServesWhileItsPlaceIsAway(t *testing.T) {
 	put(t, kept[0], tamper(t, text))
 	if _, err := open(t, b, keep).Load(t.Context()); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("a copy that somebody changed: %v", err)
+	}
+}
+
+// A URL may have a secret in its query, and so may one that it leads to.
+func TestASecretInAURLIsToldNobody(t *testing.T) {
+	text := packed(t, "r1", nil)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/moved" {
+			http.Redirect(w, r, "http://127.0.0.1:1/b?sig=sesame", http.StatusFound)
+			return
+		}
+		_, _ = w.Write(text)
+	}))
+	defer srv.Close()
+	b := Bundle{URL: srv.URL + "/b?sig=sesame", Unsigned: true}
+	got, err := open(t, b, "").Load(t.Context())
+	if err != nil || got.Origin != srv.URL+"/b" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	_, moved := open(t, Bundle{URL: srv.URL + "/moved?sig=sesame", Unsigned: true}, "").Load(t.Context())
+	srv.Close()
+	_, away := open(t, b, "").Load(t.Context())
+	bad := (&Config{Bundle: &Bundle{URL: "http://u:sesame@example.com/b", Unsigned: true}}).Check("policy")
+	for _, err := range []error{moved, away, bad} {
+		if err == nil || strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestABundleIsTakenOnceItsKeyIsThere(t *testing.T) {
+	private, public := keyPair(t)
+	_, other := keyPair(t)
+	text := packed(t, "r1", &Signing{KeyFile: private, Algorithm: "ES256", KeyID: "ops"})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+	}))
+	defer srv.Close()
+	s := open(t, Bundle{URL: srv.URL, Keys: []Key{{ID: "ops", File: other, Algorithm: "ES256"}}}, "")
+	if _, err := s.Load(t.Context()); err == nil {
+		t.Fatal("it was taken with another key")
+	}
+	right, err := os.ReadFile(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, other, right)
+	if _, err := s.Load(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
