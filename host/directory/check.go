@@ -41,7 +41,7 @@ func Check(dir string, base []byte) (*Report, error) {
 	}
 	var all []*parsed
 	for _, f := range files {
-		all = append(all, d.parse(f))
+		all = append(all, d.parse(f, nil))
 	}
 	return d.report(all), nil
 }

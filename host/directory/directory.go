@@ -175,7 +175,7 @@ func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 			sum = sha256.Sum256(f.Data)
 		}
 		if !ok || c.sum != sum {
-			c, same = cachedFile{sum, d.parse(f)}, false
+			c, same = cachedFile{sum, d.parse(f, c.parsed)}, false
 		}
 		next[f.Name] = c
 		all = append(all, c.parsed)
@@ -184,9 +184,15 @@ func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 	return all, same, nil
 }
 
-func (d *Directory) parse(f dirwatch.File) *parsed {
+// parse reads f. While it cannot be read it holds what it held last, old.
+func (d *Directory) parse(f dirwatch.File, old *parsed) *parsed {
 	if f.Err != nil {
-		return &parsed{problems: []Problem{{File: f.Name, Text: "cannot be read: " + f.Err.Error()}}}
+		var last parsed
+		if old != nil {
+			last = *old
+		}
+		last.problems = append(slices.Clip(last.problems), Problem{File: f.Name, Text: "cannot be read: " + f.Err.Error()})
+		return &last
 	}
 	return parse(f.Name, f.Data, d.shipped)
 }

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -387,6 +388,38 @@ func TestADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 	d.changed()
 	if _, ok := d.Person("ann@example.com"); ok || d.Revision() != 2 {
 		t.Error("ann outlived her entry")
+	}
+}
+
+// Otherwise the shipped role would be back that the file has narrowed.
+func TestAFileThatCannotBeReadStaysInForce(t *testing.T) {
+	const narrow = head + "kind: Role\nmetadata: {name: viewer}\nspec: {permissions: {actions: ['pods:list.read']}}\n"
+	f := newFiles(t, map[string]string{"people.yaml": people, "roles.yaml": narrow})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the test reloads by hand
+	d, err := Open(ctx, Config{Dir: f.dir, Base: []byte(shipped)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.done.Wait()
+	read := func() bool {
+		return slices.ContainsFunc(d.Match(route("ann@example.com", "gitops", "helm.read")).Matched, func(m *host.Matched) bool { return m.Action != "" })
+	}
+	path := filepath.Join(f.dir, "roles.yaml")
+	if err := errors.Join(os.Remove(path), os.Symlink("nowhere", path)); err != nil {
+		t.Fatal(err)
+	}
+	d.changed()
+	if p := problems(d); read() || len(p) != 1 || !strings.HasPrefix(p[0], "roles.yaml: cannot be read") {
+		t.Errorf("the role is the shipped one: %t; problems %q", read(), p)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	d.changed()
+	if !read() || d.Degraded() != nil {
+		t.Errorf("without the file the role is the shipped one: %t, %v", read(), d.Degraded())
 	}
 }
 

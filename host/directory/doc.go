@@ -21,8 +21,9 @@
 // wide one. For the same reason an entry of a file that cannot be used still
 // keeps custom resources with its id out.
 //
-// A cluster that is away, or a directory of files that cannot be listed, leaves
-// in force what it held last, and Degraded and the log say so. What was never
+// A cluster that is away, or a directory of files that cannot be listed, or one
+// of them that cannot be read, leaves in force what it held last, and Degraded
+// and the log say so. What was never
 // read is not known: whoever is only there is nobody.
 //
 // A membership in a role or team may end. A snapshot holds what counts between

@@ -70,7 +70,7 @@ type parsed struct {
 	// spoiled lists roles whose documents cannot be used.
 	spoiled []string
 	// unusable lists documents of files that cannot be used but name their id,
-	// unreadable the text of those that could not even be read.
+	// unreadable the text of those of which not even that could be read.
 	unusable   []entryKey
 	unreadable [][]byte
 }
@@ -96,6 +96,9 @@ func parse(file string, data []byte, shipped []string) *parsed {
 				out.entries = append(out.entries, e)
 			} else {
 				out.unusable = append(out.unusable, entryKey{r.kind, r.id})
+				if r.id == "" {
+					out.unreadable = append(out.unreadable, d.text)
+				}
 				if r.kind == kindRole {
 					out.spoiled = append(out.spoiled, r.id)
 				}

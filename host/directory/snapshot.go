@@ -168,17 +168,14 @@ func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapsho
 	s.facts = sync.OnceValue(s.describe)
 	b := &builder{old: old, next: s, now: now, roles: map[string]*set{}, teams: map[string]*set{}}
 	s.roles, s.teams = b.roles, b.teams
-	for _, e := range base {
-		b.roles[e.id] = b.set(host.FromRole, e)
-	}
 	var all []entry
-	unusable := map[entryKey]bool{}
+	unusable, replaced := map[entryKey]bool{}, map[string]bool{}
 	var unreadable [][]byte
 	for _, f := range files {
 		b.problems = append(b.problems, f.problems...)
 		all = append(all, f.entries...)
 		for _, id := range f.spoiled {
-			delete(b.roles, id)
+			replaced[id] = true
 		}
 		for _, k := range f.unusable {
 			unusable[k] = true
@@ -187,7 +184,12 @@ func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapsho
 	}
 	for _, e := range all {
 		if e.kind == kindRole {
-			delete(b.roles, e.id)
+			replaced[e.id] = true
+		}
+	}
+	for _, e := range base {
+		if !replaced[e.id] {
+			b.roles[e.id] = b.set(host.FromRole, e)
 		}
 	}
 	single := b.unique(all, func(e *entry) bool {

@@ -162,6 +162,11 @@ func TestABrokenFileEntryKeepsCustomResourcesOut(t *testing.T) {
 	dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
 	for name, text := range map[string]string{
 		"unknown key": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com, disable: true}\n",
+		"beside spec": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com}\ndisabled: true\n",
+		"metadata":    head + "kind: User\nmetadata: {name: ann, label: a}\nspec: {id: ann@example.com, disabled: true}\n",
+		"no name":     head + "kind: User\nmetadata: {}\nspec: {id: ann@example.com, disabled: true}\n",
+		"kind":        head + "kind: user\nmetadata: {name: ann}\nspec: {id: ann@example.com, disabled: true}\n",
+		"version":     "apiVersion: v1\nkind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com, disabled: true}\n",
 		"not YAML":    head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com, disabled: [true}\n",
 	} {
 		d := openWith(t, map[string]string{"a.yaml": text}, dev)
