@@ -311,6 +311,20 @@ at := time.now_ns()
 	}
 }
 
+// They are verified at the time of the call, which OPA does not count as chance.
+func TestAPolicyThatVerifiesCertificatesIsNotCached(t *testing.T) {
+	for _, verify := range []string{
+		"crypto.x509.parse_and_verify_certificates(input.reason)",
+		"crypto.x509.parse_and_verify_certificates_with_options(input.reason, {})",
+	} {
+		e, _ := withPolicy(t, "package bulkhead.authz\n\ndecision := {\"allow\": "+verify+"[0], \"reason\": {\"code\": \"certificate\"}}\n")
+		q := ask(vic, "gitops", "helm.read")
+		if e.Decide(t.Context(), q); e.Decide(t.Context(), q).Cached {
+			t.Errorf("%s is cached", verify)
+		}
+	}
+}
+
 func TestTheCacheIsBounded(t *testing.T) {
 	var c cache
 	c.init()

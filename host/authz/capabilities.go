@@ -30,9 +30,13 @@ var capabilities = func() *ast.Capabilities {
 func Capabilities() *ast.Capabilities { return capabilities }
 
 // nondeterministic are the functions whose result may differ for equal
-// arguments, such as the clock.
+// arguments, such as the clock. OPA does not say so of certificates, which it
+// verifies at the time of the call.
 func nondeterministic() map[string]bool {
-	varying := map[string]bool{}
+	varying := map[string]bool{
+		"crypto.x509.parse_and_verify_certificates":              true,
+		"crypto.x509.parse_and_verify_certificates_with_options": true,
+	}
 	for _, b := range capabilities.Builtins {
 		if b.IsNondeterministic() {
 			varying[b.Name] = true

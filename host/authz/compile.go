@@ -50,6 +50,9 @@ func compile(content *source.Content) (c *compiled, err error) {
 			c.tests[f.Name] = m
 		default:
 			c.replace(f.Name, m)
+			if c.modules[f.Name] != nil { // in a bundle, where the later would count alone
+				errs = append(errs, fmt.Errorf("%s: another file has this name", f.Name))
+			}
 			c.modules[f.Name], c.own[f.Name] = m, true
 		}
 	}

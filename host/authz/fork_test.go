@@ -2,11 +2,13 @@ package authz
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
 func readPolicy(t *testing.T, path string) *Policy {
@@ -57,6 +59,25 @@ func TestAFileOfAShippedNameAloneReplacesNothing(t *testing.T) {
 	e := openEngine(t, dir, staff(t))
 	if d := e.Decide(t.Context(), call(ada, readSecrets)); d.Allow || d.Reason.Code != "prohibited" {
 		t.Errorf("decided %+v", d)
+	}
+}
+
+// Of two files with one name, only the later would count.
+func TestABundleWithAFileTwiceIsRefused(t *testing.T) {
+	c := &source.Content{Data: map[string]any{}, Modules: []source.Module{
+		{Name: "site.rego", Text: []byte(freeze)},
+		{Name: "site.rego", Text: []byte("package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n")},
+	}}
+	var packed bytes.Buffer
+	if err := source.Pack(&packed, c, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "site.tar.gz")
+	if err := os.WriteFile(path, packed.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadPolicy(t.Context(), path); err == nil || !strings.Contains(err.Error(), "/site.rego: another file has this name") {
+		t.Errorf("read with %v", err)
 	}
 }
 
