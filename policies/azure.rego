@@ -4,9 +4,10 @@ package bulkhead.default
 # description: >-
 #   The permissions of azure calls: custom entries of plugin permissions, each
 #   every combination of its lists {resources, resourceGroups, verbs}, and of
-#   instances if there is such a list. One that is malformed allows nothing and
-#   hides no other. Azure does not tell upper from lower case. A call that lists
-#   over all resource groups is covered by any.
+#   instances if there is such a list. One that is malformed, or has another key,
+#   which may have been meant to narrow it, allows nothing and hides no other.
+#   Azure does not tell upper from lower case. A call that lists over all resource
+#   groups is covered by any.
 azure_triples := [triple |
 	some permission in input.permissions.plugins
 	some triple in permission.custom
@@ -14,14 +15,22 @@ azure_triples := [triple |
 	azure_covers("verb", triple)
 	azure_covers("resource group", triple)
 	azure_covers("instance", triple)
+	count(azure_unknown(triple)) == 0
 ]
 
 # METADATA
 # description: What keeps an entry from covering the call; explanations ask for it.
-azure_misses(triple) := [dimension |
-	some dimension in ["resource", "verb", "resource group", "instance"]
-	not azure_covers(dimension, triple)
-]
+azure_misses(triple) := array.concat(
+	[dimension |
+		some dimension in ["resource", "verb", "resource group", "instance"]
+		not azure_covers(dimension, triple)
+	],
+	[sprintf("meaning of the key %q", [key]) | some key in azure_unknown(triple)],
+)
+
+azure_keys := {"instances", "resourceGroups", "resources", "verbs"}
+
+azure_unknown(triple) := object.keys(triple) - azure_keys if is_object(triple)
 
 azure_covers("resource", triple) if {
 	some resource in triple.resources

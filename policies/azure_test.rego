@@ -139,6 +139,7 @@ test_an_explanation_names_what_an_entry_misses if {
 		[object.union(read_rg1, {"verbs": ["put"], "instances": ["dev"]}), ["verb", "instance"]],
 		[object.union(read_rg1, {"resources": ["monitor"], "resourceGroups": ["rg2"]}), ["resource", "resource group"]],
 		["get", ["resource", "verb", "resource group", "instance"]],
+		[object.union(read_rg1, {"instance": ["dev"]}), [`meaning of the key "instance"`]],
 	] {
 		misses := shipped.azure_misses(example[0]) with input as question
 		misses == example[1]
@@ -158,4 +159,11 @@ test_teams_add_up_in_whatever_order if {
 		not ask(triples, {"verb": "restart"}).allow
 		ask(triples, {"verb": "restart", "resourceGroup": "rg2"}).allow
 	}
+}
+
+# A misspelt "instances" must not count for all of them.
+test_an_entry_with_an_unknown_key_allows_nothing if {
+	misspelt := object.union(read_rg1, {"instance": ["dev"]})
+	not ask([misspelt], {"instance": "prod"}).allow
+	ask([misspelt, read_rg1], {"instance": "prod"}).allow
 }

@@ -140,7 +140,8 @@ func (w *world) permit() permits {
 				"resources": w.pick(azureKinds, 1), "resourceGroups": w.pick(azureGroups, 2), "verbs": w.pick(azureVerbs, 1),
 			}
 			if w.rng.IntN(3) == 0 {
-				triple["instances"] = w.pick(azureInstances, 1)
+				key := []string{"instances", "instances", "instances", "instance"}[w.rng.IntN(4)]
+				triple[key] = w.pick(azureInstances, 1)
 			}
 			x.triples = append(x.triples, triple)
 		}
