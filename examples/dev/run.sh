@@ -8,9 +8,16 @@ cd "$root"
 data=$root/data
 config=$root/examples/dev/bulkhead.yaml
 mkdir -p "$data/cluster"
+mine=$data/run.pid
+if other=$(cat "$mine" 2>/dev/null) && ps -p "$other" -o args= 2>/dev/null | grep -q run.sh; then
+  echo "make run runs here already, as process $other" >&2
+  exit 1
+fi
+echo $$ >"$mine"
 children=()
 finish() {
   trap - EXIT INT TERM
+  rm -f "$mine"
   for pid in "${children[@]:-}"; do [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null || true; done
   wait
 }
@@ -68,7 +75,7 @@ Bulkhead is at $url. Try, in another terminal:
   curl -b eve.jar '$url/api/echo/echo?hello=world'
   curl -b eve.jar '$url/api/gitops/helm-releases?cluster=dev'
 
-The last answers 503 until the dev cluster is up. People: vic@ (viewer), eve@ (editor), ada@example.com (admin).
+The last answers 503 until the dev cluster is up. People: vic@ (viewer), eve@ (editor), ola@ (on call), ada@example.com (admin).
 What policy decides, and why, is a line each in data/host/decisions.jsonl.
 Ctrl-C ends the host and the cluster.
 

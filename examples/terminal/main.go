@@ -30,12 +30,16 @@ func main() {
 	cluster := flag.String("cluster", "dev", "cluster")
 	namespace := flag.String("namespace", "shop", "namespace")
 	pod := flag.String("pod", "db-0", "pod")
+	reason := flag.String("reason", "", "why, for permissions that break glass")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: terminal [flags] [command [argument …]]\nRuns a command (default sh) in a pod through a Bulkhead host.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
 	query := url.Values{"cluster": {*cluster}, "namespace": {*namespace}, "pod": {*pod}, "command": flag.Args()}
+	if *reason != "" {
+		query.Set("bulkhead-reason", *reason)
+	}
 	code, err := run(*base, *user, query)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "terminal:", err)

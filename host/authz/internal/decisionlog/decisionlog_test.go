@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -104,6 +105,40 @@ func TestAFileIsMendedWhereACrashTookHalfARecord(t *testing.T) {
 			t.Errorf("%q became %q, %v", before, got, err)
 		}
 	}
+}
+
+// As logrotate does, or somebody who tidies up.
+func TestAFileThatIsMovedAwayIsBegunAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.jsonl")
+	s := open(t, Config{File: &File{Path: path}})
+	for i, take := range []func() error{
+		func() error { return os.Rename(path, path+".old") },
+		func() error { return os.Remove(path) },
+		func() error { return nil },
+	} {
+		if err := s.Write(t.Context(), []record{{"n": i}}); err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := os.ReadFile(path); string(text) != fmt.Sprintf("{\"n\":%d}\n", i) {
+			t.Errorf("%d: %q", i, text)
+		}
+		if err := take(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAFileHasOneWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.jsonl")
+	c := Config{File: &File{Path: path}}
+	first := open(t, c)
+	if _, err := c.Open(); err == nil || !strings.Contains(err.Error(), path+" is written by another process") {
+		t.Errorf("a second writer: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, c)
 }
 
 func TestAServerGetsOPAsShape(t *testing.T) {

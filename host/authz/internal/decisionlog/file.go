@@ -11,14 +11,17 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
-// file appends lines. It renames the file when it is full.
+// file appends lines. It renames the file when it is full, and no other process
+// may write it.
 type file struct {
 	path string
 	max  int64
 	keep int
-	f    *os.File
+	f    *os.File // nil: to be opened
+	info os.FileInfo
 	size int64
 }
 
@@ -39,13 +42,28 @@ func (s *file) open() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if s.size = info.Size(); !info.Mode().IsRegular() {
+	if s.info, s.size = info, info.Size(); !info.Mode().IsRegular() {
 		s.max = math.MaxInt64 // /dev/stdout is not renamed
+	} else if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		return errors.Join(fmt.Errorf("%s is written by another process", s.path), f.Close())
 	} else if s.size, err = mend(f, s.size); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	s.f = f
 	return nil
+}
+
+// follow gives up a file that somebody else has renamed or removed.
+func (s *file) follow() error {
+	if s.f == nil || !s.info.Mode().IsRegular() {
+		return nil
+	}
+	if info, err := os.Stat(s.path); err == nil && os.SameFile(info, s.info) {
+		return nil
+	}
+	err := s.f.Close()
+	s.f = nil
+	return err
 }
 
 // maxTorn bounds what is looked through for the beginning of a torn record, in
@@ -74,6 +92,9 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 		if err := enc.Encode(r); err != nil {
 			return &Refused{Records: len(records), Whole: true, Err: err}
 		}
+	}
+	if err := s.follow(); err != nil {
+		return err
 	}
 	if s.f != nil && s.size > 0 && s.size+int64(lines.Len()) > s.max {
 		if err := s.rotate(); err != nil {
