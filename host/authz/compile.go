@@ -100,13 +100,14 @@ func (c *compiled) hasData(path []string) (bool, error) {
 }
 
 // takesPart refuses a policy that would not be asked: without the decision, or
-// whose files have no part in it, as with a package that is misspelt.
+// of a source whose files have no part in it, as when its directory is empty or
+// a package is misspelt. The shipped rules alone would decide in its place.
 func (c *compiled) takesPart() error {
 	deciding := deciding(c.compiler)
 	if len(deciding) == 0 {
 		return fmt.Errorf("no file defines %s", decisionRef)
 	}
-	if len(c.own) == 0 {
+	if c.content == source.Shipped() {
 		return nil
 	}
 	for rule := range deciding {
@@ -114,7 +115,14 @@ func (c *compiled) takesPart() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("nothing in %s has a part in %s; is a package misspelt?", c.content.Origin, decisionRef)
+	why := "is a package misspelt?"
+	switch unread := c.content.Unread; {
+	case len(unread) > 0:
+		why = "rules in subdirectories and under other names than *.rego are not read: " + strings.Join(unread, ", ")
+	case len(c.own) == 0:
+		why = "it has no *.rego beside tests; without a policy in the configuration, the shipped one decides"
+	}
+	return fmt.Errorf("nothing in %s has a part in %s; %s", c.content.Origin, decisionRef, why)
 }
 
 // deciding returns the rules that the decision depends on, which tests beside

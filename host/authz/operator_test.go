@@ -2,6 +2,8 @@ package authz
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -195,17 +197,37 @@ func TestHammerDecisionsDuringPublishing(t *testing.T) {
 	}
 }
 
-// A package that is misspelt would leave the shipped rules deciding alone.
-func TestFilesWithoutAPartInTheDecisionAreRefused(t *testing.T) {
-	for name, c := range map[string]struct{ text, want string }{
-		"a misspelt package": {strings.Replace(freeze, "bulkhead.authz", "bulkhead.auths", 1), "is a package misspelt?"},
-		"a library alone":    {"package site\n\nfrozen := true\n", "is a package misspelt?"},
+// A package that is misspelt, or a file that is moved, would leave the shipped
+// rules deciding alone.
+func TestAPolicyWithoutAPartInTheDecisionIsRefused(t *testing.T) {
+	for name, c := range map[string]struct{ file, text, want string }{
+		"a misspelt package": {"policy.rego", strings.Replace(freeze, "bulkhead.authz", "bulkhead.auths", 1), "is a package misspelt?"},
+		"a library alone":    {"policy.rego", "package site\n\nfrozen := true\n", "is a package misspelt?"},
+		"nothing":            {"notes.txt", "", "it has no *.rego"},
+		"data alone":         {"site.json", "{}", "it has no *.rego"},
+		"tests alone":        {"site_test.rego", "package site_test\n\ntest_it if true\n", "it has no *.rego beside tests"},
+		"another suffix":     {"policy.REGO", freeze, "not read: policy.REGO"},
+		"a subdirectory":     {"sub/policy.rego", freeze, "not read: sub/"},
 	} {
-		dir := t.TempDir()
-		write(t, dir, "policy.rego", c.text)
+		dir, good := t.TempDir(), t.TempDir()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, c.file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, c.file, c.text)
 		_, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t)})
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
+		_, byTool := ReadPolicy(t.Context(), dir)
+		if err == nil || byTool == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(byTool.Error(), c.want) {
+			t.Errorf("%s: %v; a tool: %v", name, err, byTool)
+		}
+		// Later, what served goes on.
+		write(t, good, "good.rego", freeze)
+		e := openEngine(t, good, staff(t))
+		if err := errors.Join(os.Rename(good, good+".old"), os.Rename(dir, good)); err != nil {
+			t.Fatal(err)
+		}
+		await(t, name, func() bool { return e.Ready() != nil && strings.Contains(e.Ready().Error(), c.want) })
+		if e.Revision() != 1 {
+			t.Errorf("%s is revision %d", name, e.Revision())
 		}
 	}
 }

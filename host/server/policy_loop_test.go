@@ -131,7 +131,7 @@ policy:
   shadow: {dir: ./next}
   log: {file: {path: ./data/decisions.jsonl}, http: {url: "`+collector.URL+`"}, whenFull: deny}
 `)
-	w.write(t, "policies/README", "no Rego yet")
+	w.write(t, "policies/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n")
 	w.write(t, "next/site.rego", frozen)
 	w.open(t)
 	ada, eve := w.as(t, "ada"), w.as(t, "eve")

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/util"
@@ -75,7 +77,27 @@ func ReadDir(path string) (*Content, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return newContent(path, "", modules, data), nil
+	c := newContent(path, "", modules, data)
+	c.Unread = unread(path)
+	return c, nil
+}
+
+// unread lists what an operator may take for part of the policy in dir: Rego in
+// directories below it and in files whose names do not end so.
+func unread(dir string) (list []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		name, ext := e.Name(), filepath.Ext(e.Name())
+		below, _ := fs.Glob(os.DirFS(filepath.Join(dir, name)), "*.rego")
+		switch {
+		case strings.HasPrefix(name, "."):
+		case len(below) > 0:
+			list = append(list, name+"/")
+		case strings.EqualFold(ext, ".rego") && ext != ".rego":
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
 func addData(data map[string]any, f dirwatch.File) error {

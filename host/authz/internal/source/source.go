@@ -32,7 +32,8 @@ type Content struct {
 	Revision string // as the bundle's manifest says; empty for a directory
 	Modules  []Module
 	Data     map[string]any
-	Digest   string // "sha256:…" of Modules and Data
+	Digest   string   // "sha256:…" of Modules and Data
+	Unread   []string // what there seems to be Rego and is not read: "sub/", "a.REGO"
 }
 
 // Module is one Rego file, its text not parsed yet.
@@ -83,8 +84,10 @@ func (nothing) Load(context.Context) (*Content, error) {
 func (nothing) Run(ctx context.Context, _ func()) { <-ctx.Done() }
 func (nothing) Close() error                      { return nil }
 
-// Shipped is the content of no source at all.
-func Shipped() *Content { return newContent("shipped", "", nil, nil) }
+var shipped = newContent("shipped", "", nil, nil)
+
+// Shipped is the content of no source at all, the same each time.
+func Shipped() *Content { return shipped }
 
 func newContent(origin, revision string, modules []Module, data map[string]any) *Content {
 	slices.SortFunc(modules, func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
@@ -98,7 +101,7 @@ func newContent(origin, revision string, modules []Module, data map[string]any) 
 	}
 	text, _ := json.Marshal(data) // it was JSON or YAML before
 	part(h, string(text))
-	return &Content{origin, revision, modules, data, "sha256:" + hex.EncodeToString(h.Sum(nil))}
+	return &Content{Origin: origin, Revision: revision, Modules: modules, Data: data, Digest: "sha256:" + hex.EncodeToString(h.Sum(nil))}
 }
 
 // part writes s with its length in front, so that no two lists write the same.
