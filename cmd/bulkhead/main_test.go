@@ -18,6 +18,9 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
+		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "SOAK"} { // for tests, not for the host
+			os.Unsetenv("BULKHEAD_" + name)
+		}
 		main()
 		return
 	}

@@ -51,11 +51,15 @@ func configCommand() *cobra.Command {
 	}
 	file := configFlag(check)
 	check.RunE = func(c *cobra.Command, _ []string) error {
-		_, err := server.Load(*file, os.Environ())
-		if err == nil {
-			fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")
+		config, err := server.Load(*file, os.Environ())
+		if err != nil {
+			return err
 		}
-		return err
+		for _, name := range config.Ignored {
+			fmt.Fprintln(c.ErrOrStderr(), name, "is no key of the configuration and is ignored")
+		}
+		fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")
+		return nil
 	}
 	show := &cobra.Command{
 		Use: "print", Args: cobra.NoArgs,

@@ -43,6 +43,8 @@ type Config struct {
 	// Recordings of terminals are below Data, where policy wants them.
 	Recordings recording.Config `json:"recordings,omitzero"`
 	Log        Log              `json:"log,omitzero"`
+	// Ignored are variables BULKHEAD_… that are no key.
+	Ignored []string `json:"-"`
 }
 
 // RecordingsDir is the directory of recordings.

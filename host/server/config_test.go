@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -97,6 +98,14 @@ func TestTheEnvironmentReplacesTheFile(t *testing.T) {
 	c, err = Load(path, []string{"BULKHEAD_TLS_CERT=/c", "BULKHEAD_TLS_KEY=/k"})
 	if err != nil || c.TLS == nil || *c.TLS != (TLS{Cert: "/c", Key: "/k"}) {
 		t.Errorf("a part that the file left out: %+v, %v", c, err)
+	}
+	// Kubernetes sets such variables beside Services.
+	c, err = Load(path, []string{
+		"BULKHEAD_POLICY_DIRR=./p", "BULKHEAD_TLS_CERT=/c", "BULKHEAD_TLS_KEY=/k", "BULKHEAD_SERVICE_HOST=10.0.0.1", "BULKHEAD_SERVICE_PORT_HTTP=80",
+		"BULKHEAD_PORT=tcp://10.0.0.1:80", "BULKHEAD_ETCD_PORT_2379_TCP_ADDR=10.0.0.2", "BULKHEAD_ETCD_SERVICE_PORT=2379",
+	})
+	if err != nil || !slices.Equal(c.Ignored, []string{"BULKHEAD_POLICY_DIRR"}) {
+		t.Errorf("ignored are %v, %v", c.Ignored, err)
 	}
 	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]"} {
 		if _, err := Load(path, []string{bad}); err == nil || !strings.Contains(err.Error(), strings.SplitN(bad, "=", 2)[0]) {

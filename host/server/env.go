@@ -3,12 +3,17 @@ package server
 import (
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 )
 
+// ofServices are what Kubernetes sets beside Services named bulkhead or
+// bulkhead-something.
+var ofServices = regexp.MustCompile(`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
 // override sets fields from variables BULKHEAD_…; see Load. Names that are no
-// key are left alone: Kubernetes sets BULKHEAD_SERVICE_HOST and more beside a
-// Service of that name.
+// key go to c.Ignored.
 func override(c *Config, environ []string) error {
 	vars := map[string]string{}
 	for _, kv := range environ {
@@ -17,8 +22,17 @@ func override(c *Config, environ []string) error {
 			vars[key] = value
 		}
 	}
-	return overrideStruct(reflect.ValueOf(c).Elem(), "", vars)
+	err := overrideStruct(reflect.ValueOf(c).Elem(), "", vars)
+	for key := range vars {
+		if !ofServices.MatchString(key) {
+			c.Ignored = append(c.Ignored, "BULKHEAD_"+key)
+		}
+	}
+	slices.Sort(c.Ignored)
+	return err
 }
+
+// overrideStruct takes what it uses out of vars.
 
 func overrideStruct(v reflect.Value, prefix string, vars map[string]string) error {
 	for i := range v.NumField() {
@@ -31,6 +45,7 @@ func overrideStruct(v reflect.Value, prefix string, vars map[string]string) erro
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		key, field := prefix+strings.ToUpper(name), v.Field(i)
 		if text, ok := vars[key]; ok {
+			delete(vars, key)
 			if err := set(field, text); err != nil {
 				return fmt.Errorf("BULKHEAD_%s: %w", key, err)
 			}

@@ -60,6 +60,9 @@ type Server struct {
 // names the configuration's field; nothing is left open then.
 func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{config: c, log: log, started: time.Now()}
+	for _, name := range c.Ignored {
+		log.Warn("an environment variable is no key of the configuration and is ignored", "name", name)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
