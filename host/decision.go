@@ -3,7 +3,10 @@ package host
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Route is a plugin's HTTP entry as it was matched, one per request. Policy
@@ -75,6 +78,21 @@ func (c *CapabilityCall) String() string {
 
 // MaxReason bounds Question.Reason, in bytes.
 const MaxReason = 256
+
+// ParseReason returns what a person states as their reason, without the space
+// around it. Errors are of kind Invalid.
+func ParseReason(stated string) (string, error) {
+	reason := strings.TrimSpace(stated)
+	switch {
+	case reason == "":
+		return "", E(Invalid, "", "the stated reason is empty")
+	case len(reason) > MaxReason:
+		return "", E(Invalid, "", "the stated reason is over %d bytes", MaxReason)
+	case !utf8.ValidString(reason) || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsPrint(c) }):
+		return "", E(Invalid, "", "the stated reason is not printable UTF-8")
+	}
+	return reason, nil
+}
 
 // Question is what policy is asked. Capability is nil for the route decision,
 // set for each capability call the route then makes.

@@ -88,3 +88,13 @@ type Considered struct {
 	// "time" if the membership has ended; none if it covers the question.
 	Misses []string
 }
+
+// Listing is how the directory knows a person.
+type Listing struct {
+	Listed   bool `json:"listed"`
+	Disabled bool `json:"disabled,omitempty"`
+	// Problems are what the directory leaves out of the person's entry and of what
+	// they belong to, and Others how much it leaves out besides.
+	Problems []string `json:"problems,omitempty"`
+	Others   int      `json:"others,omitempty"`
+}

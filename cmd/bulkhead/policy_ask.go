@@ -156,50 +156,73 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 	}
 	row("roles", "%s", orNobody(x.Roles))
 	row("teams", "%s", orNobody(x.Teams))
-	if len(x.Ignored) > 0 {
-		row("ignored", "%s: the directory has no such", strings.Join(x.Ignored, ", "))
+	for i, s := range x.Ignored {
+		row(first("ignored", i), "%s", s)
+	}
+	for i, s := range x.Person.Problems {
+		row(first("left out", i), "%s", s)
+	}
+	if n := x.Person.Others; n > 0 {
+		row(first("left out", len(x.Person.Problems)), "%d entries or parts of entries of others; bulkhead directory check lists them", n)
 	}
 	if len(x.Obligations) > 0 {
 		text, _ := json.Marshal(x.Obligations) // it was JSON before
 		row("conditions", "%s", text)
 	}
-	first := func(name string, i int) string {
-		if i > 0 {
-			return ""
+	count, needReason := 0, 0
+	for _, l := range x.Granted {
+		name, n := "permitted by", &count
+		if !x.Counts(&l) {
+			name, n = "with a reason", &needReason
 		}
-		return name
-	}
-	for i, l := range x.Granted {
-		note := limit(&l)
-		if l.NeedsReason {
-			note += " (with a stated reason)"
-		}
-		row(first("permitted by", i), "%s (%s): %s %s%s", l.From, l.At, l.Kind, l.Text, note)
+		row(first(name, *n), "%s (%s): %s %s%s", l.From, l.At, l.Kind, l.Text, limit(&l))
+		*n++
 	}
 	for i, l := range x.Near {
 		row(first("not covering", i), "%s (%s): %s %s; misses the %s%s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "), limit(&l))
+	}
+	if x.Farther > 0 {
+		row("", "and %d more", x.Farther)
 	}
 	for i, p := range x.Rules {
 		row(first("rules", i), "%s  %s", p.At, p.Text)
 	}
 	if !x.Allow {
-		for i, p := range x.Unmet {
-			row(first("did not hold", i), "%s  %s", p.At, p.Text)
+		// What the shipped rules lack is in the sentence and the lines above.
+		own := slices.DeleteFunc(slices.Clone(x.Unmet), func(p authz.Place) bool { return strings.HasPrefix(p.At, "shipped/") })
+		for i, p := range own {
+			note := ""
+			if what, negated := strings.CutPrefix(p.Text, "not "); negated {
+				note = "   (since this holds: " + what + ")"
+			}
+			row(first("did not hold", i), "%s  %s%s", p.At, p.Text, note)
 		}
 	}
 	w.Flush()
 }
 
-// limit says when the membership that a permission comes from ends, if it does.
-func limit(l *authz.GrantLine) string {
+// first is name for the first of several lines, and nothing for the others.
+func first(name string, i int) string {
+	if i > 0 {
+		return ""
+	}
+	return name
+}
+
+// limit says when the membership that a permission comes from ends, if it does,
+// and whether the permission needs a reason.
+func limit(l *authz.GrantLine) (s string) {
 	switch at := l.Until.Format(time.RFC3339); {
 	case l.Until.IsZero():
-		return ""
 	case l.Ended():
-		return " (the membership ended at " + at + ")"
+		s = " (the membership ended at " + at + ")"
 	default:
-		return " (until " + at + ")"
+		s = " (until " + at + ")"
 	}
+	if l.NeedsReason {
+		s += " (with a stated reason)"
+	}
+	return s
 }
 
 func orNobody(list []string) string {

@@ -59,12 +59,18 @@ func (a *Ask) Question() (*host.Question, error) {
 	if err != nil {
 		return nil, err
 	}
+	reason := ""
+	if a.Reason != "" {
+		if reason, err = host.ParseReason(a.Reason); err != nil {
+			return nil, err
+		}
+	}
 	read := name == "read" || strings.HasSuffix(name, ".read")
 	q := &host.Question{
 		Principal: &host.Principal{
 			User: host.UserID(a.User), Asserted: host.Membership{Roles: roles, Teams: teams}, Unlisted: a.Unlisted,
 		},
-		Reason: a.Reason,
+		Reason: reason,
 		Route:  host.Route{Plugin: plugin, Name: name, Action: host.Action(a.Action), Mutates: !read},
 	}
 	if a.Resource == "" {

@@ -381,6 +381,7 @@ type fixed byte
 
 func (fixed) Match(*host.Question) host.Matching        { return host.Matching{} }
 func (fixed) Consider(*host.Question) []host.Considered { return nil }
+func (fixed) Listing(*host.Principal) host.Listing      { return host.Listing{} }
 func (fixed) Revision() uint64                          { return 1 }
 func (fixed) Facts() (map[string]any, uint64)           { return nil, 1 }
 

@@ -42,19 +42,20 @@ func (p *Policy) Warnings() []Warning {
 		}
 		bound := boundVars(rule)
 		for _, x := range readingsOf(rule) {
+			read := p.written(x.ref)
 			if varying[x.ref.String()] {
-				add(x.at, "uncached", "%s answers differently each time, so no decision of this policy is cached", x.ref)
+				add(x.at, "uncached", "%s answers differently each time, so no decision of this policy is cached", read)
 			}
 			if x.mayRead(ast.InputRootRef, "principal", "login") {
-				add(x.at, "per_login", "%s makes each login's decisions its own in the cache", x.ref)
+				add(x.at, "per_login", "%s makes each login's decisions its own in the cache", read)
 			}
 			if slices.ContainsFunc(perObject, func(path []string) bool { return x.mayRead(ast.InputRootRef, path...) }) {
-				add(x.at, "per_object", "%s makes the decisions about each object its own in the cache", x.ref)
+				add(x.at, "per_object", "%s makes the decisions about each object its own in the cache", read)
 			}
 			if x.mayRead(ast.DefaultRootRef, "directory") {
-				add(x.at, "directory", "%s makes any change of the directory end all cached decisions", x.ref)
+				add(x.at, "directory", "%s makes any change of the directory end all cached decisions", read)
 				if !namesOne(x.ref, bound) {
-					add(x.at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", x.ref)
+					add(x.at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", read)
 				}
 			}
 		}
@@ -65,6 +66,23 @@ func (p *Policy) Warnings() []Warning {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
 	})
 	return slices.Compact(list)
+}
+
+// written is ref with its variables as they are written, those without a name as
+// "_": the compiler has its own for them.
+func (p *Policy) written(ref ast.Ref) ast.Ref {
+	out := slices.Clone(ref)
+	for i, t := range out {
+		v, ok := t.Value.(ast.Var)
+		if !ok || !v.IsGenerated() {
+			continue
+		}
+		if v, ok = p.compiler.RewrittenVars[v]; !ok || v.IsGenerated() || v.IsWildcard() {
+			v = "_"
+		}
+		out[i] = ast.VarTerm(string(v))
+	}
+	return out
 }
 
 // namesOne reports whether ref is about one user, team or role.

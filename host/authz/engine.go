@@ -30,6 +30,8 @@ type Directory interface {
 	Match(*host.Question) host.Matching
 	// Consider tells what Match passes over, too.
 	Consider(*host.Question) []host.Considered
+	// Listing tells how the directory knows a person.
+	Listing(*host.Principal) host.Listing
 	// Revision counts the directory's states.
 	Revision() uint64
 	// AppendVersion appends what changes with everything that Match may answer

@@ -25,20 +25,25 @@ type Explanation struct {
 	Sentence string      `json:"sentence"` // the reason in words
 	// Obligations are the conditions of an allow, as a policy writes them.
 	Obligations map[string]any `json:"obligations,omitempty"`
-	Roles       []string       `json:"roles"`
-	Teams       []string       `json:"teams"`
-	// Ignored is what is asserted and counts for nothing, since the directory has
-	// no such role or team: "role x".
+	// Stated is the reason that the person states.
+	Stated string   `json:"stated,omitempty"`
+	Roles  []string `json:"roles"`
+	Teams  []string `json:"teams"`
+	// Person is how the directory knows the person.
+	Person host.Listing `json:"person"`
+	// Ignored is what is asserted and counts for nothing, and why.
 	Ignored []string `json:"ignored,omitempty"`
 	// Rules are those that held, the decision's own first.
 	Rules []Place `json:"rules"`
 	// Unmet are the conditions of other outcomes that did not hold, the decision's
 	// own first.
 	Unmet []Place `json:"unmet,omitempty"`
-	// Granted are the permissions that cover the question, Near those that miss
-	// it, by what they lack: the nearest first.
+	// Granted are the permissions that cover the question, those that need a stated
+	// reason last; Near those that miss it, by what they lack: the nearest first.
+	// Farther is how many that miss it are not among Near.
 	Granted []GrantLine `json:"granted"`
 	Near    []GrantLine `json:"near"`
+	Farther int         `json:"farther,omitempty"`
 	Error   string      `json:"error,omitempty"` // why the policy could not decide
 	Policy  string      `json:"policy"`          // its digest
 }
@@ -90,7 +95,10 @@ func (e *Engine) Explain(ctx context.Context, q *host.Question) *Explanation {
 
 func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *Explanation {
 	m := d.Match(q)
-	x := &Explanation{Question: inWords(q), Roles: list(m.Roles), Teams: list(m.Teams), Policy: r.content.Digest}
+	x := &Explanation{
+		Question: inWords(q), Stated: q.Reason, Roles: list(m.Roles), Teams: list(m.Teams),
+		Person: d.Listing(q.Principal), Policy: r.content.Digest,
+	}
 	trace := &tracer{seen: map[Place]bool{}}
 	decision, err := r.decideTraced(ctx, q, &m, d, trace)
 	if err != nil {
@@ -102,7 +110,7 @@ func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *E
 	}
 	x.Rules, x.Unmet = trace.held, trace.unmet
 	considered := d.Consider(q)
-	x.ignored(&q.Principal.Asserted, considered)
+	x.ignored(q.Principal, considered)
 	x.permissions(r.lines(ctx, q, &m, considered))
 	x.Sentence = x.sentence(q)
 	return x
@@ -110,17 +118,21 @@ func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *E
 
 func list(l []string) []string { return append([]string{}, l...) }
 
-func (x *Explanation) ignored(asserted *host.Membership, considered []host.Considered) {
+func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
+	why := "the directory has no such"
+	if !x.Person.Listed && !p.Unlisted {
+		why = "the person is not listed, nor admitted as unlisted"
+	}
 	for _, of := range []struct {
 		kind       host.OriginKind
 		ids, known []string
-	}{{host.FromRole, asserted.Roles, x.Roles}, {host.FromTeam, asserted.Teams, x.Teams}} {
+	}{{host.FromRole, p.Asserted.Roles, x.Roles}, {host.FromTeam, p.Asserted.Teams, x.Teams}} {
 		for _, id := range of.ids {
 			from := host.Origin{Kind: of.kind, ID: id}
 			// Those that break glass are not among x's.
 			counts := func(c host.Considered) bool { return c.From == from }
-			if !slices.Contains(of.known, id) && !slices.ContainsFunc(considered, counts) {
-				x.Ignored = append(x.Ignored, string(of.kind)+" "+id)
+			if !x.Person.Disabled && !slices.Contains(of.known, id) && !slices.ContainsFunc(considered, counts) {
+				x.Ignored = append(x.Ignored, fmt.Sprintf("%s %s: %s", of.kind, id, why))
 			}
 		}
 	}
@@ -213,12 +225,23 @@ func (x *Explanation) permissions(lines []GrantLine) {
 			x.Near = append(x.Near, line)
 		}
 	}
+	// As the shipped rules have them.
+	slices.SortStableFunc(x.Granted, func(a, b GrantLine) int {
+		switch {
+		case a.NeedsReason == b.NeedsReason:
+			return 0
+		case b.NeedsReason:
+			return -1
+		}
+		return 1
+	})
 	slices.SortStableFunc(x.Near, func(a, b GrantLine) int { return a.distance() - b.distance() })
-	perKind := map[string]int{}
+	perKind, all := map[string]int{}, len(x.Near)
 	x.Near = slices.DeleteFunc(x.Near, func(l GrantLine) bool {
 		perKind[l.Kind]++
 		return perKind[l.Kind] > maxNear
 	})
+	x.Farther = all - len(x.Near)
 }
 
 func grantLine(c *host.Considered) GrantLine {
@@ -266,23 +289,19 @@ func inWords(q *host.Question) string {
 func (x *Explanation) sentence(q *host.Question) string {
 	who := string(q.Principal.User)
 	if !x.Allow && len(x.Roles)+len(x.Teams)+len(x.Granted)+len(x.Near) == 0 && strings.HasPrefix(x.Reason.Code, "no_") {
-		s := fmt.Sprintf("The directory lists no %q, or has them disabled or with no rights at all.", who)
-		if p := q.Principal; !p.Unlisted && !p.Asserted.Empty() {
-			s += " Roles and teams are asserted of people who are listed, or admitted as unlisted."
-		}
-		return s
+		return x.rightless(q.Principal)
 	}
 	switch x.Reason.Code {
 	case "permitted":
-		s := fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s", who, x.grantedBy("action"))
+		s := fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s", who, x.grantedBy("action", origins(x.Reason.Args)))
 		if has(x.Granted, "entry") {
-			s += fmt.Sprintf(", the call by an entry of %s", x.grantedBy("entry"))
+			s += fmt.Sprintf(", the call by an entry of %s", x.grantedBy("entry", nil))
 		}
 		return s + "."
 	case "break_glass":
-		return fmt.Sprintf("%s may, because a reason is stated: %s.", who, x.grantedBy("action"))
+		return fmt.Sprintf("%s may, because a reason is stated: by %s.", who, x.places(origins(x.Reason.Args)))
 	case "reason_required":
-		return fmt.Sprintf("%s may only with a stated reason (X-Bulkhead-Reason).", who)
+		return fmt.Sprintf("%s may only with a stated reason (X-Bulkhead-Reason), by %s.", who, x.places(origins(x.Reason.Args)))
 	case "nobody":
 		return fmt.Sprintf("%q is nobody here, or an identity of the cluster's own.", who)
 	case "prohibited":
@@ -305,7 +324,29 @@ func (x *Explanation) sentence(q *host.Question) string {
 	if x.Allow {
 		verb = "may"
 	}
-	return fmt.Sprintf("%s %s, by a rule of the operator's own (%s).", who, verb, x.Reason.Code)
+	s := fmt.Sprintf("%s %s, by a rule of the operator's own: %s", who, verb, x.Reason.Code)
+	if len(x.Reason.Args) > 0 {
+		text, _ := json.Marshal(x.Reason.Args) // it was JSON before
+		s += " " + string(text)
+	}
+	return s + "."
+}
+
+// rightless is the sentence for somebody of whom the directory knows no right.
+func (x *Explanation) rightless(p *host.Principal) string {
+	switch {
+	case x.Person.Disabled:
+		return fmt.Sprintf("The directory has %q disabled.", p.User)
+	case x.Person.Listed:
+		return fmt.Sprintf("The directory lists %q with no rights at all: no role, no team and no permission of their own that counts.", p.User)
+	case p.Unlisted:
+		return fmt.Sprintf("The directory lists no %q, and no role or team that it has is asserted of them.", p.User)
+	}
+	s := fmt.Sprintf("The directory lists no %q.", p.User)
+	if !p.Asserted.Empty() {
+		s += " Roles and teams are asserted of people who are listed, or admitted as unlisted."
+	}
+	return s
 }
 
 // noEntry is the sentence for a call of Azure that nobody's entry covers.
@@ -327,13 +368,54 @@ func has(lines []GrantLine, kind string) bool {
 	return slices.ContainsFunc(lines, func(l GrantLine) bool { return l.Kind == kind })
 }
 
-func (x *Explanation) grantedBy(kind string) string {
+// grantedBy names where the permission of this kind is from that counted: one of
+// the origins if the decision says so, the first otherwise.
+func (x *Explanation) grantedBy(kind string, from []string) string {
 	for _, l := range x.Granted {
-		if l.Kind == kind {
+		if l.Kind == kind && x.Counts(&l) && (len(from) == 0 || slices.Contains(from, l.From)) {
 			return fmt.Sprintf("%s (%s)", l.From, l.At)
 		}
 	}
 	return "a rule of the policy's own"
+}
+
+// Counts reports whether l, one of Granted, is what the policy saw as permitted.
+func (x *Explanation) Counts(l *GrantLine) bool { return !l.NeedsReason || x.Stated != "" }
+
+// places names origins with where they are written.
+func (x *Explanation) places(from []string) string {
+	var out []string
+	for _, origin := range from {
+		for _, l := range x.Granted {
+			if l.From == origin {
+				origin += " (" + l.At + ")"
+				break
+			}
+		}
+		out = append(out, origin)
+	}
+	if len(out) == 0 {
+		return "a rule of the policy's own"
+	}
+	return strings.Join(out, ", ")
+}
+
+// origins are the roles, teams and people that the shipped rules name in a
+// reason: "role editor".
+func origins(args map[string]any) (out []string) {
+	from, ok := args["from"].([]any)
+	if !ok {
+		from = []any{args["from"]}
+	}
+	for _, x := range from {
+		object, _ := x.(map[string]any)
+		kind, _ := object["kind"].(string)
+		id, _ := object["id"].(string)
+		if id != "" {
+			out = append(out, kind+" "+id)
+		}
+	}
+	return out
 }
 
 // ended tells of a permission that would cover the question had the membership
@@ -382,7 +464,7 @@ func (t *tracer) TraceEvent(e topdown.Event) {
 	case *ast.Rule:
 		if e.Op == topdown.ExitOp {
 			// The outermost rule exits last.
-			if p := place(plainRef.Replace(node.Ref().String()), node.Location); !t.seen[p] && !node.Default {
+			if p := place(plainRef.Replace(node.Ref().GroundPrefix().String()), node.Location); !t.seen[p] && !node.Default {
 				t.seen[p] = true
 				t.held = append([]Place{p}, t.held[:min(len(t.held), maxPlaces-1)]...)
 			}

@@ -218,7 +218,7 @@ func TestAnExplanationCountsWhatIsAsserted(t *testing.T) {
 		{Ask{User: "eve", Roles: []string{"viewer"}, Unlisted: true}, true, "role viewer"},
 		{Ask{User: "eve", Teams: []string{"payments"}, Unlisted: true}, true, "team payments"},
 		{Ask{User: "eve", Roles: []string{"viewer"}}, false, "admitted as unlisted"},
-		{Ask{User: "eve", Roles: []string{"breakglass", "nothing"}, Unlisted: true}, false, `role nothing is ignored`},
+		{Ask{User: "eve", Roles: []string{"breakglass", "nothing"}, Unlisted: true}, false, `role nothing: the directory has no such is ignored`},
 		{Ask{User: "eve", Roles: []string{"breakglass"}, Unlisted: true, Reason: "INC-1"}, true, "because a reason is stated"},
 		{Ask{User: "odd@example.com", Roles: []string{"viewer", "viewer"}}, true, "with the asserted roles viewer"},
 	} {
@@ -259,6 +259,9 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 	var got []string
 	for _, w := range p.Warnings() {
 		got = append(got, w.Code)
+		if w.Code == "scan" && !strings.HasPrefix(w.Text, "data.directory.teams[id].permissions.actions[_] goes") {
+			t.Errorf("%s", w.String())
+		}
 		if w.Code == "unindexed" && (!strings.Contains(w.Text, "6 rules of data.bulkhead.authz.slow") || w.Line != 15) {
 			t.Errorf("%s", w.String())
 		}

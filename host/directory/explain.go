@@ -55,6 +55,37 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 	return all
 }
 
+// kindOf is the kind of the entry that a permission is written in.
+var kindOf = map[host.OriginKind]string{host.FromRole: kindRole, host.FromTeam: kindTeam, host.FromUser: kindUser}
+
+// Listing tells how the directory knows a principal, of whom only User and
+// Asserted are read.
+func (d *Directory) Listing(p *host.Principal) host.Listing {
+	s := d.current.Load()
+	known := s.people[p.User]
+	l := host.Listing{Listed: known != nil, Disabled: known != nil && known.Disabled}
+	about := map[entryKey]bool{{kindUser, string(p.User)}: true}
+	for _, role := range p.Asserted.Roles {
+		about[entryKey{kindRole, role}] = true
+	}
+	for _, team := range p.Asserted.Teams {
+		about[entryKey{kindTeam, team}] = true
+	}
+	if known != nil {
+		for _, set := range slices.Concat(known.sets, known.ended) {
+			about[entryKey{kindOf[set.from.Kind], set.from.ID}] = true
+		}
+	}
+	for _, problem := range s.problems {
+		if about[entryKey{problem.Kind, problem.ID}] {
+			l.Problems = append(l.Problems, problem.String())
+		} else {
+			l.Others++
+		}
+	}
+	return l
+}
+
 func missing(covered bool, dimension string) []string {
 	if covered {
 		return nil

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -51,16 +49,11 @@ func statedReason(r *http.Request) (reason, query string, err error) {
 	if len(stated) == 0 {
 		return "", query, nil
 	}
-	reason = strings.TrimSpace(stated[0])
-	switch {
-	case len(stated) > 1:
+	if len(stated) > 1 {
 		return "", "", host.E(host.Invalid, "", "a reason is stated more than once")
-	case reason == "":
-		return "", "", host.E(host.Invalid, "", "the stated reason is empty")
-	case len(reason) > host.MaxReason:
-		return "", "", host.E(host.Invalid, "", "the stated reason is over %d bytes", host.MaxReason)
-	case !utf8.ValidString(reason) || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsPrint(c) }):
-		return "", "", host.E(host.Invalid, "", "the stated reason is not printable UTF-8")
+	}
+	if reason, err = host.ParseReason(stated[0]); err != nil {
+		return "", "", err
 	}
 	return reason, query, nil
 }

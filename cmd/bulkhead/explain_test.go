@@ -1,0 +1,109 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// files writes name and text in turns into a new directory.
+func files(t *testing.T, pairs ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := 0; i < len(pairs); i += 2 {
+		path := filepath.Join(dir, pairs[i])
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(pairs[i+1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// entries are documents of a directory, each KIND NAME SPEC.
+func entries(list ...string) string {
+	var out []string
+	for _, e := range list {
+		part := strings.SplitN(e, " ", 3)
+		out = append(out, "apiVersion: bulkhead.internal/v1\nkind: "+part[0]+"\nmetadata: {name: "+part[1]+"}\nspec: "+part[2]+"\n")
+	}
+	return strings.Join(out, "---\n")
+}
+
+func TestExplainSaysWhatCountedAndNoMore(t *testing.T) {
+	const all = `permissions: {actions: ["*"], plugins: [{name: "*"}], resources: [{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}]}`
+	dir := files(t, "people/p.yaml", entries(
+		"User ann {id: ann, roles: [oncall, releaser]}",
+		"User ola {id: ola, roles: [oncall]}",
+		"User dis {id: dis, roles: [viewer], disabled: true}",
+		"User bare {id: bare}",
+		"User odd {id: odd, teams: [nowhere]}",
+		"User vic {id: vic, roles: [viewer, t1, t2, t3, t4, t5, t6]}",
+		"Role oncall {breakGlass: {}, "+all+"}",
+		"Role releaser {"+all+"}",
+		`Role t1 {permissions: {actions: ["a:b"]}}`, `Role t2 {permissions: {actions: ["a:b"]}}`, `Role t3 {permissions: {actions: ["a:b"]}}`,
+		`Role t4 {permissions: {actions: ["a:b"]}}`, `Role t5 {permissions: {actions: ["a:b"]}}`, `Role t6 {permissions: {actions: ["a:b"]}}`,
+	), "own/site.rego", `package bulkhead.authz
+
+decision := data.bulkhead.default.decision if {
+	not frozen
+	contains(input.route.plugin, "exec")
+} else := {"allow": false, "reason": {"code": "site", "args": {"ticket": "OPS-1"}}}
+
+frozen if input.capability.cluster == "prod"
+`)
+	const release = "dev/shop/releases.helm.sh:web"
+	for _, c := range []struct {
+		args      []string
+		code      int
+		want, not []string
+	}{
+		// Without a reason, what needs one neither heads the list nor is named.
+		{[]string{"ann", "gitops:helm.upgrade", release}, 0, []string{
+			"the action by role releaser (p.yaml:", "permitted by   role releaser", "with a reason  role oncall",
+		}, []string{"by role oncall"}},
+		{[]string{"ann", "gitops:helm.upgrade", release, "--reason", "INC-1"}, 0, []string{
+			"because a reason is stated: by role oncall (p.yaml:", "permitted by  role releaser", "action * (with a stated reason)",
+		}, []string{"with a reason"}},
+		{[]string{"ola", "gitops:helm.upgrade", release}, 1, []string{"only with a stated reason (X-Bulkhead-Reason), by role oncall (p.yaml:"}, []string{"permitted by", "did not hold"}},
+		// A reason is what the host would take for one.
+		{[]string{"ola", "gitops:helm.upgrade", "--reason", strings.Repeat("x", 257)}, 2, []string{"the stated reason is over 256 bytes"}, nil},
+		{[]string{"ola", "gitops:helm.upgrade", "--reason", "  "}, 2, []string{"the stated reason is empty"}, nil},
+		{[]string{"ola", "gitops:helm.upgrade", "--reason", " INC-1 "}, 0, []string{`stating "INC-1"`}, nil},
+		// Somebody without rights is not listed, disabled, or listed without any.
+		{[]string{"nil", "gitops:helm.read"}, 1, []string{`The directory lists no "nil".`, "1 entries or parts of entries of others"}, nil},
+		{[]string{"dis", "gitops:helm.read"}, 1, []string{`The directory has "dis" disabled.`}, []string{"ignored"}},
+		{[]string{"bare", "gitops:helm.read"}, 1, []string{`lists "bare" with no rights at all`}, nil},
+		{[]string{"odd", "gitops:helm.read"}, 1, []string{`lists "odd" with no rights at all`, `left out  p.yaml:`, `User odd: there is no usable team "nowhere"`}, []string{"of others"}},
+		{[]string{"nil", "gitops:helm.read", "--role", "viewer"}, 1, []string{
+			"ignored   role viewer: the person is not listed, nor admitted as unlisted", `lists no "nil". Roles and teams are asserted of people who`,
+		}, []string{"has no such"}},
+		{[]string{"nil", "gitops:helm.read", "--role", "vewer", "--unlisted"}, 1, []string{"ignored   role vewer: the directory has no such", "no role or team that it has is asserted of them"}, nil},
+		// What the shipped rules lack is said once, and what is cut is counted.
+		{[]string{"vic", "gitops:helm.upgrade"}, 1, []string{"no action permission", "and 3 more"}, []string{"did not hold", "__local"}},
+		{[]string{"vic", "gitops:helm.read", "-p", filepath.Join(dir, "own")}, 1, []string{
+			`by a rule of the operator's own: site {"ticket":"OPS-1"}.`, `did not hold  site.rego:5  contains(input.route.plugin, "exec")`,
+		}, []string{"(since"}},
+		{[]string{"vic", "exec:open", "prod/shop/pods/exec:web", "-p", filepath.Join(dir, "own")}, 1, []string{
+			"did not hold  site.rego:4  not frozen   (since this holds: frozen)",
+		}, nil},
+	} {
+		stdout, stderr, code := bulkhead(t, append([]string{"policy", "explain", "-d", filepath.Join(dir, "people")}, c.args...)...)
+		if code != c.code {
+			t.Errorf("%v: exit code %d, want %d\n%s%s", c.args, code, c.code, stdout, stderr)
+		}
+		for _, s := range c.want {
+			if !strings.Contains(stdout+stderr, s) {
+				t.Errorf("%v: %q is missing\n%s%s", c.args, s, stdout, stderr)
+			}
+		}
+		for _, s := range c.not {
+			if strings.Contains(stdout+stderr, s) {
+				t.Errorf("%v: %q is there\n%s", c.args, s, stdout)
+			}
+		}
+	}
+}
