@@ -2,12 +2,96 @@ package authz
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
+
+// shelf serves a bundle, or answers 404 without one.
+type shelf struct{ text atomic.Pointer[[]byte] }
+
+func (p *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	text := p.text.Load()
+	if text == nil {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write(*text)
+}
+
+func (p *shelf) put(t *testing.T, rego string) {
+	t.Helper()
+	var b bytes.Buffer
+	c := &source.Content{Data: map[string]any{}, Modules: []source.Module{{Name: "policy.rego", Text: []byte(rego)}}}
+	if err := source.Pack(&b, c, "r", nil); err != nil {
+		t.Fatal(err)
+	}
+	text := b.Bytes()
+	p.text.Store(&text)
+}
+
+// What is known of the newest bundle stays known: the copy on disk, which is
+// older, counts at a start only.
+func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
+	var p shelf
+	srv := httptest.NewServer(&p)
+	defer srv.Close()
+	keep, d := t.TempDir(), staff(t)
+	p.put(t, freeze)
+	start := func() *Engine {
+		t.Helper()
+		e, err := Open(t.Context(), Config{
+			Source:    Source{Bundle: &Bundle{URL: srv.URL, Unsigned: true, Poll: manifest.Duration(time.Second)}},
+			Keep:      keep,
+			Directory: d,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	reload := func(e *Engine) Status {
+		t.Helper()
+		e.note(e.reload(t.Context()))
+		return e.Status()
+	}
+	e := start()
+	e.stop() // it is reloaded by hand
+	e.done.Wait()
+	p.put(t, broken["syntax"].text)
+	if s := reload(e); s.Revision != 1 || s.Problem == "" || s.SourceOut != "" {
+		t.Errorf("a broken bundle: %+v", s)
+	}
+	p.put(t, broken["failing test"].text)
+	before := reload(e)
+	if !strings.Contains(before.Problem, "policy.rego:11") {
+		t.Errorf("another: %+v", before)
+	}
+	p.text.Store(nil)
+	if s := reload(e); s.Revision != 1 || s.Problem != before.Problem || !strings.Contains(s.SourceOut, "404") || e.Ready() == nil {
+		t.Errorf("the place has gone: %+v", s)
+	}
+	p.put(t, broken["failing test"].text)
+	if s := reload(e); s.Revision != 1 || s.Problem != before.Problem || s.SourceOut != "" {
+		t.Errorf("it is back: %+v", s)
+	}
+	p.put(t, freeze)
+	if s := reload(e); s.Revision != 1 || s.Problem != "" || e.Ready() != nil {
+		t.Errorf("the mistake is taken back: %+v", s)
+	}
+	p.text.Store(nil)
+	if s := start().Status(); s.Revision != 1 || !strings.Contains(s.Origin, "the copy on disk") {
+		t.Errorf("a start: %+v", s)
+	}
+}
 
 // A bundle that does not hold together, or that somebody else made, changes
 // nothing: what served before goes on, and readiness says why.

@@ -390,8 +390,8 @@ func (e *Engine) Compare(ctx context.Context, packed []byte) (*DiffReport, error
 	if e.logFile == nil {
 		return nil, host.E(host.Conflict, op, "decisions are not logged to a file; policy.log.file says where")
 	}
-	if len(packed) == 0 && e.shadow == nil {
-		return nil, host.E(host.Conflict, op, "there is no bundle in the request and no policy.shadow")
+	if len(packed) == 0 && (e.shadow == nil || e.shadow.current.Load().number == 0) {
+		return nil, host.E(host.Conflict, op, "there is no bundle in the request and no policy.shadow that can be used")
 	}
 	if !e.comparing.CompareAndSwap(false, true) {
 		return nil, host.E(host.Limited, op, "another comparison is under way")

@@ -90,6 +90,27 @@ func TestARepairedPolicyServes(t *testing.T) {
 	}
 }
 
+// Neither mending a mistake by taking it back nor a directory that was away for
+// a while is another revision.
+func TestWhatServesAlreadyIsNoNewRevision(t *testing.T) {
+	e, dir := withPolicy(t, freeze)
+	write(t, dir, "policy.rego", broken["syntax"].text)
+	await(t, "refusal", func() bool { return e.Ready() != nil })
+	write(t, dir, "policy.rego", freeze)
+	await(t, "undoing", func() bool { return e.Ready() == nil })
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the directory to be missed", func() bool { return e.Ready() != nil })
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the directory to be back", func() bool { return e.Ready() == nil })
+	if n := e.Revision(); n != 1 {
+		t.Errorf("revision %d", n)
+	}
+}
+
 func TestAnUnusablePolicyRefusesToStart(t *testing.T) {
 	d := staff(t)
 	for name, c := range broken {

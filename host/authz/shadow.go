@@ -3,9 +3,9 @@ package authz
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -67,6 +67,14 @@ type ShadowStatus struct {
 	Examples []Difference      `json:"examples"`
 }
 
+// tally is how one candidate has done.
+type tally struct {
+	revision          uint64 // of the candidate
+	compared, skipped uint64
+	differ            map[string]uint64
+	examples          []Difference
+}
+
 // shadow asks a candidate what the policy that serves was asked, and enforces
 // nothing.
 type shadow struct {
@@ -76,14 +84,12 @@ type shadow struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 
-	compared, skipped atomic.Uint64
-	mu                sync.Mutex
-	differ            map[string]uint64
-	examples          []Difference
+	mu    sync.Mutex
+	tally tally
 }
 
 func openShadow(ctx context.Context, cfg Source, keep string, d Directory, deadline time.Duration, log *slog.Logger) (*shadow, error) {
-	s := &shadow{queue: make(chan record, shadowQueue), differ: map[string]uint64{}}
+	s := &shadow{queue: make(chan record, shadowQueue)}
 	s.decider.init(d, deadline)
 	var err error
 	if s.track, err = openTrack(ctx, "policy.shadow", false, cfg, keep, log); err != nil {
@@ -101,35 +107,39 @@ func (s *shadow) close() {
 }
 
 func (s *shadow) offer(r *record) {
+	number := s.current.Load().number
+	if number == 0 {
+		return // there is no candidate yet
+	}
 	select {
 	case s.queue <- *r:
 	default:
-		s.skipped.Add(1)
+		s.count(number, func(t *tally) { t.skipped++ })
 	}
 }
 
 func (s *shadow) run(ctx context.Context) {
-	for number := uint64(0); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case r := <-s.queue:
-			rev := s.current.Load()
-			if rev.number != number { // what was counted is about another candidate
-				number = rev.number
-				s.reset()
-			}
-			s.judge(ctx, rev, &r)
+			s.judge(ctx, s.current.Load(), &r)
 		}
 	}
 }
 
-func (s *shadow) reset() {
+// count counts for a revision, from nothing if it is a new one. What comes late
+// of one before is dropped.
+func (s *shadow) count(revision uint64, add func(*tally)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.differ, s.examples = map[string]uint64{}, nil
-	s.compared.Store(0)
-	s.skipped.Store(0)
+	if s.tally.revision < revision {
+		s.tally = tally{revision: revision, differ: map[string]uint64{}}
+	}
+	if s.tally.revision == revision {
+		add(&s.tally)
+	}
 }
 
 func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
@@ -138,7 +148,7 @@ func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.compared.Add(1)
+	s.count(rev.number, func(t *tally) { t.compared++ })
 	after, before := a.decision, &r.answer.decision
 	what := whatDiffers(before, &after)
 	if what == "" {
@@ -155,36 +165,33 @@ func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
 	}
 	d := difference(q, what, before, &after)
 	d.DecisionID, d.At = r.id, r.at
-	s.note(d, !cached)
+	s.count(rev.number, func(t *tally) { t.note(d, !cached) })
 	if !cached { // one line for each question
 		s.log.Warn("shadow policy decides differently", "what", what, "user", d.User, "action", d.Action, "capability", d.Capability,
 			"decision", r.id, "serving", d.Old, "shadow", d.New, "shadowRevision", rev.number, "error", err)
 	}
 }
 
-func (s *shadow) note(d Difference, first bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.differ[d.What]++
-	for i := range s.examples {
-		x := &s.examples[i]
+func (t *tally) note(d Difference, first bool) {
+	t.differ[d.What]++
+	for i := range t.examples {
+		x := &t.examples[i]
 		if x.User == d.User && x.Action == d.Action && x.Capability == d.Capability && x.What == d.What {
 			x.Count++
 			return
 		}
 	}
-	if first && len(s.examples) < shadowExamples {
-		s.examples = append(s.examples, d)
+	if first && len(t.examples) < shadowExamples {
+		t.examples = append(t.examples, d)
 	}
 }
 
 func (s *shadow) status() *ShadowStatus {
-	out := &ShadowStatus{RevisionStatus: s.track.status(), Compared: s.compared.Load(), Skipped: s.skipped.Load(), Differ: map[string]uint64{}}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, n := range s.differ {
-		out.Differ[k] = n
-	}
-	out.Examples = append([]Difference{}, s.examples...)
+	out := &ShadowStatus{RevisionStatus: s.track.status(), Differ: map[string]uint64{}, Examples: []Difference{}}
+	s.count(out.Revision, func(t *tally) {
+		out.Compared, out.Skipped = t.compared, t.skipped
+		maps.Copy(out.Differ, t.differ)
+		out.Examples = append(out.Examples, t.examples...)
+	})
 	return out
 }

@@ -3,6 +3,7 @@ package authz
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -60,26 +61,45 @@ func TestAShadowTellsWhatItWouldChangeAndChangesNothing(t *testing.T) {
 	// Another candidate starts from nothing.
 	write(t, dir, "p.rego", strings.Replace(freeze, "input.route.mutates", `input.route.name == "nothing"`, 1))
 	await(t, "the next candidate", func() bool { return e.Status().Shadow.Revision == 2 })
+	if s := e.Status().Shadow; s.Compared != 0 || len(s.Differ)+len(s.Examples) != 0 {
+		t.Errorf("the second revision begins with what the first did: %+v", s)
+	}
 	e.Decide(t.Context(), change)
 	await(t, "comparing again", func() bool { s := e.Status().Shadow; return s.Compared == 1 && len(s.Differ) == 0 })
 }
 
-func TestABrokenCandidateDisturbsNobody(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "p.rego", broken["syntax"].text)
-	e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: dir}})
-	if err != nil {
-		t.Fatal(err)
+func TestACandidateThatIsBrokenOrMissingDisturbsNobody(t *testing.T) {
+	for name, prepare := range map[string]func(dir string){
+		"broken": func(dir string) { write(t, dir, "p.rego", broken["syntax"].text) },
+		"missing": func(dir string) {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			prepare(dir)
+			e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: dir}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			if s := e.Status().Shadow; e.Ready() != nil || !strings.Contains(s.Problem, "policy.shadow.dir: ") || !strings.Contains(s.Problem, "; nothing is compared") {
+				t.Errorf("%v, %+v", e.Ready(), s)
+			}
+			if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow || len(e.shadow.queue) > 0 {
+				t.Errorf("decided %+v, %d wait to be compared", d, len(e.shadow.queue))
+			}
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir, "p.rego", freeze)
+			await(t, "repair", func() bool { s := e.Status().Shadow; return s.Revision == 1 && s.Problem == "" })
+			write(t, dir, "p.rego", broken["syntax"].text)
+			await(t, "the next mistake", func() bool { return strings.Contains(e.Status().Shadow.Problem, "; revision 1 goes on in the shadow") })
+		})
 	}
-	defer e.Close()
-	if e.Ready() != nil || e.Status().Shadow.Problem == "" {
-		t.Errorf("%v, %+v", e.Ready(), e.Status().Shadow)
-	}
-	if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
-		t.Errorf("decided %+v", d)
-	}
-	write(t, dir, "p.rego", freeze)
-	await(t, "repair", func() bool { s := e.Status().Shadow; return s.Revision == 1 && s.Problem == "" })
 }
 
 func TestExplainNamesRulePermissionAndNearMiss(t *testing.T) {

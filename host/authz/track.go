@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -25,18 +26,21 @@ type published struct {
 // track follows one source and publishes its revisions.
 type track struct {
 	field   string // of the configuration: "policy", "policy.shadow"
+	serves  bool   // people; a shadow does not
 	log     *slog.Logger
 	source  source.Source
 	current atomic.Pointer[published]
 	failed  atomic.Pointer[host.Error] // of the newest revision, nil if it serves
 	away    atomic.Pointer[host.Error] // why the source does not answer, nil if it does
-	digest  string                     // of what was built last; used by the one goroutine that reloads
+	// What was built last and in vain; used by the one goroutine that reloads.
+	refused string // digest
+	why     error
 }
 
 // openTrack opens a source and publishes its first revision. Only a source that
-// does not answer, or a revision that need not serve, leaves nothing serving.
-func openTrack(ctx context.Context, field string, need bool, cfg source.Config, keep string, log *slog.Logger) (*track, error) {
-	t := &track{field: field, log: log}
+// does not answer leaves nothing serving; without serves, whatever is wrong does.
+func openTrack(ctx context.Context, field string, serves bool, cfg source.Config, keep string, log *slog.Logger) (*track, error) {
+	t := &track{field: field, serves: serves, log: log}
 	op := field + ".open"
 	if cfg.Dir != "" {
 		t.field += ".dir"
@@ -44,11 +48,13 @@ func openTrack(ctx context.Context, field string, need bool, cfg source.Config, 
 		t.field += ".bundle"
 	}
 	var err error
-	if t.source, err = source.Open(cfg, keep, log); err != nil {
+	if !serves {
+		t.source = source.OpenLate(cfg, keep, log)
+	} else if t.source, err = source.Open(cfg, keep, log); err != nil {
 		return nil, host.E(host.Invalid, op, "%s: %w", t.field, err)
 	}
 	err = t.reload(ctx)
-	if err != nil && !need || errors.Is(err, source.ErrUnreachable) {
+	if err != nil && !serves || errors.Is(err, source.ErrUnreachable) {
 		t.publish(nothingYet(err), 0)
 		t.note(err)
 		return t, nil
@@ -79,30 +85,27 @@ func (t *track) run(ctx context.Context) {
 	})
 }
 
-// reload builds and publishes a revision if the content differs from what it
-// was, refused content included.
+// reload builds and publishes a revision, unless the content is what serves
+// already or what was refused last.
 func (t *track) reload(ctx context.Context) error {
 	content, err := t.source.Load(ctx)
-	if err != nil {
-		if !errors.Is(err, source.ErrUnreachable) {
-			t.digest = ""
-		}
-		return err
-	}
-	if content.Digest == t.digest {
-		if failed := t.failed.Load(); failed != nil {
-			return failed
-		}
-		return nil
-	}
-	t.digest = content.Digest
-	r, err := build(ctx, content)
 	if err != nil {
 		return err
 	}
 	number := uint64(1)
 	if old := t.current.Load(); old != nil {
+		if old.number > 0 && old.content.Digest == content.Digest {
+			return nil
+		}
 		number = old.number + 1
+	}
+	if content.Digest == t.refused {
+		return t.why
+	}
+	r, err := build(ctx, content)
+	if err != nil {
+		t.refused, t.why = content.Digest, err
+		return err
 	}
 	t.publish(r, number)
 	return nil
@@ -125,30 +128,34 @@ func (t *track) publish(r *revision, number uint64) {
 // fault of a revision: what serves goes on, and readiness is told only if
 // nothing does.
 func (t *track) note(err error) {
-	serving := t.current.Load().number
-	if err == nil {
-		if t.away.Swap(nil) != nil {
-			t.log.Info("policy source answers again", "source", t.field)
-		}
-		t.failed.Store(nil)
-		return
-	}
-	if _, known := err.(*host.Error); known {
-		return // of unchanged content, told already
-	}
 	to, text := &t.failed, "policy cannot be used"
 	if errors.Is(err, source.ErrUnreachable) {
 		to, text = &t.away, "policy source does not answer"
-	} else {
-		t.away.Store(nil)
+	} else if t.away.Swap(nil) != nil {
+		t.log.Info("policy source answers again", "source", t.field)
 	}
-	e := host.E(host.Unavailable, "policy.reload", "%s: %w; revision %d goes on serving", t.field, err, serving)
-	if serving == 0 {
-		e = host.E(host.Unavailable, "policy.reload", "%s: %w; everything is denied", t.field, err)
+	if err == nil {
+		t.failed.Store(nil)
+		return
 	}
+	number := t.current.Load().number
+	e := host.E(host.Unavailable, "policy.reload", "%s: %w; %s", t.field, err, t.meanwhile(number))
 	if old := to.Swap(e); old == nil || old.Message != e.Message {
-		t.log.Error(text, "source", t.field, "error", err, "serving", serving)
+		t.log.Error(text, "source", t.field, "error", err, "revision", number)
 	}
+}
+
+// meanwhile says what happens while the newest revision cannot be used.
+func (t *track) meanwhile(number uint64) string {
+	switch {
+	case t.serves && number > 0:
+		return fmt.Sprintf("revision %d goes on serving", number)
+	case t.serves:
+		return "everything is denied"
+	case number > 0:
+		return fmt.Sprintf("revision %d goes on in the shadow", number)
+	}
+	return "nothing is compared"
 }
 
 // ready returns nil while the newest revision serves.

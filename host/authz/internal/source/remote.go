@@ -36,6 +36,8 @@ type remote struct {
 	// Of the last bundle that was taken, so that "not modified" means it again.
 	tag     string
 	content *Content
+	// answered: there was something to take; the copy on disk may be older.
+	answered bool
 }
 
 // fetcher gets a bundle. If what is there has the tag already, packed is nil.
@@ -76,8 +78,10 @@ func (r *remote) Load(ctx context.Context) (*Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	packed, tag, err := r.fetch(ctx, r.tag)
+	away := errors.Is(err, ErrUnreachable)
+	r.answered = r.answered || !away
 	switch {
-	case err != nil && r.content == nil && errors.Is(err, ErrUnreachable):
+	case away && !r.answered && r.content == nil:
 		return r.loadKept(err)
 	case err != nil:
 		return nil, err

@@ -72,6 +72,11 @@ func Open(cfg Config, keep string, log *slog.Logger) (Source, error) {
 	}
 }
 
+// OpenLate opens what may not be there yet: until it is, Load says why not.
+func OpenLate(cfg Config, keep string, log *slog.Logger) Source {
+	return &late{open: func() (Source, error) { return Open(cfg, keep, log) }}
+}
+
 // Empty reports whether cfg names no source.
 func (c *Config) Empty() bool { return c.Dir == "" && c.Bundle == nil }
 

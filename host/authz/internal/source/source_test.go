@@ -279,6 +279,31 @@ func TestTheLastGoodBundleServesWhileItsPlaceIsAway(t *testing.T) {
 	}
 }
 
+// It may be older than what is known to be wrong.
+func TestTheCopyOnDiskCountsUntilThePlaceAnswers(t *testing.T) {
+	text := packed(t, "r1", nil)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if text == nil {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write(text)
+	}))
+	defer srv.Close()
+	b, keep := Bundle{URL: srv.URL, Unsigned: true}, t.TempDir()
+	if _, err := open(t, b, keep).Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, b, keep)
+	text = []byte("no bundle")
+	if _, err := s.Load(t.Context()); err == nil || errors.Is(err, ErrUnreachable) {
+		t.Fatal(err)
+	}
+	text = nil
+	if c, err := s.Load(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 // A URL may have a secret in its query, and so may one that it leads to.
 func TestASecretInAURLIsToldNobody(t *testing.T) {
 	text := packed(t, "r1", nil)
