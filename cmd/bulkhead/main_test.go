@@ -1,7 +1,12 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -164,8 +169,10 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	in := file("in.json", `{"principal": {"user": "ann"}, "route": {"plugin": "x"}}`)
 	log := file("log.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"ann"},"route":{"plugin":"x"}},"result":{"allow":false,"reason":{"code":"no_plugin"}}}`+"\n")
 	change := file("change.jsonl", `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"vic@example.com"},"route":{"plugin":"x","action":"x:read"}},"result":{"allow":false,"reason":{"code":"no_action"}}}`+"\n")
+	empty, text := file("empty.jsonl", ""), file("text", "This is no JSON.\n")
 	config := file("bulkhead.yaml", "auth: {dev: {}}\ndirectory: {files: ./people}\npolicy: {dir: ./late}\n")
 	file("lists/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"few\"}} if count(data.directory.users) < 4\n")
+	loose, noBundle := file("loose.rego", "package   a\n"), file("x.gz", "\x1f\x8bthis is all\n")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, c := range []struct {
 		args []string
@@ -176,6 +183,13 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "test", at("good"), "--coverage"}, "coverage", 0},
 		{[]string{"policy", "test", at("bad")}, "FAIL  site.rego:5: data.bulkhead.authz.test_x", 1},
 		{[]string{"policy", "test", at("bad"), "--json"}, `"failed": 1`, 1},
+		{[]string{"policy", "test", at("good"), "-r", "test_x$"}, "1 tests, 0 failed", 0},
+		{[]string{"policy", "test", at("good"), "-r", "nothing"}, "no test's name matches nothing", 1},
+		{[]string{"policy", "test", at("good"), "-r", "("}, "--run: error parsing regexp", 2},
+		{[]string{"policy", "test", ""}, "an argument is empty", 2},
+		{[]string{"policy", "check", "-c", ""}, "--config is empty", 2},
+		{[]string{"policy", "check", text}, "neither a directory nor a bundle", 2},
+		{[]string{"policy", "check", noBundle}, "not a gzipped tar", 1},
 		{[]string{"policy", "test", at("absent")}, "no such file", 2},
 		{[]string{"policy", "test", "../../policies"}, " 0 failed", 0},
 		{[]string{"policy", "check", "../../policies", "--strict"}, "0 warnings", 0},
@@ -184,8 +198,18 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "check", at("late"), "--strict"}, "1 warnings", 1},
 		{[]string{"policy", "check", "--capabilities"}, `"builtins"`, 0},
 		{[]string{"policy", "fmt", "-l", at("good")}, "", 0},
+		{[]string{"policy", "fmt", "-l", loose}, "loose.rego", 1},
+		{[]string{"policy", "fmt", "-l", "-w", loose}, "loose.rego", 0},
+		{[]string{"policy", "fmt", "-l", loose}, "", 0},
 		{[]string{"policy", "eval", at("good"), "-i", in}, `"no_plugin"`, 0},
 		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "data.nothing"}, "undefined", 1},
+		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "1 == 2"}, "false", 0},
+		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "1 / 0"}, "divide by zero", 1},
+		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "x ="}, "query:", 2},
+		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "y"}, "query:", 2},
+		{[]string{"policy", "eval", at("good"), "-i", text}, "input:", 2},
+		{[]string{"policy", "eval", at("good"), "-i", file("list.json", "[]")}, "input: is array and not an object", 2},
+		{[]string{"policy", "eval", at("good"), "-i", file("record.json", `{"decision_id": "1", "input": {}}`)}, "jq .input", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.read"}, "ALLOWED", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "-p", at("late"), "vic@example.com", "gitops:helm.read"}, "site.rego:3", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
@@ -203,6 +227,8 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "ada@example.com", "azure:virtualmachinescalesets.restart", "prod/rg1/virtualmachinescalesets:s"}, "entry {", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "x:y", "prod"}, "INSTANCE/RESOURCEGROUP/KIND", 2},
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
+		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "0s"}, "--for 0s", 2},
+		{[]string{"policy", "explain", "-d", at("people"), "-p", "", "vic@example.com", "gitops:helm.read"}, "--policy is empty", 2},
 		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},
 		{[]string{"policy", "diff", "shipped", at("late"), "-l", log}, "no_plugin → late", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", log, "-d", at("people")}, "permissions are matched again, over " + at("people"), 0},
@@ -210,15 +236,65 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "diff", "log", "shipped", "-l", change, "-c", config}, "no_action → permitted", 1},
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log}, "--directory", 2},
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log, "-d", at("people")}, "1 decisions would change", 1},
-		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 are no decisions", 0},
+		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 are no decisions", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", empty}, "no decision in it could be replayed", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", text}, "decision log: record 1", 2},
+		{[]string{"policy", "diff", "log", "", "-l", log}, "an argument is empty", 2},
 		{[]string{"policy", "build", at("bad"), "-o", at("x.tar.gz")}, "nothing was written", 1},
-		{[]string{"policy", "build", at("good"), "-o", at("x.tar.gz"), "--revision", "r1"}, "sha256:", 0},
+		{[]string{"policy", "build", at("good"), "-o", at("x.tar.gz"), "--revision", "r1"}, "  not signed\n", 0},
+		{[]string{"policy", "build", at("good"), "-o", ""}, "--output is empty", 2},
+		{[]string{"policy", "build", at("good"), "-o", dir}, "is a directory", 2},
+		{[]string{"policy", "build", at("good"), "-o", at("nowhere/x.tar.gz")}, "no such directory", 2},
 		{[]string{"policy", "check", at("x.tar.gz")}, "compiles", 0},
 		{[]string{"policy", "bogus"}, "bogus", 2},
 	} {
 		stdout, stderr, code := bulkhead(t, c.args...)
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
 			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, stdout, stderr)
+		}
+	}
+}
+
+// A bundle that is meant to be signed is signed or not there, and what keeps it
+// from that is said in the words of the command line.
+func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
+	elliptical, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(elliptical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := files(t, "policy/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n",
+		"ec.key", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})),
+		"secret", strings.Repeat("secret ", 10), "public.key", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte{1}})))
+	out := filepath.Join(dir, "x.tar.gz")
+	for _, c := range []struct {
+		args string
+		want string
+		code int
+	}{
+		{"--key ec.key --algorithm ES384 --key-id ops", "  signed by ops (ES384)\n", 0},
+		{"--key ec.key --algorithm ES384", "  signed by a key without id (ES384)\n", 0},
+		{"--key secret --algorithm HS256 --json", `"signed": true`, 0},
+		{"--key= --algorithm ES384", "--key is empty", 2},
+		{"--algorithm ES384", "--algorithm is about signing, which takes --key", 2},
+		{"--key-id ops", "--key-id is about signing, which takes --key", 2},
+		{"--key absent.key", "--key: open absent.key: no such file", 2},
+		{"--key ec.key", "does not sign with RS256; --algorithm may be ES384", 2},
+		{"--key ec.key --algorithm ES256", "does not sign with ES256; --algorithm may be ES384", 2},
+		{"--key ec.key --algorithm none", "--algorithm none is not known", 2},
+		{"--key secret", "--key secret is not PEM", 2},
+		{"--key public.key", "has no private RSA or EC key", 2},
+	} {
+		_ = os.Remove(out)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"policy", "build", "policy", "-o", out}, strings.Fields(c.args)...)...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "BULKHEAD_TEST_AS_PROGRAM=1")
+		said, _ := cmd.CombinedOutput()
+		_, err := os.Stat(out)
+		if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(said), c.want) || (err == nil) != (code == 0) {
+			t.Errorf("%s: exit code %d, want %d and %q: %s (%v)", c.args, code, c.code, c.want, said, err)
 		}
 	}
 }

@@ -2,16 +2,21 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
@@ -28,10 +33,23 @@ file. It is compiled with the shipped rules, as the host does it. Without POLICY
 and with --config, it is the one of the host's configuration, from wherever that
 says, its signature verified. With neither, it is the shipped rules alone.
 
-Exit codes: 0 done, 1 the policy is at fault or its answer is no, 2 bad usage.`,
+Exit codes: 0 done; 1 the policy is at fault, or the answer is no, as each
+command's help says; 2 the command line is, or a file that it names cannot be used
+for what it is given.`,
 	}
 	c.AddCommand(policyTestCommand(), policyCheckCommand(), policyFmtCommand(), policyEvalCommand(),
 		policyExplainCommand(), policyBenchCommand(), policyDiffCommand(), policyBuildCommand())
+	c.PersistentPreRunE = func(c *cobra.Command, args []string) error {
+		for _, name := range []string{"config", "policy", "directory", "log", "input", "output", "key"} {
+			if f := c.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+				return fmt.Errorf("--%s is empty; is a variable not set?", name)
+			}
+		}
+		if slices.Contains(args, "") {
+			return errors.New("an argument is empty; is a variable not set?")
+		}
+		return nil
+	}
 	group(c)
 	return c
 }
@@ -50,9 +68,8 @@ func (f *policyFlags) add(c *cobra.Command) {
 // open compiles the policy that args or the configuration name.
 func (f *policyFlags) open(ctx context.Context, args []string) (*authz.Policy, error) {
 	switch {
-	case len(args) > 0 && args[0] != "":
-		p, err := authz.ReadPolicy(ctx, args[0])
-		return p, atFault(err)
+	case len(args) > 0:
+		return readPolicy(ctx, args[0])
 	case f.config == "":
 		p, err := authz.ReadPolicy(ctx, "")
 		return p, atFault(err)
@@ -63,6 +80,30 @@ func (f *policyFlags) open(ctx context.Context, args []string) (*authz.Policy, e
 	}
 	p, err := authz.LoadPolicy(ctx, config.Policy.Source)
 	return p, atFault(err)
+}
+
+// readPolicy compiles the policy at path.
+func readPolicy(ctx context.Context, path string) (*authz.Policy, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() && !gzipped(path) {
+		return nil, fmt.Errorf("%s is neither a directory nor a bundle, which is a gzipped tar", path)
+	}
+	p, err := authz.ReadPolicy(ctx, path)
+	return p, atFault(err)
+}
+
+func gzipped(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true // reading it will tell
+	}
+	defer f.Close()
+	head := make([]byte, 2)
+	_, err = io.ReadFull(f, head)
+	return err == nil && head[0] == 0x1f && head[1] == 0x8b
 }
 
 // atFault tells what is wrong with a policy from a path that is not there.
@@ -88,7 +129,8 @@ func policyTestCommand() *cobra.Command {
 		Short: "Run the policy's tests, as the host does before it publishes it",
 		Long: `Run the rules named test_… in the policy's files *_test.rego, compiled with the
 shipped rules, as the host does before it publishes the policy. What print says
-is shown for tests that fail, and with -v for all.`,
+is shown for tests that fail, and with -v for all. Exit code 1 if a test fails or
+--run leaves none.`,
 		Example: "  bulkhead policy test ./policies --coverage",
 		Args:    cobra.MaximumNArgs(1),
 	}
@@ -97,6 +139,9 @@ is shown for tests that fail, and with -v for all.`,
 	c.Flags().BoolVar(&o.Coverage, "coverage", false, "say which lines no test reaches")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list tests that pass, too")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if _, err := regexp.Compile(o.Run); err != nil {
+			return fmt.Errorf("--run: %w", err)
+		}
 		p, err := f.open(c.Context(), args)
 		if err != nil {
 			return err
@@ -112,6 +157,9 @@ is shown for tests that fail, and with -v for all.`,
 		}
 		if err == nil && report.Failed > 0 {
 			err = &runError{fmt.Errorf("%d of %d tests failed", report.Failed, len(report.Results))}
+		}
+		if err == nil && o.Run != "" && len(report.Results) == 0 {
+			err = &runError{fmt.Errorf("--run: no test's name matches %s", o.Run)}
 		}
 		return err
 	}
@@ -136,10 +184,13 @@ func printTests(w io.Writer, report *authz.TestReport, verbose bool) {
 		}
 	}
 	if report.Coverage != nil {
-		for name, file := range report.Coverage.Files {
-			for _, gap := range file.NotCovered {
-				fmt.Fprintf(w, "%s:%d: not reached, to line %d\n", name, gap.Start.Row, gap.End.Row)
+		for _, name := range slices.Sorted(maps.Keys(report.Coverage.Files)) {
+			var lines []string
+			for _, gap := range report.Coverage.Files[name].NotCovered {
+				lines = append(lines, fmt.Sprintf("%s:%d: not reached, to line %d\n", name, gap.Start.Row, gap.End.Row))
 			}
+			// Several parts of a line may not be reached.
+			fmt.Fprint(w, strings.Join(slices.Compact(lines), ""))
 		}
 		fmt.Fprintf(w, "coverage of the policy's files: %.0f %%\n", coverage(report))
 	}
@@ -213,12 +264,13 @@ func policyFmtCommand() *cobra.Command {
 		Use:   "fmt FILE|DIR…",
 		Short: "Format Rego files as OPA does",
 		Long: `Print Rego files as "opa fmt" writes them; DIR stands for the *.rego files in it.
-With --list nothing is printed but the names of files that are not so formatted,
-and the exit code is 1 if there are any.`,
+With --list nothing is printed but the names of files that are not so formatted.
+Exit code 1 if there are any and --write does not write them, or if a file cannot
+be parsed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	c.Flags().BoolVarP(&write, "write", "w", false, "write files that change, instead of printing")
-	c.Flags().BoolVarP(&list, "list", "l", false, "only list files that would change")
+	c.Flags().BoolVarP(&list, "list", "l", false, "list files that change, instead of printing")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		files, err := regoFiles(args)
 		if err != nil {
@@ -238,19 +290,20 @@ and the exit code is 1 if there are any.`,
 			if changed {
 				differ++
 			}
-			switch {
-			case list && changed:
+			if list && changed {
 				fmt.Fprintln(c.OutOrStdout(), name)
-			case write && changed:
+			}
+			if write && changed {
 				err = replaceFile(name, want)
-			case !list && !write:
+			}
+			if !list && !write {
 				_, err = c.OutOrStdout().Write(want)
 			}
 			if err != nil {
 				return &runError{err}
 			}
 		}
-		if list && differ > 0 {
+		if list && !write && differ > 0 {
 			return &runError{fmt.Errorf("%d files are not formatted", differ)}
 		}
 		return nil
@@ -303,6 +356,9 @@ func policyEvalCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "eval [POLICY]",
 		Short: "Evaluate the decision, or any query, for an input document",
+		Long: `Print the value of the decision, or of any query, for an input document. A value
+is an answer whatever it is, also {"allow": false}. Exit code 1 if it is undefined
+or cannot be evaluated, 2 if query or input are no such thing.`,
 		Example: `  bulkhead policy eval ./policies -i input.json
   tail -n 1 decisions.jsonl | jq .input | bulkhead policy eval ./policies -i - --query data.bulkhead.default.refusal`,
 		Args: cobra.MaximumNArgs(1),
@@ -322,7 +378,9 @@ func policyEvalCommand() *cobra.Command {
 		}
 		defer in.Close()
 		value, ok, err := p.Eval(c.Context(), query, in)
-		switch {
+		switch invalid, is := errors.AsType[*host.Error](err); {
+		case is && invalid.Kind == host.Invalid:
+			return err
 		case err != nil:
 			return &runError{err}
 		case !ok:
@@ -348,7 +406,8 @@ func policyBuildCommand() *cobra.Command {
 		Short: "Test a policy and make a bundle of it, signed if there is a key",
 		Long: `Compile the policy, run its tests, and write an OPA bundle with its files, tests
 included: every host runs them again before it publishes it. After an error the
-old file is as it was.`,
+old file is as it was. Exit code 1 if the policy does not compile or a test fails,
+2 if key, algorithm or file are at fault.`,
 		Example: "  bulkhead policy build ./policies -o site.tar.gz --revision v7 --key ops.key --algorithm ES256 --key-id ops",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -360,6 +419,13 @@ old file is as it was.`,
 	c.Flags().StringVar(&keyID, "key-id", "", "the id by which hosts know the key")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		var signing *authz.Signing
+		if c.Flags().Changed("key") {
+			signing = &authz.Signing{KeyFile: key, Algorithm: algorithm, KeyID: keyID}
+		}
+		if err := checkBuild(c, out, signing); err != nil {
+			return err
+		}
 		p, err := f.open(c.Context(), args)
 		if err != nil {
 			return err
@@ -372,10 +438,6 @@ old file is as it was.`,
 			printTests(c.ErrOrStderr(), report, false)
 			return &runError{fmt.Errorf("%d of %d tests failed; nothing was written", report.Failed, len(report.Results))}
 		}
-		var signing *authz.Signing
-		if key != "" {
-			signing = &authz.Signing{KeyFile: key, Algorithm: algorithm, KeyID: keyID}
-		}
 		var packed bytes.Buffer
 		if err := p.Pack(&packed, revision, signing); err != nil {
 			return &runError{err}
@@ -384,10 +446,34 @@ old file is as it was.`,
 			return &runError{err}
 		}
 		if f.json {
-			return printJSON(c.OutOrStdout(), map[string]any{"file": out, "digest": p.Digest(), "revision": revision, "signed": key != "", "tests": len(report.Results)})
+			return printJSON(c.OutOrStdout(), map[string]any{"file": out, "digest": p.Digest(), "revision": revision, "signed": signing != nil, "tests": len(report.Results)})
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s  %s\n", out, p.Digest())
+		signed := "not signed"
+		if signing != nil {
+			signed = fmt.Sprintf("signed by %s (%s)", cmp.Or(keyID, "a key without id"), algorithm)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s\n", out, p.Digest(), signed)
 		return nil
 	}
 	return c
+}
+
+// checkBuild reports what is wrong with the options of build: above all those
+// that would leave a bundle unsigned which was meant to be signed.
+func checkBuild(c *cobra.Command, out string, signing *authz.Signing) error {
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		return fmt.Errorf("--output %s is a directory", out)
+	}
+	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--output %s: there is no such directory", out)
+	}
+	if signing != nil {
+		return authz.CheckSigning(signing)
+	}
+	for _, name := range []string{"algorithm", "key-id"} {
+		if c.Flags().Changed(name) {
+			return fmt.Errorf("--%s is about signing, which takes --key", name)
+		}
+	}
+	return nil
 }

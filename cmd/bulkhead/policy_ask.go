@@ -67,12 +67,19 @@ func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Director
 	if f.directory == "" && f.config == "" {
 		return nil, nil, errors.New("who may do what is not known: give --config or --directory")
 	}
-	p, err := f.policyFlags.open(ctx, []string{f.policy})
+	p, err := f.openPolicy(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	d, _, err := openDirectory(ctx, f.directory, f.config)
 	return p, d, err
+}
+
+func (f *askFlags) openPolicy(ctx context.Context) (*authz.Policy, error) {
+	if f.policy != "" {
+		return readPolicy(ctx, f.policy)
+	}
+	return f.policyFlags.open(ctx, nil)
 }
 
 // openDirectory opens the directory at path or, if that is empty, the one that
@@ -246,6 +253,9 @@ cached, with matching the person's permissions included.
 	f.add(c)
 	c.Flags().DurationVar(&duration, "for", 2*time.Second, "how long to measure each")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		if duration <= 0 {
+			return fmt.Errorf("--for %v is not more than 0", duration)
+		}
 		q, err := f.question(args)
 		if err != nil {
 			return err
@@ -288,8 +298,8 @@ users, teams and roles, for NEW and for OLD unless it is "log": so "log" against
 the policy that decided says what a change of data changes. A policy that reads
 data.directory needs one of them.
 
-Exit codes: 0 nothing would change, 1 something would or a policy is at fault, 2
-bad usage.`,
+Exit codes: 0 nothing would change; 1 something would, no decision could be replayed
+or a policy is at fault; 2 bad usage, or what is to be the log cannot be read as one.`,
 		Example: `  bulkhead policy diff log ./policies-next --log decisions.jsonl
   bulkhead policy diff log ./policies --log decisions.jsonl --directory ./directory-next
   cat decisions.jsonl.1 decisions.jsonl | bulkhead policy diff ./policies ./policies-next --log -`,
@@ -303,13 +313,13 @@ bad usage.`,
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
 		var before *authz.Policy
 		if args[0] != "log" {
-			if before, err = authz.ReadPolicy(c.Context(), named(args[0])); err != nil {
-				return atFault(err)
+			if before, err = named(c.Context(), args[0]); err != nil {
+				return err
 			}
 		}
-		after, err := authz.ReadPolicy(c.Context(), named(args[1]))
+		after, err := named(c.Context(), args[1])
 		if err != nil {
-			return atFault(err)
+			return err
 		}
 		var over *authz.Over
 		if dir != "" || f.config != "" {
@@ -326,11 +336,8 @@ bad usage.`,
 		}
 		defer in.Close()
 		report, err := authz.Diff(c.Context(), before, after, over, in)
-		if errors.Is(err, authz.ErrNoDirectory) {
-			return err
-		}
 		if err != nil {
-			return &runError{err}
+			return err
 		}
 		if f.json {
 			err = printJSON(c.OutOrStdout(), report)
@@ -340,16 +347,21 @@ bad usage.`,
 		if err == nil && report.Changed > 0 {
 			err = &runError{fmt.Errorf("%d decisions would change", report.Changed)}
 		}
+		if err == nil && report.Decisions == report.Masked {
+			err = &runError{fmt.Errorf("%s: no decision in it could be replayed, so that nothing is known", log)}
+		}
 		return err
 	}
 	return c
 }
 
-func named(policy string) string {
+// named compiles a policy of diff's arguments.
+func named(ctx context.Context, policy string) (*authz.Policy, error) {
 	if policy == "shipped" {
-		return ""
+		p, err := authz.ReadPolicy(ctx, "")
+		return p, atFault(err)
 	}
-	return policy
+	return readPolicy(ctx, policy)
 }
 
 func printDiff(out io.Writer, r *authz.DiffReport) {

@@ -2,16 +2,25 @@ package authz
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/keys"
 	"github.com/open-policy-agent/opa/v1/rego"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
@@ -99,19 +108,24 @@ func (p *Policy) Test(ctx context.Context, o TestOptions) (*TestReport, error) {
 }
 
 // Eval returns the value of a query, by default the decision, for an input
-// document in JSON; ok is false if it is undefined.
+// document in JSON; ok is false if it is undefined. What is wrong with query or
+// input is of kind host.Invalid.
 func (p *Policy) Eval(ctx context.Context, query string, input io.Reader) (value any, ok bool, err error) {
-	v, err := ast.ValueFromReader(input)
+	v, err := readInput(input)
 	if err != nil {
-		return nil, false, fmt.Errorf("input: %w", err)
+		return nil, false, host.E(host.Invalid, "", "input: %w", err)
 	}
 	if query == "" {
 		query = decisionRef.String()
 	}
-	results, err := rego.New(
-		rego.Query(query), rego.Compiler(p.compiler), rego.Capabilities(capabilities), rego.ParsedInput(v),
+	prepared, err := rego.New(
+		rego.Query(query), rego.Compiler(p.compiler), rego.Capabilities(capabilities),
 		rego.Store(newStore(p.content.Data)), rego.StrictBuiltinErrors(true), rego.SetRegoVersion(ast.RegoV1),
-	).Eval(ctx)
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, false, host.E(host.Invalid, "", "query: %w", err)
+	}
+	results, err := prepared.Eval(ctx, rego.EvalParsedInput(v))
 	if err != nil {
 		return nil, false, err
 	}
@@ -130,6 +144,23 @@ func (p *Policy) Eval(ctx context.Context, query string, input io.Reader) (value
 	return values, true, nil
 }
 
+// readInput reads an input document. A record of the decision log has one and is
+// none: to a policy it would be somebody without a name.
+func readInput(r io.Reader) (ast.Value, error) {
+	v, err := ast.ValueFromReader(r)
+	if err != nil {
+		return nil, err
+	}
+	object, ok := v.(ast.Object)
+	if !ok {
+		return nil, fmt.Errorf("is %s and not an object", ast.ValueName(v))
+	}
+	if object.Get(ast.StringTerm("decision_id")) != nil && object.Get(ast.StringTerm("input")) != nil {
+		return nil, errors.New("is a record of the decision log; give what it has in input (jq .input)")
+	}
+	return v, nil
+}
+
 // Format returns a Rego file as "opa fmt" writes it.
 func Format(name string, text []byte) ([]byte, error) {
 	return format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
@@ -137,6 +168,57 @@ func Format(name string, text []byte) ([]byte, error) {
 
 // Signing is what a bundle is signed with.
 type Signing = source.Signing
+
+// CheckSigning reports what keeps a bundle from being signed so, by the options of
+// bulkhead policy build.
+func CheckSigning(s *Signing) error {
+	if !keys.IsSupportedAlgorithm(s.Algorithm) {
+		return fmt.Errorf("--algorithm %s is not known", s.Algorithm)
+	}
+	text, err := os.ReadFile(s.KeyFile)
+	if err != nil {
+		return fmt.Errorf("--key: %w", err)
+	}
+	if strings.HasPrefix(s.Algorithm, "HS") {
+		return nil
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return fmt.Errorf("--key %s is not PEM", s.KeyFile)
+	}
+	fits := algorithmsOf(block)
+	switch {
+	case len(fits) == 0:
+		return fmt.Errorf("--key %s has no private RSA or EC key", s.KeyFile)
+	case !slices.Contains(fits, s.Algorithm):
+		return fmt.Errorf("--key %s does not sign with %s; --algorithm may be %s", s.KeyFile, s.Algorithm, strings.Join(fits, ", "))
+	}
+	return nil
+}
+
+// algorithmsOf returns what the private key in block signs with.
+func algorithmsOf(block *pem.Block) []string {
+	var key any
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		key, _ = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, _ = x509.ParseECPrivateKey(block.Bytes)
+	case "PRIVATE KEY":
+		key, _ = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		if k != nil {
+			return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+		}
+	case *ecdsa.PrivateKey:
+		if k != nil {
+			return map[int][]string{256: {"ES256"}, 384: {"ES384"}, 521: {"ES512"}}[k.Params().BitSize]
+		}
+	}
+	return nil
+}
 
 // Pack writes p's own files as an OPA bundle, signed if s is not nil.
 func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,8 +110,11 @@ func Load(path string, environ []string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	c := &Config{Listen: "127.0.0.1:8080", Data: "./data"}
-	if err := decode(text, c); err != nil {
+	if err := errors.Join(decode(text, c), emptyDirs(text)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if slices.Contains(environ, "BULKHEAD_POLICY_DIR=") {
+		return nil, errors.New("BULKHEAD_POLICY_DIR: is empty")
 	}
 	if err := override(c, environ); err != nil {
 		return nil, err
@@ -124,6 +128,27 @@ func Load(path string, environ []string) (*Config, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// emptyDirs reports policies that are given as nothing. What serves then would be
+// the shipped rules, as if there were none.
+func emptyDirs(text []byte) error {
+	type source struct {
+		Dir *string `json:"dir"`
+	}
+	var c struct {
+		Policy struct {
+			source
+			Shadow source `json:"shadow"`
+		} `json:"policy"`
+	}
+	_ = yaml.Unmarshal(text, &c) // decode says what is wrong with it
+	for field, dir := range map[string]*string{"policy.dir": c.Policy.Dir, "policy.shadow.dir": c.Policy.Shadow.Dir} {
+		if dir != nil && *dir == "" {
+			return fmt.Errorf("%s: is empty; leave it out if there is none", field)
+		}
+	}
+	return nil
 }
 
 // decode reads YAML into v. Its errors name unknown and repeated fields by their

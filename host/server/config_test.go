@@ -34,6 +34,8 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"data: ./data", "data: ./data\nstate: {endpoints: [\"https://etcd:2379\"], keyFile: ./nowhere}", "host key"},
 		{"data: ./data", "data: ./data\nstate: {prefix: x/}", "state.endpoints"},
 		{"data: ./data", "data: ./data\nstate: {keyRotation: 1m}", "state.keyRotation"},
+		{"data: ./data", "data: ./data\npolicy: {dir: \"\"}", "policy.dir: is empty"},
+		{"data: ./data", "data: ./data\npolicy: {shadow: {dir: \"\"}}", "policy.shadow.dir: is empty"},
 		{"listen: 127.0.0.1:0", "listen: nowhere", "listen"},
 		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0\npublicURL: https://x.example", "auth.dev"},
 		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0", "publicURL"},
