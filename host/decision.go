@@ -128,6 +128,12 @@ type Obligations struct {
 	Record Record   `json:"record,omitempty"`
 }
 
+// MetBy reports whether o is met by something that does, or does not, redact
+// answers and record terminals. Who enforces the others decides about them.
+func (o *Obligations) MetBy(redacts, records bool) bool {
+	return (redacts || len(o.Redact) == 0) && (records || o.Record == RecordNothing)
+}
+
 // Record says what of a terminal is recorded.
 type Record string
 

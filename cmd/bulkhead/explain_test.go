@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
 // files writes name and text in turns into a new directory.
@@ -104,6 +106,65 @@ frozen if input.capability.cluster == "prod"
 			if strings.Contains(stdout+stderr, s) {
 				t.Errorf("%v: %q is there\n%s", c.args, s, stdout)
 			}
+		}
+	}
+}
+
+// With a configuration, what the host makes of the policy's answer is said: what
+// it does not have, what it did not grant, and what it cannot be obliged to.
+func TestExplainSaysWhatTheHostRefusesAndDoesNotHave(t *testing.T) {
+	dir := files(t, "people/p.yaml", entries("User ada {id: ada, roles: [admin]}", "User vic {id: vic, roles: [viewer]}"),
+		"recorded/site.rego", `package bulkhead.authz
+
+import data.bulkhead.default as shipped
+
+decision := object.union(shipped.decision, {"obligations": {"record": "output"}}) if shipped.decision.allow
+else := shipped.decision
+`,
+		"grouped/site.rego", `package bulkhead.authz
+
+import data.bulkhead.default as shipped
+
+decision := object.union(shipped.decision, {"obligations": {"resource_groups": ["a"]}}) if shipped.decision.allow
+else := shipped.decision
+`,
+		"bulkhead.yaml", `auth: {dev: {}}
+directory: {files: ./people}
+clusters: [{name: dev, kubeconfig: ./kubeconfig}]
+plugins:
+  - {name: gitops, source: "`+packtest.Build(t, "plugins/gitops")+`", grants: {helm: [{clusters: [dev], namespaces: [shop], actions: [list]}]}}
+  - {name: gone, source: ./gone.wasm}
+`)
+	const release = "dev/shop/releases.helm.sh:web"
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"ada", "gitops:helm.read"}, 0, "ALLOWED"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh"}, 0, "ALLOWED"},
+		{[]string{"ada", "gitops:helm.upgrade", release}, 1, "REFUSED"},
+		{[]string{"ada", "gitops:helm.upgrade", release}, 1, `the host refuses  helm.upgrade: plugin "gitops" is not granted helm upgrade`},
+		{[]string{"ada", "gitops:helm.upgrade", release}, 1, "grants.helm: [{clusters: [dev], namespaces: [shop], actions: [upgrade]}] would allow it"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/pods"}, 1, "grants.kube: [{clusters: [dev], namespaces: [shop], resources: [pods], verbs: [list]}] would allow it"},
+		{[]string{"vic", "gitops:helm.upgrade", release}, 1, "DENIED"},
+		{[]string{"ada", "gitops:helm.nonexistent"}, 0, `warning       this host has no action "gitops:helm.nonexistent"; there are gitops:`},
+		{[]string{"ada", "gitopps:helm.read"}, 0, `this host has no plugin "gitopps"; there are admin, gitops, gone`},
+		{[]string{"ada", "gone:x.read"}, 0, "plugins[1]: source: open "},
+		{[]string{"ada", "gitops:helm.read", "devv/shop/releases.helm.sh"}, 1, `this host has no cluster "devv"; there are dev`},
+		{[]string{"ada", "azure:monitor.read", "prod/rg1/monitor"}, 0, `this host has no instance of Azure "prod"; there is none`},
+		{[]string{"ada", "admin:sessions.read"}, 0, "ALLOWED"},
+		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: nothing redacts or records so on a route of kind unary"},
+		{[]string{"vic", "gitops:helm.upgrade", "-p", filepath.Join(dir, "recorded")}, 1, "denied: no_action"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "recorded")}, 1, "not permitted: helm list releases.helm.sh dev/shop/: obligation_not_supported"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "grouped")}, 1, "obligation_not_supported"},
+	} {
+		stdout, stderr, code := bulkhead(t, append([]string{"policy", "explain", "-c", filepath.Join(dir, "bulkhead.yaml")}, c.args...)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, stdout, stderr)
+		}
+		if strings.Contains(stdout, "warning") != strings.Contains(c.want, "this host has no") && !strings.Contains(c.want, "plugins[1]") {
+			t.Errorf("%v: warned or not\n%s", c.args, stdout)
 		}
 	}
 }

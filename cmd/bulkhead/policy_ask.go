@@ -54,9 +54,9 @@ reaches for:
                                   virtualmachinescalesets, virtualmachines,
                                   costmanagement, monitor, resourcegroups
 
-An empty NAMESPACE or RESOURCEGROUP means all of them. The verb is that of ACTION
-for helm and azure ("read" is list, and get); create for exec; for kube it is get,
-and list without NAME; or what --verb says.
+An empty NAMESPACE or RESOURCEGROUP means all of them. The verb is what ACTION ends
+with for helm and azure ("read" is list, and get); create for exec; for kube it is
+get, and list without NAME; or what --verb says.
 
 Users, teams and roles are those of the configuration's directory.files, or of
 --directory; custom resources in clusters are not looked at. What an identity
@@ -114,10 +114,18 @@ func policyExplainCommand() *cobra.Command {
 		Use:   "explain USER ACTION [RESOURCE]",
 		Short: "Say why somebody may or may not do something",
 		Long: `Say whether USER may do ACTION, by which rule, from which role, team or entry,
-and what comes near without covering it.
+and what comes near without covering it. It is the policy's answer.
+
+With --config it is said, too, what the host refuses although policy allows it: a
+call that the plugin's grants do not cover, and obligations that cannot be met
+there; and which plugin, action, cluster or instance the host does not have. What
+is not looked at: whether the cluster's RBAC, or Azure, lets the person or the host
+do it; the decision about the plugin's route where RESOURCE asks about a call; and
+what is only known while it runs, such as sessions, limits and recordings.
 ` + askHelp + `
 
-Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
+Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fault,
+2 bad usage.`,
 		Example: `  bulkhead policy explain -c bulkhead.yaml vic@example.com gitops:helm.uninstall
   bulkhead policy explain -c bulkhead.yaml eve@example.com gitops:helm.upgrade dev/shop/releases.helm.sh:web
   bulkhead policy explain -c bulkhead.yaml bob@example.com azure:containerinstances.restart prod/rg1/containerinstances:web
@@ -136,6 +144,13 @@ Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
 		}
 		defer func() { err = errors.Join(err, d.Close()) }()
 		x := p.Explain(c.Context(), q, d)
+		if f.config != "" {
+			config, err := server.Load(f.config, os.Environ())
+			if err != nil {
+				return err
+			}
+			within(config, q, x)
+		}
 		if f.json {
 			err = printJSON(c.OutOrStdout(), x)
 		} else {
@@ -144,6 +159,9 @@ Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
 		if err == nil && !x.Allow {
 			err = &runError{fmt.Errorf("denied: %s", x.Reason.Code)}
 		}
+		if err == nil && len(x.Refused) > 0 {
+			err = &runError{errors.New("allowed by policy, and refused by the host")}
+		}
 		return err
 	}
 	return c
@@ -151,12 +169,21 @@ Exit codes: 0 they may, 1 they may not or the policy is at fault, 2 bad usage.`,
 
 func printExplanation(out io.Writer, x *authz.Explanation) {
 	answer := "DENIED"
-	if x.Allow {
+	switch {
+	case x.Allow && len(x.Refused) > 0:
+		answer = "REFUSED"
+	case x.Allow:
 		answer = "ALLOWED"
 	}
 	fmt.Fprintf(out, "%s  %s\n\n%s\n\n", answer, x.Question, x.Sentence)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	for i, s := range x.Refused {
+		row(first("the host refuses", i), "%s", s)
+	}
+	for i, s := range x.Warnings {
+		row(first("warning", i), "%s", s)
+	}
 	row("reason", "%s", x.Reason.Code)
 	if x.Error != "" {
 		row("error", "%s", strings.ReplaceAll(x.Error, "\n", " "))

@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +25,8 @@ type Ask struct {
 	// releases.helm.sh and "kube" otherwise, unless it is given.
 	Capability string `json:"capability,omitempty"`
 	// Verb, unless it is given, is the end of Action for azure, where "read" is
-	// "get", and for helm, where it is "list"; for exec "create"; for kube "get",
-	// and "list" without NAME.
+	// "get" and another that Azure does not have is an error, and for helm, where
+	// "read" is "list"; for exec "create"; for kube "get", and "list" without NAME.
 	Verb   string `json:"verb,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// Roles and Teams are what an identity provider asserts of the person, who is
@@ -80,7 +79,7 @@ func (a *Ask) Question() (*host.Question, error) {
 		return q, nil
 	}
 	parts := strings.SplitN(a.Resource, "/", 3)
-	if len(parts) != 3 || parts[0] == "" || parts[2] == "" {
+	if len(parts) != 3 || parts[0] == "" || !wellFormed(parts[2]) {
 		return nil, fmt.Errorf("resource %q is neither CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web, "+
 			"nor INSTANCE/RESOURCEGROUP/KIND[:NAME] of Azure, such as prod/rg1/containerinstances:web", a.Resource)
 	}
@@ -89,12 +88,20 @@ func (a *Ask) Question() (*host.Question, error) {
 	capability := a.Capability
 	if capability == "" {
 		capability = capabilityOf(what)
+		if capability == "kube" && aboutAzure(plugin, name) {
+			return nil, fmt.Errorf("azure has no %q; it has %s. As a resource of a cluster it takes the capability kube",
+				what, strings.Join(azurename.Kinds, ", "))
+		}
 	}
 	switch capability {
 	case "azure":
 		q.Resource = host.Resource{"instance": parts[0]}
 		set(q.Resource, "resourceGroup", parts[1])
-		q.Capability, err = azureCall(parts[0], parts[1], what, object, cmp.Or(a.Verb, azureVerb(last)))
+		verb := a.Verb
+		if verb == "" {
+			verb = azureVerb(last)
+		}
+		q.Capability, err = azureCall(parts[0], parts[1], what, object, verb)
 	case "kube", "exec", "helm":
 		q.Resource = host.Resource{"cluster": parts[0]}
 		set(q.Resource, "namespace", parts[1])
@@ -143,12 +150,30 @@ func capabilityOf(what string) string {
 	return "kube"
 }
 
-// azureVerb is the verb of an action of plugins/azure, "containerinstances.stop".
+// wellFormed reports whether what is RESOURCE[/SUBRESOURCE][:NAME].
+func wellFormed(what string) bool {
+	what, object, named := strings.Cut(what, ":")
+	resource, sub, below := strings.Cut(what, "/")
+	return resource != "" && (sub != "") == below && (object != "") == named && !strings.Contains(sub+object, "/")
+}
+
+// aboutAzure reports whether an action is one of plugins/azure, by the plugin's
+// name or its own.
+func aboutAzure(plugin, name string) bool {
+	kind, _, _ := strings.Cut(name, ".")
+	return plugin == "azure" || slices.Contains(azurename.Kinds, kind)
+}
+
+// azureVerb is the verb of an action of plugins/azure, "containerinstances.stop",
+// empty if it does not say.
 func azureVerb(last string) string {
-	if slices.Contains(azurename.Verbs, last) {
+	switch {
+	case last == "read":
+		return azurename.Get
+	case slices.Contains(azurename.Verbs, last):
 		return last
 	}
-	return azurename.Get
+	return ""
 }
 
 // azureCall is the call as the capability classifies it: names in lower case,
@@ -161,6 +186,8 @@ func azureCall(instance, group, kind, object, verb string) (*host.CapabilityCall
 	switch {
 	case !slices.Contains(azurename.Kinds, c.Resource):
 		return nil, fmt.Errorf("azure has no %q; it has %s", kind, strings.Join(azurename.Kinds, ", "))
+	case verb == "":
+		return nil, fmt.Errorf("the action does not tell azure's verb; give one of %s", strings.Join(azurename.Verbs, ", "))
 	case !slices.Contains(azurename.Verbs, verb):
 		return nil, fmt.Errorf("azure has no verb %q; it has %s", verb, strings.Join(azurename.Verbs, ", "))
 	case group == "" && object != "":

@@ -25,6 +25,11 @@ type Explanation struct {
 	Sentence string      `json:"sentence"` // the reason in words
 	// Obligations are the conditions of an allow, as a policy writes them.
 	Obligations map[string]any `json:"obligations,omitempty"`
+	obligations host.Obligations
+	// Refused is why the host refuses it all the same, Warnings what of the question
+	// it does not have; see Within.
+	Refused  []string `json:"refused,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
 	// Stated is the reason that the person states.
 	Stated string   `json:"stated,omitempty"`
 	Roles  []string `json:"roles"`
@@ -106,7 +111,7 @@ func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *E
 	}
 	x.Allow, x.Reason = decision.Allow, decision.Reason
 	if x.Allow {
-		x.Obligations = obligationsOf(&decision.Obligations)
+		x.obligations, x.Obligations = decision.Obligations, obligationsOf(&decision.Obligations)
 	}
 	x.Rules, x.Unmet = trace.held, trace.unmet
 	considered := d.Consider(q)

@@ -95,7 +95,7 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 	if err != nil {
 		return nil, err
 	}
-	if p.Obligations.Record != host.RecordNothing {
+	if !p.Obligations.MetBy(true, false) {
 		return nil, notPermitted(&p.Call, unmet)
 	}
 	if d := p.Obligations.MaxSession; d > 0 {
@@ -129,7 +129,7 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	if err != nil {
 		return nil, err
 	}
-	if len(p.Obligations.Redact) > 0 {
+	if !p.Obligations.MetBy(false, true) {
 		return nil, notPermitted(&p.Call, unmet)
 	}
 	leave, err := c.stand(p.question, p.Obligations)
@@ -252,7 +252,11 @@ func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
 	}
 	p.Decision, p.Obligations = d.ID, d.Obligations
-	own, route := &d.Obligations, &c.Obligations
+	return e.confine(p, &c.Obligations, &d.Obligations)
+}
+
+// confine takes over what the decisions about route and call confine the call to.
+func (e *granted) confine(p *Permit, route, own *host.Obligations) error {
 	if own.Namespaces != nil && !e.has(Namespaced) || own.ResourceGroups != nil && !e.has(ResourceGroups) {
 		return notPermitted(&p.Call, unmet)
 	}
@@ -265,6 +269,29 @@ func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 		}
 	}
 	return nil
+}
+
+// Check returns why the host would refuse a call that policy allows with these
+// obligations: what the grants lack, and what nothing here can meet. It makes no
+// call, and a capability that is not open is enough for it.
+func (g *Granted) Check(call host.CapabilityCall, o host.Obligations) error {
+	entry, ok := g.by[call.Name]
+	if !ok {
+		var dims []Dimension
+		if c := g.broker.caps[call.Name]; c != nil {
+			dims = c.Dimensions()
+		}
+		return notGranted(g.plugin, &call, dims)
+	}
+	call.Spans = entry.open(&call) != ""
+	p := &Permit{Call: call}
+	if err := entry.admit(g.plugin, p); err != nil {
+		return err
+	}
+	if streams := g.Streams(call.Name); !o.MetBy(!streams, streams) {
+		return notPermitted(&call, unmet)
+	}
+	return entry.confine(p, &host.Obligations{}, &o)
 }
 
 func (e *granted) has(dimension string) bool {

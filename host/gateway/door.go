@@ -100,7 +100,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
 	}
 	o := decision.Obligations
-	if len(o.Redact) > 0 && kind != session.Call || o.Record != host.RecordNothing && kind != session.Socket {
+	if !o.MetBy(kind == session.Call, kind == session.Socket) {
 		// Messages are no answers, and calls and events no terminals.
 		info.log.Error("policy obliges to what nothing here enforces", "action", string(info.action), "decision", decision.ID)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}

@@ -24,6 +24,8 @@ type Config struct {
 	Sessions  *session.Table
 	Live      Live
 	Plugins   *plugin.Registry
+	Clusters  []string // their names, and those of Azure's instances
+	Instances []string
 	Directory Directory
 	Policy    *authz.Engine
 	Decide    func(context.Context, *host.Question) host.Decision

@@ -57,7 +57,17 @@ func (g *Gateway) adminExplain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return host.E(host.Invalid, "", "%w", err)
 	}
-	writeJSON(w, http.StatusOK, g.Policy.Explain(r.Context(), q))
+	x := g.Policy.Explain(r.Context(), q)
+	s := &authz.Setting{}
+	if generation := g.Plugins.Get(q.Route.Plugin); generation != nil {
+		s = generation.Setting()
+	}
+	for _, p := range g.Plugins.List() {
+		s.Plugins = append(s.Plugins, p.Name)
+	}
+	s.Clusters, s.Instances = g.Clusters, g.Instances
+	x.Within(s, q)
+	writeJSON(w, http.StatusOK, x)
 	return nil
 }
 

@@ -208,6 +208,12 @@ policy:
 		t.Errorf("of somebody whom the identity provider vouches for: %+v", why)
 	}
 	expect(t, ada.get("/api/admin/policies/explain?usr=eve@example.com"), 400, "an unknown key")
+	why = authz.Explanation{}
+	ada.get("/api/admin/policies/explain?user=ada@example.com&action=gitops:helm.upgrad&resource=nowhere/shop/pods").json(t, &why)
+	if said := strings.Join(why.Warnings, "\n") + strings.Join(why.Refused, "\n"); len(why.Warnings) != 2 || !strings.Contains(said, "gitops:helm.upgrade") ||
+		!strings.Contains(said, `no cluster "nowhere"`) || !strings.Contains(said, `"gitops" is not granted kube list`) {
+		t.Errorf("%+v", why)
+	}
 	expect(t, ada.do("POST", "/api/admin/policies/diff", strings.NewReader("no bundle"), http.Header{"X-Requested-With": {"XMLHttpRequest"}}), 422, "no bundle")
 	if text := read(t, w.dir+"/data/decisions.jsonl"); !strings.Contains(text, `"plugin":{"digest":"sha256:`) {
 		t.Errorf("the decision log: %.300s", text)

@@ -235,6 +235,13 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
+// Capabilities is a broker of every capability, none of them open: grants can be
+// checked by it, and nothing called.
+func Capabilities() *capability.Broker {
+	deny := func(context.Context, *host.Question) host.Decision { return host.Decision{} }
+	return capability.NewBroker(deny, slog.New(slog.DiscardHandler), kube.New(nil), (*helm.Helm)(nil), (*exec.Exec)(nil), &azure.Azure{})
+}
+
 func (s *Server) openGateway(context.Context) error {
 	people, err := authn.New(authn.Config{
 		PublicURL: s.public, State: s.state, Sessions: s.sessions, Directory: persons{s.people},
@@ -243,9 +250,16 @@ func (s *Server) openGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
+	var clusters, instances []string
+	for _, c := range s.config.Clusters {
+		clusters = append(clusters, c.Name)
+	}
+	for _, a := range s.config.Azure {
+		instances = append(instances, a.Name)
+	}
 	s.gateway = gateway.New(gateway.Config{
 		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Live: s.state,
-		Plugins: s.plugins, Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
+		Plugins: s.plugins, Clusters: clusters, Instances: instances, Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks:   s.checks,

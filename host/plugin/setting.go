@@ -1,0 +1,42 @@
+package plugin
+
+import (
+	"fmt"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// Setting is what explanations of policy say of g: its routes and its grants.
+func (g *Generation) Setting() *authz.Setting { return setting(g.routes, g.granted) }
+
+// ReadSetting is the Setting of a plugin of a configuration, by the manifest in its
+// file. Its code is not looked at.
+func ReadSetting(b *capability.Broker, c Config) (*authz.Setting, error) {
+	wasm, err := read(c.Source, c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := manifest.Extract(wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Source, err)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Source, err)
+	}
+	granted, err := b.Grant(c.Name, asked(m, c.Grants))
+	if err != nil {
+		return nil, err
+	}
+	return setting(newRoutes(c.Name, m.Routes), granted), nil
+}
+
+func setting(routes *routes, granted *capability.Granted) *authz.Setting {
+	s := &authz.Setting{Routes: []authz.PluginRoute{}, Check: granted.Check}
+	for _, m := range routes.all() {
+		s.Routes = append(s.Routes, authz.PluginRoute{Action: m.Route.Action, Kind: m.Kind})
+	}
+	return s
+}
