@@ -408,14 +408,14 @@ func policyBuildCommand() *cobra.Command {
 included: every host runs them again before it publishes it. After an error the
 old file is as it was. Exit code 1 if the policy does not compile or a test fails,
 2 if key, algorithm or file are at fault.`,
-		Example: "  bulkhead policy build ./policies -o site.tar.gz --revision v7 --key ops.key --algorithm ES256 --key-id ops",
+		Example: "  bulkhead policy build ./policies -o site.tar.gz --revision v7 --key ops.key --key-id ops",
 		Args:    cobra.ExactArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&out, "output", "o", "", "file to write (required)")
 	c.Flags().StringVar(&revision, "revision", "", "what the bundle calls this state, such as a commit")
 	c.Flags().StringVar(&key, "key", "", "file with the private key, PEM; the secret itself for HS256")
-	c.Flags().StringVar(&algorithm, "algorithm", "RS256", "how to sign: RS256, ES256, … (RFC 7518)")
+	c.Flags().StringVar(&algorithm, "algorithm", "", "how to sign: RS256, ES256, … (RFC 7518); if empty, as is usual for the key")
 	c.Flags().StringVar(&keyID, "key-id", "", "the id by which hosts know the key")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -450,7 +450,7 @@ old file is as it was. Exit code 1 if the policy does not compile or a test fail
 		}
 		signed := "not signed"
 		if signing != nil {
-			signed = fmt.Sprintf("signed by %s (%s)", cmp.Or(keyID, "a key without id"), algorithm)
+			signed = fmt.Sprintf("signed by %s (%s)", cmp.Or(keyID, "a key without id"), signing.Algorithm)
 		}
 		fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s\n", out, p.Digest(), signed)
 		return nil
@@ -468,7 +468,10 @@ func checkBuild(c *cobra.Command, out string, signing *authz.Signing) error {
 		return fmt.Errorf("--output %s: there is no such directory", out)
 	}
 	if signing != nil {
-		return authz.CheckSigning(signing)
+		if err := signing.Check(); err != nil {
+			return fmt.Errorf("--key: %w", err)
+		}
+		return nil
 	}
 	for _, name := range []string{"algorithm", "key-id"} {
 		if c.Flags().Changed(name) {

@@ -93,6 +93,32 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 	}
 }
 
+// So that what "policy build" prints is found again in the status and the
+// decision log.
+func TestADirectoryAndItsBundleHaveOneDigest(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "policy.rego", freeze)
+	write(t, dir, "a.yaml", "site: {numbers: [1.0, 1e3, 0x10, 12345678901234567890], text: 'a<b \u2028'}\n")
+	write(t, dir, "b.json", `{"more": {"z": 1.50, "a": null}}`)
+	built := readPolicy(t, dir)
+	for _, revision := range []string{"", "v7"} {
+		path := filepath.Join(t.TempDir(), "site.tar.gz")
+		var packed bytes.Buffer
+		if err := built.Pack(&packed, revision, nil); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Dir(path), filepath.Base(path), packed.String())
+		e, err := Open(t.Context(), Config{Source: Source{Bundle: &Bundle{File: path}}, Directory: staff(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		if s := e.Status(); s.Digest != built.Digest() || s.Bundle != revision || readPolicy(t, path).Digest() != s.Digest {
+			t.Errorf("built as %s, and it serves as %+v", built.Digest(), s)
+		}
+	}
+}
+
 // A bundle that does not hold together, or that somebody else made, changes
 // nothing: what served before goes on, and readiness says why.
 func TestABrokenBundleLeavesTheOldServing(t *testing.T) {
@@ -131,7 +157,7 @@ func TestABrokenBundleLeavesTheOldServing(t *testing.T) {
 	upgrade := ask(ada, "gitops", "helm.upgrade")
 	upgrade.Route.Mutates = true
 	for name, c := range map[string]struct{ bundle, says string }{
-		"no signature":    {pack(freeze, ""), "signature"},
+		"no signature":    {pack(freeze, ""), "not signed"},
 		"another's":       {pack(freeze, "theirs"), "verif"},
 		"syntax":          {pack(broken["syntax"].text, "ours"), "policy.rego:"},
 		"missing package": {pack("package bulkhead.autz\n\ndecision := true\n", "ours"), "is a package misspelt?"},

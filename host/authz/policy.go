@@ -2,22 +2,14 @@ package authz
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"slices"
-	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/format"
-	"github.com/open-policy-agent/opa/v1/keys"
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -168,57 +160,6 @@ func Format(name string, text []byte) ([]byte, error) {
 
 // Signing is what a bundle is signed with.
 type Signing = source.Signing
-
-// CheckSigning reports what keeps a bundle from being signed so, by the options of
-// bulkhead policy build.
-func CheckSigning(s *Signing) error {
-	if !keys.IsSupportedAlgorithm(s.Algorithm) {
-		return fmt.Errorf("--algorithm %s is not known", s.Algorithm)
-	}
-	text, err := os.ReadFile(s.KeyFile)
-	if err != nil {
-		return fmt.Errorf("--key: %w", err)
-	}
-	if strings.HasPrefix(s.Algorithm, "HS") {
-		return nil
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return fmt.Errorf("--key %s is not PEM", s.KeyFile)
-	}
-	fits := algorithmsOf(block)
-	switch {
-	case len(fits) == 0:
-		return fmt.Errorf("--key %s has no private RSA or EC key", s.KeyFile)
-	case !slices.Contains(fits, s.Algorithm):
-		return fmt.Errorf("--key %s does not sign with %s; --algorithm may be %s", s.KeyFile, s.Algorithm, strings.Join(fits, ", "))
-	}
-	return nil
-}
-
-// algorithmsOf returns what the private key in block signs with.
-func algorithmsOf(block *pem.Block) []string {
-	var key any
-	switch block.Type {
-	case "RSA PRIVATE KEY":
-		key, _ = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, _ = x509.ParseECPrivateKey(block.Bytes)
-	case "PRIVATE KEY":
-		key, _ = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		if k != nil {
-			return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
-		}
-	case *ecdsa.PrivateKey:
-		if k != nil {
-			return map[int][]string{256: {"ES256"}, 384: {"ES384"}, 521: {"ES512"}}[k.Params().BitSize]
-		}
-	}
-	return nil
-}
 
 // Pack writes p's own files as an OPA bundle, signed if s is not nil.
 func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {

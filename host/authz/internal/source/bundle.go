@@ -25,7 +25,7 @@ type Bundle struct {
 	// one. Plain http is for loopback.
 	URL string `json:"url,omitempty"`
 	// OCI is REGISTRY/REPOSITORY:TAG or @DIGEST of an artifact with the bundle
-	// as its layer, as "oras push" and "policy push" make it.
+	// as its one layer of the type application/vnd.oci.image.layer.v1.tar+gzip.
 	OCI string `json:"oci,omitempty"`
 	// Poll is how often URL and OCI are asked; 30s. At least 1s.
 	Poll manifest.Duration `json:"poll,omitempty"`
@@ -41,11 +41,12 @@ type Bundle struct {
 	Unsigned bool   `json:"unsigned,omitempty"`
 }
 
-// Key is a public key that signs bundles, by the id that signatures name.
+// Key is a public key that bundles are verified with.
 type Key struct {
+	// ID is how a signature names its key. Of an only key it plays no part.
 	ID        string `json:"id"`
 	File      string `json:"file"`                // PEM; the secret itself for HS256, HS384, HS512
-	Algorithm string `json:"algorithm,omitempty"` // as in RFC 7518: RS256, ES256, …; RS256 if empty
+	Algorithm string `json:"algorithm,omitempty"` // as in RFC 7518: RS256, ES256, …; if empty, by the key's type
 }
 
 // Limits on a bundle, in bytes: packed, unpacked, and one file in it.
@@ -54,6 +55,8 @@ const (
 	maxUnpacked = 64 << 20
 	maxMember   = 16 << 20
 )
+
+var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxPacked>>20)
 
 // What Poll is when it is not given, and the least that it may be.
 const (
@@ -72,36 +75,46 @@ func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
 		if err != nil {
 			return nil, fmt.Errorf("bundle.keys: %s: %w", k.ID, err)
 		}
-		algorithm := k.Algorithm
-		if algorithm == "" {
-			algorithm = "RS256"
+		how, err := algorithm(text, false, k.Algorithm)
+		if err != nil {
+			return nil, fmt.Errorf("bundle.keys: %s: %s: %w", k.ID, k.File, err)
 		}
-		byID[k.ID] = &keys.Config{Key: string(text), Algorithm: algorithm}
+		byID[k.ID] = &keys.Config{Key: string(text), Algorithm: how}
 	}
-	var only string // signatures that name no key are of the only one
+	var only string // whatever a signature names, it is verified with the only one
 	if len(b.Keys) == 1 {
 		only = b.Keys[0].ID
 	}
 	return bundle.NewVerificationConfig(byID, only, b.Scope, nil), nil
 }
 
-// unpack reads a bundle. Without v its signature is not looked at.
-func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (*Content, error) {
-	if err := checkUnpacked(packed); err != nil {
+// unpack reads a bundle. Without v its signature is not looked at. Errors begin
+// with origin.
+func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Content, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", origin, err)
+		}
+	}()
+	signed, err := checkUnpacked(packed)
+	switch {
+	case err != nil:
 		return nil, err
+	case v != nil && !signed:
+		return nil, errors.New("it is not signed, and bundle.keys says that it has to be")
 	}
 	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(packed), "")).
 		WithBundleVerificationConfig(v).WithSkipBundleVerification(v == nil).
 		WithSizeLimitBytes(maxMember).WithRegoVersion(ast.RegoV1).Read()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("bundle: %w", err)
+		return nil, err
 	case b.Type() == bundle.DeltaBundleType:
-		return nil, errors.New("bundle: it is a delta; only whole bundles are used")
+		return nil, errors.New("it is a delta; only whole bundles are used")
 	case len(b.WasmModules)+len(b.PlanModules) > 0:
-		return nil, errors.New("bundle: it holds compiled policy; only Rego is used")
+		return nil, errors.New("it holds compiled policy; only Rego is used")
 	case len(b.Modules) == 0 && len(b.Data) == 0:
-		return nil, errors.New("bundle: it is empty")
+		return nil, errors.New("it is empty")
 	}
 	modules := make([]Module, len(b.Modules))
 	for i, m := range b.Modules {
@@ -112,11 +125,12 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (*Conten
 
 // checkUnpacked bounds what OPA's reader, which bounds single files only, would
 // take into memory. It makes room for what a file's header says, before it
-// verifies anything, and a header may say more than there is.
-func checkUnpacked(packed []byte) error {
+// verifies anything, and a header may say more than there is. It reports whether
+// there are signatures.
+func checkUnpacked(packed []byte) (signed bool, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return fmt.Errorf("bundle: not a gzipped tar: %w", err)
+		return false, fmt.Errorf("it is not a gzipped tar: %w", err)
 	}
 	in := &io.LimitedReader{R: z, N: maxUnpacked}
 	files, left := tar.NewReader(in), int64(maxUnpacked)
@@ -124,13 +138,14 @@ func checkUnpacked(packed []byte) error {
 		h, err := files.Next()
 		switch {
 		case err == io.EOF:
-			return nil
+			return signed, nil
 		case err == nil && h.Size > left, err != nil && in.N == 0:
-			return fmt.Errorf("bundle: unpacked it is larger than %d MiB", maxUnpacked>>20)
+			return false, fmt.Errorf("unpacked it is larger than %d MiB", maxUnpacked>>20)
 		case err != nil:
-			return fmt.Errorf("bundle: not a gzipped tar: %w", err)
+			return false, fmt.Errorf("it is not a gzipped tar: %w", err)
 		}
 		left -= h.Size
+		signed = signed || bundle.IsSignaturesFile(h.Name)
 	}
 }
 
@@ -148,13 +163,17 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readBounded(f)
+	packed, err := readBounded(f)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return packed, err
 }
 
 func readBounded(r io.Reader) ([]byte, error) {
 	packed, err := io.ReadAll(io.LimitReader(r, maxPacked+1))
 	if err == nil && len(packed) > maxPacked {
-		err = fmt.Errorf("bundle: it is larger than %d MiB", maxPacked>>20)
+		err = errTooLarge
 	}
 	return packed, err
 }

@@ -69,8 +69,7 @@ func (r *remote) repository() (*remotes.Repository, error) {
 	return repository, nil
 }
 
-// bundleLayer finds the layer that holds a bundle, the only one or the one of
-// the type that OPA's own tools give it.
+// bundleLayer finds the layer that holds a bundle, by the type that OPA goes by.
 func bundleLayer(text []byte) (ocispec.Descriptor, error) {
 	var m ocispec.Manifest
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -78,15 +77,15 @@ func bundleLayer(text []byte) (ocispec.Descriptor, error) {
 	}
 	var found []ocispec.Descriptor
 	for _, l := range m.Layers {
-		if l.MediaType == ocispec.MediaTypeImageLayerGzip || len(m.Layers) == 1 {
+		if l.MediaType == ocispec.MediaTypeImageLayerGzip {
 			found = append(found, l)
 		}
 	}
 	switch {
 	case len(found) != 1:
-		return ocispec.Descriptor{}, fmt.Errorf("%d of its layers could be the bundle, want 1", len(found))
+		return ocispec.Descriptor{}, fmt.Errorf("%d of its layers are of the type %s, want 1", len(found), ocispec.MediaTypeImageLayerGzip)
 	case found[0].Size > maxPacked:
-		return ocispec.Descriptor{}, fmt.Errorf("bundle: it is larger than %d MiB", maxPacked>>20)
+		return ocispec.Descriptor{}, errTooLarge
 	}
 	return found[0], nil
 }

@@ -10,8 +10,20 @@ import (
 // Signing is what a bundle is signed with.
 type Signing struct {
 	KeyFile   string // PEM; the secret itself for HS256, HS384, HS512
-	Algorithm string // RS256 if empty
+	Algorithm string // as in RFC 7518; if empty, by the key's type
 	KeyID     string
+}
+
+// Check reports what keeps a bundle from being signed so, and fills in Algorithm.
+func (s *Signing) Check() error {
+	text, err := readFile(s.KeyFile) // OPA would take the name of one that is absent for the key
+	if err != nil {
+		return err
+	}
+	if s.Algorithm, err = algorithm(text, true, s.Algorithm); err != nil {
+		return fmt.Errorf("%s: %w", s.KeyFile, err)
+	}
+	return nil
 }
 
 // Pack writes c as an OPA bundle, which says that it is of the given revision.
@@ -24,8 +36,8 @@ func Pack(w io.Writer, c *Content, revision string, s *Signing) error {
 		b.Modules = append(b.Modules, bundle.ModuleFile{URL: m.Name, Path: m.Name, Raw: m.Text})
 	}
 	if s != nil {
-		if _, err := readFile(s.KeyFile); err != nil { // OPA would take the name for the key
-			return err
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("signing: %w", err)
 		}
 		cfg := bundle.NewSigningConfig(s.KeyFile, s.Algorithm, "")
 		if err := b.GenerateSignature(cfg, s.KeyID, false); err != nil {

@@ -118,7 +118,7 @@ func (r *remote) loadKept(why error) (*Content, error) {
 		r.content, err = r.read(packed, r.origin+" (the copy on disk)")
 	}
 	if err != nil {
-		return nil, errors.Join(why, fmt.Errorf("the copy on disk: %w", err))
+		return nil, errors.Join(why, err)
 	}
 	r.log.Warn("policy is the copy on disk", "source", r.origin, "error", why)
 	return r.content, nil
@@ -205,8 +205,11 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 		return nil, "", unreachable(r.origin, answers(resp.StatusCode))
 	}
 	packed, err := readBounded(resp.Body)
-	if err != nil && ctx.Err() == nil && len(packed) <= maxPacked {
-		err = unreachable(r.origin, err)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, "", fmt.Errorf("%s: %w", r.origin, err)
+	case err != nil && ctx.Err() == nil:
+		return nil, "", unreachable(r.origin, err)
 	}
 	return packed, resp.Header.Get("ETag"), err
 }

@@ -32,7 +32,7 @@ type Content struct {
 	Revision string // as the bundle's manifest says; empty for a directory
 	Modules  []Module
 	Data     map[string]any
-	Digest   string   // "sha256:…" of Modules and Data
+	Digest   string   // "sha256:…" of Modules and Data, the same for a directory and a bundle of it
 	Unread   []string // what there seems to be Rego and is not read: "sub/", "a.REGO"
 }
 
@@ -101,7 +101,7 @@ func newContent(origin, revision string, modules []Module, data map[string]any) 
 	}
 	h := sha256.New()
 	for _, m := range modules {
-		part(h, m.Name)
+		part(h, strings.TrimPrefix(m.Name, "/")) // as OPA's reader has names in a bundle begin
 		part(h, string(m.Text))
 	}
 	text, _ := json.Marshal(data) // it was JSON or YAML before

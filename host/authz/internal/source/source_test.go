@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -25,7 +27,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/goleak"
 	"oras.land/oras-go/v2"
@@ -132,7 +133,7 @@ func TestSignaturesAreVerified(t *testing.T) {
 		want string // of the error; empty: it loads
 	}{
 		"good":          {signed, ""},
-		"no signature":  {packed(t, "r1", nil), "signatures"},
+		"no signature":  {packed(t, "r1", nil), "b.tar.gz: it is not signed"},
 		"another key":   {packed(t, "r1", &Signing{KeyFile: other, Algorithm: "ES256", KeyID: "ops"}), "verif"},
 		"changed after": {tamper(t, signed), "site.rego"},
 	} {
@@ -140,6 +141,76 @@ func TestSignaturesAreVerified(t *testing.T) {
 		_, err := open(t, Bundle{File: path, Keys: []Key{key}}, "").Load(t.Context())
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Which key is meant is for a signature to say, unless there is only one.
+func TestAKeysIDCountsAmongSeveral(t *testing.T) {
+	private, public := keyPair(t)
+	_, other := keyPair(t)
+	ops, spare := Key{ID: "ops", File: public}, Key{ID: "spare", File: other}
+	for _, c := range []struct {
+		id   string
+		keys []Key
+		ok   bool
+	}{
+		{"ops", []Key{ops}, true}, {"", []Key{ops}, true}, {"spare", []Key{ops}, true},
+		{"ops", []Key{ops, spare}, true}, {"", []Key{ops, spare}, false}, {"spare", []Key{ops, spare}, false}, {"gone", []Key{ops, spare}, false},
+	} {
+		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), packed(t, "r1", &Signing{KeyFile: private, KeyID: c.id}))
+		if _, err := open(t, Bundle{File: path, Keys: c.keys}, "").Load(t.Context()); (err == nil) != c.ok {
+			t.Errorf("signed as %q with %d keys: %v", c.id, len(c.keys), err)
+		}
+	}
+}
+
+// The algorithm follows from the key, and another one is a mistake that says so.
+func TestAnAlgorithmFitsItsKey(t *testing.T) {
+	files := func(key crypto.Signer) (private, public string) {
+		t.Helper()
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		der2, err2 := x509.MarshalPKIXPublicKey(key.Public())
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		return put(t, filepath.Join(dir, "key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+			put(t, filepath.Join(dir, "key.pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der2}))
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	ecKey, err2 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	_, edKey, err3 := ed25519.GenerateKey(rand.Reader)
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	rsaPrivate, rsaPublic := files(rsaKey)
+	ecPrivate, ecPublic := files(ecKey)
+	edPrivate, edPublic := files(edKey)
+	secret := put(t, filepath.Join(t.TempDir(), "secret"), bytes.Repeat([]byte("a secret "), 8))
+	for _, c := range []struct{ private, public, algorithm, signing, verifying string }{
+		{rsaPrivate, rsaPublic, "", "", ""},
+		{rsaPrivate, rsaPublic, "PS512", "", ""},
+		{ecPrivate, ecPublic, "", "", ""},
+		{ecPrivate, ecPublic, "ES384", "", ""},
+		{secret, secret, "HS256", "", ""},
+		{ecPrivate, ecPublic, "RS256", "the key is EC P-384 and the algorithm RS256; say ES384", "the key is EC P-384 and the algorithm RS256; say ES384"},
+		{rsaPrivate, rsaPublic, "ES256", "say RS256 or", "say RS256 or"},
+		{ecPrivate, ecPublic, "HS256", "say ES384", "say ES384"},
+		{edPrivate, edPublic, "", "signed with RSA, EC", "signed with RSA, EC"},
+		{secret, secret, "", "a secret needs", "a secret needs"},
+		{ecPublic, ecPrivate, "", "is a public one", "is a private one"},
+	} {
+		var out bytes.Buffer
+		content := newContent("", "", []Module{{"site.rego", []byte(rego)}}, nil)
+		err := Pack(&out, content, "r1", &Signing{KeyFile: c.private, Algorithm: c.algorithm})
+		if (err == nil) != (c.signing == "") || err != nil && !strings.Contains(err.Error(), c.signing) {
+			t.Errorf("signing with %+v: %v", c, err)
+		}
+		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), out.Bytes())
+		_, err = open(t, Bundle{File: path, Keys: []Key{{ID: "ops", File: c.public, Algorithm: c.algorithm}}}, "").Load(t.Context())
+		if (err == nil) != (c.verifying == "") || err != nil && !strings.Contains(err.Error(), "bundle.keys: ops: ") || err != nil && !strings.Contains(err.Error(), c.verifying) {
+			t.Errorf("verifying with %+v: %v", c, err)
 		}
 	}
 }
@@ -354,29 +425,24 @@ func TestABundleIsTakenOnceItsKeyIsThere(t *testing.T) {
 	}
 }
 
-// push puts a bundle into a registry as "oras push" does.
-func push(t *testing.T, ref string, text []byte) {
+// push puts a bundle into a registry as "oras push REF FILE:KIND" does.
+func push(t *testing.T, ref, kind string, text []byte) {
 	t.Helper()
 	repo, err := remotes.NewRepository(ref)
 	if err != nil {
 		t.Fatal(err)
 	}
 	repo.PlainHTTP = true
-	blob := func(kind string, data []byte) ocispec.Descriptor {
-		d := content.NewDescriptorFromBytes(kind, data)
-		if err := repo.Push(t.Context(), d, bytes.NewReader(data)); err != nil {
-			t.Fatal(err)
-		}
-		return d
+	layer := content.NewDescriptorFromBytes(kind, text)
+	if err := repo.Push(t.Context(), layer, bytes.NewReader(text)); err != nil {
+		t.Fatal(err)
 	}
-	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: blob(ocispec.MediaTypeImageConfig, []byte("{}")),
-		Layers: []ocispec.Descriptor{blob(ocispec.MediaTypeImageLayerGzip, text)}}
-	data, err := json.Marshal(m)
+	manifest, err := oras.PackManifest(t.Context(), repo, oras.PackManifestVersion1_1, "application/vnd.unknown.artifact.v1",
+		oras.PackManifestOptions{Layers: []ocispec.Descriptor{layer}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := oras.TagBytes(t.Context(), repo, ocispec.MediaTypeImageManifest, data, repo.Reference.Reference); err != nil {
+	if err := repo.Tag(t.Context(), manifest, repo.Reference.Reference); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -389,7 +455,11 @@ func TestABundleComesFromARegistry(t *testing.T) {
 	if _, err := s.Load(t.Context()); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("an empty registry: %v", err)
 	}
-	push(t, ref, packed(t, "r1", nil))
+	push(t, ref, "application/octet-stream", packed(t, "r0", nil))
+	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "0 of its layers are of the type application/vnd.oci.image.layer.v1.tar+gzip") {
+		t.Errorf("another type: %v", err)
+	}
+	push(t, ref, ocispec.MediaTypeImageLayerGzip, packed(t, "r1", nil))
 	first, err := s.Load(t.Context())
 	if err != nil || first.Revision != "r1" {
 		t.Fatalf("%+v, %v", first, err)
@@ -397,7 +467,7 @@ func TestABundleComesFromARegistry(t *testing.T) {
 	if again, err := s.Load(t.Context()); err != nil || again != first {
 		t.Errorf("it was read again: %v", err)
 	}
-	push(t, ref, packed(t, "r2", nil))
+	push(t, ref, ocispec.MediaTypeImageLayerGzip, packed(t, "r2", nil))
 	if next, err := s.Load(t.Context()); err != nil || next.Revision != "r2" {
 		t.Errorf("%+v, %v", next, err)
 	}
