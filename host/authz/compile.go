@@ -186,7 +186,42 @@ func parseModule(name string, text []byte) (*ast.Module, error) {
 	if err == nil && m == nil {
 		err = fmt.Errorf("%s: is empty", name)
 	}
+	if err == nil {
+		err = tooDeep(m)
+	}
 	return m, err
+}
+
+// How deep things may be within one another, since the compiler, which cannot be
+// stopped, takes twice as long for each level of closures and out of proportion
+// for terms.
+const (
+	maxClosures = 8 // comprehensions and template strings
+	maxTerms    = 300
+)
+
+func tooDeep(m *ast.Module) (err error) {
+	closures, terms := 0, 0
+	var v *ast.BeforeAfterVisitor
+	step := func(x any, by int) bool {
+		switch x := x.(type) {
+		case *ast.ArrayComprehension, *ast.ObjectComprehension, *ast.SetComprehension:
+			closures += by
+		case *ast.TemplateString:
+			closures += by
+			for i := 0; by > 0 && i < len(x.Parts); i++ { // the visitor does not look into it
+				v.Walk(x.Parts[i])
+			}
+		case *ast.Term:
+			if terms += by; err == nil && (closures > maxClosures || terms > maxTerms) {
+				err = fmt.Errorf("%s: over %d comprehensions or template strings, or %d terms, are within one another", x.Location, maxClosures, maxTerms)
+			}
+		}
+		return err != nil
+	}
+	v = ast.NewBeforeAfterVisitor(func(x any) bool { return step(x, 1) }, func(x any) { step(x, -1) })
+	v.Walk(m)
+	return err
 }
 
 func newCompiler() *ast.Compiler {

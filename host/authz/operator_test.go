@@ -52,6 +52,9 @@ var broken = map[string]struct{ text, names string }{
 	"no decision":        {"package bulkhead.authz\n\nallow := true\n", "bulkhead.authz.decision"},
 	"network":            {"package bulkhead.authz\n\ndecision := http.send({\"url\": \"http://127.0.0.1\", \"method\": \"get\"})\n", "policy.rego:3"},
 	"environment":        {"package bulkhead.authz\n\ndecision := opa.runtime()\n", "policy.rego:3"},
+	"deep":               {"package bulkhead.authz\n\ndecision := " + strings.Repeat("[x | x := ", 30) + "1" + strings.Repeat("]", 30) + "\n", "policy.rego:3"},
+	"deep texts":         {"package bulkhead.authz\n\ndecision := " + strings.Repeat(`$"{`, 30) + "1" + strings.Repeat(`}"`, 30) + "\n", "policy.rego:3"},
+	"deep sets":          {"package bulkhead.authz\n\ndecision := " + strings.Repeat("{", 20000) + "1" + strings.Repeat("}", 20000) + "\n", "policy.rego:3"},
 	"failing test":       {freeze + "\ntest_of_nothing if {\n\t1 == 2\n}\n", "policy.rego:11"},
 	"conflict in a test": {freeze + "\nf := input.a\n\nf := input.b\n\ntest_f if {\n\tf == 1 with input as {\"a\": 1, \"b\": 2}\n}\n", "policy.rego"},
 }
