@@ -134,6 +134,9 @@ func (o *Obligations) MetBy(redacts, records bool) bool {
 	return (redacts || len(o.Redact) == 0) && (records || o.Record == RecordNothing)
 }
 
+// Confines reports whether o leaves some namespaces or resource groups out.
+func (o *Obligations) Confines() bool { return o.Namespaces != nil || o.ResourceGroups != nil }
+
 // Record says what of a terminal is recorded.
 type Record string
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -156,6 +157,7 @@ plugins:
 		{[]string{"ada", "admin:sessions.read"}, 0, "ALLOWED"},
 		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: nothing redacts or records so on a route of kind unary"},
 		{[]string{"vic", "gitops:helm.upgrade", "-p", filepath.Join(dir, "recorded")}, 1, "denied: no_action"},
+		{[]string{"ada", "admin:sessions.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host's own routes meet max_session and idle alone"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "recorded")}, 1, "not permitted: helm list releases.helm.sh dev/shop/: obligation_not_supported"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "grouped")}, 1, "obligation_not_supported"},
 	} {
@@ -165,6 +167,33 @@ plugins:
 		}
 		if strings.Contains(stdout, "warning") != strings.Contains(c.want, "this host has no") && !strings.Contains(c.want, "plugins[1]") {
 			t.Errorf("%v: warned or not\n%s", c.args, stdout)
+		}
+	}
+}
+
+// Where the host's configuration is, nobody has to name it, as for serve.
+func TestExplainFindsTheConfigurationWhereItStarts(t *testing.T) {
+	dir := files(t, "people/p.yaml", entries("User vic {id: vic, roles: [viewer]}"), "none/p.yaml", entries("User ann {id: ann}"),
+		"own/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"own\"}}\n",
+		"bulkhead.yaml", "auth: {dev: {}}\ndirectory: {files: ./people}\n")
+	clusters := files(t, "bulkhead.yaml", "auth: {dev: {}}\nclusters: [{name: dev, kubeconfig: ./k}]\ndirectory: {clusters: [{name: dev, namespaces: [x]}]}\n")
+	for _, c := range []struct {
+		in, flags string
+		code      int
+		want      string
+	}{
+		{dir, "", 0, `this host has no plugin "gitops"`},
+		{dir, "-d none", 1, `lists no "vic"`},
+		{dir, "-p own", 1, "denied: own"},
+		{dir, "-p own -d people", 1, "denied: own"},
+		{dir + "/people", "", 2, "there is no bulkhead.yaml here; give --config or --directory"},
+		{clusters, "", 2, "directory.files is not in the configuration, and clusters are not asked"},
+	} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"policy", "explain", "vic", "gitops:helm.read"}, strings.Fields(c.flags)...)...)
+		cmd.Dir, cmd.Env = c.in, append(os.Environ(), "BULKHEAD_TEST_AS_PROGRAM=1")
+		said, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(said), c.want) {
+			t.Errorf("%s: exit code %d, want %d and %q: %s", c.flags, code, c.code, c.want, said)
 		}
 	}
 }

@@ -162,6 +162,9 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	file("good/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if decision.allow == false with input as {}\n")
 	file("bad/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if decision.allow == true with input as {}\n")
 	file("broken/site.rego", "package bulkhead.authz\n\ndecision := x\n")
+	reads := "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision if input.reason != \"x\"\n\nmore if input.reason == \"y\"\n\ntest_more if not more with input.reason as \"\"\n"
+	file("reads/site.rego", reads)
+	file("checked/site.rego", "# METADATA\n# schemas:\n#   - input: schema.input\n"+reads)
 	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
 	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n"+
 		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n"+
@@ -195,6 +198,11 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "check", "../../policies", "--strict"}, "0 warnings", 0},
 		{[]string{"policy", "check", at("broken")}, "site.rego:3", 1},
 		{[]string{"policy", "check", at("late")}, "uncached", 0},
+		{[]string{"policy", "check", at("late")}, "1 warnings; it has no tests\n", 0},
+		{[]string{"policy", "check", at("good")}, "0 warnings\n", 0},
+		{[]string{"policy", "check", at("reads")}, "site.rego:1: schema: a misspelt path", 0},
+		{[]string{"policy", "check", at("reads")}, "1 warnings\n", 0},
+		{[]string{"policy", "check", at("checked"), "--strict"}, "0 warnings\n", 0},
 		{[]string{"policy", "check", at("late"), "--strict"}, "1 warnings", 1},
 		{[]string{"policy", "check", "--capabilities"}, `"builtins"`, 0},
 		{[]string{"policy", "fmt", "-l", at("good")}, "", 0},

@@ -194,7 +194,20 @@ func printTests(w io.Writer, report *authz.TestReport, verbose bool) {
 		}
 		fmt.Fprintf(w, "coverage of the policy's files: %.0f %%\n", coverage(report))
 	}
-	fmt.Fprintf(w, "%d tests, %d failed\n", len(report.Results), report.Failed)
+	skipped := ""
+	if n := countSkipped(report); n > 0 {
+		skipped = fmt.Sprintf(", %d skipped", n)
+	}
+	fmt.Fprintf(w, "%d tests, %d failed%s\n", len(report.Results), report.Failed, skipped)
+}
+
+func countSkipped(report *authz.TestReport) (n int) {
+	for i := range report.Results {
+		if report.Results[i].Skipped {
+			n++
+		}
+	}
+	return n
 }
 
 // coverage counts lines that have something to reach.
@@ -217,7 +230,7 @@ func policyCheckCommand() *cobra.Command {
 		Use:   "check [POLICY]",
 		Short: "Compile the policy as the host does, and warn of what costs",
 		Long: `Compile the policy with the shipped rules, as the host does, and warn of what
-makes deciding slow:
+makes deciding slow, and of what is not checked:
 
   unindexed  rules that are all tried for each question, because none compares a
              part of the input with a constant
@@ -227,6 +240,8 @@ makes deciding slow:
   per_login  reading the login, which makes each login's decisions its own
   per_object reading names of objects, or the whole of route, resource or
              capability, which makes the decisions about each object its own
+  schema     a package that reads the input without the schema annotation, so that
+             a path which no input has is undefined and no mistake
   strict     what OPA's strict mode refuses, such as unused imports`,
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -243,12 +258,16 @@ makes deciding slow:
 		}
 		warnings := append([]authz.Warning{}, p.Warnings()...)
 		if f.json {
-			err = printJSON(c.OutOrStdout(), map[string]any{"digest": p.Digest(), "warnings": warnings})
+			err = printJSON(c.OutOrStdout(), map[string]any{"digest": p.Digest(), "warnings": warnings, "tests": p.Tests()})
 		} else {
 			for i := range warnings {
 				fmt.Fprintln(c.OutOrStdout(), warnings[i].String())
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s compiles, %d warnings\n", p.Origin(), len(warnings))
+			note := ""
+			if len(args) > 0 && p.Tests() == 0 {
+				note = "; it has no tests"
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s compiles, %d warnings%s\n", p.Origin(), len(warnings), note)
 		}
 		if err == nil && strict && len(warnings) > 0 {
 			err = &runError{fmt.Errorf("%d warnings", len(warnings))}

@@ -31,6 +31,7 @@ type askFlags struct {
 
 func (f *askFlags) add(c *cobra.Command) {
 	f.policyFlags.add(c)
+	c.Flags().Lookup("config").Usage = "the host's configuration file (default: bulkhead.yaml, if it is there and needed)"
 	c.Flags().StringVarP(&f.policy, "policy", "p", "", "directory or bundle file, instead of the configuration's policy")
 	c.Flags().StringVarP(&f.directory, "directory", "d", "", "directory of users, teams and roles, instead of the configuration's")
 	c.Flags().StringVar(&f.capability, "capability", "", "azure, exec, helm or kube, if RESOURCE does not tell")
@@ -58,14 +59,19 @@ An empty NAMESPACE or RESOURCEGROUP means all of them. The verb is what ACTION e
 with for helm and azure ("read" is list, and get); create for exec; for kube it is
 get, and list without NAME; or what --verb says.
 
-Users, teams and roles are those of the configuration's directory.files, or of
---directory; custom resources in clusters are not looked at. What an identity
-provider asserts is for --role, --team and --unlisted to say.`
+Without --config the configuration is ./bulkhead.yaml, if there is one and not both
+--policy and --directory are given. Users, teams and roles are those of its
+directory.files, or of --directory; custom resources in clusters are not looked at.
+What an identity provider asserts is for --role, --team and --unlisted to say.`
 
 // open brings policy and directory.
 func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Directory, error) {
+	const usual = "bulkhead.yaml"
+	if _, err := os.Stat(usual); err == nil && f.config == "" && (f.policy == "" || f.directory == "") {
+		f.config = usual
+	}
 	if f.directory == "" && f.config == "" {
-		return nil, nil, errors.New("who may do what is not known: give --config or --directory")
+		return nil, nil, errors.New("who may do what is not known: there is no " + usual + " here; give --config or --directory")
 	}
 	p, err := f.openPolicy(ctx)
 	if err != nil {
@@ -90,7 +96,9 @@ func openDirectory(ctx context.Context, path, config string) (*directory.Directo
 		if err != nil {
 			return nil, "", err
 		}
-		path = c.Directory.Files
+		if path = c.Directory.Files; path == "" {
+			return nil, "", errors.New("directory.files is not in the configuration, and clusters are not asked; give --directory")
+		}
 	}
 	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles()})
 	return d, path, err

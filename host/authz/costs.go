@@ -3,7 +3,9 @@ package authz
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -12,11 +14,12 @@ import (
 // without a word. A rule costs some 5 µs.
 const manyRules = 5
 
-// Warning is a place where a policy is correct and costs more than it need.
+// Warning is a place where a policy works and costs more than it need, or is not
+// checked as it may be.
 type Warning struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
-	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "strict"
+	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "strict"
 	Text string `json:"text"`
 }
 
@@ -27,9 +30,9 @@ func (w *Warning) String() string {
 // perObject are the parts of the input that differ from object to object.
 var perObject = [][]string{{"route", "path"}, {"route", "params"}, {"resource", "name"}, {"capability", "object"}, {"capability", "path"}}
 
-// Warnings says what makes p's own rules slow, and what OPA's strict mode would
-// refuse, sorted by file and line. Only rules that the decision depends on
-// count.
+// Warnings says what makes p's own rules slow, which of its packages read the input
+// unchecked, and what OPA's strict mode would refuse, sorted by file and line. Of
+// what makes slow, only rules that the decision depends on count.
 func (p *Policy) Warnings() []Warning {
 	var list []Warning
 	add := func(l *ast.Location, code, format string, args ...any) {
@@ -61,6 +64,7 @@ func (p *Policy) Warnings() []Warning {
 		}
 	}
 	list = append(list, p.unindexed()...)
+	list = append(list, p.unchecked()...)
 	list = append(list, p.strict()...)
 	slices.SortFunc(list, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
@@ -147,6 +151,56 @@ func (p *Policy) unindexed() []Warning {
 type nowhere struct{}
 
 func (nowhere) Resolve(ast.Ref) (ast.Value, error) { return ast.String("\x00"), nil }
+
+// unchecked finds packages that read parts of the input without a schema for it,
+// each once: a path that no input has is undefined there and no mistake.
+func (p *Policy) unchecked() (list []Warning) {
+	known := p.compiler.GetAnnotationSet()
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.own)) {
+		m := p.compiler.Modules[name]
+		for _, rule := range m.Rules {
+			hasSchema := func(a *ast.AnnotationsRef) bool { return a.Annotations != nil && len(a.Annotations.Schemas) > 0 }
+			pkg := m.Package.Path.String()
+			if seen[pkg] || isTest(rule) || !readsInput(rule) || slices.ContainsFunc(known.Chain(rule), hasSchema) {
+				continue
+			}
+			seen[pkg] = true
+			at := m.Package.Location
+			list = append(list, Warning{at.File, at.Row, "schema",
+				"a misspelt path of the input is no mistake here; an annotation with schemas: [{input: schema.input}] above the package makes it one"})
+		}
+	}
+	return list
+}
+
+func isTest(r *ast.Rule) bool {
+	name := r.Head.Ref()[0].Value.String()
+	return strings.HasPrefix(strings.Trim(name, `"`), "test_")
+}
+
+func readsInput(rule *ast.Rule) (reads bool) {
+	ast.WalkRefs(rule, func(r ast.Ref) bool {
+		reads = reads || len(r) > 1 && r.HasPrefix(ast.InputRootRef)
+		return reads
+	})
+	return reads
+}
+
+// Tests counts the rules that the host runs before it publishes p.
+func (p *Policy) Tests() (n int) {
+	for name, m := range p.all() {
+		if !p.own[name] && p.tests[name] == nil {
+			continue
+		}
+		for _, rule := range m.Rules {
+			if isTest(rule) {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // strict is what OPA's strict mode finds: unused imports, arguments, variables.
 func (p *Policy) strict() []Warning {

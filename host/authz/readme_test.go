@@ -53,6 +53,9 @@ func TestThePoliciesInTheReadmeWork(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "site.rego", blocks[2*i])
 			write(t, dir, "site_test.rego", blocks[2*i+1])
+			if w := readPolicy(t, dir).Warnings(); len(w) > 0 {
+				t.Errorf("warned of %v", w)
+			}
 			e := openEngine(t, dir, staff(t))
 			if n, want := e.current.Load().tests, strings.Count(blocks[2*i+1], "\ntest_"); n != want {
 				t.Errorf("%d tests ran, want %d", n, want)

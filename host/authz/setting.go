@@ -28,12 +28,6 @@ type PluginRoute struct {
 	Kind   manifest.Kind
 }
 
-// MeetsOn reports whether a route of this kind meets what policy obliges to:
-// answers are redacted and sockets recorded, and nothing else is.
-func MeetsOn(kind manifest.Kind, o *host.Obligations) bool {
-	return o.MetBy(kind == manifest.Unary, kind == manifest.Socket)
-}
-
 // Within adds to x, the explanation of q, what there is of it in a host: names
 // that it does not have, and why it refuses what policy allows.
 func (x *Explanation) Within(s *Setting, q *host.Question) {
@@ -41,6 +35,9 @@ func (x *Explanation) Within(s *Setting, q *host.Question) {
 	if c := q.Capability; c != nil {
 		x.unknown("cluster", c.Cluster, s.Clusters)
 		x.unknown("instance of Azure", c.Instance, s.Instances)
+	}
+	if o := &x.obligations; q.Route.Plugin == hostPlugin && (!o.MetBy(false, false) || o.Confines()) {
+		x.Refused = append(x.Refused, "obligation_not_supported: the host's own routes meet max_session and idle alone")
 	}
 	x.onRoutes(s, q)
 	if q.Capability == nil || s.Check == nil {
@@ -78,7 +75,7 @@ func (x *Explanation) onRoutes(s *Setting, q *host.Question) {
 			continue
 		}
 		kinds = append(kinds, string(r.Kind))
-		if !MeetsOn(r.Kind, &x.obligations) {
+		if !x.obligations.MetBy(r.Kind == manifest.Unary, r.Kind == manifest.Socket) {
 			unmet = append(unmet, string(r.Kind))
 		}
 	}

@@ -44,7 +44,7 @@ func (g *Gateway) administer(rt route) handler {
 			info.log.Info("refused by policy", "action", string(rt.action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
 			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: d.Reason.Code}
 		}
-		if o := d.Obligations; !o.MetBy(false, false) || o.Namespaces != nil || o.ResourceGroups != nil {
+		if o := d.Obligations; !o.MetBy(false, false) || o.Confines() {
 			info.log.Error("policy obliges to what nothing here enforces", "action", string(rt.action), "decision", d.ID)
 			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
 		}
