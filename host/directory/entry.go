@@ -99,8 +99,9 @@ func parse(file string, data []byte, shipped []string) *parsed {
 				if r.id == "" {
 					out.unreadable = append(out.unreadable, d.text)
 				}
-				if r.kind == kindRole {
-					out.spoiled = append(out.spoiled, r.id)
+				// A kind with a slip may have been meant to be a role's.
+				if r.kind != kindUser && r.kind != kindTeam {
+					out.spoiled = append(out.spoiled, r.name)
 				}
 			}
 		}
@@ -139,6 +140,7 @@ func (r *reader) entry(n *yaml.Node) (entry, bool) {
 		r.kind = top["kind"].Value
 	}
 	name, named := r.metadata(top["metadata"])
+	r.name = name
 	if r.kind == kindRole {
 		r.id = name
 	}

@@ -150,6 +150,8 @@ func TestAnOperatorsRoleReplacesTheShippedOne(t *testing.T) {
 		{"narrower", viewer + "spec: {permissions: {actions: ['pods:list.read']}}", []string{"role viewer pods:list.read", "team"}},
 		{"malformed", viewer + "spec: {permission: {actions: ['pods:list.read']}}", []string{"team"}},
 		{"not YAML", viewer + "spec: {permissions: {actions: ['pods:list.read'", []string{"team"}},
+		{"of a misspelt kind", head + "kind: Rol\nmetadata: {name: viewer}\nspec: {}", []string{"team"}},
+		{"of no kind", head + "metadata: {name: viewer}\nspec: {}", []string{"team"}},
 		{"there twice", viewer + "spec: {}\n---\n" + viewer + "spec: {}", []string{"team"}},
 		{"another broken role", head + "kind: Role\nmetadata: {name: boss}\nspec: [", []string{"role viewer *:*.read", "role viewer plugin *", "team"}},
 	} {

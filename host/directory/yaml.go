@@ -104,9 +104,10 @@ func (d document) relocate(err error) error {
 // reader decodes nodes and collects what is wrong with them. Decoding by hand
 // keeps every problem to the smallest thing it spoils and gives each its line.
 type reader struct {
-	file     string
-	kind, id string // of the document, as far as they are known
-	problems []Problem
+	file string
+	// Of the document, as far as they are known; name is metadata.name.
+	kind, id, name string
+	problems       []Problem
 }
 
 func (r *reader) bad(line int, format string, args ...any) {
