@@ -164,6 +164,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	file("broken/site.rego", "package bulkhead.authz\n\ndecision := x\n")
 	reads := "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision if input.reason != \"x\"\n\nmore if input.reason == \"y\"\n\ntest_more if not more with input.reason as \"\"\n"
 	file("reads/site.rego", reads)
+	file("divides/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if 1 / 0 == 1\n\ntodo_test_y if true\n")
 	file("checked/site.rego", "# METADATA\n# schemas:\n#   - input: schema.input\n"+reads)
 	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
 	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n"+
@@ -189,6 +190,8 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "test", at("good"), "-r", "test_x$"}, "1 tests, 0 failed", 0},
 		{[]string{"policy", "test", at("good"), "-r", "nothing"}, "no test's name matches nothing", 1},
 		{[]string{"policy", "test", at("good"), "-r", "("}, "--run: error parsing regexp", 2},
+		{[]string{"policy", "test", at("divides")}, "data.bulkhead.authz.test_x: site.rego:5: eval_builtin_error: div: divide by zero", 1},
+		{[]string{"policy", "test", at("divides")}, "2 tests, 1 failed, 1 skipped", 1},
 		{[]string{"policy", "test", ""}, "an argument is empty", 2},
 		{[]string{"policy", "check", "-c", ""}, "--config is empty", 2},
 		{[]string{"policy", "check", text}, "neither a directory nor a bundle", 2},

@@ -65,6 +65,7 @@ func (c *compiled) testsAndCoverage(ctx context.Context, o TestOptions) (_ []Tes
 	runner := tester.NewRunner().
 		SetCompiler(newCompiler().WithEnablePrintStatements(true).WithPathConflictsCheck(c.hasData)).
 		SetStore(inmem.NewFromObject(c.content.Data)).SetTimeout(testDeadline).SetParallel(1).
+		RaiseBuiltinErrors(true). // as decisions do
 		CapturePrintOutput(true).SetModules(c.all()).Filter(o.Run)
 	covered := cover.New()
 	if o.Coverage {
