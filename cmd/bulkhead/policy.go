@@ -31,7 +31,8 @@ func policyCommand() *cobra.Command {
 Each command takes a POLICY: a directory of *.rego files or an OPA bundle in a
 file. It is compiled with the shipped rules, as the host does it. Without POLICY
 and with --config, it is the one of the host's configuration, from wherever that
-says, its signature verified. With neither, it is the shipped rules alone.
+says, its signature verified. With neither, it is the shipped rules alone, but for
+explain and bench, which look for ./bulkhead.yaml first.
 
 Exit codes: 0 done; 1 the policy is at fault, or the answer is no, as each
 command's help says; 2 the command line is, or a file that it names cannot be used

@@ -110,7 +110,7 @@ func Load(path string, environ []string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	c := &Config{Listen: "127.0.0.1:8080", Data: "./data"}
-	if err := errors.Join(decode(text, c), emptyDirs(text)); err != nil {
+	if err := errors.Join(decode(text, c), emptyPolicies(text)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if slices.Contains(environ, "BULKHEAD_POLICY_DIR=") {
@@ -130,25 +130,26 @@ func Load(path string, environ []string) (*Config, error) {
 	return c, nil
 }
 
-// emptyDirs reports policies that are given as nothing. What serves then would be
-// the shipped rules, as if there were none.
-func emptyDirs(text []byte) error {
-	type source struct {
-		Dir *string `json:"dir"`
-	}
+// emptyPolicies reports policies that are given as nothing, as by a variable that
+// is not set. What serves then would be the shipped rules alone.
+func emptyPolicies(text []byte) error {
 	var c struct {
-		Policy struct {
-			source
-			Shadow source `json:"shadow"`
-		} `json:"policy"`
+		Policy map[string]any `json:"policy"`
 	}
 	_ = yaml.Unmarshal(text, &c) // decode says what is wrong with it
-	for field, dir := range map[string]*string{"policy.dir": c.Policy.Dir, "policy.shadow.dir": c.Policy.Shadow.Dir} {
-		if dir != nil && *dir == "" {
-			return fmt.Errorf("%s: is empty; leave it out if there is none", field)
+	shadow, _ := c.Policy["shadow"].(map[string]any)
+	var problems []error
+	for _, of := range []struct {
+		at   string
+		keys map[string]any
+	}{{"policy", c.Policy}, {"policy.shadow", shadow}} {
+		for _, key := range []string{"dir", "bundle"} {
+			if v, given := of.keys[key]; given && (v == nil || v == "") {
+				problems = append(problems, fmt.Errorf("%s.%s: is empty; leave it out if there is none", of.at, key))
+			}
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // decode reads YAML into v. Its errors name unknown and repeated fields by their

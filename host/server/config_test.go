@@ -35,6 +35,8 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"data: ./data", "data: ./data\nstate: {prefix: x/}", "state.endpoints"},
 		{"data: ./data", "data: ./data\nstate: {keyRotation: 1m}", "state.keyRotation"},
 		{"data: ./data", "data: ./data\npolicy: {dir: \"\"}", "policy.dir: is empty"},
+		{"data: ./data", "data: ./data\npolicy:\n  dir:\n", "policy.dir: is empty"},
+		{"data: ./data", "data: ./data\npolicy: {bundle: }", "policy.bundle: is empty"},
 		{"data: ./data", "data: ./data\npolicy: {shadow: {dir: \"\"}}", "policy.shadow.dir: is empty"},
 		{"listen: 127.0.0.1:0", "listen: nowhere", "listen"},
 		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:0\npublicURL: https://x.example", "auth.dev"},
@@ -109,7 +111,7 @@ func TestTheEnvironmentReplacesTheFile(t *testing.T) {
 	if err != nil || !slices.Equal(c.Ignored, []string{"BULKHEAD_POLICY_DIRR"}) {
 		t.Errorf("ignored are %v, %v", c.Ignored, err)
 	}
-	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]"} {
+	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]", "BULKHEAD_POLICY_DIR="} {
 		if _, err := Load(path, []string{bad}); err == nil || !strings.Contains(err.Error(), strings.SplitN(bad, "=", 2)[0]) {
 			t.Errorf("%s: error is %v", bad, err)
 		}
