@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -66,7 +67,7 @@ func compile(content *source.Content) (c *compiled, err error) {
 	}
 	c.compiler = newCompiler().WithPathConflictsCheck(c.hasData)
 	if c.compiler.Compile(c.modules); c.compiler.Failed() {
-		return nil, c.compiler.Errors
+		return nil, errors.Join(c.compiler.Errors, c.renamed())
 	}
 	return c, c.takesPart()
 }
@@ -81,6 +82,21 @@ func (c *compiled) replace(name string, m *ast.Module) {
 	if m.Package.Path.Equal(authzPackage) {
 		delete(c.modules, shippedName(policies.Shim))
 	}
+}
+
+// renamed is what to say of two declarations of one thing: perhaps the operator's
+// file is a fork of a shipped one, under another name.
+func (c *compiled) renamed() error {
+	if !strings.Contains(c.compiler.Errors.Error(), "redeclared") && !strings.Contains(c.compiler.Errors.Error(), "multiple default rules") {
+		return nil
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c.own)) {
+		if c.modules[name].Package.Path.Equal(defaultPackage) {
+			errs = append(errs, fmt.Errorf("%s: a fork of a shipped file replaces it only under its name, and beside it otherwise", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // hasData reports whether the source has data at path, where a rule would hide
@@ -253,13 +269,17 @@ func build(ctx context.Context, content *source.Content) (*revision, error) {
 		return nil, err
 	}
 	var failed []error
+	ran := 0
 	for _, r := range results {
 		if r.Failed() {
 			failed = append(failed, errors.New(r.String()))
+		}
+		if !r.Skipped {
+			ran++
 		}
 	}
 	if err := errors.Join(failed...); err != nil {
 		return nil, err
 	}
-	return newRevision(ctx, c, len(results))
+	return newRevision(ctx, c, ran)
 }

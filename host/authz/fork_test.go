@@ -62,6 +62,15 @@ func TestAFileOfAShippedNameAloneReplacesNothing(t *testing.T) {
 	}
 }
 
+// The shipped file would stay beside its fork.
+func TestAForkUnderAnotherNameIsRefusedWithAHint(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "ours.rego", string(shippedFiles(t)["default.rego"]))
+	if _, err := ReadPolicy(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "ours.rego: a fork of a shipped file replaces it only under its name") {
+		t.Errorf("read with %v", err)
+	}
+}
+
 // Of two files with one name, only the later would count.
 func TestABundleWithAFileTwiceIsRefused(t *testing.T) {
 	c := &source.Content{Data: map[string]any{}, Modules: []source.Module{

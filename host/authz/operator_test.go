@@ -76,6 +76,13 @@ func TestABrokenPolicyLeavesTheOldServing(t *testing.T) {
 	}
 }
 
+func TestASkippedTestIsNoneThatPassed(t *testing.T) {
+	e, _ := withPolicy(t, freeze+"\ntodo_test_later if false\n")
+	if n := e.Status().Tests; n != 1 {
+		t.Errorf("%d tests passed", n)
+	}
+}
+
 func TestARepairedPolicyServes(t *testing.T) {
 	e, dir := withPolicy(t, freeze)
 	changed := e.Changed()

@@ -20,8 +20,9 @@ import (
 
 // decisionRef is the one document that is asked for.
 var (
-	authzPackage = ast.MustParseRef("data.bulkhead.authz")
-	decisionRef  = ast.MustParseRef("data.bulkhead.authz.decision")
+	authzPackage   = ast.MustParseRef("data.bulkhead.authz")
+	decisionRef    = ast.MustParseRef("data.bulkhead.authz.decision")
+	defaultPackage = ast.MustParseRef("data.bulkhead.default")
 )
 
 // evaluation returns the decision document as JSON values. It fails if the

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/util"
+	"sigs.k8s.io/yaml"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
@@ -104,9 +106,9 @@ func addData(data map[string]any, f dirwatch.File) error {
 	var v any
 	var err error
 	if strings.HasSuffix(f.Name, ".json") {
-		err = util.NewJSONDecoder(bytes.NewReader(f.Data)).Decode(&v)
+		err = decodeJSON(f.Data, &v)
 	} else {
-		err = util.Unmarshal(f.Data, &v)
+		err = decodeYAML(f.Data, &v)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
@@ -119,4 +121,23 @@ func addData(data map[string]any, f dirwatch.File) error {
 		return fmt.Errorf("%s: %s is in another file, too", f.Name, conflict)
 	}
 	return nil
+}
+
+// decodeJSON decodes the one value that text is. Its errors have the line.
+func decodeJSON(text []byte, v any) error {
+	var whole json.RawMessage
+	err := json.Unmarshal(text, &whole)
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:max(e.Offset-1, 0)], []byte("\n")), err)
+	}
+	return util.NewJSONDecoder(bytes.NewReader(whole)).Decode(v)
+}
+
+// decodeYAML decodes the first document of text, in which no key may come twice.
+func decodeYAML(text []byte, v any) error {
+	first, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return err
+	}
+	return util.NewJSONDecoder(bytes.NewReader(first)).Decode(v)
 }

@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -120,6 +121,30 @@ func TestADirectoryMergesItsDataAndNamesConflicts(t *testing.T) {
 	put(t, filepath.Join(dir, "c.yml"), []byte("- 1\n"))
 	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), "not an object") {
 		t.Errorf("a list: %v", err)
+	}
+}
+
+func TestAMistakeInDataNamesItsLine(t *testing.T) {
+	for _, c := range []struct{ file, text, want string }{
+		{"d.json", "{\n\"site\": {\n", "d.json: line 2: unexpected end"},
+		{"d.json", "{\n}\n}\n", "d.json: line 3: invalid character '}'"},
+		{"d.json", "{\n\"a\": tru\n}", "d.json: line 2: "},
+		{"d.json", "", "d.json: line 1: "},
+		{"e.yaml", "e: 1\ne: 2\n", "line 2: key \"e\" already set"},
+		{"e.yaml", "e: [\n", "e.yaml: yaml: line 1"},
+	} {
+		dir := t.TempDir()
+		put(t, filepath.Join(dir, c.file), []byte(c.text))
+		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v", c.text, err)
+		}
+	}
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "d.json"), []byte(`{"d": 12345678901234567890}`))
+	put(t, filepath.Join(dir, "e.yaml"), []byte("e: 12345678901234567890\n"))
+	c, err := Read(dir)
+	if err != nil || c.Data["d"] != json.Number("12345678901234567890") || c.Data["e"] != c.Data["d"] {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 
