@@ -243,6 +243,7 @@ makes deciding slow, and of what is not checked:
              capability, which makes the decisions about each object its own
   schema     a package that reads the input without the schema annotation, so that
              a path which no input has is undefined and no mistake
+  unread     rules in a subdirectory, or in a file whose name does not end in .rego
   strict     what OPA's strict mode refuses, such as unused imports`,
 		Args: cobra.MaximumNArgs(1),
 	}

@@ -88,8 +88,15 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 		t.Errorf("the mistake is taken back: %+v", s)
 	}
 	p.text.Store(nil)
-	if s := start().Status(); s.Revision != 1 || !strings.Contains(s.Origin, "the copy on disk") {
+	e = start()
+	if s := e.Status(); s.Revision != 1 || s.Origin != srv.URL+" (the copy on disk)" {
 		t.Errorf("a start: %+v", s)
+	}
+	e.stop()
+	e.done.Wait()
+	p.put(t, freeze)
+	if s := reload(e); s.Revision != 1 || s.Origin != srv.URL {
+		t.Errorf("the same from its place: %+v", s)
 	}
 }
 

@@ -18,12 +18,15 @@ const manyRules = 5
 // checked as it may be.
 type Warning struct {
 	File string `json:"file"`
-	Line int    `json:"line"`
-	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "strict"
+	Line int    `json:"line"` // 0: the whole of it
+	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "unread", "strict"
 	Text string `json:"text"`
 }
 
 func (w *Warning) String() string {
+	if w.Line == 0 {
+		return fmt.Sprintf("%s: %s: %s", w.File, w.Code, w.Text)
+	}
 	return fmt.Sprintf("%s:%d: %s: %s", w.File, w.Line, w.Code, w.Text)
 }
 
@@ -31,7 +34,8 @@ func (w *Warning) String() string {
 var perObject = [][]string{{"route", "path"}, {"route", "params"}, {"resource", "name"}, {"capability", "object"}, {"capability", "path"}}
 
 // Warnings says what makes p's own rules slow, which of its packages read the input
-// unchecked, and what OPA's strict mode would refuse, sorted by file and line. Of
+// unchecked, which rules beside them have no part in it, and what OPA's strict mode
+// would refuse, sorted by file and line. Of
 // what makes slow, only rules that the decision depends on count.
 func (p *Policy) Warnings() []Warning {
 	var list []Warning
@@ -62,6 +66,9 @@ func (p *Policy) Warnings() []Warning {
 				}
 			}
 		}
+	}
+	for _, name := range p.content.Unread {
+		list = append(list, Warning{File: name, Code: "unread", Text: "rules in subdirectories and under other names than *.rego are not read"})
 	}
 	list = append(list, p.unindexed()...)
 	list = append(list, p.unchecked()...)

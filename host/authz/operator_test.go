@@ -3,8 +3,10 @@ package authz
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +262,35 @@ func TestAPolicyWithoutAPartInTheDecisionIsRefused(t *testing.T) {
 		if e.Revision() != 1 {
 			t.Errorf("%s is revision %d", name, e.Revision())
 		}
+	}
+}
+
+// A file that is moved out of sight while others stay is not refused, and told.
+func TestRulesThatAreNotReadAreToldOf(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "policy.rego", freeze)
+	write(t, dir, "old/more.rego", freeze)
+	write(t, dir, "other.Rego", freeze)
+	var said []string
+	for _, w := range readPolicy(t, dir).Warnings() {
+		if w.Code == "unread" {
+			said = append(said, w.String())
+		}
+	}
+	const what = ": unread: rules in subdirectories and under other names than *.rego are not read"
+	if want := []string{"old/" + what, "other.Rego" + what}; !slices.Equal(said, want) {
+		t.Errorf("%q", said)
+	}
+	var out journal
+	e, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t), Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil || out.count(`in="[old/ other.Rego]"`) != 1 {
+		t.Errorf("%v, %s", err, &out.text)
 	}
 }
 

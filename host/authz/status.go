@@ -24,8 +24,12 @@ type RevisionStatus struct {
 
 func (t *track) status() RevisionStatus {
 	r := t.current.Load()
+	from := r.content
+	if latest := t.latest.Load(); latest != nil && latest.Digest == from.Digest {
+		from = latest // the same, from the place itself and no longer from the copy on disk, or by another name
+	}
 	s := RevisionStatus{
-		Revision: r.number, Since: r.at, Origin: r.content.Origin, Digest: r.content.Digest, Bundle: r.content.Revision,
+		Revision: r.number, Since: r.at, Origin: from.Origin, Digest: from.Digest, Bundle: from.Revision,
 		Tests: r.tests, Cached: r.cacheable,
 	}
 	if err := t.failed.Load(); err != nil {

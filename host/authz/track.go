@@ -30,8 +30,9 @@ type track struct {
 	log     *slog.Logger
 	source  source.Source
 	current atomic.Pointer[published]
-	failed  atomic.Pointer[host.Error] // of the newest revision, nil if it serves
-	away    atomic.Pointer[host.Error] // why the source does not answer, nil if it does
+	failed  atomic.Pointer[host.Error]     // of the newest revision, nil if it serves
+	away    atomic.Pointer[host.Error]     // why the source does not answer, nil if it does
+	latest  atomic.Pointer[source.Content] // what was loaded last, whatever became of it
 	// What was built last and in vain; used by the one goroutine that reloads.
 	refused string // digest
 	why     error
@@ -92,6 +93,7 @@ func (t *track) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.latest.Store(content)
 	number := uint64(1)
 	if old := t.current.Load(); old != nil {
 		if old.number > 0 && old.content.Digest == content.Digest {
@@ -118,6 +120,9 @@ func (t *track) publish(r *revision, number uint64) {
 	if number > 0 {
 		t.log.Info("policy published", "source", t.field, "origin", r.content.Origin, "revision", number, "digest", r.content.Digest,
 			"tests", r.tests, "cached", r.cacheable)
+		if unread := r.content.Unread; len(unread) > 0 {
+			t.log.Warn("rules beside the policy are not read", "source", t.field, "in", unread)
+		}
 	}
 	if old != nil {
 		close(old.superseded)
