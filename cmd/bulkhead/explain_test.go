@@ -133,7 +133,9 @@ else := shipped.decision
 directory: {files: ./people}
 clusters: [{name: dev, kubeconfig: ./kubeconfig}]
 plugins:
-  - {name: gitops, source: "`+packtest.Build(t, "plugins/gitops")+`", grants: {helm: [{clusters: [dev], namespaces: [shop], actions: [list]}]}}
+  - {name: gitops, source: "`+packtest.Build(t, "plugins/gitops")+`", grants: {
+      helm: [{clusters: [dev], namespaces: [shop], actions: [list]}],
+      kube: [{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}] }} # which the plugin does not ask for
   - {name: gone, source: ./gone.wasm}
 `)
 	const release = "dev/shop/releases.helm.sh:web"
