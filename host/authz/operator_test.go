@@ -105,11 +105,18 @@ func TestARepairedPolicyServes(t *testing.T) {
 // Neither mending a mistake by taking it back nor a directory that was away for
 // a while is another revision.
 func TestWhatServesAlreadyIsNoNewRevision(t *testing.T) {
-	e, dir := withPolicy(t, freeze)
+	dir := t.TempDir()
+	write(t, dir, "policy.rego", freeze)
+	var out journal
+	e, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t), Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
 	write(t, dir, "policy.rego", broken["syntax"].text)
 	await(t, "refusal", func() bool { return e.Ready() != nil })
 	write(t, dir, "policy.rego", freeze)
-	await(t, "undoing", func() bool { return e.Ready() == nil })
+	await(t, "undoing", func() bool { return e.Ready() == nil && out.count("policy is again what serves") == 1 })
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,9 @@ func (t *track) note(err error) {
 		t.log.Info("policy source answers again", "source", t.field)
 	}
 	if err == nil {
-		t.failed.Store(nil)
+		if t.failed.Swap(nil) != nil {
+			t.log.Info("policy is again what serves", "source", t.field)
+		}
 		return
 	}
 	number := t.current.Load().number
