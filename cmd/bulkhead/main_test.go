@@ -312,3 +312,17 @@ func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
 		}
 	}
 }
+
+// A log's texts come from whoever asked.
+func TestWhatIsLoggedDoesNotSteerTheTerminal(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "d.jsonl")
+	record := `{"decision_id": "1", "path": "bulkhead/authz/decision", "result": {"allow": true, "reason": {"code": "\u001b]0;x"}, "obligations": {}},
+		"input": {"principal": {"user": "\u001b[2Jann"}, "permissions": {}, "route": {"plugin": "p", "action": "p:\u0007"}, "resource": {}, "reason": ""}}`
+	if err := os.WriteFile(log, []byte(record), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := bulkhead(t, "policy", "diff", "log", "shipped", "--log", log)
+	if code != 1 || !strings.Contains(out, ".[2Jann") || strings.ContainsAny(out+errs, "\x1b\x07") {
+		t.Errorf("exit code %d, %q, %q", code, out, errs)
+	}
+}

@@ -2,19 +2,15 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
@@ -119,109 +115,6 @@ func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-func policyTestCommand() *cobra.Command {
-	var f policyFlags
-	var o authz.TestOptions
-	var verbose bool
-	c := &cobra.Command{
-		Use:   "test [POLICY]",
-		Short: "Run the policy's tests, as the host does before it publishes it",
-		Long: `Run the rules named test_… in the policy's files *_test.rego, compiled with the
-shipped rules, as the host does before it publishes the policy. What print says
-is shown for tests that fail, and with -v for all. Exit code 1 if a test fails or
---run leaves none.`,
-		Example: "  bulkhead policy test ./policies --coverage",
-		Args:    cobra.MaximumNArgs(1),
-	}
-	f.add(c)
-	c.Flags().StringVarP(&o.Run, "run", "r", "", "run only tests whose name matches this regular expression")
-	c.Flags().BoolVar(&o.Coverage, "coverage", false, "say which lines no test reaches")
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list tests that pass, too")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if _, err := regexp.Compile(o.Run); err != nil {
-			return fmt.Errorf("--run: %w", err)
-		}
-		p, err := f.open(c.Context(), args)
-		if err != nil {
-			return err
-		}
-		report, err := p.Test(c.Context(), o)
-		if err != nil {
-			return &runError{err}
-		}
-		if f.json {
-			err = printJSON(c.OutOrStdout(), report)
-		} else {
-			printTests(c.OutOrStdout(), report, verbose)
-		}
-		if err == nil && report.Failed > 0 {
-			err = &runError{fmt.Errorf("%d of %d tests failed", report.Failed, len(report.Results))}
-		}
-		if err == nil && o.Run != "" && len(report.Results) == 0 {
-			err = &runError{fmt.Errorf("--run: no test's name matches %s", o.Run)}
-		}
-		return err
-	}
-	return c
-}
-
-func printTests(w io.Writer, report *authz.TestReport, verbose bool) {
-	for i := range report.Results {
-		r := &report.Results[i]
-		word := "PASS"
-		switch {
-		case r.Skipped:
-			word = "SKIP"
-		case r.Failed():
-			word = "FAIL"
-		case !verbose:
-			continue
-		}
-		fmt.Fprintf(w, "%s  %s\n", word, r)
-		for line := range strings.Lines(r.Output) {
-			fmt.Fprintf(w, "      %s\n", strings.TrimSuffix(line, "\n"))
-		}
-	}
-	if report.Coverage != nil {
-		for _, name := range slices.Sorted(maps.Keys(report.Coverage.Files)) {
-			var lines []string
-			for _, gap := range report.Coverage.Files[name].NotCovered {
-				lines = append(lines, fmt.Sprintf("%s:%d: not reached, to line %d\n", name, gap.Start.Row, gap.End.Row))
-			}
-			// Several parts of a line may not be reached.
-			fmt.Fprint(w, strings.Join(slices.Compact(lines), ""))
-		}
-		fmt.Fprintf(w, "coverage of the policy's files: %.0f %%\n", coverage(report))
-	}
-	skipped := ""
-	if n := countSkipped(report); n > 0 {
-		skipped = fmt.Sprintf(", %d skipped", n)
-	}
-	fmt.Fprintf(w, "%d tests, %d failed%s\n", len(report.Results), report.Failed, skipped)
-}
-
-func countSkipped(report *authz.TestReport) (n int) {
-	for i := range report.Results {
-		if report.Results[i].Skipped {
-			n++
-		}
-	}
-	return n
-}
-
-// coverage counts lines that have something to reach.
-func coverage(report *authz.TestReport) float64 {
-	reached, all := 0, 0
-	for _, file := range report.Coverage.Files {
-		reached += file.CoveredLines
-		all += file.CoveredLines + file.NotCoveredLines
-	}
-	if all == 0 {
-		return 100
-	}
-	return 100 * float64(reached) / float64(all)
 }
 
 func policyCheckCommand() *cobra.Command {
@@ -417,87 +310,4 @@ func openInput(c *cobra.Command, name string) (io.ReadCloser, error) {
 		return io.NopCloser(c.InOrStdin()), nil
 	}
 	return os.Open(name)
-}
-
-func policyBuildCommand() *cobra.Command {
-	var f policyFlags
-	var out, revision, key, algorithm, keyID string
-	c := &cobra.Command{
-		Use:   "build POLICY -o FILE",
-		Short: "Test a policy and make a bundle of it, signed if there is a key",
-		Long: `Compile the policy, run its tests, and write an OPA bundle with its files, tests
-included: every host runs them again before it publishes it. After an error the
-old file is as it was. Exit code 1 if the policy does not compile or a test fails,
-2 if key, algorithm or file are at fault.`,
-		Example: "  bulkhead policy build ./policies -o site.tar.gz --revision v7 --key ops.key --key-id ops",
-		Args:    cobra.ExactArgs(1),
-	}
-	f.add(c)
-	c.Flags().StringVarP(&out, "output", "o", "", "file to write (required)")
-	c.Flags().StringVar(&revision, "revision", "", "what the bundle calls this state, such as a commit")
-	c.Flags().StringVar(&key, "key", "", "file with the private key, PEM; the secret itself for HS256")
-	c.Flags().StringVar(&algorithm, "algorithm", "", "how to sign: RS256, ES256, … (RFC 7518); if empty, as is usual for the key")
-	c.Flags().StringVar(&keyID, "key-id", "", "the id by which hosts know the key")
-	_ = c.MarkFlagRequired("output")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		var signing *authz.Signing
-		if c.Flags().Changed("key") {
-			signing = &authz.Signing{KeyFile: key, Algorithm: algorithm, KeyID: keyID}
-		}
-		if err := checkBuild(c, out, signing); err != nil {
-			return err
-		}
-		p, err := f.open(c.Context(), args)
-		if err != nil {
-			return err
-		}
-		report, err := p.Test(c.Context(), authz.TestOptions{})
-		if err != nil {
-			return &runError{err}
-		}
-		if report.Failed > 0 {
-			printTests(c.ErrOrStderr(), report, false)
-			return &runError{fmt.Errorf("%d of %d tests failed; nothing was written", report.Failed, len(report.Results))}
-		}
-		var packed bytes.Buffer
-		if err := p.Pack(&packed, revision, signing); err != nil {
-			return &runError{err}
-		}
-		if err := replaceFile(out, packed.Bytes()); err != nil {
-			return &runError{err}
-		}
-		if f.json {
-			return printJSON(c.OutOrStdout(), map[string]any{"file": out, "digest": p.Digest(), "revision": revision, "signed": signing != nil, "tests": len(report.Results)})
-		}
-		signed := "not signed"
-		if signing != nil {
-			signed = fmt.Sprintf("signed by %s (%s)", cmp.Or(keyID, "a key without id"), signing.Algorithm)
-		}
-		fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s\n", out, p.Digest(), signed)
-		return nil
-	}
-	return c
-}
-
-// checkBuild reports what is wrong with the options of build: above all those
-// that would leave a bundle unsigned which was meant to be signed.
-func checkBuild(c *cobra.Command, out string, signing *authz.Signing) error {
-	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		return fmt.Errorf("--output %s is a directory", out)
-	}
-	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
-		return fmt.Errorf("--output %s: there is no such directory", out)
-	}
-	if signing != nil {
-		if err := signing.Check(); err != nil {
-			return fmt.Errorf("--key: %w", err)
-		}
-		return nil
-	}
-	for _, name := range []string{"algorithm", "key-id"} {
-		if c.Flags().Changed(name) {
-			return fmt.Errorf("--%s is about signing, which takes --key", name)
-		}
-	}
-	return nil
 }
