@@ -1,6 +1,6 @@
 // Package policies is the Rego that ships with Bulkhead, its tests, the schema of
-// what it reads, and the roles that ship as data. It owns what the rules say; host/authz runs them,
-// host/directory reads the roles.
+// what it reads, and the roles that ship as data. It owns what the rules say;
+// host/authz runs them, host/directory reads the roles.
 package policies
 
 import (
@@ -8,13 +8,24 @@ import (
 	"io/fs"
 )
 
-//go:embed *.rego roles.yaml schemas/input.json
+//go:embed azure.rego break_glass.rego default.rego prohibitions.rego shim.rego
+//go:embed roles.yaml schemas/input.json
 var files embed.FS
 
-// FS holds the Rego files at its root. Files named *_test.rego are the tests of
-// the others and no part of the policy. An operator's file of the same name and
-// package replaces one of them, and their own package bulkhead.authz shim.rego.
-func FS() fs.FS { return files }
+// Rules returns the Rego files by name, without their tests. An operator's file
+// of the same name and package replaces one of them, and their own package
+// bulkhead.authz shim.rego.
+func Rules() map[string][]byte {
+	names, err := fs.Glob(files, "*.rego")
+	if err != nil {
+		panic(err) // the pattern is well-formed
+	}
+	rules := map[string][]byte{}
+	for _, name := range names {
+		rules[name] = file(name)
+	}
+	return rules
+}
 
 // Shim is the name of the file that hands the decision to the shipped rules.
 const Shim = "shim.rego"

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -176,23 +175,12 @@ func shippedName(name string) string { return "shipped/" + name }
 
 func shippedModules() (map[string]*ast.Module, error) {
 	modules := map[string]*ast.Module{}
-	names, err := fs.Glob(policies.FS(), "*.rego")
-	if err != nil {
-		return nil, err
+	var errs []error
+	for name, text := range policies.Rules() {
+		m, err := parseModule(shippedName(name), text)
+		modules[shippedName(name)], errs = m, append(errs, err)
 	}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.rego") {
-			continue
-		}
-		text, err := fs.ReadFile(policies.FS(), name)
-		if err != nil {
-			return nil, err
-		}
-		if modules[shippedName(name)], err = parseModule(shippedName(name), text); err != nil {
-			return nil, err
-		}
-	}
-	return modules, nil
+	return modules, errors.Join(errs...)
 }
 
 func parseModule(name string, text []byte) (*ast.Module, error) {

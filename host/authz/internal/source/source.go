@@ -15,6 +15,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
 // Config names one source. At most one of Dir and Bundle is set; neither means
@@ -89,10 +92,17 @@ func (nothing) Load(context.Context) (*Content, error) {
 func (nothing) Run(ctx context.Context, _ func()) { <-ctx.Done() }
 func (nothing) Close() error                      { return nil }
 
-var shipped = newContent("shipped", "", nil, nil)
-
-// Shipped is the content of no source at all, the same each time.
-func Shipped() *Content { return shipped }
+// Shipped is the content of no source at all, the same each time. Its digest is
+// that of the shipped rules, which are compiled with every content.
+var Shipped = sync.OnceValue(func() *Content {
+	var rules []Module
+	for name, text := range policies.Rules() {
+		rules = append(rules, Module{name, text})
+	}
+	c := newContent("shipped", "", rules, nil)
+	c.Modules = nil
+	return c
+})
 
 func newContent(origin, revision string, modules []Module, data map[string]any) *Content {
 	slices.SortFunc(modules, func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
