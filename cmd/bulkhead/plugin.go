@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack"
 	"github.com/spf13/cobra"
 )
@@ -15,8 +16,13 @@ func pluginCommand() *cobra.Command {
 		Short: "Compile the Go plugin in DIR and embed its manifest.json",
 		Long: `Compile the Go plugin in DIR for wasip1, check that it exports what its routes
 need and imports only the capabilities that DIR/manifest.json asks for, and
-write one .wasm file with the manifest inside. After an error the old file is
-as it was.`,
+write one .wasm file with the manifest inside. A capability that this version
+of the host does not have has to be optional. After an error the old file is as
+it was.
+
+Whether each route has a handler shows only when the plugin runs: test it with
+sdk/sdktest, whose harness fails for a route without one and for a handler
+without a route.`,
 		Example: "  bulkhead plugin build ./plugins/echo -o build/plugins/echo.wasm",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -29,7 +35,7 @@ as it was.`,
 			}
 			*out = filepath.Base(dir) + ".wasm"
 		}
-		if err := pack.Build(c.Context(), args[0], *out, pack.Options{}); err != nil {
+		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: server.Capabilities().Capabilities()}); err != nil {
 			return &runError{err}
 		}
 		fmt.Fprintln(c.OutOrStdout(), *out)

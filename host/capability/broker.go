@@ -53,28 +53,42 @@ type granted struct {
 	grants []Grant
 }
 
-// Grant checks a plugin's grants. The error names every field that is wrong,
-// relative to the plugin's entry: "grants.helm[0].actions".
-func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, error) {
-	g := &Granted{broker: b, plugin: plugin, by: map[string]granted{}}
+// Capabilities are the names of all that this host has, sorted.
+func (b *Broker) Capabilities() []string { return slices.Sorted(maps.Keys(b.caps)) }
+
+// Widest writes the grant of all that the capability can do, as an operator would.
+func (b *Broker) Widest(name string) string {
+	return "[" + wanted(&host.CapabilityCall{}, b.caps[name].Dimensions()) + "]"
+}
+
+// Check reports everything wrong with a plugin's grants, each with its field
+// below at: "grants.helm[0].actions".
+func (b *Broker) Check(at string, grants map[string][]Grant) error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(grants)) {
+		field := at + "." + name
 		c := b.caps[name]
 		if c == nil {
-			known := strings.Join(slices.Sorted(maps.Keys(b.caps)), ", ")
-			problems = append(problems, fmt.Errorf("grants.%s: there is no such capability; there are %s", name, known))
+			problems = append(problems, fmt.Errorf("%s: there is no such capability; there are %s", field, strings.Join(b.Capabilities(), ", ")))
 			continue
 		}
-		dims := c.Dimensions()
 		for i := range grants[name] {
-			problems = append(problems, grants[name][i].check(fmt.Sprintf("grants.%s[%d]", name, i), dims))
-		}
-		if len(grants[name]) > 0 {
-			g.by[name] = granted{Capability: c, dims: dims, grants: slices.Clone(grants[name])}
+			problems = append(problems, grants[name][i].check(fmt.Sprintf("%s[%d]", field, i), c.Dimensions()))
 		}
 	}
-	if err := errors.Join(problems...); err != nil {
+	return errors.Join(problems...)
+}
+
+// Grant makes what a plugin may call of its grants. The error is that of Check.
+func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, error) {
+	if err := b.Check("grants", grants); err != nil {
 		return nil, err
+	}
+	g := &Granted{broker: b, plugin: plugin, by: map[string]granted{}}
+	for name, list := range grants {
+		if c := b.caps[name]; len(list) > 0 {
+			g.by[name] = granted{Capability: c, dims: c.Dimensions(), grants: slices.Clone(list)}
+		}
 	}
 	return g, nil
 }

@@ -3,8 +3,10 @@ package plugin
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -19,11 +21,38 @@ type Config struct {
 	Name string `json:"name"`
 	// Source is the path of the plugin's .wasm file.
 	Source string `json:"source"`
-	// Grants is what the plugin may reach, by capability.
+	// Grants is what the plugin may reach, by capability. An empty list is no grant.
 	Grants map[string][]capability.Grant `json:"grants,omitempty"`
 	// Config is given to the plugin as it is.
 	Config json.RawMessage `json:"config,omitempty"`
 	Limits Limits          `json:"limits,omitzero"`
+}
+
+// Check reports what is wrong with c, each with its field below at, as far as that
+// shows without the plugin's file. What its limits leave open is taken from base.
+func (c *Config) Check(at string, b *capability.Broker, base Limits) (problems []error) {
+	if err := checkName(c.Name); err != nil {
+		problems = append(problems, fmt.Errorf("%s.name: %w", at, err))
+	}
+	if c.Source == "" {
+		problems = append(problems, fmt.Errorf("%s.source: is missing", at))
+	}
+	if err := b.Check(at+".grants", c.Grants); err != nil {
+		problems = append(problems, err)
+	}
+	return append(problems, c.Limits.Over(base).Check(at+".limits")...)
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is missing")
+	case slices.Contains(reserved, name):
+		return fmt.Errorf("%q is reserved for the host's own routes", name)
+	case !manifest.ValidName(name):
+		return fmt.Errorf("%q is not lower-case letters, digits and dashes", name)
+	}
+	return nil
 }
 
 // Limits bound one plugin. The operator sets them for all plugins and for one; a

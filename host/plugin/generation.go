@@ -100,11 +100,17 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 	}
 	g.shares = newShares(g.limits.Instances)
 	g.routes.digest, g.routes.generation = g.digest, r.loads.Add(1)
-	if g.denied, err = consent(m, c.Grants); err != nil {
+	if g.denied, err = consent(r.broker, m, c.Grants); err != nil {
 		return nil, err
 	}
-	if g.granted, err = r.broker.Grant(c.Name, asked(m, c.Grants)); err != nil {
+	grants := asked(m, c.Grants)
+	if g.granted, err = r.broker.Grant(c.Name, grants); err != nil {
 		return nil, err
+	}
+	for name := range c.Grants {
+		if _, ok := grants[name]; !ok {
+			g.log.Warn("the plugin does not ask for a capability that it is granted; the grant gives nothing", "capability", name)
+		}
 	}
 	config := []byte(c.Config)
 	if len(config) == 0 {
@@ -138,34 +144,34 @@ func read(path string, l Limits) ([]byte, error) {
 	return wasm, nil
 }
 
-// examples are the widest grants, for the message that says how to grant.
-var examples = map[string]string{
-	"helm":  `[{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]`,
-	"kube":  `[{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}]`,
-	"exec":  `[{clusters: ["*"], namespaces: ["*"]}]`,
-	"azure": `[{instances: ["*"], resources: ["*"], resourceGroups: ["*"], verbs: ["*"]}]`,
-}
-
-// consent compares what the plugin asks for with what the operator grants.
-// Capabilities that it can do without are returned as denied.
-func consent(m *manifest.Manifest, grants map[string][]capability.Grant) (denied []string, err error) {
-	var missing []error
+// consent compares what the plugin asks for with what the host has and the
+// operator grants. Capabilities that it can do without are returned as denied.
+func consent(b *capability.Broker, m *manifest.Manifest, grants map[string][]capability.Grant) (denied []string, err error) {
+	missing := unknown(b, m)
 	for _, c := range m.Capabilities {
-		switch _, ok := grants[c.Name]; {
-		case ok:
+		switch {
+		case len(grants[c.Name]) > 0:
 		case c.Optional:
 			denied = append(denied, c.Name)
-		default:
-			example := examples[c.Name]
-			if example == "" {
-				example = "[{}]"
-			}
+		case slices.Contains(b.Capabilities(), c.Name):
 			missing = append(missing, fmt.Errorf(
 				"needs capability %q (%s), which is not granted; to grant it, add under this plugin's entry in the configuration:\n  grants: {%s: %s}",
-				c.Name, c.Reason, c.Name, example))
+				c.Name, c.Reason, c.Name, b.Widest(c.Name)))
 		}
 	}
 	return denied, errors.Join(missing...)
+}
+
+// unknown are the capabilities that the plugin cannot do without and this host
+// does not have.
+func unknown(b *capability.Broker, m *manifest.Manifest) (missing []error) {
+	for _, c := range m.Capabilities {
+		if known := b.Capabilities(); !c.Optional && !slices.Contains(known, c.Name) {
+			missing = append(missing, fmt.Errorf("needs capability %q (%s), which this host does not have; there are %s",
+				c.Name, c.Reason, strings.Join(known, ", ")))
+		}
+	}
+	return missing
 }
 
 // asked is the part of the grants that the manifest asks for: a grant that

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
@@ -26,11 +27,11 @@ type Inspection struct {
 	Module   *sandbox.Inspection `json:"module,omitempty"`
 }
 
-// Inspect reads the plugin in c.Source, under c's limits. Where c has a name, it
-// is one of a configuration, and what its grants lack is a reason too. An error
-// means that the file cannot be read; what is wrong with its content is in
-// Refused.
-func Inspect(c Config) (*Inspection, error) {
+// Inspect reads the plugin in c.Source, under c's limits and for a host with b's
+// capabilities. Where c has a name, it is one of a configuration, and what its
+// grants lack is a reason too. An error means that the file cannot be read; what
+// is wrong with its content is in Refused.
+func Inspect(b *capability.Broker, c Config) (*Inspection, error) {
 	wasm, err := read(c.Source, c.Limits)
 	if err != nil {
 		return nil, err
@@ -46,9 +47,11 @@ func Inspect(c Config) (*Inspection, error) {
 	if i.Manifest != nil {
 		asks = i.Manifest.Limits
 		if c.Name != "" {
-			i.Denied, err = consent(i.Manifest, c.Grants)
-			i.refuse(err)
+			i.Denied, err = consent(b, i.Manifest, c.Grants)
+		} else {
+			err = errors.Join(unknown(b, i.Manifest)...)
 		}
+		i.refuse(err)
 	}
 	i.Limits = c.Limits.resolve(asks)
 	i.Module, err = sandbox.Inspect(wasm, i.Limits.sandbox())

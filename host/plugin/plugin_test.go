@@ -1,9 +1,11 @@
 package plugin_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -69,6 +71,7 @@ type fixture struct {
 	registry *plugin.Registry
 	helm     *releases
 	allow    atomic.Bool
+	logged   bytes.Buffer // warnings; read it when nothing runs
 }
 
 // compiled is where compiled plugins stay between test runs.
@@ -87,7 +90,7 @@ func newFixture(t testing.TB) *fixture {
 func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) *fixture {
 	f := &fixture{helm: &releases{}}
 	f.allow.Store(true)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.logged), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	box, err := sandbox.New(sandbox.Config{CacheDir: compiled(t), Logger: log})
 	if err != nil {
 		t.Fatal(err)
@@ -259,17 +262,40 @@ func TestAHostCallWithoutAuthorityEndsTheGuest(t *testing.T) {
 
 func TestUngrantedCapabilityDoesNotLoad(t *testing.T) {
 	f := newFixture(t)
-	err := f.registry.Load(t.Context(), plugin.Config{Name: "gitops", Source: packtest.Build(t, "plugins/gitops")})
-	if err == nil {
-		t.Fatal("it loaded")
-	}
-	for _, want := range []string{`plugin "gitops"`, `capability "helm"`, `grants: {helm: [{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]}`} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("error %q does not contain %q", err, want)
+	for _, grants := range []map[string][]capability.Grant{nil, {"helm": {}}} {
+		err := f.registry.Load(t.Context(), plugin.Config{Name: "gitops", Source: packtest.Build(t, "plugins/gitops"), Grants: grants})
+		if err == nil {
+			t.Fatalf("with the grants %v it loaded", grants)
+		}
+		for _, want := range []string{`plugin "gitops"`, `capability "helm"`, `grants: {helm: [{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]}`} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q does not contain %q", err, want)
+			}
 		}
 	}
 	if f.registry.Get("gitops") != nil {
 		t.Error("it is published all the same")
+	}
+}
+
+// Advice to grant what does not exist would lead to the next refusal.
+func TestACapabilityThatTheHostDoesNotHaveIsNotAdvised(t *testing.T) {
+	f := newFixture(t)
+	source := remake(t, packtest.Build(t, "plugins/echo"), func(m *manifest.Manifest) {
+		m.Capabilities = append(m.Capabilities, manifest.Capability{Name: "telepathy", Reason: "reads minds"})
+	})
+	const want = `needs capability "telepathy" (reads minds), which this host does not have; there are helm`
+	err := f.registry.Load(t.Context(), plugin.Config{Name: "echo", Source: source})
+	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "grant") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestAGrantThatThePluginDoesNotAskForIsWarnedOf(t *testing.T) {
+	f := newFixture(t)
+	g := f.load(t, plugin.Config{Name: "echo", Source: packtest.Build(t, "plugins/echo"), Grants: everything})
+	if warned := f.logged.String(); len(g.Info().Capabilities) > 0 || !strings.Contains(warned, "capability=helm") || !strings.Contains(warned, "plugin=echo") {
+		t.Errorf("capabilities are %v, warned was %q", g.Info().Capabilities, warned)
 	}
 }
 

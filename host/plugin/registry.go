@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Registry holds the loaded plugins by instance name. It is safe for
@@ -44,8 +43,8 @@ var reserved = []string{"admin"}
 // Load loads a plugin and publishes it. Its name must be free. On error
 // nothing is published.
 func (r *Registry) Load(ctx context.Context, c Config) error {
-	if !manifest.ValidName(c.Name) || slices.Contains(reserved, c.Name) {
-		return fmt.Errorf("plugin %q: the name is reserved or not lower-case letters, digits and dashes", c.Name)
+	if err := checkName(c.Name); err != nil {
+		return fmt.Errorf("name: %w", err)
 	}
 	began := time.Now()
 	g, err := r.load(ctx, c)

@@ -255,19 +255,13 @@ func (c *Config) check() error {
 	if err := azure.CheckConfigs(c.Azure); err != nil {
 		problems = append(problems, err)
 	}
-	names := map[string]bool{}
+	names, capabilities := map[string]bool{}, Capabilities()
 	for i, p := range c.Plugins {
 		at := fmt.Sprintf("plugins[%d]", i)
-		if p.Name == "" || names[p.Name] {
-			bad(at+".name", "%q is missing or used twice", p.Name)
+		if names[p.Name] {
+			bad(at+".name", "%q is used twice", p.Name)
 		}
-		if p.Name == "admin" {
-			bad(at+".name", "%q is reserved for the host's own administration", p.Name)
-		}
-		if p.Source == "" {
-			bad(at+".source", "is missing")
-		}
-		problems = append(problems, p.Limits.Over(c.Limits.Plugins).Check(at+".limits")...)
+		problems = append(problems, p.Check(at, capabilities, c.Limits.Plugins)...)
 		names[p.Name] = true
 	}
 	return errors.Join(problems...)

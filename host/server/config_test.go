@@ -52,7 +52,7 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./nowhere", "clusters[0].kubeconfig"},
 		{"kubeconfig: \"" + absent + "\", waitForKubeconfig: true", "kubeconfig: ./junk", "clusters[0].kubeconfig"},
 		{"helm: {repositories: [{name: demo, path: ", "helm: {repositories: [{name: demo, path: /nowhere", "helm.repositories[0].path"},
-		{"actions: [\"*\"]", "actions: [\"fly\"]", "grants.helm[0].actions"},
+		{"actions: [\"*\"]", "actions: [\"fly\"]", "plugins[1].grants.helm[0].actions"},
 		{"{name: echo, ", "{limits: {instances: -1}, name: echo, ", "plugins[0].limits"},
 		{"{name: echo, ", "{limits: {memoryMiB: 5000}, name: echo, ", "plugins[0].limits.memoryMiB"},
 		{"{name: echo, ", "{limits: {module: {functionz: 1}}, name: echo, ", `unknown field "plugins[0].limits.module.functionz"`},
@@ -76,6 +76,29 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 	}
 	w.write(t, "bulkhead.yaml", good)
 	w.open(t)
+}
+
+// Reading the configuration is enough for these, so that "config check" finds them.
+func TestMistakesInPluginsShowBeforeAnythingIsOpened(t *testing.T) {
+	w := prepare(t, "")
+	good := read(t, filepath.Join(w.dir, "bulkhead.yaml"))
+	for _, c := range []struct{ old, new, want string }{
+		{"grants: {exec:", "grants: {kub: [{}], exec:", "plugins[2].grants.kub: there is no such capability; there are azure, exec, helm, kube"},
+		{"grants: {exec:", "grants: {kube: [{}], exec:", "plugins[2].grants.kube[0].clusters: is missing"},
+		{"name: echo", "name: Bad_Name", "plugins[0].name"},
+		{"name: echo", "name: admin", "plugins[0].name"},
+		{"name: echo", "name: gitops", "plugins[1].name"},
+		{"name: echo, ", "", "plugins[0].name"},
+	} {
+		w.write(t, "bulkhead.yaml", strings.Replace(good, c.old, c.new, 1))
+		if _, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q", c.new, err, c.want)
+		}
+	}
+	w.write(t, "bulkhead.yaml", strings.Replace(good, "grants: {exec:", "grants: {kube: [], exec:", 1))
+	if _, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil); err != nil {
+		t.Errorf("a capability that is not granted: %v", err)
+	}
 }
 
 func TestASecondHostOnTheSameDataIsRefused(t *testing.T) {

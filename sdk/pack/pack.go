@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
@@ -28,6 +30,9 @@ const MaxModule = 32 << 20
 type Options struct {
 	Go  string   // the go command; default "go", found in PATH
 	Env []string // NAME=VALUE, added to the process's environment
+	// Capabilities are those that hosts have; a manifest that needs another is
+	// refused. nil: any.
+	Capabilities []string
 }
 
 // Build checks dir/manifest.json, compiles the package in dir for wasip1,
@@ -39,6 +44,12 @@ func Build(ctx context.Context, dir, out string, o Options) error {
 	text, m, err := readManifest(filepath.Join(dir, ManifestFile))
 	if err != nil {
 		return err
+	}
+	for i, c := range m.Capabilities {
+		if o.Capabilities != nil && !c.Optional && !slices.Contains(o.Capabilities, c.Name) {
+			return fmt.Errorf("%s: manifest: capabilities[%d].name: there is no capability %q; there are %s",
+				filepath.Join(dir, ManifestFile), i, c.Name, strings.Join(o.Capabilities, ", "))
+		}
 	}
 	module, err := compile(ctx, dir, o)
 	if err != nil {

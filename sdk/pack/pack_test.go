@@ -95,6 +95,20 @@ func TestAFailedBuildSaysWhyAndLeavesTheFileAlone(t *testing.T) {
 	}
 }
 
+func TestACapabilityThatNoHostHasDoesNotBuildUnlessItIsOptional(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"name": "x", "version": "1.0.0", "routes": [{"name": "x", "method": "GET", "path": "/x", "action": "x.read"}],
+		"capabilities": [{"name": "later", "reason": "r", "optional": true}, {"name": "telepathy", "reason": "r"}]}`
+	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Build(t.Context(), dir, filepath.Join(dir, "out.wasm"), Options{Capabilities: []string{"helm", "kube"}})
+	const want = `capabilities[1].name: there is no capability "telepathy"; there are helm, kube`
+	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "later") {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+}
+
 func TestBuildCanBeCancelledAndNeedsTheGoCommand(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "plugin.wasm")
 	ctx, cancel := context.WithCancel(t.Context())
