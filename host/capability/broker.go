@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -122,7 +123,7 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 		return nil, lost
 	}
 	if err != nil {
-		return nil, err
+		return nil, g.failed(ctx, c, capability, err)
 	}
 	if err := fits(resp); err != nil {
 		return nil, err
@@ -162,7 +163,23 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 		}
 		return nil, lost
 	}
-	return s, err
+	return s, g.failed(ctx, c, capability, err)
+}
+
+// failed logs what the guest and the person do not get to read of err, and
+// returns it.
+func (g *Granted) failed(ctx context.Context, c *Caller, capability string, err error) error {
+	if err != nil && ErrorFrame(err).Status >= http.StatusInternalServerError {
+		g.logger(c).WarnContext(ctx, "capability call failed", "plugin", g.plugin, "capability", capability, "error", err)
+	}
+	return err
+}
+
+func (g *Granted) logger(c *Caller) *slog.Logger {
+	if c != nil && c.Logger != nil {
+		return c.Logger
+	}
+	return g.broker.logger
 }
 
 func (c *Caller) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
@@ -343,11 +360,7 @@ func (g *Granted) contain(c *Caller, capability string, err *error) {
 	if p == nil {
 		return
 	}
-	logger := g.broker.logger
-	if c != nil && c.Logger != nil {
-		logger = c.Logger
-	}
-	*err = panicked(p, logger, "plugin", g.plugin, "capability", capability)
+	*err = panicked(p, g.logger(c), "plugin", g.plugin, "capability", capability)
 }
 
 // fits refuses an answer that is no frame.

@@ -66,12 +66,12 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, Failure(op, "the request failed", err)
+		return nil, c.Failure(op, "the request failed", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(r.Limit)+1))
 	if err != nil {
-		return nil, Failure(op, "the answer broke off", err)
+		return nil, c.Failure(op, "the answer broke off", err)
 	}
 	if len(body) > r.Limit {
 		return nil, &host.Error{Kind: host.Upstream, Op: op, Err: ErrTooLarge,

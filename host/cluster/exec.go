@@ -52,7 +52,7 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
 	run, err := c.executor(o, s.Started)
 	if err != nil {
-		return 0, Failure(op, "the command could not be started", err)
+		return 0, c.Failure(op, "the command could not be started", err)
 	}
 	sizes := &sizeQueue{ctx: ctx, sizes: s.Sizes}
 	options := remotecommand.StreamOptions{Stdin: s.Stdin, Stdout: s.Stdout, Tty: o.TTY}
@@ -75,7 +75,7 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 			return 0, cause
 		}
 	}
-	return 0, Failure(op, "the command failed", upgradeCause(err))
+	return 0, c.Failure(op, "the command failed", upgradeCause(err))
 }
 
 // upgradeCause is the API server's answer inside an error of the handshake,

@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"regexp"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,8 +20,10 @@ import (
 // means for the user: a lost authority or a host.Error stays as it is, an API
 // server's own refusal keeps its status and message, an unreachable server is
 // host.Unavailable. Everything else is host.Upstream with message and err's
-// text as detail. A nil err is nil.
-func Failure(op, message string, err error) error {
+// text as detail. Where the API server is stays with the operator: the detail
+// has the cluster's name instead, and none of what the network says. A nil err
+// is nil.
+func (c *Client) Failure(op, message string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -28,16 +34,34 @@ func Failure(op, message string, err error) error {
 		status := answer.Status()
 		return refusal(op, int(status.Code), &status, err)
 	}
+	name := c.endpoint.cluster
+	out := &host.Error{Kind: host.Upstream, Op: op, Message: message, Err: err}
+	_, network := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return &host.Error{Kind: host.Timeout, Op: op, Message: "the cluster took too long", Err: err}
+		out.Kind, out.Message = host.Timeout, fmt.Sprintf("cluster %q took too long", name)
 	case errors.Is(err, context.Canceled):
-		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the request was given up", Err: err}
+		out.Kind, out.Message = host.Unavailable, "the request was given up"
 	case unreachable(err):
-		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the cluster cannot be reached", Detail: err.Error(), Err: err}
+		out.Kind, out.Message = host.Unavailable, fmt.Sprintf("cluster %q cannot be reached", name)
+	case network:
+		out.Detail = fmt.Sprintf("the connection to cluster %q failed", name)
+	default:
+		out.Detail = c.endpoint.unaddressed(err.Error())
 	}
-	return &host.Error{Kind: host.Upstream, Op: op, Message: message, Detail: err.Error(), Err: err}
+	return out
 }
+
+// unaddressed is text with the cluster's name for where its API server is: a
+// library may have made text of an error of the network.
+func (e *endpoint) unaddressed(text string) string {
+	_, address, _ := strings.Cut(e.url, "://")
+	text = dialled.ReplaceAllString(text, "$1")
+	return strings.NewReplacer(e.url, e.cluster, address, e.cluster).Replace(text)
+}
+
+// dialled matches the addresses of a net.OpError.
+var dialled = regexp.MustCompile(`\b(dial|read|write) (?:tcp|udp)[46]?( \S+:\d+(->\S+:\d+)?)?`)
 
 // refusal is an API server's answer of 400 or above.
 func refusal(op string, code int, status *metav1.Status, err error) error {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -85,6 +86,16 @@ func TestUnreachableClusterIsUnavailable(t *testing.T) {
 	_, err = c.Do(t.Context(), &Request{Method: "GET", Path: "/api/v1/pods", Limit: 1})
 	if host.KindOf(err) != host.Unavailable || strings.Contains(err.Error(), "very-secret") {
 		t.Errorf("got %v", err)
+	}
+	flat := c.Failure(op, "it failed", errors.New(strings.TrimPrefix(err.Error(), "cluster: ")))
+	for _, err := range []error{err, flat} {
+		e, _ := errors.AsType[*host.Error](err)
+		if told := e.Public() + " " + e.Detail; !strings.Contains(told, "dev") || strings.Contains(told, "127.0.0.1") {
+			t.Errorf("the user is told %q", told)
+		}
+		if !strings.Contains(err.Error(), "127.0.0.1:1") {
+			t.Errorf("the operator is told %q", err)
+		}
 	}
 }
 

@@ -3,8 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -243,5 +246,47 @@ func TestHealthTellsTheTruth(t *testing.T) {
 	nobody.get("/health").json(t, &health)
 	if health.Status != "ok" || !slices.Equal(health.LoginMethods, []string{"dev"}) || health.OAuthConfigured {
 		t.Errorf("/health: %+v", health)
+	}
+}
+
+// Where the API server is, is the operator's to know.
+func TestAClusterThatIsAwayIsNamedButNotItsAddress(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "away.kubeconfig", `{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}],
+		clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}], users: [{name: u, user: {token: t}}]}`)
+	c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), []string{
+		`BULKHEAD_CLUSTERS=[{name: dev, kubeconfig: "` + filepath.Join(w.dir, "away.kubeconfig") + `"}]`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unbound(c)
+	shareCompiled(t, c.Data)
+	var logged lockedBuffer
+	end, err := w.serve(c, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	eve := w.as(t, "eve")
+	_, terminal := eve.dial("/ws/exec?cluster=dev&namespace=shop&pod=web&command=sh", "bulkhead.exec.v1")
+	for what, got := range map[string]answer{
+		"a list":     eve.get("/api/gitops/helm-releases?cluster=dev"),
+		"an upgrade": eve.post("/api/gitops/helm-upgrade", map[string]any{"release": "web", "namespace": "shop", "chart": "demo/hello"}),
+		"a terminal": terminal,
+	} {
+		if got.status != 503 || !strings.Contains(string(got.body), `cluster \"dev\" cannot be reached`) || strings.Contains(string(got.body), "127.0.0.1") {
+			t.Errorf("%s: %v", what, got)
+		}
+		var told struct{ RequestID string }
+		got.json(t, &told)
+		line := regexp.MustCompile(`msg="capability call failed" requestId=` + told.RequestID + ` .*127\.0\.0\.1:1\b`)
+		if !line.MatchString(logged.String()) {
+			t.Errorf("%s: the log has not %s", what, line)
+		}
 	}
 }

@@ -127,7 +127,11 @@ func chartFailure(ref string, err error) error {
 	if errors.Is(err, errNoChart) {
 		return &host.Error{Kind: host.NotFound, Op: name, Message: fmt.Sprintf("there is no chart %q of this version", ref), Err: err}
 	}
-	return &host.Error{Kind: host.Upstream, Op: name, Message: fmt.Sprintf("chart %q cannot be loaded", ref), Detail: err.Error(), Err: err}
+	out := &host.Error{Kind: host.Upstream, Op: name, Message: fmt.Sprintf("chart %q cannot be loaded", ref), Detail: err.Error(), Err: err}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		out.Detail = "its repository does not answer as it should" // where it is stays with the operator
+	}
+	return out
 }
 
 func clip(s string) string {

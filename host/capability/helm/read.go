@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -198,5 +197,5 @@ func (r *run) failure(err error) error {
 		return &host.Error{Kind: host.Conflict, Op: op, Message: "another operation on the release is under way",
 			Detail: "if it was cut short, roll back to the last good revision", Err: err}
 	}
-	return cluster.Failure(op, r.action+" failed", err)
+	return r.client.Failure(op, r.action+" failed", err)
 }

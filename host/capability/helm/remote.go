@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -112,7 +111,7 @@ func (r *remote) get(ctx context.Context, u *url.URL, etag string, limit int64) 
 	case d.status == http.StatusNotModified && etag != "":
 		return d, nil
 	case d.status != http.StatusOK:
-		return nil, fmt.Errorf("%s%s answers %s", u.Host, u.Path, resp.Status)
+		return nil, &url.Error{Op: "Get", URL: u.String(), Err: errors.New(resp.Status)}
 	}
 	d.body, err = readAll(resp.Body, limit)
 	return d, err

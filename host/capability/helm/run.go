@@ -72,7 +72,7 @@ func (q *request) readValues() error {
 // waits for keep it busy for writeTimeout at most.
 func (h *Helm) detached(ctx context.Context, user host.UserID, r *run) (*abi.Response, error) {
 	if err := h.slots.acquire(ctx, user); err != nil {
-		return nil, err
+		return nil, r.client.Failure(name, "", err)
 	}
 	type result struct {
 		resp *abi.Response
@@ -88,7 +88,7 @@ func (h *Helm) detached(ctx context.Context, user host.UserID, r *run) (*abi.Res
 	case res := <-done:
 		return res.resp, res.err
 	case <-ctx.Done():
-		return nil, cluster.Failure(name+"."+r.action, "", context.Cause(ctx))
+		return nil, r.client.Failure(name+"."+r.action, "", context.Cause(ctx))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 )
 
 // slots bounds how many actions are under way, of one user and of all. An
@@ -27,7 +26,7 @@ func newSlots(all, each int, wait time.Duration) *slots {
 }
 
 // acquire waits for a slot of the user's; release it once. host.Limited when
-// there is none in time.
+// there is none in time, ctx's cause when that ends first.
 func (s *slots) acquire(ctx context.Context, user host.UserID) error {
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
@@ -41,7 +40,7 @@ func (s *slots) acquire(ctx context.Context, user host.UserID) error {
 		case <-timer.C:
 			return full
 		case <-ctx.Done():
-			return cluster.Failure(name, "", context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 	}
 }
