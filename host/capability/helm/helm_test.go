@@ -153,6 +153,12 @@ func TestHelmLifecycle(t *testing.T) {
 		t.Errorf("all values are %v", values)
 	}
 
+	for request, body := range map[string]string{"POST " + at + "/rollback": `{"revision":9}`, "GET " + at + "/values?revision=9": ""} {
+		err := editor.call(request, body, nil)
+		if host.KindOf(err) != host.NotFound || !strings.Contains(err.Error(), `release "lifecycle" has no revision 9`) {
+			t.Errorf("%s: %v", request, err)
+		}
+	}
 	editor.must("POST "+at+"/rollback", `{"revision":1}`, &done)
 	if done.Release.Revision != 3 || done.Release.Status != "deployed" {
 		t.Errorf("rolled back to %+v", done)

@@ -168,7 +168,9 @@ func (r *run) showValues(ctx context.Context) (*abi.Response, error) {
 	if r.revision == 0 {
 		rel, err = s.newest(ctx, r.release)
 	} else {
-		rel, err = s.read(ctx, key{r.namespace, r.release, r.revision}, true, newBudget(maxRelease))
+		if rel, err = s.read(ctx, key{r.namespace, r.release, r.revision}, true, newBudget(maxRelease)); err != nil {
+			err = s.missing(ctx, r.request, err)
+		}
 	}
 	if err != nil {
 		return nil, r.failure(err)

@@ -163,6 +163,18 @@ func (s *records) history(ctx context.Context, releaseName string) ([]key, error
 	return keys, nil
 }
 
+// missing is err; if that says that q's revision is not there, of a release that
+// is, then with the revision.
+func (s *records) missing(ctx context.Context, q *request, err error) error {
+	if !errors.Is(err, driver.ErrReleaseNotFound) {
+		return err
+	}
+	if _, none := s.history(ctx, q.release); none != nil {
+		return none
+	}
+	return host.E(host.NotFound, name+"."+q.action, "release %q has no revision %d", q.release, q.revision)
+}
+
 func newestFirst(a, b key) int {
 	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.release, b.release), cmp.Compare(b.revision, a.revision))
 }
