@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,18 +15,21 @@ import (
 // Socket is the person's end of a session before its upgrade was answered.
 type Socket interface {
 	// Accept answers the upgrade with the first of the client's subprotocols
-	// that is among protocols, or with none. longest bounds the client's
-	// messages, in bytes; 0 leaves that to the socket. It is called once.
+	// that is among protocols; where protocols is empty, with none. longest bounds
+	// the client's messages, in bytes; 0 leaves that to the socket. It is called
+	// once.
 	Accept(protocols []string, longest int) (capability.Client, error)
-	// End closes an accepted client and tells it why; nil is a regular end.
-	// What was closed before stays as it was.
+	// End closes an accepted client and tells it why the host ended it; nil is a
+	// regular end. What was closed before stays as it was.
 	End(cause error)
 }
 
-// Close codes of a session (RFC 6455, section 7.4).
+// Close codes of a session that the host did not end (RFC 6455, section 7.4).
 const (
 	closeNormal   = 1000
 	closeTooLarge = 1009
+	closeFailed   = 1011
+	closeRefused  = 4000 // an error of the handler's own that blames the client
 )
 
 // sessionBurst is how long the guest of a session may compute between two host
@@ -59,14 +63,14 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 	}
 	switch {
 	case sock.client != nil && state.spliced == nil:
-		sock.end(err)
+		sock.end(c.Caller.Authority, err)
 		return nil, true, err
 	case sock.refused != nil:
 		return nil, false, sock.refused
 	case err != nil:
 		return nil, false, err
 	case state.spliced != nil:
-		return sock.splice(state.spliced)
+		return sock.splice(c.Caller.Authority, state.spliced)
 	case resp != nil:
 		return resp, false, nil
 	}
@@ -74,14 +78,14 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 }
 
 // splice hands the upstream to the client and stays until it ends.
-func (s *socket) splice(up capability.Stream) (_ *abi.Response, accepted bool, err error) {
+func (s *socket) splice(auth host.Authority, up capability.Stream) (_ *abi.Response, accepted bool, err error) {
 	defer up.Close()
 	client, err := s.accept(up.Subprotocols(), up.MaxMessage())
 	if err != nil {
 		return nil, false, err
 	}
 	err = up.Splice(s.ctx, client)
-	s.end(err)
+	s.end(auth, err)
 	return nil, true, err
 }
 
@@ -143,9 +147,20 @@ func (s *socket) read(client capability.Client) {
 	})
 }
 
-// end closes the client and waits for the reader.
-func (s *socket) end(cause error) {
-	s.upgrade.End(cause)
+// end closes the client and waits for the reader. Why the host ends a session is
+// the host's to say: an error that comes from elsewhere must not look like it.
+func (s *socket) end(auth host.Authority, err error) {
+	if err != nil && auth.Alive() && !errors.Is(err, host.ErrIdle) && !errors.Is(err, host.ErrTooLong) {
+		code, text := closeFailed, host.Internal.String()
+		if e, ok := errors.AsType[*host.Error](err); ok {
+			text = printable(e.Public())
+			if e.Status >= 400 && e.Status < 500 {
+				code = closeRefused
+			}
+		}
+		_ = s.client.Close(code, text) // whoever is gone needs no reason
+	}
+	s.upgrade.End(err)
 	if s.messages != nil {
 		close(s.done)
 		s.reader.Wait()
@@ -243,8 +258,8 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 func closeSession(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 	s := c.socket
 	reason, ok := m.Copy(uint32(stack[1]), min(uint32(stack[2]), maxReason))
-	code := int(stack[0])
-	if !ok || code != closeNormal && (code < 4000 || code > 4999) {
+	code := uint32(stack[0])
+	if !ok || !abi.MayClose(code) {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
@@ -258,7 +273,7 @@ func closeSession(_ context.Context, c *call, m sandbox.Memory, stack []uint64) 
 		return
 	}
 	s.closed = true
-	client.Close(code, printable(string(reason)))
+	client.Close(int(code), printable(string(reason)))
 	stack[0] = status(abi.StatusOK)
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -114,6 +115,33 @@ func TestForeignHostsAreRefusedOnLocalhost(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != want {
 			t.Errorf("Host %q: %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}
+
+// Whoever reads a close code must know who speaks: what the host says about
+// login, rights and time no plugin can say.
+func TestAPluginsEndDoesNotLookLikeTheHosts(t *testing.T) {
+	w := withoutCluster(t)
+	vic := w.as(t, "vic")
+	for say, want := range map[string]websocket.CloseError{
+		"close 4001": {Code: 4001, Text: "asked for"},
+		"close 4401": {Code: 1011, Text: "the plugin failed"}, // Close returned an error
+		"close 4503": {Code: 1011, Text: "the plugin failed"},
+		"close 1012": {Code: 1011, Text: "the plugin failed"},
+		"fail 401":   {Code: 4000, Text: "failure was asked for"},
+		"fail 403":   {Code: 4000, Text: "failure was asked for"},
+		"fail 409":   {Code: 4000, Text: "failure was asked for"},
+		"fail 503":   {Code: 1011, Text: "failure was asked for"},
+		"fail 504":   {Code: 1011, Text: "failure was asked for"},
+	} {
+		conn := vic.socket("/ws/echo")
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(say)); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := conn.ReadMessage()
+		if got, ok := errors.AsType[*websocket.CloseError](err); !ok || *got != want {
+			t.Errorf("%q: %v, want %v", say, err, &want)
 		}
 	}
 }

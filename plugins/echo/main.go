@@ -4,6 +4,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
@@ -92,19 +93,27 @@ func ticks(r *sdk.Request, s *session.Session) error {
 	return nil
 }
 
-// chat sends every message back, closes when it reads "bye", and fails when it
-// reads "fail".
+// chat sends every message back, closes when it reads "bye" or "close CODE", and
+// fails when it reads "fail" or "fail STATUS".
 func chat(_ *sdk.Request, s *session.Session) error {
 	for {
 		m, err := s.Next(0)
 		if err != nil {
 			return session.Done(err)
 		}
-		if m.Kind == session.Text && string(m.Data) == "bye" {
-			return session.Done(s.Close(1000, "bye"))
-		}
-		if m.Kind == session.Text && string(m.Data) == "fail" {
-			return sdk.Errorf(500, "failure was asked for")
+		if m.Kind == session.Text {
+			word, text, _ := strings.Cut(string(m.Data), " ")
+			n, err := strconv.Atoi(text)
+			switch {
+			case word == "bye" && text == "":
+				return session.Done(s.Close(1000, "bye"))
+			case word == "close" && err == nil:
+				return session.Done(s.Close(n, "asked for"))
+			case word == "fail" && text == "":
+				return sdk.Errorf(500, "failure was asked for")
+			case word == "fail" && err == nil:
+				return sdk.Errorf(n, "failure was asked for")
+			}
 		}
 		if err := s.Send(m); err != nil {
 			return session.Done(err)

@@ -62,7 +62,7 @@ const (
 	// ModuleSession serves a running session:
 	//	next(ptr, cap, timeoutMs i32) -> i64   length of the next Message frame, or a negative Status
 	//	send(ptr, n i32) -> i32                a Message frame; Status codes
-	//	close(code, ptr, n i32) -> i32         close code and reason
+	//	close(code, ptr, n i32) -> i32         close code, which MayClose, and reason
 	//	splice(stream i32) -> i32              hand a stream to the client; terminal
 	// The client's upgrade is answered at the first of these calls. A session
 	// entry that returns a Response or Error frame before that refuses the
@@ -97,6 +97,13 @@ const (
 	StatusInvalid Status = -2 // a bad frame, length or stream
 	StatusRefused Status = -3 // not possible in this state
 )
+
+// MayClose reports whether a plugin may close a session with this code (RFC
+// 6455, section 7.4): 1000, or one of the private ones but 4400 to 4599, which
+// are the host's, so that a client knows who speaks.
+func MayClose(code uint32) bool {
+	return code == 1000 || code >= 4000 && code < 4400 || code >= 4600 && code < 5000
+}
 
 // Limits of every frame, in bytes and counts. They bound what a decoder
 // allocates before it has looked at anything but lengths.

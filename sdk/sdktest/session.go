@@ -103,7 +103,7 @@ func (c *host) Close(code uint32, reason []byte) int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case code != 1000 && (code < 4000 || code > 4999):
+	case !abi.MayClose(code):
 		return int32(abi.StatusInvalid)
 	case s.over():
 		return int32(abi.StatusClosed)

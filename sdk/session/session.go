@@ -138,11 +138,15 @@ func (s *Session) SendText(text string) error { return s.Send(Message{Kind: Text
 // section 5.5).
 const maxReason = 120
 
-// Close ends the session with a close code, 1000 or one of 4000 to 4999 (RFC
-// 6455, section 7.4), and a reason, cut to 120 bytes.
+// Close ends the session with a close code, 1000 or one of 4000 to 4399 and 4600
+// to 4999 (RFC 6455, section 7.4), and a reason, cut to 120 bytes. With another
+// code it returns an error and the session goes on: 4400 to 4599 are the host's,
+// so that a client can trust what they say, such as that somebody logged out. A
+// handler that returns an error closes with 4000 if its status is 400 to 499,
+// otherwise with 1011; the reason is its message.
 func (s *Session) Close(code int, reason string) error {
-	if code != 1000 && (code < 4000 || code > 4999) {
-		return errors.New("session: close code " + strconv.Itoa(code) + " is neither 1000 nor within 4000 to 4999")
+	if int(uint32(code)) != code || !abi.MayClose(uint32(code)) {
+		return errors.New("session: close code " + strconv.Itoa(code) + " is not 1000, nor within 4000 to 4399 or 4600 to 4999")
 	}
 	return statusError("close", abi.Status(closeWith(uint32(code), cut(reason))))
 }

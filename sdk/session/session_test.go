@@ -88,6 +88,9 @@ func TestWhatCannotBeSentIsRefusedByTheSDK(t *testing.T) {
 			"too long":      s.Send(session.Message{Kind: session.Binary, Data: make([]byte, abi.MaxBody+1)}),
 			"close code":    s.Close(1006, ""),
 			"small code":    s.Close(0, ""),
+			"large code":    s.Close(5000, ""),
+			"huge code":     s.Close(1<<32+1000, ""),
+			"a host's code": s.Close(4401, "logged out"),
 			"stream":        s.Splice(1),
 		} {
 			if err == nil {
