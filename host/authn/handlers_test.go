@@ -473,10 +473,26 @@ func TestSecureCookieOnHTTPS(t *testing.T) {
 	}
 }
 
+func TestACrossSiteRefusalNamesBothOriginsAndIsBounded(t *testing.T) {
+	f := setUp(t)
+	for _, c := range []struct{ header, value, want string }{
+		{"Origin", "http://127.0.0.1:9311", `a page of "http://127.0.0.1:9311"; the console's pages are of "http://127.0.0.1:8080", by publicURL`},
+		{"Origin", "a\x1b[31m\xff" + strings.Repeat("x", 5000), `a page of "a\x1b[31m\xffxxx`},
+		{"Sec-Fetch-Site", "cross-site", `a page of another site; the console's pages are of "http://127.0.0.1:8080"`},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set(c.header, c.value)
+		e, ok := errors.AsType[*host.Error](f.CheckSite(r))
+		if !ok || !strings.Contains(e.Detail, c.want) || len(e.Detail) > 300 {
+			t.Errorf("%.30q: %v", c.value, e)
+		}
+	}
+}
+
 func TestCheckOrigin(t *testing.T) {
 	local := setUp(t)
 	public := &url.URL{Scheme: "https", Host: "Console.example.com:443"}
-	secure := &Service{cookie: cookieFor(public), origins: originsOf(public)}
+	secure := &Service{Config: Config{PublicURL: public}, cookie: cookieFor(public), origins: originsOf(public)}
 
 	const ajax = "X-Requested-With: XMLHttpRequest"
 	for _, c := range []struct {

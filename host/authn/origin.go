@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"fmt"
 	"mime"
 	"net"
 	"net/http"
@@ -10,11 +11,19 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-var (
-	errForeign = &host.Error{Kind: host.Forbidden, Op: "authn", Message: "cross-site request refused"}
-	errForm    = &host.Error{Kind: host.Forbidden, Op: "authn",
-		Message: "CSRF header required: send X-Requested-With: XMLHttpRequest, or a JSON body"}
-)
+var errForm = &host.Error{Kind: host.Forbidden, Op: "authn",
+	Message: "CSRF header required: send X-Requested-With: XMLHttpRequest, or a JSON body"}
+
+// foreign refuses a request of a foreign page. Whoever put something in front of
+// the host has to see what differs.
+func (s *Service) foreign(r *http.Request) error {
+	page := "a page of another site"
+	if origin := r.Header["Origin"]; len(origin) > 0 {
+		page = fmt.Sprintf("a page of %.100q", strings.Join(origin, ", "))
+	}
+	return &host.Error{Kind: host.Forbidden, Op: "authn", Message: "cross-site request refused",
+		Detail: fmt.Sprintf("it comes from %s; the console's pages are of %q, by publicURL in the host's configuration", page, originOf(s.PublicURL))}
+}
 
 // CheckOrigin refuses, with kind Forbidden, a request that a foreign page may
 // have made a browser send: an upgrade whose Origin is not ours, and an unsafe
@@ -49,11 +58,11 @@ func (s *Service) CheckSite(r *http.Request) error {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
-		return errForeign
+		return s.foreign(r)
 	}
 	for _, origin := range r.Header["Origin"] {
 		if !s.origins[strings.ToLower(origin)] {
-			return errForeign
+			return s.foreign(r)
 		}
 	}
 	return nil
