@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make run: the host and, unless told otherwise, the dev cluster. Ctrl-C ends
-# both. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none. AZURE=fake adds
+# them. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none. AZURE=fake adds
 # an Azure of its own, as the instance demo.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -67,6 +67,13 @@ until url=$(sed -n 's/^bulkhead serves at //p' "$data/serving" 2>/dev/null) && [
   kill -0 "$host" 2>/dev/null || { wait "$host"; exit; }
   sleep 0.1
 done
+if [ "${CLUSTER:-dev}" = none ]; then
+  about="There is no cluster: the last answers 404."
+elif [ -n "${KUBECONFIG:-}" ]; then
+  about="The last shows the releases of your cluster, if it lets the host impersonate people."
+else
+  about="The last answers 503 until the dev cluster is up."
+fi
 cat <<TEXT
 
 Bulkhead is at $url. Try, in another terminal:
@@ -75,9 +82,9 @@ Bulkhead is at $url. Try, in another terminal:
   curl -b eve.jar '$url/api/echo/echo?hello=world'
   curl -b eve.jar '$url/api/gitops/helm-releases?cluster=dev'
 
-The last answers 503 until the dev cluster is up. People: vic@ (viewer), eve@ (editor), ola@ (on call), ada@example.com (admin).
+$about People: vic@ (viewer), eve@ (editor), ola@ (on call), ada@example.com (admin).
 What policy decides, and why, is a line each in data/host/decisions.jsonl.
-Ctrl-C ends the host and the cluster.
+Ctrl-C ends all of it.
 
 TEXT
 wait "$host"
