@@ -67,6 +67,7 @@ func (g *Gateway) adminSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	mark(list, infoOf(r.Context()).principal)
 	writeJSON(w, http.StatusOK, map[string]any{"sessions": list[:min(limit, len(list))], "total": len(list), "replica": g.Live.Replica()})
 	return nil
 }

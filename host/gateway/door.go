@@ -99,14 +99,14 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 			"decision", decision.ID, "revision", decision.Revision)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
 	}
+	if missing != nil {
+		return nil, missing
+	}
 	o := decision.Obligations
 	if !o.MetBy(kind == session.Call, kind == session.Socket) {
 		// Messages are no answers, and calls and events no terminals.
 		info.log.Error("policy obliges to what nothing here enforces", "action", string(info.action), "decision", decision.ID)
 		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
-	}
-	if missing != nil {
-		return nil, missing
 	}
 	if badQuery != nil {
 		return nil, host.E(host.Invalid, "", "the query is not encoded properly")
@@ -138,7 +138,8 @@ func (v *visit) stand(q *host.Question, allowed host.Obligations) (leave func(),
 }
 
 // match finds the route; the error is for somebody who may know that there is
-// none.
+// none. With both, the route is behind the other door: whoever may use it is
+// told so, and everybody else gets what they would get there.
 func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, error) {
 	if v.generation == nil {
 		return nil, host.E(host.NotFound, "", "there is no such plugin")
@@ -150,6 +151,13 @@ func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, er
 	case len(allowed) > 0:
 		return nil, &host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed,
 			Message: "this path has no such method", Detail: "allowed: " + strings.Join(allowed, ", ")}
+	}
+	if m, _ = v.generation.Match(kind != session.Socket, method, path, v.query); m != nil {
+		door, what := "/ws/", "a websocket"
+		if kind == session.Socket {
+			door, what = "/api/", "no websocket"
+		}
+		return m, host.E(host.NotFound, "", "the plugin has no such route here; it is %s: %s %s", what, method, door+m.Route.Plugin+strings.TrimSuffix(m.Route.Path, "/"))
 	}
 	return nil, host.E(host.NotFound, "", "the plugin has no such route")
 }

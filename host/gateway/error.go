@@ -52,6 +52,9 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		// does not take it for complete.
 		panic(http.ErrAbortHandler)
 	}
+	if info.closes && closeRefused(w, r, e) {
+		return
+	}
 	if e.Kind == host.Unavailable || e.Kind == host.Limited {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
@@ -70,6 +73,9 @@ type requestInfo struct {
 	id  string
 	log *slog.Logger
 	w   *countingWriter
+	// closes says that a refusal is told by a close code; see refusalKey. Screens
+	// come before it.
+	closes bool
 	// Filled while the request is served, for the access log.
 	principal *host.Principal // nil on public routes
 	action    host.Action

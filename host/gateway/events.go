@@ -3,6 +3,8 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -15,6 +17,10 @@ import (
 // keepAliveEvery is how often a silent stream carries a comment, so that
 // proxies do not take it for dead.
 const keepAliveEvery = 30 * time.Second
+
+// noRetry is for how long, in milliseconds, a browser leaves a stream alone that
+// is not to be resumed: 24 days. Left to itself it would ask again in seconds.
+const noRetry = math.MaxInt32
 
 // events runs an event stream (HTML, section 9.2, "Server-sent events"). The
 // last event has the type "end" and says why, so that a client can tell a
@@ -108,12 +114,10 @@ func (s *eventStream) Write(binary bool, data []byte) error {
 	return s.send("", data)
 }
 
-// send writes one event. It needs s.mu.
-func (s *eventStream) send(kind string, data []byte) error {
+// send writes one event, led by the fields in head. It needs s.mu.
+func (s *eventStream) send(head string, data []byte) error {
 	var b bytes.Buffer
-	if kind != "" {
-		b.WriteString("event: " + kind + "\n")
-	}
+	b.WriteString(head)
 	// CR ends a line too (HTML, 9.2.5); text with one would forge fields.
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	for line := range bytes.SplitSeq(data, []byte("\n")) {
@@ -156,7 +160,8 @@ func (s *eventStream) keepAlive() {
 	}
 }
 
-// Close sends the event "end" with code and reason; nothing follows it.
+// Close sends the event "end" with code and reason; nothing follows it. Only
+// after a restart of the host is the stream worth asking for again.
 func (s *eventStream) Close(code int, reason string) error {
 	// A write to a client that does not read holds the lock; it must not hold up
 	// a logout.
@@ -175,5 +180,9 @@ func (s *eventStream) Close(code int, reason string) error {
 	if err != nil {
 		return err
 	}
-	return s.send("end", why)
+	head := "event: end\n"
+	if code != closeGoingAway {
+		head += fmt.Sprintf("retry: %d\n", noRetry)
+	}
+	return s.send(head, why)
 }

@@ -171,7 +171,7 @@ const doorAction host.Action = "plugin:route"
 func (g *Gateway) serve(a access, action host.Action, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := infoOf(r.Context())
-		info.action = action
+		info.action, info.closes = action, g.closesRefusal(r)
 		err := error(nil)
 		switch a {
 		case always:

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -26,25 +27,21 @@ func (g *Gateway) reason(r *http.Request) (reason, query string, err error) {
 }
 
 // statedReason returns the reason that r states, "" if it states none, and the
-// query without it.
+// query without what is the host's.
 func statedReason(r *http.Request) (reason, query string, err error) {
-	stated := r.Header.Values(reasonHeader)
-	query = r.URL.RawQuery
-	if strings.Contains(query, "reason") || strings.Contains(query, "%") {
-		var rest []string
-		for pair := range strings.SplitSeq(query, "&") {
-			name, value, _ := strings.Cut(pair, "=")
-			if key, err := url.QueryUnescape(name); err != nil || key != reasonKey {
-				rest = append(rest, pair)
-				continue
-			}
-			value, err := url.QueryUnescape(value)
-			if err != nil {
-				return "", "", host.E(host.Invalid, "", "the stated reason is not encoded properly")
-			}
-			stated = append(stated, value)
+	own, query := ownQuery(r.URL.RawQuery)
+	if err := checkRefusal(own[refusalKey]); err != nil {
+		return "", "", err
+	}
+	var stated []string
+	for _, value := range r.Header.Values(reasonHeader) {
+		stated = append(stated, fieldText(value))
+	}
+	for _, value := range own[reasonKey] {
+		if value, err = url.QueryUnescape(value); err != nil {
+			return "", "", host.E(host.Invalid, "", "the stated reason is not encoded properly")
 		}
-		query = strings.Join(rest, "&")
+		stated = append(stated, value)
 	}
 	if len(stated) == 0 {
 		return "", query, nil
@@ -56,4 +53,38 @@ func statedReason(r *http.Request) (reason, query string, err error) {
 		return "", "", err
 	}
 	return reason, query, nil
+}
+
+// fieldText reads a header's value: as UTF-8, and what is not that as
+// ISO-8859-1 (RFC 9110, section 5.5), which is what browsers send.
+func fieldText(value string) string {
+	if utf8.ValidString(value) {
+		return value
+	}
+	var text strings.Builder
+	for _, b := range []byte(value) {
+		text.WriteRune(rune(b))
+	}
+	return text.String()
+}
+
+// ownQuery takes the host's own parameters out of a query: their values, still
+// encoded, and the query without them.
+func ownQuery(query string) (own map[string][]string, rest string) {
+	if !strings.Contains(query, "bulkhead") && !strings.Contains(query, "%") {
+		return nil, query
+	}
+	var pairs []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(name); err == nil && (key == reasonKey || key == refusalKey) {
+			if own == nil {
+				own = map[string][]string{}
+			}
+			own[key] = append(own[key], value)
+			continue
+		}
+		pairs = append(pairs, pair)
+	}
+	return own, strings.Join(pairs, "&")
 }

@@ -50,7 +50,7 @@ type listed struct {
 	RequestID  string       `json:"requestId,omitempty"`
 	Replica    string       `json:"replica"`
 	Login      host.LoginID `json:"login"`
-	Current    bool         `json:"current,omitempty"` // of the login that asks
+	Current    bool         `json:"current"` // of the login that asks
 }
 
 // gather returns the streams and long calls of one user on every replica, or of
@@ -89,6 +89,13 @@ func (g *Gateway) gather(ctx context.Context, user host.UserID) ([]listed, error
 	}
 	slices.SortStableFunc(all, func(a, b listed) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
+}
+
+// mark says which sessions are of the login that asks.
+func mark(list []listed, p *host.Principal) {
+	for i := range list {
+		list[i].Current = list[i].Login == p.Login.ID
+	}
 }
 
 // ended is the answer to an ending.
@@ -166,9 +173,7 @@ func (g *Gateway) ownSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for i := range list {
-		list[i].Current = list[i].Login == p.Login.ID
-	}
+	mark(list, p)
 	type login struct {
 		ID      host.LoginID `json:"id"`
 		Method  string       `json:"method"`

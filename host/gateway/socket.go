@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +29,8 @@ const (
 	lingerTimeout    = time.Second // for the close frame to be read
 )
 
-// Close codes (RFC 6455, section 7.4; 4000 and up are this protocol's own).
+// Close codes of the host (RFC 6455, section 7.4); the package comment lists all
+// that a client may see.
 const (
 	closeNormal       = websocket.CloseNormalClosure
 	closeGoingAway    = websocket.CloseServiceRestart
@@ -38,8 +41,8 @@ const (
 	closeEnded        = 4410 // ended by its owner from elsewhere
 )
 
-// socketDoor opens a plugin's socket. Refusals are plain HTTP: the upgrade is
-// answered only when the plugin has accepted.
+// socketDoor opens a plugin's socket. The upgrade is answered only when the
+// plugin has accepted.
 func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	if !websocket.IsWebSocketUpgrade(r) {
 		// Decided like any other request first, so that what exists stays private.
@@ -69,11 +72,14 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	case err != nil:
 		return err
+	case info.closes:
+		return &host.Error{Kind: host.KindOfStatus(resp.Status), Message: fmt.Sprintf("the plugin answered with status %d", resp.Status)}
 	}
 	return writeResponse(w, resp)
 }
 
-// closeCode is how a session's end is told to its client; nil is a regular one.
+// closeCode is how the host's end of a session is told to its client; nil is a
+// regular one.
 func closeCode(err error) (code int, text string) {
 	if err == nil {
 		return closeNormal, ""
@@ -107,15 +113,24 @@ type upgrade struct {
 	forget  func()
 }
 
+// accept answers the upgrade of a request that passed authn.CheckOrigin.
+func accept(w http.ResponseWriter, r *http.Request, protocols []string) (*websocket.Conn, error) {
+	upgrader := websocket.Upgrader{
+		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
+		CheckOrigin: func(*http.Request) bool { return true },
+		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	return upgrader.Upgrade(w, r, nil)
+}
+
 // Accept answers the upgrade and ties the connection to the session: when the
 // session ends, so does the connection, with the cause.
 func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, error) {
-	upgrader := websocket.Upgrader{
-		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
-		CheckOrigin: func(*http.Request) bool { return true }, // authn.CheckOrigin was asked already
-		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
+	among := func(p string) bool { return slices.Contains(protocols, p) }
+	if len(protocols) > 0 && !slices.ContainsFunc(websocket.Subprotocols(u.r), among) {
+		return nil, host.E(host.Invalid, "", "the websocket needs the subprotocol %s", strings.Join(protocols, " or "))
 	}
-	conn, err := upgrader.Upgrade(u.w, u.r, nil)
+	conn, err := accept(u.w, u.r, protocols)
 	if err != nil {
 		return nil, host.E(host.Invalid, "", "the websocket handshake failed: %w", err)
 	}
@@ -209,9 +224,7 @@ func (c *client) Write(binary bool, data []byte) error {
 	return nil
 }
 
-// Close sends a close frame and ends both directions at once. The descriptor
-// stays for a moment: a connection closed with unread input is reset, and the
-// client would lose the frame that says why.
+// Close sends a close frame and ends both directions at once.
 func (c *client) Close(code int, reason string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,14 +233,21 @@ func (c *client) Close(code int, reason string) error {
 	}
 	c.closed = true
 	close(c.done)
+	return hangUp(c.conn, code, reason)
+}
+
+// hangUp closes conn with code and reason. The descriptor stays for a moment: a
+// connection closed with unread input is reset, and the client would lose the
+// frame that says why.
+func hangUp(conn *websocket.Conn, code int, reason string) error {
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
-	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(lingerTimeout))
-	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked Read
-	if half, ok := c.conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		time.AfterFunc(lingerTimeout, func() { c.conn.Close() })
+	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(lingerTimeout))
+	_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked Read
+	if half, ok := conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		time.AfterFunc(lingerTimeout, func() { conn.Close() })
 		return nil
 	}
-	return c.conn.Close()
+	return conn.Close()
 }
 
 // alive extends the read deadline, unless the client was closed.

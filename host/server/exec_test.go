@@ -135,6 +135,12 @@ func TestExecIsRefusedBeforeTheUpgrade(t *testing.T) {
 			t.Errorf("%q as %q: %v, want %d", k.query, k.who, got, k.want)
 		}
 	}
+	for _, protocols := range [][]string{nil, {"tty"}} {
+		conn, got := w.as(t, "eve").dial("/ws/exec?"+target, protocols...)
+		if conn != nil || got.status != 400 || !strings.Contains(got.body, "v5.channel.k8s.io or bulkhead.exec.v1") {
+			t.Errorf("with the subprotocols %q: %v", protocols, got)
+		}
+	}
 }
 
 // Origin: a shell that outlived its owner's logout, and a socket that stayed

@@ -85,7 +85,7 @@ func TestAnEventStreamSaysWhyItEnds(t *testing.T) {
 	ed := w.as(t, "ed3")
 	got := ed.get("/api/echo/ticks?n=2")
 	if got.status != 200 || got.header.Get("Content-Type") != "text/event-stream" ||
-		got.body != "data: 0\n\ndata: 1\n\nevent: end\ndata: {\"code\":1000,\"reason\":\"\"}\n\n" {
+		got.body != "data: 0\n\ndata: 1\n\nevent: end\nretry: 2147483647\ndata: {\"code\":1000,\"reason\":\"\"}\n\n" {
 		t.Errorf("a complete stream: %v %q", got.header, got.body)
 	}
 	expect(t, ed.get("/api/echo/ticks?n=many"), 400, "refused before it began")
@@ -101,7 +101,7 @@ func TestAnEventStreamSaysWhyItEnds(t *testing.T) {
 	if got := ed.post("/auth/logout", "{}"); got.status != 200 {
 		t.Fatalf("logout: %v", got)
 	}
-	if got := <-cut; !strings.HasSuffix(got.body, "event: end\ndata: {\"code\":4401,\"reason\":\"logged out\"}\n\n") {
+	if got := <-cut; !strings.HasSuffix(got.body, "event: end\nretry: 2147483647\ndata: {\"code\":4401,\"reason\":\"logged out\"}\n\n") {
 		t.Errorf("a cut stream ends with %q", got.body)
 	}
 }

@@ -148,6 +148,9 @@ func TestPolicyNarrowsRedactsAndBreaksGlass(t *testing.T) {
 		if conn, got := gus.dial(target, execProtocol); conn != nil || got.status != 403 || !strings.Contains(got.body, "reason_required") {
 			t.Fatalf("without a reason: %v", got)
 		}
+		if got := gus.refusedWith(target+"&bulkhead-refusal=close", execProtocol); got.Code != 4403 || got.Text != "reason_required" {
+			t.Fatalf("without a reason: %v", &got)
+		}
 		conn, refused := gus.dial(target+"&bulkhead-reason="+url.QueryEscape("INC-1: shop is down"), execProtocol)
 		if conn == nil {
 			t.Fatalf("with a reason: %v", refused)
