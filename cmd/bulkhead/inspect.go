@@ -118,7 +118,7 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 		}
 	}
 	l := i.Limits
-	row("limits", "%d MiB of memory an instance, %d MiB all together; %d instances; %v a call; %s; bodies of %d bytes",
+	row("limits", "%d MiB of memory an instance, %d MiB all together; %d instances; %v a call; %s; request bodies of %d bytes",
 		l.MemoryMiB, l.TotalMiB, l.Instances, time.Duration(l.Timeout), fuel(l.Fuel), l.BodyBytes)
 	if m := i.Module; m != nil {
 		row("imports", "%s", cmp.Or(strings.Join(i.Imported, ", "), "no capability"))
