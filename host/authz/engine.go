@@ -194,17 +194,32 @@ func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
 		return host.Decision{Reason: host.Reason{Code: "nobody"}, ID: e.ids.next(), Revision: e.Revision()}
 	}
 	rev := e.current.Load()
-	a, cached, err := e.decide(ctx, rev, q)
-	if err != nil {
-		e.log.Error("policy failed to decide", "revision", rev.number, "user", q.Principal.User,
-			"action", q.Route.Action, "error", err)
-	}
+	a, cached := e.answer(ctx, rev, q)
 	d := a.decision
 	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
 	if e.decisions != nil || e.shadow != nil {
 		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration}, q)
 	}
 	return d
+}
+
+// Would answers q as Decide does, to somebody who only asks: nothing may be done
+// by it, it has no ID, and it is neither logged nor compared with a shadow's.
+func (e *Engine) Would(ctx context.Context, q *host.Question) host.Decision {
+	if !q.Principal.Known() {
+		return host.Decision{Reason: host.Reason{Code: "nobody"}, Revision: e.Revision()}
+	}
+	a, _ := e.answer(ctx, e.current.Load(), q)
+	return a.decision
+}
+
+func (e *Engine) answer(ctx context.Context, rev *published, q *host.Question) (a *answer, cached bool) {
+	a, cached, err := e.decide(ctx, rev, q)
+	if err != nil {
+		e.log.Error("policy failed to decide", "revision", rev.number, "user", q.Principal.User,
+			"action", q.Route.Action, "error", err)
+	}
+	return a, cached
 }
 
 // logFull is the reason code of an effect that is refused because it could not

@@ -105,6 +105,7 @@ func (g *Gateway) routes() []route {
 		{"POST", "/auth/logout", always, "auth:logout", g.Authn.Logout},
 		{"POST", "/auth/refresh", signedIn, "auth:refresh", g.Authn.Refresh},
 		{"GET", "/auth/me", signedIn, "auth:self.read", g.Authn.Me},
+		{"GET", "/auth/routes", signedIn, "auth:self.read", g.ownRoutes},
 		{"GET", "/auth/sessions", signedIn, "auth:sessions.read", g.ownSessions},
 		{"DELETE", "/auth/sessions", signedIn, "auth:sessions.end", g.endOtherLogins},
 		{"DELETE", "/auth/sessions/{id}", signedIn, "auth:sessions.end", g.endOwnSession},

@@ -181,3 +181,64 @@ func TestPolicyNarrowsRedactsAndBreaksGlass(t *testing.T) {
 		}
 	})
 }
+
+// A console shows what people may use, and nothing tells them of the rest.
+func TestPeopleLearnWhatTheyMayUse(t *testing.T) {
+	w := prepare(t, "")
+	w.write(t, "directory/oncall.yaml", `apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: ola}
+spec: {id: ola@example.com, roles: [viewer, breakglass]}
+---
+apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: nia}
+spec: {id: nia@example.com}
+`)
+	w.open(t)
+	type route struct {
+		Plugin, Name, Kind, Method, Path, Action string
+		ReasonRequired                           bool
+		Resource                                 map[string]string
+	}
+	of := func(a *actor) (list []route) {
+		var got struct{ Routes []route }
+		a.get("/auth/routes").json(t, &got)
+		return got.Routes
+	}
+	ada, vic := w.as(t, "ada"), w.as(t, "vic")
+	all, may := of(ada), map[string]bool{}
+	for _, r := range of(vic) {
+		may[r.Plugin+" "+r.Name] = true
+		if r.ReasonRequired || !strings.HasSuffix(r.Action, "read") {
+			t.Errorf("a viewer is told of %+v", r)
+		}
+	}
+	for _, r := range all {
+		got := vic.do(r.Method, strings.NewReplacer("{", "", "}", "").Replace(r.Path), strings.NewReader("{}"), asJSON)
+		if refused := got.status == 403; refused == may[r.Plugin+" "+r.Name] {
+			t.Errorf("%s %s: told of is %t, and the answer %v", r.Plugin, r.Name, may[r.Plugin+" "+r.Name], got)
+		}
+	}
+	if len(may) == 0 || len(may) == len(all) {
+		t.Errorf("a viewer is told of %d of %d routes", len(may), len(all))
+	}
+	stating := 0
+	for _, r := range of(w.as(t, "ola")) {
+		if r.ReasonRequired == may[r.Plugin+" "+r.Name] {
+			t.Errorf("on call: %+v", r)
+		}
+		if r.ReasonRequired {
+			stating++
+		}
+		if r.Plugin == "exec" && (r.Kind != "socket" || r.Path != "/ws/exec" || r.Resource["cluster"] != "query:cluster") {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(may)+stating != len(all) {
+		t.Errorf("on call: %d by stating a reason, of %d", stating, len(all))
+	}
+	if got := of(w.as(t, "nia")); len(got) != 0 {
+		t.Errorf("without rights: %+v", got)
+	}
+}
