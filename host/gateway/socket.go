@@ -29,8 +29,8 @@ const (
 	lingerTimeout    = time.Second // for the close frame to be read
 )
 
-// Close codes of the host (RFC 6455, section 7.4); the package comment lists all
-// that a client may see.
+// Close codes of the host (RFC 6455, section 7.4); README.md lists all that a
+// client may see.
 const (
 	closeNormal       = websocket.CloseNormalClosure
 	closeGoingAway    = websocket.CloseServiceRestart
