@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -169,9 +170,20 @@ func (g *Generation) logWrite(ctx context.Context, m sandbox.Memory, stack []uin
 	c.log.Log(ctx, level, printable(string(text)), "plugin", g.name)
 }
 
-// output is a line that the guest printed instead of logging.
-func (g *Generation) output(ctx context.Context, line string) {
-	if c, ok := ctx.Value(callKey{}).(*call); ok {
-		c.log.Info(printable(line), "plugin", g.name, "output", true)
+// output is a line that the guest printed instead of logging, or a trace: its
+// first line is the message.
+func (g *Generation) output(ctx context.Context, text string) {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return
 	}
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	attrs := []any{"plugin", g.name, "output", true}
+	if len(lines) > 1 {
+		attrs = append(attrs, "trace", strings.Join(lines[1:], "\n"))
+	}
+	c.log.Info(lines[0], attrs...)
 }

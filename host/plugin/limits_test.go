@@ -209,7 +209,7 @@ func TestAFailureNamesPluginRouteAndCause(t *testing.T) {
 		log    []string
 	}{
 		{"/trap", host.Upstream, "the plugin failed", []string{"echo.trap", "trapped", "unreachable"},
-			[]string{"trap was asked for", "stack=", "main.trap", "route=trap", "plugin=echo", "requestId=r7"}},
+			[]string{`msg="panic: trap was asked for`, "output=true trace=", "goroutine ", "stack=", "main.trap", "route=trap", "plugin=echo", "requestId=r7"}},
 		{"/spin", host.Timeout, "the plugin took too long", []string{"echo.spin", "ran past its deadline"},
 			[]string{"main.spin", "route=spin", "requestId=r7"}},
 		{"/sleep?ms=60000", host.Timeout, "the plugin took too long", []string{"echo.sleep", "ran past its deadline"},
@@ -237,6 +237,9 @@ func TestAFailureNamesPluginRouteAndCause(t *testing.T) {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("%s: the log lacks %q:\n%s", c.path, want, log.String())
 			}
+		}
+		if n := strings.Count(log.String(), "\n"); n > 2 {
+			t.Errorf("%s: %d records, of trace and failure:\n%s", c.path, n, log.String())
 		}
 	}
 }

@@ -18,14 +18,14 @@ const (
 	Deadline               // the call's deadline passed
 	Canceled               // the call's context was cancelled
 	Broken                 // the guest broke the calling contract
-	Exhausted              // the call used up its fuel
+	Exhausted              // the call used up its fuel, or computed too long at a time
 	Stopped                // a host function called Stop
 )
 
 func (f Fault) String() string {
 	return [...]string{
 		"trapped", "exited", "ran past its deadline", "was cancelled", "broke the contract",
-		"ran out of fuel", "was stopped",
+		"computed too much", "was stopped",
 	}[f]
 }
 

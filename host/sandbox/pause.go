@@ -21,7 +21,7 @@ var ErrFuel = errors.New("the call's fuel is spent")
 
 // ErrBurst is the cause of an Error whose Fault is Exhausted, of a call under
 // WithBurst.
-var ErrBurst = errors.New("the guest computed too long without a host call")
+var ErrBurst = errors.New("it computed too long between two calls of the host")
 
 type burstKey struct{}
 
@@ -70,15 +70,15 @@ func (m *meter) returned() {
 }
 
 // refill settles what was used, given what is left, and returns the next
-// slice, or ErrFuel or ErrBurst. What is left is negative, and far so after an operation on
-// much memory, which is charged at once.
+// slice, or an error that is ErrFuel or ErrBurst. What is left is negative, and far
+// so after an operation on much memory, which is charged at once.
 func (m *meter) refill(left int64) (int64, error) {
 	m.spent += uint64(max(0, m.granted-left))
 	if m.limit > 0 && m.spent >= m.limit {
 		return 0, ErrFuel
 	}
 	if m.burst > 0 && time.Since(m.since) > m.burst {
-		return 0, ErrBurst
+		return 0, fmt.Errorf("%w; at most %v is allowed", ErrBurst, m.burst)
 	}
 	return m.grant(), nil
 }

@@ -84,6 +84,7 @@ type Spec struct {
 	// Init prepares a new instance. It may Call. Where instances are restored it
 	// runs once, and every caller finds the state that it left.
 	Init func(ctx context.Context, i *Instance) error
-	// Log takes one line that the guest wrote to stdout or stderr.
-	Log func(ctx context.Context, line string)
+	// Log takes one line that the guest wrote to stdout or stderr, or all lines of
+	// the trace with which a Go guest dies.
+	Log func(ctx context.Context, text string)
 }

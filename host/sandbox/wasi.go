@@ -270,12 +270,13 @@ func (w *wasi) emit(ctx context.Context, line string) {
 	}
 }
 
-// write passes on whole lines and keeps the rest.
+// write passes on whole lines and keeps the rest. A trace is the last thing that a
+// Go guest writes, and is kept whole.
 func (i *Instance) write(ctx context.Context, p []byte) {
 	i.line = append(i.line, p...)
 	for {
 		line, rest, found := bytes.Cut(i.line, []byte("\n"))
-		if !found {
+		if !found || bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
 			return
 		}
 		i.emit(ctx, line)
@@ -285,7 +286,7 @@ func (i *Instance) write(ctx context.Context, p []byte) {
 
 func (i *Instance) flush(ctx context.Context) {
 	if len(i.line) > 0 {
-		i.emit(ctx, i.line)
+		i.emit(ctx, bytes.TrimRight(i.line, "\n"))
 		i.line = i.line[:0]
 	}
 }
