@@ -122,10 +122,14 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 		row(first(name, *n), "%s (%s): %s %s%s", l.From, l.At, l.Kind, l.Text, limit(&l))
 		*n++
 	}
-	for i, l := range x.Near {
+	near := x.Near
+	if x.Allow {
+		near = nil // nobody asks
+	}
+	for i, l := range near {
 		row(first("not covering", i), "%s (%s): %s %s; misses the %s%s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "), limit(&l))
 	}
-	if x.Farther > 0 {
+	if len(near) > 0 && x.Farther > 0 {
 		row("", "and %d more", x.Farther)
 	}
 	for i, p := range x.Rules {
