@@ -168,6 +168,7 @@ func TestShutdownEndsWhatRuns(t *testing.T) {
 	w := prepare(t, "")
 	done := make(chan answer, 1)
 	var closed error
+	var events answer
 	outer := t
 	t.Run("serving", func(t *testing.T) {
 		w.open(t)
@@ -182,9 +183,13 @@ func TestShutdownEndsWhatRuns(t *testing.T) {
 			done <- got
 		}()
 		go func() { _, _, closed = conn.ReadMessage(); done <- answer{status: -1} }()
-		eventually(t, "both to run", func() bool { return len(w.server.sessions.List("ed1@example.com")) == 2 })
+		go func() {
+			events, _ = ed.try(context.Background(), "GET", "/api/echo/ticks", nil, nil)
+			done <- answer{status: -1}
+		}()
+		eventually(t, "all to run", func() bool { return len(w.server.sessions.List("ed1@example.com")) == 3 })
 	}) // the host is shut down here
-	for range 2 {
+	for range 3 {
 		select {
 		case got := <-done:
 			if got.status >= 0 && got.status != 503 {
@@ -196,5 +201,9 @@ func TestShutdownEndsWhatRuns(t *testing.T) {
 	}
 	if closed == nil || !strings.Contains(closed.Error(), "1012") {
 		t.Errorf("the socket ended with %v", closed)
+	}
+	// A browser asks again, which is what it should.
+	if !strings.HasSuffix(events.body, "event: end\ndata: {\"code\":1012,\"reason\":\"host is shutting down\"}\n\n") {
+		t.Errorf("the event stream ended with %v", events)
 	}
 }
