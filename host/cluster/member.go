@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +59,7 @@ func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
 		m.started.Store(!c.WaitForKubeconfig)
 		return m, nil
 	}
-	if c.WaitForKubeconfig && c.Kubeconfig != "" {
+	if c.WaitForKubeconfig {
 		m.look(err)
 		return m, nil
 	}
@@ -111,9 +110,6 @@ func (m *member) renew() {
 }
 
 func readFile(name string) ([]byte, error) {
-	if name == "" {
-		return nil, errors.New("is missing")
-	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

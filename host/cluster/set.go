@@ -38,22 +38,37 @@ type Set struct {
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
+// CheckConfigs reports everything wrong with configs that shows without opening a
+// file, each with its field, "clusters[0].name".
+func CheckConfigs(configs []Config) error {
+	var problems []error
+	names := map[string]bool{}
+	for i, c := range configs {
+		if !nameRE.MatchString(c.Name) {
+			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is not a lower-case DNS name of at most 63 characters", i, c.Name))
+		} else if names[c.Name] {
+			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is used twice", i, c.Name))
+		}
+		if c.Kubeconfig == "" {
+			problems = append(problems, fmt.Errorf("clusters[%d].kubeconfig: is missing", i))
+		}
+		names[c.Name] = true
+	}
+	return errors.Join(problems...)
+}
+
 // Open reads every kubeconfig and watches the clusters until ctx ends or Close
 // is called. An error names the field, "clusters[0].kubeconfig"; all are
 // reported at once.
 func Open(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, error) {
+	if err := CheckConfigs(configs); err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	s := &Set{members: map[string]*member{}, stop: stop}
 	var problems []error
 	for i, c := range configs {
-		at := fmt.Sprintf("clusters[%d]", i)
-		m, err := newMember(c, at, logger)
-		switch {
-		case !nameRE.MatchString(c.Name):
-			err = fmt.Errorf("%s.name: %q is not a lower-case DNS name of at most 63 characters", at, c.Name)
-		case s.members[c.Name] != nil:
-			err = fmt.Errorf("%s.name: %q is used twice", at, c.Name)
-		}
+		m, err := newMember(c, fmt.Sprintf("clusters[%d]", i), logger)
 		if err != nil {
 			problems = append(problems, err)
 			continue

@@ -252,10 +252,8 @@ func (c *Config) check() error {
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", "%q is neither text nor json", c.Log.Format)
 	}
-	if err := azure.CheckConfigs(c.Azure); err != nil {
-		problems = append(problems, err)
-	}
-	names, capabilities := map[string]bool{}, Capabilities()
+	problems = append(problems, cluster.CheckConfigs(c.Clusters), c.Helm.Check(), azure.CheckConfigs(c.Azure))
+	names, capabilities := map[string]bool{}, Capabilities(c.Azure)
 	for i, p := range c.Plugins {
 		at := fmt.Sprintf("plugins[%d]", i)
 		if names[p.Name] {

@@ -79,7 +79,7 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 }
 
 // Reading the configuration is enough for these, so that "config check" finds them.
-func TestMistakesInPluginsShowBeforeAnythingIsOpened(t *testing.T) {
+func TestMistakesShowBeforeAnythingIsOpened(t *testing.T) {
 	w := prepare(t, "")
 	good := read(t, filepath.Join(w.dir, "bulkhead.yaml"))
 	for _, c := range []struct{ old, new, want string }{
@@ -89,8 +89,15 @@ func TestMistakesInPluginsShowBeforeAnythingIsOpened(t *testing.T) {
 		{"name: echo", "name: admin", "plugins[0].name"},
 		{"name: echo", "name: gitops", "plugins[1].name"},
 		{"name: echo, ", "", "plugins[0].name"},
+		{"grants: {exec:", "grants: {azure: [{instances: [prod], resources: [\"*\"], resourceGroups: [\"*\"], verbs: [\"*\"]}], exec:",
+			`plugins[2].grants.azure[0].instances[0]: "prod" is none of dev`},
+		{"name: dev, kubeconfig", "name: No Name, kubeconfig", "clusters[0].name"},
+		{"clusters: [", "clusters: [{name: prod}, ", "clusters[0].kubeconfig: is missing"},
+		{"{name: demo, path", "{name: Demo, path", "helm.repositories[0].name"},
+		{"{name: demo, path", "{name: demo, url: \"http://example.com\", path", "helm.repositories[0].path: either"},
 	} {
-		w.write(t, "bulkhead.yaml", strings.Replace(good, c.old, c.new, 1))
+		w.write(t, "bulkhead.yaml", strings.Replace(good, c.old, c.new, 1)+
+			"azure: [{name: dev, subscription: 00000000-0000-0000-0000-000000000000, credential: cli}]\n")
 		if _, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want %q", c.new, err, c.want)
 		}

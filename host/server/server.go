@@ -236,10 +236,11 @@ func (s *Server) openPlugins(ctx context.Context) error {
 }
 
 // Capabilities is a broker of every capability, none of them open: grants can be
-// checked by it, and nothing called.
-func Capabilities() *capability.Broker {
+// checked by it, those for Azure's instances as far as they are given, and nothing
+// called.
+func Capabilities(instances []azure.Config) *capability.Broker {
 	deny := func(context.Context, *host.Question) host.Decision { return host.Decision{} }
-	return capability.NewBroker(deny, slog.New(slog.DiscardHandler), kube.New(nil), (*helm.Helm)(nil), (*exec.Exec)(nil), &azure.Azure{})
+	return capability.NewBroker(deny, slog.New(slog.DiscardHandler), kube.New(nil), (*helm.Helm)(nil), (*exec.Exec)(nil), azure.Unopened(instances))
 }
 
 func (s *Server) openGateway(context.Context) error {

@@ -52,6 +52,10 @@ func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	return a, errors.Join(problems...)
 }
 
+// Unopened knows list's instances by name and none of their files: grants can be
+// checked by it, and nothing called.
+func Unopened(list []Config) *Azure { return &Azure{names: names(list)} }
+
 // Close gives idle connections up.
 func (a *Azure) Close() {
 	for _, i := range a.instances {

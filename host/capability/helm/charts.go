@@ -42,18 +42,54 @@ type source interface {
 // charts is all repositories by name.
 type charts struct{ sources map[string]source }
 
-func openCharts(repositories []Repository) (*charts, error) {
+// Check reports everything wrong with c that shows without opening a directory,
+// each with its field, "helm.repositories[0].url".
+func (c Config) Check() error {
+	var problems []error
+	names := map[string]bool{}
+	for i, r := range c.Repositories {
+		at := fmt.Sprintf("helm.repositories[%d]", i)
+		if !repositoryRE.MatchString(r.Name) || names[r.Name] {
+			problems = append(problems, fmt.Errorf("%s.name: %q is no lower-case name or is used twice", at, r.Name))
+		}
+		if err := r.check(); err != nil {
+			problems = append(problems, fmt.Errorf("%s.%w", at, err))
+		}
+		names[r.Name] = true
+	}
+	return errors.Join(problems...)
+}
+
+// check names the field in its error.
+func (r *Repository) check() error {
+	if (r.Path == "") == (r.URL == "") {
+		return errors.New("path: either path or url is needed, not both")
+	}
+	if r.Path != "" {
+		return nil
+	}
+	u, err := url.Parse(r.URL)
+	switch {
+	case err != nil:
+		return errors.New("url: is malformed")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("url: must have neither user, query nor fragment")
+	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())):
+		return errors.New("url: is not https")
+	}
+	return nil
+}
+
+func openCharts(config Config) (*charts, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
 	c := &charts{sources: map[string]source{}}
 	var problems []error
-	for i, r := range repositories {
-		at := fmt.Sprintf("helm.repositories[%d]", i)
-		if !repositoryRE.MatchString(r.Name) || c.sources[r.Name] != nil {
-			problems = append(problems, fmt.Errorf("%s.name: %q is no lower-case name or is used twice", at, r.Name))
-			continue
-		}
+	for i, r := range config.Repositories {
 		s, err := openSource(r)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s.%w", at, err))
+			problems = append(problems, fmt.Errorf("helm.repositories[%d].%w", i, err))
 			continue
 		}
 		c.sources[r.Name] = s
@@ -65,12 +101,9 @@ func openCharts(repositories []Repository) (*charts, error) {
 	return c, nil
 }
 
-// openSource names the field in its error.
+// openSource opens a repository that was checked. It names the field in its error.
 func openSource(r Repository) (source, error) {
-	switch {
-	case (r.Path == "") == (r.URL == ""):
-		return nil, errors.New("path: either path or url is needed, not both")
-	case r.Path != "":
+	if r.Path != "" {
 		root, err := os.OpenRoot(r.Path)
 		if err != nil {
 			return nil, fmt.Errorf("path: %w", err)
@@ -78,13 +111,8 @@ func openSource(r Repository) (source, error) {
 		return &directory{root}, nil
 	}
 	u, err := url.Parse(r.URL)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, errors.New("url: is malformed")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("url: must have neither user, query nor fragment")
-	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())):
-		return nil, errors.New("url: is not https")
 	}
 	return newRemote(u), nil
 }

@@ -69,7 +69,7 @@ func TestChartsOfADirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := openCharts([]Repository{{Name: "demo", Path: dir}})
+	c, err := openCharts(Config{[]Repository{{Name: "demo", Path: dir}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestChartsOfAnHTTPRepository(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	c, err := openCharts([]Repository{{Name: "stable", URL: server.URL + "/charts"}})
+	c, err := openCharts(Config{[]Repository{{Name: "stable", URL: server.URL + "/charts"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestBadRepositoryNamesItsField(t *testing.T) {
 		"helm.repositories[0].url: is not":  {{Name: "a", URL: "http://example.com"}},
 		"helm.repositories[0].url: must":    {{Name: "a", URL: "https://user:pass@example.com"}},
 	} {
-		if c, err := openCharts(r); c != nil || err == nil || !strings.Contains(err.Error(), want) {
+		if c, err := openCharts(Config{r}); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

@@ -49,7 +49,7 @@ type Helm struct {
 // New checks the configuration; errors name the field, for example
 // "helm.repositories[0].path". Close releases the repositories.
 func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
-	charts, err := openCharts(c.Repositories)
+	charts, err := openCharts(c)
 	if err != nil {
 		return nil, err
 	}
