@@ -80,17 +80,9 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 		}
 	}()
 	limits := c.Limits.Over(r.limits)
-	wasm, err := read(c.Source, limits)
+	wasm, m, err := open(c.Source, limits)
 	if err != nil {
 		return nil, err
-	}
-	raw, err := manifest.Extract(wasm)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Source, err)
-	}
-	m, err := manifest.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Source, err)
 	}
 	sum := sha256.Sum256(wasm)
 	g := &Generation{
@@ -125,6 +117,21 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 		return nil, explain(err, m)
 	}
 	return g, nil
+}
+
+// open reads a plugin's file and the manifest in it.
+func open(path string, l Limits) (wasm []byte, m *manifest.Manifest, err error) {
+	if wasm, err = read(path, l); err != nil {
+		return nil, nil, err
+	}
+	raw, err := manifest.Extract(wasm)
+	if err == nil {
+		m, err = manifest.Parse(raw)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return wasm, m, nil
 }
 
 func read(path string, l Limits) ([]byte, error) {

@@ -1,11 +1,8 @@
 package plugin
 
 import (
-	"fmt"
-
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Setting is what explanations of policy say of g: its routes and its grants.
@@ -14,17 +11,9 @@ func (g *Generation) Setting() *authz.Setting { return setting(g.routes, g.grant
 // ReadSetting is the Setting of a plugin of a configuration, by the manifest in its
 // file. Its code is not looked at.
 func ReadSetting(b *capability.Broker, c Config) (*authz.Setting, error) {
-	wasm, err := read(c.Source, c.Limits)
+	_, m, err := open(c.Source, c.Limits)
 	if err != nil {
 		return nil, err
-	}
-	raw, err := manifest.Extract(wasm)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Source, err)
-	}
-	m, err := manifest.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Source, err)
 	}
 	granted, err := b.Grant(c.Name, asked(m, c.Grants))
 	if err != nil {
