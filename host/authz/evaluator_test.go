@@ -73,10 +73,8 @@ func azure(triple any, c *host.CapabilityCall) []string {
 		return slices.ContainsFunc(list, func(p string) bool { return fits(s, strings.ToLower(p)) })
 	}
 	groups, _ := m["resourceGroups"].([]string)
-	_, some := m["instances"]
-	_, typo := m["instance"]
-	switch {
-	case c == nil || c.Name != "azure" || typo:
+	switch _, some := m["instances"]; {
+	case c == nil || c.Name != "azure" || m["instance"] != nil: // a slip
 	case !covers("resources", c.Resource) && c.Resource != "resourcegroups":
 	case !covers("verbs", c.Verb) && !(covers("verbs", "put") && fits(c.Verb, "restart", "start", "stop")):
 	case !covers("resourceGroups", c.ResourceGroup) && !c.Spans, some && !covers("instances", c.Instance):
