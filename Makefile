@@ -1,6 +1,8 @@
 # `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# The Go release that go.mod names, also where go.env says GOTOOLCHAIN=local.
+export GOTOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)+auto
 PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.json)))
 
 .PHONY: help
@@ -47,7 +49,7 @@ signin:
 test: cc signin lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
-	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test ./...) && \
+	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test -ldflags "$$(./ldflags.sh)" ./...) && \
 	echo "testing azure-fake" && (cd examples/azure-fake && CGO_ENABLED=0 go test ./...) && \
 	echo "testing with the race detector" && go test -race -timeout 20m ./...
 

@@ -13,7 +13,7 @@ program=$dir/$key
 if [ ! -x "$program" ]; then
   mkdir -p "$dir"
   echo "devcluster: building (the first time this compiles Kubernetes: 5 to 10 minutes on two cores)" >&2
-  CGO_ENABLED=0 ../dev/progress.sh "devcluster: building" go build -ldflags='-s -w' -o "$program.$$" . >&2
+  CGO_ENABLED=0 ../dev/progress.sh "devcluster: building" go build -ldflags="$(./ldflags.sh)" -o "$program.$$" . >&2
   mv "$program.$$" "$program"
   echo "devcluster: built in $SECONDS s" >&2
 fi

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -109,6 +110,25 @@ func TestCommandsDieWithTheirClient(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Charts ask for a Kubernetes version, and kubectl parses it.
+func TestTheAPIServerSaysItsKubernetesVersion(t *testing.T) {
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.TrimSpace(string(module))
+	got, err := clientFor(t, configOf(t, sharedCluster(t).Kubeconfig)).Discovery().ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.GitVersion != want || got.Major != "1" || !strings.HasPrefix(want, "v1."+got.Minor+".") {
+		t.Errorf("version = %s (major %s, minor %s), want %s; test with -ldflags \"$(./ldflags.sh)\"", got.GitVersion, got.Major, got.Minor, want)
+	}
+	if strings.Contains(got.String()+got.GitCommit, "$Format") {
+		t.Errorf("version has a placeholder: %+v", got)
 	}
 }
 

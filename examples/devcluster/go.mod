@@ -2,6 +2,8 @@ module github.com/seed-a3fb47d6/bulkhead/examples/devcluster
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/creack/pty v1.1.24
 	github.com/spf13/pflag v1.0.10

@@ -2,6 +2,8 @@ module github.com/seed-a3fb47d6/bulkhead/examples/peers
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect

@@ -2,6 +2,8 @@ module github.com/seed-a3fb47d6/bulkhead/policies/regal
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool github.com/open-policy-agent/regal
 
 require (
