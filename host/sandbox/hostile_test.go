@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox_test
 
 import (
@@ -5,11 +7,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +51,11 @@ var hostileFaults = map[string]sandbox.Fault{
 	"exhausted": sandbox.Exhausted, "stopped": sandbox.Stopped,
 }
 
+func hostileName(path string) (name, family string) {
+	family = filepath.Base(filepath.Dir(path))
+	return family + "/" + strings.TrimSuffix(filepath.Base(path), ".wat"), family
+}
+
 func readHostile(t *testing.T, path string) (h hostile) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -59,8 +63,7 @@ func readHostile(t *testing.T, path string) (h hostile) {
 		t.Fatal(err)
 	}
 	h.module = wattest.Must(string(text))
-	h.family = filepath.Base(filepath.Dir(path))
-	h.name = h.family + "/" + strings.TrimSuffix(filepath.Base(path), ".wat")
+	h.name, h.family = hostileName(path)
 	for line := range strings.Lines(string(text)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, ";;")), ": ")
 		switch key {
@@ -86,30 +89,29 @@ func readHostile(t *testing.T, path string) (h hostile) {
 
 // TestHostileModules loads and runs everything under testdata/hostile beside a
 // goroutine that collects garbage all the time: each module is refused with
-// its reason, or ended soon after its deadline, and takes no more memory than
-// it may.
+// its reason, or ended soon after its deadline, and costs the host no more than
+// its family may (see bounds).
 func TestHostileModules(t *testing.T) {
 	paths, err := filepath.Glob("testdata/hostile/*/*.wat")
 	if err != nil {
 		t.Fatal(err)
-	}
-	var list []hostile
-	for _, path := range paths {
-		list = append(list, readHostile(t, path))
 	}
 	watch := newWatch()
 	families := map[string]int{}
 	var refused, ended int
 	var slowest time.Duration
 	var slowestName string
-	for _, h := range list {
-		families[h.family]++
-		t.Run(h.name, func(t *testing.T) {
+	for _, path := range paths {
+		name, family := hostileName(path)
+		families[family]++
+		t.Run(name, func(t *testing.T) {
+			h := readHostile(t, path)
 			before := watch.restart()
+			spent := startCosts()
 			if h.refused != "" {
-				h.load(t)
+				h.load(t, spent)
 				refused++
-			} else if late := h.run(t); true {
+			} else if late := h.run(t, spent); true {
 				ended++
 				if late > slowest {
 					slowest, slowestName = late, h.name
@@ -118,14 +120,21 @@ func TestHostileModules(t *testing.T) {
 			if grown := watch.peak() - before; grown > hostileTotal+overhead {
 				t.Errorf("resident memory grew by %d MiB", grown>>20)
 			}
+			spent.check(t, family)
 		})
 	}
 	gap, grown := watch.stop()
 	t.Logf("%d modules of %d families: %d refused, %d ended", len(paths), len(families), refused, ended)
 	t.Logf("last to end: %s, %v after its deadline", slowestName, slowest.Round(time.Microsecond))
 	t.Logf("longest gap between heartbeats: %v; most resident memory while a module ran: %d MiB more than before", gap.Round(time.Microsecond), grown>>20)
+	logCosts(t)
 	if len(paths) < 60 || len(families) < 15 {
 		t.Errorf("%d modules in %d families, want at least 60 in 15", len(paths), len(families))
+	}
+	for family := range bounds {
+		if families[family] == 0 {
+			t.Errorf("bounds for the family %s, which has no module", family)
+		}
 	}
 	if gap > patience {
 		t.Errorf("the host stood still for %v", gap)
@@ -133,13 +142,14 @@ func TestHostileModules(t *testing.T) {
 }
 
 // load fails the test unless Load refuses the module for its reason.
-func (h *hostile) load(t *testing.T) {
+func (h *hostile) load(t *testing.T, spent *costs) {
 	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	m, err := box.Load(t.Context(), h.module, h.spec(nil))
+	m, err := box.Load(t.Context(), h.module, h.spec(nil, spent))
+	spent.keep()
 	if err == nil {
 		m.Close(context.Background())
 		t.Fatal("it was loaded")
@@ -152,9 +162,10 @@ func (h *hostile) load(t *testing.T) {
 
 // run loads the module, calls it until it was ended in time, and returns how
 // long after its deadline that was.
-func (h *hostile) run(t *testing.T) (late time.Duration) {
+func (h *hostile) run(t *testing.T, spent *costs) (late time.Duration) {
 	var held *sandbox.Instance
-	m := loadBytes(t, sandbox.Config{}, h.module, h.spec(&held))
+	m := loadBytes(t, sandbox.Config{}, h.module, h.spec(&held, spent))
+	defer spent.keep() // the module is loaded and its instances idle
 	for range tries {
 		if late = h.call(t, m, &held); late <= grace || t.Failed() {
 			return late
@@ -191,8 +202,8 @@ func (h *hostile) call(t *testing.T, m *sandbox.Module, held **sandbox.Instance)
 }
 
 // spec offers what hostile modules import. held is the instance that reenter
-// enters again.
-func (h *hostile) spec(held **sandbox.Instance) sandbox.Spec {
+// enters again; spent counts what is logged.
+func (h *hostile) spec(held **sandbox.Instance, spent *costs) sandbox.Spec {
 	return sandbox.Spec{
 		Name: h.name,
 		Limits: sandbox.Limits{
@@ -214,76 +225,6 @@ func (h *hostile) spec(held **sandbox.Instance) sandbox.Spec {
 			}},
 		},
 		Exports: map[string]sandbox.Signature{"run": {}},
-		Log:     func(context.Context, string) {},
+		Log:     spent.record,
 	}
-}
-
-// watch collects garbage all the time, and measures how long other goroutines
-// do not run and how much memory is resident. A guest that cannot be paused
-// stops all of it.
-type watch struct {
-	done      atomic.Bool
-	wg        sync.WaitGroup
-	gap       time.Duration
-	top, most atomic.Int64 // resident bytes since restart; the most that they grew by
-	base      int64
-}
-
-func newWatch() *watch {
-	w := &watch{}
-	w.wg.Go(func() {
-		for !w.done.Load() {
-			runtime.GC()
-		}
-	})
-	w.wg.Go(func() {
-		last := time.Now()
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for !w.done.Load() {
-			<-tick.C
-			now := time.Now()
-			w.gap, last = max(w.gap, now.Sub(last)), now
-			w.sample()
-		}
-	})
-	return w
-}
-
-func (w *watch) sample() {
-	now := residentBytes()
-	for top := w.top.Load(); now > top && !w.top.CompareAndSwap(top, now); top = w.top.Load() {
-	}
-}
-
-func (w *watch) restart() (resident int64) {
-	w.base = residentBytes()
-	w.top.Store(w.base)
-	return w.base
-}
-
-func (w *watch) peak() int64 {
-	w.sample()
-	top := w.top.Load()
-	w.most.Store(max(w.most.Load(), top-w.base))
-	return top
-}
-
-func (w *watch) stop() (gap time.Duration, grown int64) {
-	w.done.Store(true)
-	w.wg.Wait()
-	return w.gap, w.most.Load()
-}
-
-// residentBytes is the process's resident memory without what is mapped from
-// files; 0 where there is no /proc.
-func residentBytes() int64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	resident, _ := strconv.ParseInt(fields[1], 10, 64)
-	shared, _ := strconv.ParseInt(fields[2], 10, 64)
-	return (resident - shared) * int64(os.Getpagesize())
 }
