@@ -62,8 +62,7 @@ const maxModule = 256 << 20
 // New returns a Compiler. It fails if the cache cannot be made private, and if
 // main did not call Child: the children would run the program once more.
 func New(c Config) (*Compiler, error) {
-	// The second is a child whose Child came too late: no children of children.
-	if !childCalled.Load() || os.Args[0] == childName {
+	if !compiling.Ready() {
 		return nil, errors.New("compile: main must call Child first")
 	}
 	c.Limits = c.Limits.withDefaults()
@@ -79,7 +78,6 @@ func New(c Config) (*Compiler, error) {
 			return nil, fmt.Errorf("compilation cache: %w", err)
 		}
 	}
-	closeInherited()
 	print, err := takeFingerprint(c.CloseOnContextDone)
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 	"github.com/tetratelabs/wazero"
 	"go.uber.org/goleak"
 )
@@ -348,11 +349,12 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	childCalled.Store(false)
+	ready := compiling
+	compiling = &child.Role{Name: ready.Name}
 	without("without Child")
-	childCalled.Store(true)
+	compiling = ready
 	defer func(name string) { os.Args[0] = name }(os.Args[0])
-	os.Args[0] = childName
+	os.Args[0] = compiling.Name
 	without("in a child")
 }
 

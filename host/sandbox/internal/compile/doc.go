@@ -5,11 +5,8 @@
 // left to the caller.
 //
 // wazero's compiler cannot be interrupted, and a short module can keep it busy
-// for minutes or make it take gigabytes. A child can be killed. It runs nice'd
-// in a process group of its own, with an empty environment, no descriptors but
-// its own, limits on CPU time, resident memory, size of files and wall time,
-// and it dies with its parent. Address space is not limited: Go and wazero
-// reserve far more than they touch.
+// for minutes or make it take gigabytes. A child can be killed; how it is confined
+// is host/internal/child's.
 //
 // The cache has one directory for each digest, which covers the module and
 // everything else that the code depends on: wazero's version, its
@@ -24,7 +21,6 @@
 //	DIGEST.lock                              held while compiled, loaded or removed
 //	DIGEST.N.tmp                             being compiled
 //
-// Outside Linux the child runs with its limit of wall time alone: CPU time and
-// memory are not bounded, it does not die with its parent, and a cache
-// directory must not be shared by processes.
+// Outside Linux the child is bounded in wall time alone, and a cache directory
+// must not be shared by processes.
 package compile

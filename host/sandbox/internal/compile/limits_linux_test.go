@@ -128,7 +128,7 @@ func TestCancelEndsTheChild(t *testing.T) {
 // TestOrderIsBounded: a child refuses before it allocates or limits anything.
 func TestOrderIsBounded(t *testing.T) {
 	for _, argument := range []string{"", "{", `{"Size":-1}`, fmt.Sprintf(`{"Size":%d}`, maxModule+1)} {
-		if exit, err := obey(argument, strings.NewReader("")); exit != exitFailed || err == nil {
+		if exit, err := obey([]byte(argument), strings.NewReader("")); exit != exitFailed || err == nil {
 			t.Errorf("%q: exit %d, %v", argument, exit, err)
 		}
 	}

@@ -2,27 +2,9 @@
 
 package compile
 
-import (
-	"errors"
-	"io/fs"
-	"os"
-	"syscall"
-	"time"
-)
+import "io/fs"
 
 // What these cannot do is said in the package's documentation.
-
-func executable() (string, error) { return os.Executable() }
-
-func attributes() *syscall.SysProcAttr { return nil }
-
-func closeInherited() {}
-
-func confine(order) error { return nil }
-
-func resident(int) (uint64, error) { return 0, errors.ErrUnsupported }
-
-func spentCPU(*os.ProcessState, time.Duration) bool { return false }
 
 func ours(fs.FileInfo) bool { return true }
 
