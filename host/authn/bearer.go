@@ -36,7 +36,7 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 		Issuer: id.Issuer, Subject: id.Subject, Method: id.Method, Name: id.Name, Claims: id.Claims,
 		At: id.at, Until: earlier(id.until, id.at.Add(s.life.login)),
 	}
-	if err := s.knows(rec); err != nil {
+	if err := s.knows(rec, id.Source); err != nil {
 		return nil, err
 	}
 	if rec, err = s.State.AdmitLogin(ctx, rec); err != nil {

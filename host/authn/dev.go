@@ -30,7 +30,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 		return host.E(host.Invalid, "authn.login", "body: user is required")
 	}
 	raw, p, err := s.Issue(r.Context(), Identity{
-		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev,
+		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev, Source: "user",
 	})
 	if err != nil {
 		return err

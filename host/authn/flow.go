@@ -257,7 +257,7 @@ func (s *Service) admit(ctx context.Context, id Identity) (string, *host.Princip
 }
 
 func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, redirect string, f failure) {
-	s.log.Warn("sign-in failed", "code", f.code, "method", method, "error", f.err, "requestId", w.Header().Get("X-Request-Id"))
+	s.log.Warn("sign-in failed", append(about(f.err), "code", f.code, "method", method, "requestId", w.Header().Get("X-Request-Id"))...)
 	if _, err := s.Resolve(r); err == nil {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
@@ -271,12 +271,6 @@ func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, r
 	}
 	http.Redirect(w, r, signInPage+"?"+query.Encode(), http.StatusSeeOther)
 }
-
-// refused is an identity that the provider has proved and that does not count
-// here.
-type refused struct{ error }
-
-func (r refused) Unwrap() error { return r.error }
 
 // unreadable means that the provider did not say who it was.
 type unreadable struct{ error }
@@ -297,7 +291,7 @@ func exchangeFailure(err error) failure {
 		}
 	} else if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		f.code = "network_error"
-	} else if _, ok := errors.AsType[refused](err); ok {
+	} else if _, ok := errors.AsType[*refusal](err); ok {
 		f.code = "not_allowed"
 	} else if _, ok := errors.AsType[unreadable](err); ok {
 		f.code = "user_fetch_failed"

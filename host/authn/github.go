@@ -119,11 +119,11 @@ func (g *githubProvider) finish(ctx context.Context, code string, once secrets) 
 	}
 	id, err := g.mapping.userID(methodGitHub, claims)
 	if err != nil {
-		return Identity{}, refused{err}
+		return Identity{}, err
 	}
 	return Identity{
 		Issuer: g.web, Subject: strconv.FormatInt(user.ID, 10), User: id, Method: methodGitHub,
-		Name: printableName(user.Name), Claims: g.mapping.kept(claims),
+		Name: printableName(user.Name), Claims: g.mapping.kept(claims), Source: "GitHub's " + g.User,
 	}, nil
 }
 
@@ -140,7 +140,7 @@ func primaryEmail(ask func(string, any) error) (string, error) {
 			return e.Email, nil
 		}
 	}
-	return "", refused{errors.New("the account has no verified primary address")}
+	return "", refuse("GitHub's /user/emails", len(emails), "addresses are listed, and none is primary and verified")
 }
 
 // maxPages bounds how many teams are read, 100 a page.
@@ -166,7 +166,7 @@ func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error)
 		}
 	}
 	if len(groups) == 0 {
-		return nil, refused{errors.New("the account belongs to none of auth.github.organizations")}
+		return nil, refuse("GitHub's memberships", nil, "of the account: it is an active member of none of auth.github.organizations, %q", g.Organizations)
 	}
 	for page := 1; page <= maxPages; page++ {
 		var teams []struct {

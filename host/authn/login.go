@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -19,6 +20,7 @@ type Identity struct {
 	Method  string // the way in: "dev", "oidc:corp", …
 	Name    string
 	Claims  map[string]any
+	Source  string // what named User, for the log: `claim "email"`
 }
 
 // Issue signs somebody in: it makes a login of its own, never one that existed
@@ -30,7 +32,7 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 		ID: newLoginID(), User: id.User, Issuer: id.Issuer, Subject: id.Subject, Method: id.Method,
 		Name: id.Name, Claims: id.Claims, At: now, Until: now.Add(s.life.login),
 	}
-	if err := s.knows(rec); err != nil {
+	if err := s.knows(rec, id.Source); err != nil {
 		return "", nil, err
 	}
 	rec, err := s.State.CreateLogin(ctx, rec)
@@ -48,10 +50,14 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 	return raw, p, nil
 }
 
-// knows refuses a login of somebody who would be nobody.
-func (s *Service) knows(rec state.LoginRecord) error {
+// knows refuses a login of a user for whom principalOf returns false. Source is
+// what named the user.
+func (s *Service) knows(rec state.LoginRecord, source string) error {
 	if _, ok := s.principalOf(rec, rec.Claims); !ok {
-		return host.E(host.Unauthenticated, "authn.login", "user %q is not in the directory", rec.User)
+		return &host.Error{
+			Kind: host.Unauthenticated, Op: "authn.login", Message: fmt.Sprintf("user %q is not in the directory", rec.User),
+			Err: refuse(source, string(rec.User), "is a user whom the directory disables or does not list"),
+		}
 	}
 	return nil
 }

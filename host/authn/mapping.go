@@ -87,25 +87,26 @@ func (m *Mapping) kept(claims map[string]any) map[string]any {
 // does not. An address needs a listed domain and a verified owner; anything
 // else is kept apart from other providers' ids by a prefix.
 func (m *Mapping) userID(provider string, claims map[string]any) (host.UserID, error) {
+	source := sourceClaim(m.User)
 	value, ok := claims[m.User].(string)
 	if !ok || value == "" {
-		return "", fmt.Errorf("the provider says nothing in claim %q", m.User)
+		return "", refuse(source, claims[m.User], "is not a text that could be a user id")
 	}
 	if err := plainID(value); err != nil {
-		return "", fmt.Errorf("claim %q: %w", m.User, err)
+		return "", refuse(source, value, "cannot be a user id: %v", err)
 	}
 	if !strings.Contains(value, "@") {
 		return host.UserID(provider + ":" + value), nil
 	}
 	if !inDomains(value, m.IDDomains) {
-		return "", fmt.Errorf("claim %q is an address outside idDomains", m.User)
+		return "", refuse(source, value, "is an address outside idDomains, which are %q", m.IDDomains)
 	}
 	// Some providers write the boolean as a string.
 	if v := claims["email_verified"]; v != true && v != "true" {
-		return "", fmt.Errorf("claim %q is an address that the provider has not verified", m.User)
+		return "", refuse(source, value, "is an address that the provider has not verified: email_verified is %s", shown(v))
 	}
 	if claims["email"] != any(value) {
-		return "", fmt.Errorf("claim %q is an address, but not the one that is verified", m.User)
+		return "", refuse(source, value, "is an address, but not the verified one, which is that in claim \"email\": %s", shown(claims["email"]))
 	}
 	return host.UserID(strings.ToLower(value)), nil
 }

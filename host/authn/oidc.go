@@ -310,7 +310,7 @@ func addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subje
 func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identity, error) {
 	user, err := p.userID(p.Name, claims)
 	if err != nil {
-		return Identity{}, refused{err}
+		return Identity{}, err
 	}
 	display := p.Display
 	if display == "" {
@@ -318,7 +318,7 @@ func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identi
 	}
 	name, _ := claims[display].(string)
 	return Identity{
-		Issuer: id.Issuer, Subject: id.Subject, User: user, Method: methodOf(p.Name), Name: printableName(name),
+		Issuer: id.Issuer, Subject: id.Subject, User: user, Method: methodOf(p.Name), Name: printableName(name), Source: sourceClaim(p.User),
 		Claims: p.kept(claims),
 	}, nil
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -103,7 +104,11 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 			if host.KindOf(err) == host.Unavailable {
 				return nil, nil, err
 			}
-			s.log.Debug("a credential is not good", "error", err)
+			if _, ok := errors.AsType[*refusal](err); ok {
+				s.report(a.r, "a bearer token is refused", "bearer", err)
+			} else {
+				s.log.Debug("a credential is not good", "error", err)
+			}
 			return nil, nil, errNobody
 		}
 		if before != nil { // keys have changed, the token has not

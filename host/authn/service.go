@@ -97,6 +97,7 @@ type Service struct {
 	standing  standing
 
 	clients, accounts *buckets
+	reports           *buckets // what was logged lately
 	forwarded         hops
 }
 
@@ -123,6 +124,7 @@ func New(c Config) (*Service, error) {
 	s.life.login = lifetime(c.Options.Lifetimes.Login, 12*time.Hour)
 	s.life.idle = lifetime(c.Options.Lifetimes.Idle, 30*time.Minute)
 	s.clients, s.accounts = newBuckets(c.Rates.Client, 20), newBuckets(c.Rates.Account, 200)
+	s.reports = newBuckets(1.0/reportEvery, 0)
 	var err error
 	if s.forwarded, err = parseHops(c.Rates.ForwardedFrom); err != nil {
 		return nil, host.E(host.Invalid, "authn", "limits.rates.forwardedFrom: %v", err)
