@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/connrotation"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const (
@@ -29,6 +30,8 @@ const (
 	dialTimeout   = 10 * time.Second
 	maxKubeconfig = 4 << 20
 )
+
+var kubeconfigLimits = strictyaml.Limits{Bytes: maxKubeconfig, Nodes: strictyaml.Small.Nodes, Depth: strictyaml.Small.Depth}
 
 // member is one configured cluster.
 type member struct {
@@ -126,7 +129,10 @@ func readFile(name string) ([]byte, error) {
 }
 
 func parse(c Config, text []byte) (config *rest.Config, field string, err error) {
-	file, err := clientcmd.Load(text)
+	if _, err := strictyaml.Parse(text, kubeconfigLimits); err != nil {
+		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
+	}
+	file, err := clientcmd.Load(strictyaml.TrimBOM(text))
 	if err != nil {
 		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
 	}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const apiVersion = "bulkhead.internal/v1"
@@ -79,25 +81,25 @@ type parsed struct {
 // base layer has.
 func parse(file string, data []byte, shipped []string) *parsed {
 	var out parsed
-	for _, d := range split(data) {
+	for _, d := range strictyaml.Split(data) {
 		r := &reader{file: file}
-		root, err := d.parse()
+		root, err := d.Parse(limits)
 		switch {
 		case err != nil:
-			line := d.line + 1
-			if e, ok := err.(*lineError); ok {
-				line = e.line
+			line, text := d.Line+1, err.Error()
+			if e, ok := errors.AsType[*strictyaml.Error](err); ok {
+				line, text = max(e.Line, line), e.Text
 			}
-			r.bad(line, "the document %v", err)
-			out.spoiled = append(out.spoiled, mentioned(d.text, shipped)...)
-			out.unreadable = append(out.unreadable, d.text)
+			r.bad(line, "the document %s", text)
+			out.spoiled = append(out.spoiled, mentioned(d.Text, shipped)...)
+			out.unreadable = append(out.unreadable, d.Text)
 		case root != nil:
 			if e, ok := r.entry(root); ok {
 				out.entries = append(out.entries, e)
 			} else {
 				out.unusable = append(out.unusable, entryKey{r.kind, r.id})
 				if r.id == "" {
-					out.unreadable = append(out.unreadable, d.text)
+					out.unreadable = append(out.unreadable, d.Text)
 				}
 				// A kind with a slip may have been meant to be a role's.
 				if r.kind != kindUser && r.kind != kindTeam {

@@ -1,105 +1,21 @@
 package directory
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
-// document is one YAML document of a file, not parsed yet.
-type document struct {
-	text []byte
-	line int // how many lines of the file come before it
-}
-
-// split cuts a file at its "---" lines, so that a document that does not parse
-// costs only itself. YAML allows no such line inside a document.
-func split(data []byte) []document {
-	var docs []document
-	start, startLine, line := 0, 0, 0
-	for at := 0; at < len(data); line++ {
-		end := len(data)
-		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
-			end = at + i + 1
-		}
-		if at > start && isMarker(data[at:end]) {
-			docs = append(docs, document{data[start:at], startLine})
-			start, startLine = at, line
-		}
-		at = end
-	}
-	return append(docs, document{data[start:], startLine})
-}
-
-func isMarker(line []byte) bool {
-	rest, ok := bytes.CutPrefix(line, []byte("---"))
-	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
-}
-
-// parse returns the document's root, nil if it holds nothing. Lines of nodes
-// and errors are the file's.
-func (d document) parse() (*yaml.Node, error) {
-	dec := yaml.NewDecoder(bytes.NewReader(d.text))
-	var doc, more yaml.Node
-	if err := dec.Decode(&doc); err == io.EOF {
-		return nil, nil
-	} else if err != nil {
-		return nil, d.relocate(err)
-	}
-	if err := dec.Decode(&more); err != io.EOF {
-		return nil, errors.New("something follows the document's end")
-	}
-	root := doc.Content[0]
-	if root.ShortTag() == "!!null" {
-		return nil, nil
-	}
-	return root, d.prepare(root)
-}
-
-// prepare makes n's lines the file's and refuses aliases: expanding them lets
-// a small file become a large one.
-func (d document) prepare(n *yaml.Node) error {
-	n.Line += d.line
-	if n.Kind == yaml.AliasNode {
-		return &lineError{n.Line, "an alias cannot be used here"}
-	}
-	for _, c := range n.Content {
-		if err := d.prepare(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lineError is an error whose line in the file is known.
-type lineError struct {
-	line int
-	text string
-}
-
-func (e *lineError) Error() string { return e.text }
-
-var yamlLineRE = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s+)?line (\d+): `)
-
-// relocate takes the line out of an error of the YAML library.
-func (d document) relocate(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1
-	if m := yamlLineRE.FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		text = strings.TrimPrefix(err.Error(), m[0])
-	}
-	return &lineError{d.line + line, "is not YAML: " + text}
-}
+// limits of one document of a file. The reader reports repeated keys itself, as
+// problems of the smallest thing that they spoil. Aliases are refused: expanding
+// them lets a small file become a large one.
+var limits = strictyaml.Limits{Bytes: strictyaml.Large.Bytes, Nodes: strictyaml.Large.Nodes, Depth: strictyaml.Large.Depth, NoAliases: true, RepeatedKeys: true}
 
 // reader decodes nodes and collects what is wrong with them. Decoding by hand
 // keeps every problem to the smallest thing it spoils and gives each its line.

@@ -17,11 +17,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
-	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -136,7 +136,7 @@ func emptyPolicies(text []byte) error {
 	var c struct {
 		Policy map[string]any `json:"policy"`
 	}
-	_ = yaml.Unmarshal(text, &c) // decode says what is wrong with it
+	_ = strictyaml.Unmarshal(text, &c, strictyaml.Small) // decode says what is wrong with it
 	shadow, _ := c.Policy["shadow"].(map[string]any)
 	var problems []error
 	for _, of := range []struct {
@@ -152,19 +152,9 @@ func emptyPolicies(text []byte) error {
 	return errors.Join(problems...)
 }
 
-// decode reads YAML into v. Its errors name unknown and repeated fields by their
-// whole path, and other mistakes by line.
-func decode(text []byte, v any) error {
-	data, err := yaml.YAMLToJSONStrict(text)
-	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "))
-	}
-	mistakes, err := json.UnmarshalStrict(data, v)
-	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return errors.Join(mistakes...)
-}
+// decode reads YAML into v. Its errors name unknown fields by their whole path,
+// and other mistakes by line.
+func decode(text []byte, v any) error { return strictyaml.Unmarshal(text, v, strictyaml.Small) }
 
 // resolve makes paths absolute, so that nothing depends on where the host was
 // started.

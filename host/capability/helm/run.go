@@ -6,18 +6,20 @@ import (
 	"log/slog"
 
 	"helm.sh/helm/v3/pkg/action"
-	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
-	"sigs.k8s.io/yaml"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-const maxValues = 1 << 20 // a release's Secret holds no more anyway
+const maxValues = 1 << 20 // bytes; a release's Secret holds no more anyway
+
+// valuesLimits let values use aliases, as helm does.
+var valuesLimits = strictyaml.Limits{Bytes: maxValues, Nodes: strictyaml.Small.Nodes, Depth: strictyaml.Small.Depth}
 
 // run is one action under way.
 type run struct {
@@ -56,12 +58,17 @@ func (q *request) readValues() error {
 	if len(q.upgrade.Values) > maxValues {
 		return host.E(host.TooLarge, name, "values are over %d bytes", maxValues)
 	}
-	q.values = chartutil.Values{}
-	if err := yaml.Unmarshal([]byte(q.upgrade.Values), &q.values); err != nil {
-		return &host.Error{Kind: host.Unprocessable, Op: name, Message: "values are no YAML object", Detail: err.Error(), Err: err}
+	v, err := strictyaml.Value([]byte(q.upgrade.Values), valuesLimits)
+	if err != nil {
+		return &host.Error{Kind: host.Unprocessable, Op: name, Message: "the values cannot be used", Detail: err.Error(), Err: err}
 	}
-	if q.values == nil {
-		q.values = chartutil.Values{}
+	switch v := plain(v).(type) {
+	case nil:
+		q.values = map[string]any{}
+	case map[string]any:
+		q.values = v
+	default:
+		return host.E(host.Unprocessable, name, "the values are not a YAML mapping")
 	}
 	return nil
 }

@@ -18,16 +18,15 @@
 package kobs
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const apiVersion = "kobs.io/v1beta1"
@@ -133,19 +132,20 @@ func (c *converter) note(m *manifest, line int, lost bool, format string, args .
 }
 
 func (c *converter) read(in Input) error {
-	docs := yaml.NewDecoder(bytes.NewReader(in.Text))
-	for {
-		var doc yaml.Node
-		if err := docs.Decode(&doc); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("%s: %s", in.Name, strings.TrimPrefix(err.Error(), "yaml: "))
+	for _, d := range strictyaml.Split(in.Text) {
+		root, err := d.Parse(limits)
+		if err != nil {
+			return fmt.Errorf("%s: %w", in.Name, err)
 		}
-		if len(doc.Content) > 0 {
-			c.add(in.Name, doc.Content[0], 0)
+		if root != nil {
+			c.add(in.Name, root, 0)
 		}
 	}
+	return nil
 }
+
+// limits of one manifest.
+var limits = strictyaml.Limits{Bytes: strictyaml.Large.Bytes, Nodes: strictyaml.Large.Nodes, Depth: strictyaml.Large.Depth, NoAliases: true}
 
 // maxDepth bounds lists within lists.
 const maxDepth = 3

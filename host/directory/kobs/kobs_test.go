@@ -224,3 +224,17 @@ func FuzzConvert(f *testing.F) {
 		}
 	})
 }
+
+func TestAManifestThatHidesSomethingIsRefused(t *testing.T) {
+	const head = "\n---\napiVersion: kobs.io/v1beta1\nkind: Team\nmetadata: {name: x}\n"
+	for want, text := range map[string]string{
+		"f:6: uses an alias":    head + "spec: {a: &a {b: 1}, id: *a}",
+		`f:6: has the key "id"`: head + "spec: {id: x, id: y}",
+		"f:6: is nested deeper": head + "spec: " + strings.Repeat("[", 200) + strings.Repeat("]", 200),
+		"f:2: is followed by":   head + "spec: {}\n...\na: 1",
+	} {
+		if _, err := Convert([]Input{{"f", []byte(text)}}, Options{}); err == nil || !strings.HasPrefix(strings.Replace(err.Error(), ": line ", ":", 1), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
