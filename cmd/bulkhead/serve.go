@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
 )
@@ -26,11 +27,11 @@ The value is YAML. Paths in the file are relative to the file.`,
 	}
 	file := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		config, err := server.Load(*file, os.Environ())
+		loaded, err := server.Load(*file, os.Environ())
 		if err != nil {
 			return err
 		}
-		s, err := server.Open(c.Context(), config, config.Log.Logger(os.Stderr))
+		s, err := server.Open(c.Context(), loaded, loaded.Log.Logger(os.Stderr))
 		if err != nil {
 			return err
 		}
@@ -51,11 +52,11 @@ func configCommand() *cobra.Command {
 	}
 	file := configFlag(check)
 	check.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := server.Load(*file, os.Environ())
+		loaded, err := server.Load(*file, os.Environ())
 		if err != nil {
 			return err
 		}
-		for _, name := range config.Ignored {
+		for _, name := range loaded.Ignored {
 			fmt.Fprintln(c.ErrOrStderr(), name, "is no key of the configuration and is ignored")
 		}
 		fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")
@@ -67,18 +68,37 @@ func configCommand() *cobra.Command {
 	}
 	shown := configFlag(show)
 	show.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := server.Load(*shown, os.Environ())
+		loaded, err := server.Load(*shown, os.Environ())
 		if err != nil {
 			return err
 		}
-		text, err := config.YAML()
+		text, err := loaded.YAML()
 		if err == nil {
 			_, err = c.OutOrStdout().Write(text)
 		}
 		return err
 	}
-	c.AddCommand(check, show)
+	c.AddCommand(check, show, schemaCommand())
 	group(c)
+	return c
+}
+
+func schemaCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "schema", Args: cobra.NoArgs,
+		Short: "Print every key: as JSON Schema for editors, or as a reference to read",
+		Example: `  bulkhead config schema > bulkhead.schema.json
+  # then, as the first line of bulkhead.yaml:
+  # yaml-language-server: $schema=./bulkhead.schema.json`,
+	}
+	markdown := c.Flags().Bool("markdown", false, "a reference in Markdown instead of JSON Schema")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *markdown {
+			return config.Reference(c.OutOrStdout(), server.Schema)
+		}
+		_, err := c.OutOrStdout().Write(server.Schema)
+		return err
+	}
 	return c
 }
 

@@ -61,21 +61,21 @@ type Mapping struct {
 
 // Belongs is what members of a group belong to.
 type Belongs struct {
-	Roles []string `json:"roles,omitempty"`
-	Teams []string `json:"teams,omitempty"`
+	Roles []string `json:"roles,omitempty"` // names of roles
+	Teams []string `json:"teams,omitempty"` // ids of teams
 }
 
 // Secret is where a secret is: a file, or an environment variable. One of them.
 type Secret struct {
-	File string `json:"clientSecretFile,omitempty"`
-	Env  string `json:"clientSecretEnv,omitempty"`
+	File string `json:"clientSecretFile,omitempty"` // holds the client secret
+	Env  string `json:"clientSecretEnv,omitempty"`  // names the variable that holds it
 }
 
 // OIDC is one OpenID Connect provider.
 type OIDC struct {
-	Name     string `json:"name"`   // stands in the callback's path and in the login's method
-	Issuer   string `json:"issuer"` // exactly as the provider's tokens name it
-	ClientID string `json:"clientID"`
+	Name     string `json:"name"`     // stands in the callback's path and in the login's method
+	Issuer   string `json:"issuer"`   // exactly as the provider's tokens name it
+	ClientID string `json:"clientID"` // as registered at the provider
 	Secret   `json:",inline"`
 	Scopes   []string `json:"scopes,omitempty"` // besides openid; profile and email if empty
 	CAFile   string   `json:"caFile,omitempty"` // PEM; authorities for the provider's certificate, instead of the system's
@@ -90,7 +90,7 @@ type OIDC struct {
 
 // GitHub is GitHub's OAuth, which is not OpenID Connect.
 type GitHub struct {
-	ClientID string `json:"clientID"`
+	ClientID string `json:"clientID"` // of the OAuth app
 	Secret   `json:",inline"`
 	URL      string `json:"url,omitempty"`    // https://github.com if empty
 	CAFile   string `json:"caFile,omitempty"` // as for OIDC
@@ -101,10 +101,11 @@ type GitHub struct {
 	// and which therefore needs Organizations, or "email": the primary address,
 	// verified, in one of IDDomains. The default is "email" with IDDomains, else
 	// "id". Teams are always read with Organizations, as "ORG/SLUG".
-	User      string             `json:"user,omitempty"`
+	User string `json:"user,omitempty"`
+	// IDDomains are the mail domains whose addresses GitHub may assert.
 	IDDomains []string           `json:"idDomains,omitempty"`
-	Map       map[string]Belongs `json:"map,omitempty"`
-	Unlisted  bool               `json:"unlisted,omitempty"`
+	Map       map[string]Belongs `json:"map,omitempty"`      // roles and teams of members of a GitHub team, by "ORG/SLUG"
+	Unlisted  bool               `json:"unlisted,omitempty"` // admit people whom the directory does not list
 }
 
 // Proxy is an authenticating proxy in front of the host.
@@ -118,8 +119,8 @@ type Proxy struct {
 	Teams string `json:"teams,omitempty"`
 	// IDDomains, if any, are the mail domains whose addresses it may assert.
 	IDDomains []string           `json:"idDomains,omitempty"`
-	Map       map[string]Belongs `json:"map,omitempty"`
-	Unlisted  bool               `json:"unlisted,omitempty"`
+	Map       map[string]Belongs `json:"map,omitempty"`      // roles and teams of members of a group
+	Unlisted  bool               `json:"unlisted,omitempty"` // admit people whom the directory does not list
 	// SignOut is where a browser signs out of the proxy: a path, or a URL.
 	SignOut string `json:"signOut,omitempty"`
 }
@@ -146,7 +147,7 @@ type Lifetimes struct {
 type Signing struct {
 	Algorithm  string `json:"algorithm"`            // HS256
 	SecretFile string `json:"secretFile,omitempty"` // 32 bytes or more; a final newline does not count
-	SecretEnv  string `json:"secretEnv,omitempty"`
+	SecretEnv  string `json:"secretEnv,omitempty"`  // names the variable that holds it
 }
 
 // Paths are the files that the options name, for the caller to make absolute.

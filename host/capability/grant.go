@@ -14,13 +14,13 @@ import (
 // Entries are patterns of host.Glob. An empty list allows nothing, so each
 // dimension of the capability must be there.
 type Grant struct {
-	Clusters   []string `json:"clusters,omitempty"`
+	Clusters   []string `json:"clusters,omitempty"`   // names of clusters of the configuration, or "*"
 	Namespaces []string `json:"namespaces,omitempty"` // "*" includes what is in no namespace
-	Resources  []string `json:"resources,omitempty"`  // as host.CapabilityCall.GroupResource
-	Verbs      []string `json:"verbs,omitempty"`
-	Actions    []string `json:"actions,omitempty"`
-	Instances  []string `json:"instances,omitempty"` // of a cloud, by their names in the configuration
-	// ResourceGroups are Azure's; their case does not matter.
+	Resources  []string `json:"resources,omitempty"`  // "pods", "applications.argoproj.io", "pods/log", or "*"
+	Verbs      []string `json:"verbs,omitempty"`      // of kube: get, list, watch, create, update, patch, delete, or "*"
+	Actions    []string `json:"actions,omitempty"`    // of helm: list, get, upgrade, rollback, uninstall, or "*"
+	Instances  []string `json:"instances,omitempty"`  // of a cloud, by their names in the configuration
+	// ResourceGroups are Azure's, or "*"; their case does not matter.
 	ResourceGroups []string `json:"resourceGroups,omitempty"`
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Config names one cluster.
 type Config struct {
-	Name       string `json:"name"`
+	Name       string `json:"name"`       // what routes, grants and permissions call it
 	Kubeconfig string `json:"kubeconfig"` // file
 	Context    string `json:"context"`    // empty: the file's current one
 	// WaitForKubeconfig lets the host start before the file is there, or

@@ -36,12 +36,12 @@ type Config struct {
 	Auth      authn.Options    `json:"auth"`
 	Directory Directory        `json:"directory"`
 	Policy    Policy           `json:"policy,omitzero"`
-	Clusters  []cluster.Config `json:"clusters,omitempty"`
+	Clusters  []cluster.Config `json:"clusters,omitempty"` // that capabilities reach
 	Helm      helm.Config      `json:"helm,omitzero"`
-	Azure     []azure.Config   `json:"azure,omitempty"`
-	Plugins   []plugin.Config  `json:"plugins,omitempty"`
+	Azure     []azure.Config   `json:"azure,omitempty"`   // subscriptions that the azure capability reaches
+	Plugins   []plugin.Config  `json:"plugins,omitempty"` // in the order in which they are loaded
 	Limits    Limits           `json:"limits,omitzero"`
-	// Recordings of terminals are below Data, where policy wants them.
+	// Recordings bounds the recordings of terminals, which are kept below Data.
 	Recordings recording.Config `json:"recordings,omitzero"`
 	Log        Log              `json:"log,omitzero"`
 	// Ignored are variables BULKHEAD_… that are no key.
@@ -83,11 +83,12 @@ func (p *Policy) paths() []*string {
 // Limits bound what people may have running.
 type Limits struct {
 	SessionsPerUser int `json:"sessionsPerUser,omitempty"` // on each replica; default 100
-	// MaxSession and Idle bound every stream and call beside what policy says.
-	// Without them the end of the login does.
+	// MaxSession is the longest that a stream or call lasts. Policy may say less;
+	// without either the end of the login is the limit.
 	MaxSession manifest.Duration `json:"maxSession,omitempty"`
-	Idle       manifest.Duration `json:"idle,omitempty"`
-	Rates      authn.Rates       `json:"rates,omitzero"`
+	// Idle ends a stream after this time without traffic. Policy may say less.
+	Idle  manifest.Duration `json:"idle,omitempty"`
+	Rates authn.Rates       `json:"rates,omitzero"`
 	// User bounds the instances and memory of one person in all plugins.
 	User plugin.UserLimits `json:"user,omitzero"`
 	// Plugins is what plugins get whose own limits do not say otherwise.

@@ -16,8 +16,8 @@ import (
 // Directory is where users, teams and roles come from: files, custom resources,
 // or both.
 type Directory struct {
-	Files    string             `json:"files,omitempty"` // directory of YAML files
-	Clusters []DirectoryCluster `json:"clusters,omitempty"`
+	Files    string             `json:"files,omitempty"`    // directory of YAML files
+	Clusters []DirectoryCluster `json:"clusters,omitempty"` // whose custom resources are entries
 }
 
 // DirectoryCluster is one of the clusters whose custom resources are entries.

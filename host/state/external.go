@@ -37,17 +37,17 @@ type Options struct {
 	// days if absent.
 	KeyRotation manifest.Duration `json:"keyRotation,omitempty"`
 
-	User         string `json:"user,omitempty"`
-	PasswordFile string `json:"passwordFile,omitempty"`
+	User         string `json:"user,omitempty"`         // of etcd's own authentication
+	PasswordFile string `json:"passwordFile,omitempty"` // of that user
 	TLS          TLS    `json:"tls,omitzero"`
 }
 
 // TLS names PEM files. Certificate and key are read again for each connection,
 // so that they can be renewed in place.
 type TLS struct {
-	CA   string `json:"ca,omitempty"` // the system's if empty
-	Cert string `json:"cert,omitempty"`
-	Key  string `json:"key,omitempty"`
+	CA   string `json:"ca,omitempty"`   // the system's if empty
+	Cert string `json:"cert,omitempty"` // the client's, for mutual TLS
+	Key  string `json:"key,omitempty"`  // of Cert
 }
 
 // Paths are the fields that name files.

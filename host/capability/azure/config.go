@@ -28,7 +28,7 @@ type Config struct {
 	ClientSecretFile      string `json:"clientSecretFile,omitempty"`      // for secret
 	ClientCertificateFile string `json:"clientCertificateFile,omitempty"` // for certificate: PEM or PKCS #12 with the private key
 	TokenFile             string `json:"tokenFile,omitempty"`             // for workload; default AZURE_FEDERATED_TOKEN_FILE
-	Cloud                 Cloud  `json:"cloud,omitzero"`
+	Cloud                 Cloud  `json:"cloud,omitzero"`                  // which Azure; public if absent
 }
 
 // Cloud is one of Azure's own, by name, or one with addresses of its own.

@@ -17,7 +17,7 @@ import (
 // Repository is a place that charts may come from. Exactly one of Path and URL
 // is set.
 type Repository struct {
-	Name string `json:"name"`
+	Name string `json:"name"`           // NAME in the chart reference NAME/CHART
 	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz
 	URL  string `json:"url,omitempty"`  // of a directory with an index.yaml; https
 }

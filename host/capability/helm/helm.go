@@ -35,7 +35,7 @@ const (
 
 // Config is the key "helm" of the host's configuration.
 type Config struct {
-	Repositories []Repository `json:"repositories"`
+	Repositories []Repository `json:"repositories"` // from which charts are installed; others are refused
 }
 
 // Helm is the capability. Safe for concurrent use.

@@ -20,7 +20,7 @@ import (
 // Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
 // gzipped tar of Rego and data. Exactly one of File, URL and OCI is set.
 type Bundle struct {
-	File string `json:"file,omitempty"`
+	File string `json:"file,omitempty"` // path of the bundle; it is followed
 	// URL is asked for the bundle again and again, with the ETag of the last
 	// one. Plain http is for loopback.
 	URL string `json:"url,omitempty"`
@@ -32,13 +32,13 @@ type Bundle struct {
 	// TokenFile holds what is sent as the bearer token; with User, it is that
 	// user's password. It is read each time.
 	TokenFile string `json:"tokenFile,omitempty"`
-	User      string `json:"user,omitempty"`
+	User      string `json:"user,omitempty"`   // of HTTP basic authentication; empty: a bearer token
 	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
 	// Keys verify the bundle's signature. With none, URL and OCI are refused,
 	// unless Unsigned says that it is meant.
 	Keys     []Key  `json:"keys,omitempty"`
-	Scope    string `json:"scope,omitempty"` // that the signature must carry
-	Unsigned bool   `json:"unsigned,omitempty"`
+	Scope    string `json:"scope,omitempty"`    // that the signature must carry
+	Unsigned bool   `json:"unsigned,omitempty"` // accept a bundle without a signature
 }
 
 // Key is a public key that bundles are verified with.

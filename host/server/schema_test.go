@@ -1,0 +1,138 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/invopop/jsonschema"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+var update = flag.Bool("update", false, "write the generated files instead of comparing them")
+
+// TestSchemaIsThatOfTheTypes generates the schema and the reference from the
+// types of the configuration and their comments.
+func TestSchemaIsThatOfTheTypes(t *testing.T) {
+	text := generateSchema(t)
+	golden(t, "config.schema.json", text)
+	var reference bytes.Buffer
+	if err := config.Reference(&reference, text); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "CONFIGURATION.md", append([]byte(referenceHead), reference.Bytes()...))
+}
+
+const referenceHead = `# Configuration
+
+Every key of ` + "`bulkhead.yaml`" + `, generated from the types that the file is read into. ` + "`bulkhead config schema`" + ` prints the same as JSON
+Schema, for editors. Unknown keys are errors. Relative paths are relative to the file. A key that is not in a list can also be set
+by an environment variable: ` + "`BULKHEAD_`" + ` and the key's path in capitals, such as ` + "`BULKHEAD_DIRECTORY_FILES`" + `; its value is YAML.
+
+`
+
+// Each key has a sentence: what an operator cannot look up does not exist.
+func TestEachKeyIsDescribed(t *testing.T) {
+	var root struct {
+		Defs map[string]struct {
+			Description string                    `json:"description"`
+			Properties  map[string]map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(Schema, &root); err != nil {
+		t.Fatal(err)
+	}
+	for name, def := range root.Defs {
+		for key, property := range def.Properties {
+			ref, _ := property["$ref"].(string)
+			if property["description"] == nil && root.Defs[strings.TrimPrefix(ref, "#/$defs/")].Description == "" {
+				t.Errorf("%s.%s has no comment", name, key)
+			}
+		}
+	}
+}
+
+func generateSchema(t *testing.T) []byte {
+	t.Helper()
+	type cloud azure.Cloud
+	keys := &jsonschema.Reflector{RequiredFromJSONSchemaTags: true, Anonymous: true, DoNotReference: true}
+	r := &jsonschema.Reflector{
+		RequiredFromJSONSchemaTags: true,
+		Namer: func(t reflect.Type) string {
+			if t.Name() == "" {
+				return "" // a slice, map or pointer: in place
+			}
+			return strings.ReplaceAll(strings.TrimPrefix(t.PkgPath(), module+"host/"), "/", ".") + "." + t.Name()
+		},
+		Mapper: func(of reflect.Type) *jsonschema.Schema {
+			switch of {
+			case reflect.TypeFor[manifest.Duration]():
+				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
+			case reflect.TypeFor[json.RawMessage]():
+				return &jsonschema.Schema{}
+			case reflect.TypeFor[azure.Cloud](): // reads itself: a name, or the keys
+				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, keys.Reflect(cloud{})}}
+			}
+			return nil
+		},
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("../..") // comments are found by the path from the module's root
+	for _, dir := range []string{"host", "sdk/manifest"} {
+		if err := r.AddGoComments(strings.TrimSuffix(module, "/"), dir, jsonschema.WithFullComment()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(wd)
+	for name, comment := range r.CommentMap {
+		r.CommentMap[name] = withoutSubject(comment, name[strings.LastIndex(name, ".")+1:])
+	}
+	keys.LookupComment = func(_ reflect.Type, key string) string {
+		return r.CommentMap[module+"host/capability/azure.Cloud."+key]
+	}
+	schema := r.Reflect(&Config{})
+	text, err := json.MarshalIndent(schema, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(text, '\n')
+}
+
+// withoutSubject turns the comment of a Go name into one of a key: "Dir holds
+// rules" says "Holds rules" where "dir" stands beside it.
+func withoutSubject(comment, name string) string {
+	rest, ok := strings.CutPrefix(comment, name+" ")
+	if !ok {
+		return comment
+	}
+	for _, verb := range []string{"is ", "are "} {
+		rest = strings.TrimPrefix(rest, verb)
+	}
+	return strings.ToUpper(rest[:1]) + rest[1:]
+}
+
+// golden compares text with the file of this name, or writes it with -update.
+func golden(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	have, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(have, text) {
+		t.Errorf("%s does not fit the types (%v): go test ./host/server -run TestSchemaIsThatOfTheTypes -update", filepath.Base(name), err)
+	}
+}
