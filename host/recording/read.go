@@ -68,10 +68,18 @@ func Read(dir, id string, each func(Event) error) (*Entry, error) {
 	if !idRE.MatchString(id) {
 		return nil, host.E(host.Invalid, op, "%q is no id of a recording", id)
 	}
-	f, err := os.Open(filepath.Join(dir, id+extension))
-	if errors.Is(err, os.ErrNotExist) {
+	path := filepath.Join(dir, id+extension)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, host.E(host.NotFound, op, "there is no recording %s", id)
-	} else if err != nil {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(): // opening a named pipe would wait for a writer
+		return nil, fmt.Errorf("recording %s: %s is not a regular file", id, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
 		return nil, err
 	}
 	defer f.Close()

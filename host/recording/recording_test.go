@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -119,7 +120,7 @@ func TestAFullRecordingFailsAndStillHasItsEnd(t *testing.T) {
 
 func TestNoRoomMeansNoRecording(t *testing.T) {
 	s := open(t, Config{TotalMiB: 1})
-	if err := os.WriteFile(filepath.Join(s.dir, "old.cast"), make([]byte, 1<<20), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir, "20260101T000000Z-aaaaaaaaaa"+extension), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := s.Begin(Meta{}, host.RecordOutput); r != nil || host.KindOf(err) != host.Unavailable {
@@ -136,11 +137,19 @@ func TestNoRoomMeansNoRecording(t *testing.T) {
 func TestOldRecordingsAreDeletedAndNothingElse(t *testing.T) {
 	s := open(t, Config{Keep: "24h"})
 	old := time.Now().Add(-25 * time.Hour)
-	for name, at := range map[string]time.Time{"old.cast": old, "new.cast": time.Now(), "notes.txt": old} {
-		path := filepath.Join(s.dir, name)
-		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
+	const oldID, newID, link, dir = "20260101T000000Z-aaaaaaaaaa", "20260101T000000Z-bbbbbbbbbb", "20260101T000000Z-cccccccccc", "20260101T000000Z-dddddddddd"
+	in := func(name string) string { return filepath.Join(s.dir, name) }
+	for name, at := range map[string]time.Time{oldID + extension: old, newID + extension: time.Now(), "notes.txt": old, "mine.cast": old} {
+		if err := errors.Join(os.WriteFile(in(name), nil, 0o600), os.Chtimes(in(name), at, at)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(os.Symlink("notes.txt", in(link+extension)), os.Mkdir(in(dir+extension), 0o700), os.Chtimes(in(dir+extension), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	s.keep = time.Nanosecond // the link's own time cannot be set here
+	if err := os.Chtimes(in(newID+extension), time.Now().Add(time.Hour), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
 	}
 	r := begin(t, s, host.RecordOutput)
 	if err := r.Discard(); err != nil {
@@ -151,8 +160,12 @@ func TestOldRecordingsAreDeletedAndNothingElse(t *testing.T) {
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
-	if strings.Join(names, " ") != "new.cast notes.txt" {
-		t.Errorf("left are %v", names)
+	want := []string{newID + extension, link + extension, dir + extension, "mine.cast", "notes.txt"}
+	if !slices.Equal(names, want) {
+		t.Errorf("left are %v, want %v", names, want)
+	}
+	if _, err := Read(s.dir, link, nil); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("a link is read: %v", err)
 	}
 }
 

@@ -109,15 +109,17 @@ func (s *Store) measure() (total int64, err error) {
 	}
 	for _, f := range list {
 		info, err := f.Info()
+		id, named := strings.CutSuffix(f.Name(), extension)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(f.Name(), extension):
+		case errors.Is(err, fs.ErrNotExist) || !named || !idRE.MatchString(id):
 		case err != nil:
 			return 0, err
+		case !info.Mode().IsRegular(): // not one of the store's files, whatever its name
 		case s.keep > 0 && time.Since(info.ModTime()) > s.keep:
 			if err := os.Remove(filepath.Join(s.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, err
 			}
-			s.log.Info("recording deleted", "recording", strings.TrimSuffix(f.Name(), extension), "keep", s.keep)
+			s.log.Info("recording deleted", "recording", id, "keep", s.keep)
 		default:
 			total += info.Size()
 		}

@@ -34,7 +34,9 @@ type Config struct {
 	WhenFull string `json:"whenFull,omitempty"`
 }
 
-// File is a file with one record a line.
+// File is a file with one record a line. Anything at Path but a regular file, as
+// a device, a pipe or a link (/dev/stdout), is appended to and never rotated;
+// MaxMiB and Keep are then refused.
 type File struct {
 	Path   string `json:"path"`             // its directory is made if need be
 	MaxMiB int    `json:"maxMiB,omitempty"` // when it is renamed PATH.1 and a new one begun; 100
@@ -87,6 +89,9 @@ func (c *Config) Check(at string) error {
 	if f := c.File; f != nil {
 		bad(f.Path == "", ".file.path", "is missing")
 		bad(f.MaxMiB < 0 || f.Keep < 0, ".file", "maxMiB and keep must not be negative")
+		if err := f.checkRotation(); f.Path != "" && err != nil {
+			bad(true, ".file.path", "%v", err)
+		}
 	}
 	for field, server := range map[string]*Server{".http.url": c.HTTP, ".otlp.url": c.OTLP} {
 		if server == nil {

@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +69,97 @@ func TestAFullFileIsRotatedAndNoLineIsLost(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "d.jsonl"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// What is at the path and is not a regular file belongs to someone else: a link
+// such as /dev/stdout, a device, a pipe.
+func TestOnlyARegularFileOfTheHostsOwnIsRotated(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "out.log"), filepath.Join(dir, "stdout")
+	const others = "{\"half of another program's line"
+	if err := errors.Join(os.WriteFile(target, []byte(others), 0o600), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{File: &File{Path: link}}
+	s := open(t, c).(*file)
+	s.max = 64
+	open(t, c) // a stream may have several writers
+	line := strings.Repeat("x", 100)
+	for range 5 {
+		if err := s.Write(t.Context(), []record{{"a": line}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if to, err := os.Readlink(link); err != nil || to != target {
+		t.Errorf("the link became %q, %v", to, err)
+	}
+	if text, err := os.ReadFile(target); err != nil || !strings.HasPrefix(string(text), others) || strings.Count(string(text), line) != 5 {
+		t.Errorf("%q, %v", text, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	for _, limits := range []File{{MaxMiB: 1}, {Keep: 1}} {
+		for _, path := range []string{link, os.DevNull} {
+			limits.Path = path
+			c := Config{File: &limits}
+			_, opening := c.Open()
+			for _, err := range []error{c.Check("policy.log"), opening} {
+				if err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
+					t.Errorf("%+v: %v", limits, err)
+				}
+			}
+		}
+	}
+}
+
+// A file may be replaced by a link while it is written.
+func TestALinkThatTakesAFilesPlaceIsNotRotated(t *testing.T) {
+	dir := t.TempDir()
+	path, moved := filepath.Join(dir, "d.jsonl"), filepath.Join(dir, "moved")
+	s := open(t, Config{File: &File{Path: path}}).(*file)
+	s.max = 64
+	write := func() {
+		t.Helper()
+		if err := s.Write(t.Context(), []record{{"a": strings.Repeat("x", 100)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	if err := errors.Join(os.Rename(path, moved), os.Symlink(moved, path)); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	write()
+	if to, err := os.Readlink(path); err != nil || to != moved {
+		t.Errorf("the link became %q, %v", to, err)
+	}
+	if _, err := os.Lstat(path + ".1"); err == nil {
+		t.Error("it was rotated")
+	}
+}
+
+func TestRotationReplacesRegularFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	path, target := filepath.Join(dir, "d.jsonl"), filepath.Join(dir, "kept")
+	if err := errors.Join(os.WriteFile(target, nil, 0o600), os.Symlink(target, path+".2")); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Config{File: &File{Path: path, Keep: 2}}).(*file)
+	s.max = 64
+	full := record{"a": strings.Repeat("x", 100)}
+	if err := s.Write(t.Context(), []record{full}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(t.Context(), []record{full}); err == nil || !strings.Contains(err.Error(), path+".2 is not a regular file") {
+		t.Errorf("got %v", err)
+	}
+	if to, err := os.Readlink(path + ".2"); err != nil || to != target {
+		t.Errorf("the link became %q, %v", to, err)
+	}
+	if err := errors.Join(os.Remove(path+".2"), s.Write(t.Context(), []record{full})); err != nil {
+		t.Errorf("once it is moved away: %v", err)
 	}
 }
 
@@ -251,5 +343,16 @@ func TestMistakesNameTheirField(t *testing.T) {
 		if err := c.Check("policy.log"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// Opening a pipe for reading waits for a writer.
+func TestOnlyRegularFilesAreReadBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.jsonl")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&File{Path: path}).Read(); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
+		t.Errorf("got %v", err)
 	}
 }

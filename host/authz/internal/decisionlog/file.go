@@ -8,24 +8,49 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"syscall"
 )
 
-// file appends lines. It renames the file when it is full, and no other process
-// may write it.
+// file appends lines. If there is a regular file at the path itself, it is the
+// host's own: it is renamed when it is full, and no other process may write it.
+// Whatever else is there (a device, a pipe, a link such as /dev/stdout) leads to a
+// file of another owner, which is appended to and otherwise left as it is.
 type file struct {
 	path string
 	max  int64
 	keep int
 	f    *os.File // nil: to be opened
 	info os.FileInfo
+	own  bool // f is a regular file at path itself
 	size int64
 }
 
+// rotates reports whether path is a regular file, no link to one, or absent.
+func rotates(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return err == nil && info.Mode().IsRegular(), err
+}
+
+// checkRotation refuses limits that would have no effect.
+func (c *File) checkRotation() error {
+	if c.MaxMiB == 0 && c.Keep == 0 {
+		return nil
+	}
+	if ok, err := rotates(c.Path); ok || err != nil {
+		return nil // what keeps it from being looked at, opening it says
+	}
+	return fmt.Errorf("%s is not a regular file, or a link to one, and is never rotated; remove maxMiB and keep, or name a file", c.Path)
+}
+
 func openFile(c *File) (*file, error) {
+	if err := c.checkRotation(); err != nil {
+		return nil, err
+	}
 	s := &file{path: c.Path, max: int64(cmp.Or(c.MaxMiB, defaultMaxMiB)) << 20, keep: cmp.Or(c.Keep, defaultKeep)}
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return nil, err
@@ -42,23 +67,35 @@ func (s *file) open() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if s.info, s.size = info, info.Size(); !info.Mode().IsRegular() {
-		s.max = math.MaxInt64 // /dev/stdout is not renamed
-	} else if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		return errors.Join(fmt.Errorf("%s is written by another process", s.path), f.Close())
-	} else if s.size, err = mend(f, s.size); err != nil {
+	// Lstat comes last: what was opened and is still at the path is no link.
+	at, err := os.Lstat(s.path)
+	if err != nil {
 		return errors.Join(err, f.Close())
+	}
+	s.info, s.size, s.own = info, info.Size(), at.Mode().IsRegular() && os.SameFile(at, info)
+	if s.own {
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+			return errors.Join(fmt.Errorf("%s is written by another process", s.path), f.Close())
+		}
+		if s.size, err = mend(f, s.size); err != nil {
+			return errors.Join(err, f.Close())
+		}
 	}
 	s.f = f
 	return nil
 }
 
-// follow gives up a file that somebody else has renamed or removed.
+// follow gives up a regular file that is no longer at the path: renamed, removed,
+// or behind a link that leads elsewhere now.
 func (s *file) follow() error {
 	if s.f == nil || !s.info.Mode().IsRegular() {
 		return nil
 	}
-	if info, err := os.Stat(s.path); err == nil && os.SameFile(info, s.info) {
+	stat := os.Stat
+	if s.own {
+		stat = os.Lstat
+	}
+	if info, err := stat(s.path); err == nil && os.SameFile(info, s.info) {
 		return nil
 	}
 	err := s.f.Close()
@@ -96,7 +133,7 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	if err := s.follow(); err != nil {
 		return err
 	}
-	if s.f != nil && s.size > 0 && s.size+int64(lines.Len()) > s.max {
+	if s.f != nil && s.own && s.size > 0 && s.size+int64(lines.Len()) > s.max {
 		if err := s.rotate(); err != nil {
 			return err
 		}
@@ -108,7 +145,7 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	}
 	n, err := s.f.Write(lines.Bytes())
 	s.size += int64(n)
-	if err != nil && n > 0 {
+	if err != nil && n > 0 && s.own {
 		// Half a line is no record; the whole batch comes again.
 		s.size -= int64(n)
 		err = errors.Join(err, s.f.Truncate(s.size))
@@ -116,8 +153,17 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	return err
 }
 
-// rotate makes the file PATH.1, and PATH.n PATH.n+1.
+// rotate makes the file PATH.1, and PATH.n PATH.n+1. It replaces regular files
+// only.
 func (s *file) rotate() error {
+	for n := 1; n <= s.keep; n++ {
+		name := s.numbered(n)
+		if ok, err := rotates(name); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("%s is not a regular file, so %s cannot be rotated; move it away", name, s.path)
+		}
+	}
 	err := s.f.Close()
 	s.f = nil
 	for n := s.keep; n > 0; n-- {

@@ -3,6 +3,7 @@ package decisionlog
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,16 +18,23 @@ func (c *File) Read() (io.ReadCloser, error) {
 	out := &parts{}
 	s := file{path: c.Path, keep: cmp.Or(c.Keep, defaultKeep)}
 	for n := 0; n <= s.keep; n++ {
-		f, err := os.Open(s.numbered(n))
+		name := s.numbered(n)
+		info, err := os.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if err == nil && !info.Mode().IsRegular() { // opening a pipe or a terminal would wait
+			err = fmt.Errorf("%s is not a regular file; what was written there cannot be read back", name)
+		}
+		var f *os.File
+		if err == nil {
+			f, err = os.Open(name)
 		}
 		if err != nil {
 			return nil, errors.Join(err, out.Close())
 		}
 		out.files = append(out.files, f)
-		info, err := f.Stat()
-		if err != nil {
+		if info, err = f.Stat(); err != nil {
 			return nil, errors.Join(err, out.Close())
 		}
 		if !slices.ContainsFunc(seen, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
