@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -310,6 +311,32 @@ func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(said), c.want) || (err == nil) != (code == 0) {
 			t.Errorf("%s: exit code %d, want %d and %q: %s (%v)", c.args, code, c.code, c.want, said, err)
 		}
+	}
+}
+
+func TestOnlyRegularFilesAreReplaced(t *testing.T) {
+	const policy = "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n"
+	dir := files(t, "policy/site.rego", policy, "store/x.tar.gz", "old", "store/loose.rego", "package   a\n")
+	bundle, loose, fifo := filepath.Join(dir, "x.tar.gz"), filepath.Join(dir, "loose.rego"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.Symlink("store/x.tar.gz", bundle), os.Symlink("store/loose.rego", loose), syscall.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"policy", "build", filepath.Join(dir, "policy"), "-o", bundle}, {"policy", "fmt", "-w", loose}} {
+		if _, stderr, code := bulkhead(t, args...); code != 0 {
+			t.Errorf("%v: %d %s", args, code, stderr)
+		}
+	}
+	for _, link := range []string{bundle, loose} {
+		if to, err := os.Readlink(link); err != nil || !strings.HasPrefix(to, "store/") {
+			t.Errorf("the link became %q, %v", to, err)
+		}
+	}
+	if text, err := os.ReadFile(loose); err != nil || string(text) != "package a\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	_, stderr, code := bulkhead(t, "policy", "build", filepath.Join(dir, "policy"), "-o", fifo)
+	if info, err := os.Lstat(fifo); code != 1 || !strings.Contains(stderr, fifo+" is not a regular file") || err != nil || info.Mode().IsRegular() {
+		t.Errorf("a pipe: %d %s, %v", code, stderr, err)
 	}
 }
 

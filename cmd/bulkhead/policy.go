@@ -245,8 +245,15 @@ func regoFiles(args []string) ([]string, error) {
 	return files, nil
 }
 
-// replaceFile leaves either the old or the new content.
+// replaceFile leaves either the old or the new content. It replaces regular files
+// only, and of a link the file to which it leads.
 func replaceFile(name string, text []byte) error {
+	if to, err := filepath.EvalSymlinks(name); err == nil {
+		name = to
+	}
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file and cannot be replaced; name a file", name)
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(name), ".fmt-*")
 	if err != nil {
 		return err

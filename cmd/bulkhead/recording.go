@@ -126,30 +126,6 @@ func recordingShow(where func() (string, error)) *cobra.Command {
 	}
 }
 
-// withoutEscapes leaves of a terminal's output what a person would read: no
-// control sequence (ECMA-48), no other control character but line ends and tabs.
-func withoutEscapes(s string) string {
-	var b strings.Builder
-	for i, r := 0, []rune(s); i < len(r); i++ {
-		switch c := r[i]; {
-		case c == '\x1b' && i+1 < len(r) && r[i+1] == '[': // CSI … final byte
-			for i += 2; i < len(r) && (r[i] < 0x40 || r[i] > 0x7e); i++ {
-			}
-		case c == '\x1b' && i+1 < len(r) && strings.ContainsRune("]PX^_", r[i+1]): // string … BEL or ST
-			for i += 2; i < len(r) && r[i] != '\a' && r[i] != '\x1b'; i++ {
-			}
-			if i < len(r) && r[i] == '\x1b' {
-				i++
-			}
-		case c == '\x1b':
-			i++
-		case c == '\n' || c == '\t' || unicode.IsPrint(c):
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
 func recordingPlay(where func() (string, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use: "play ID", Args: cobra.ExactArgs(1),
