@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Kind classifies an error by what the caller can do about it. Names and
@@ -46,7 +47,9 @@ type Error struct {
 	Message string // one short sentence; empty: the kind's own words
 	Detail  string // more, such as the upstream's own text; may be empty
 	Status  int    // HTTP status of the upstream that is to be kept; 0: it follows from Kind
-	Err     error
+	// RetryAfter is how long the upstream asks to wait; 0: it does not say.
+	RetryAfter time.Duration
+	Err        error
 }
 
 // E makes an Error whose message is formatted. A %w verb is kept as the cause;

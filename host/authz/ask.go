@@ -179,11 +179,14 @@ func azureVerb(last string) string {
 // azureCall is the call as the capability classifies it: names in lower case,
 // since Azure does not tell cases apart.
 func azureCall(instance, group, kind, object, verb string) (*host.CapabilityCall, error) {
+	lower, ok := azurename.Group(group)
 	c := &host.CapabilityCall{
 		Name: "azure", Verb: verb, Instance: instance, Resource: strings.ToLower(kind),
-		ResourceGroup: strings.ToLower(group), Object: strings.ToLower(object), Spans: group == "",
+		ResourceGroup: lower, Object: strings.ToLower(object), Spans: group == "",
 	}
 	switch {
+	case group != "" && !ok:
+		return nil, fmt.Errorf("%q is not the name of a resource group", group)
 	case !slices.Contains(azurename.Kinds, c.Resource):
 		return nil, fmt.Errorf("azure has no %q; it has %s", kind, strings.Join(azurename.Kinds, ", "))
 	case verb == "":

@@ -119,6 +119,7 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 		defer cancel()
 	}
 	resp, err = entry.Fetch(ctx, p, r)
+	c.waits.note(resp, err)
 	if lost := g.ended(ctx, c); lost != nil {
 		return nil, lost
 	}

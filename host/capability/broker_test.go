@@ -37,6 +37,7 @@ type box struct {
 	permit  *Permit
 	during  func()
 	opened  *boxStream
+	answer  func() (*abi.Response, error) // nil: content
 }
 
 func (*box) Name() string { return "box" }
@@ -74,6 +75,9 @@ func (b *box) Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Respon
 	if b.wait {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
+	}
+	if b.answer != nil {
+		return b.answer()
 	}
 	return &abi.Response{Status: 200, Body: []byte(cmp.Or(b.content, "content"))}, nil
 }

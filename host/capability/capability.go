@@ -3,6 +3,7 @@ package capability
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -26,7 +27,14 @@ type Caller struct {
 	Stand     func(q *host.Question, allowed host.Obligations) (leave func(), err error)
 	RequestID string
 	Logger    *slog.Logger
+
+	waits waits
 }
+
+// RetryAfter is how long the last upstream that refused a call of this caller with
+// that status, as the guest saw it, asked to wait; 0: none did. Frames do not carry
+// it: a plugin that hands such a refusal on need not know of it.
+func (c *Caller) RetryAfter(status int) time.Duration { return c.waits.of(status) }
 
 // Permit is one allowed call.
 type Permit struct {

@@ -29,6 +29,13 @@ var (
 // target, and anything that two readers could read differently is host.Invalid.
 // repeatable are the query keys that may occur more than once.
 func ParseTarget(scheme, raw string, repeatable ...string) (*Target, error) {
+	return ParseNamed(scheme, raw, func(string) bool { return false }, repeatable...)
+}
+
+// ParseNamed is ParseTarget for paths whose segments may also be what named accepts:
+// names that are not plain, written as they are. It must accept none that has a "/",
+// "?", "#" or "%" in it, or is "." or "..".
+func ParseNamed(scheme, raw string, named func(string) bool, repeatable ...string) (*Target, error) {
 	rest, ok := strings.CutPrefix(raw, scheme+"://")
 	if !ok {
 		return nil, host.E(host.Invalid, scheme, "the URL does not begin with %s://", scheme)
@@ -42,7 +49,7 @@ func ParseTarget(scheme, raw string, repeatable ...string) (*Target, error) {
 		return nil, host.E(host.Invalid, scheme, "the URL's cluster is no DNS name")
 	}
 	for _, s := range parts[1:] {
-		if !segmentRE.MatchString(s) {
+		if !segmentRE.MatchString(s) && !named(s) {
 			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q is not plain", clip(s))
 		}
 	}

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 )
 
 // Failure says what err, which came out of client-go or a library above it,
@@ -64,7 +66,7 @@ func (e *endpoint) unaddressed(text string) string {
 var dialled = regexp.MustCompile(`\b(dial|read|write) (?:tcp|udp)[46]?( \S+:\d+(->\S+:\d+)?)?`)
 
 // refusal is an API server's answer of 400 or above.
-func refusal(op string, code int, status *metav1.Status, err error) error {
+func refusal(op string, code int, status *metav1.Status, err error) *host.Error {
 	message := http.StatusText(code)
 	if status != nil && status.Message != "" {
 		message = status.Message
@@ -78,6 +80,9 @@ func refusal(op string, code int, status *metav1.Status, err error) error {
 	default:
 		e.Message, e.Detail = "the cluster failed", message
 	}
+	if status != nil && status.Details != nil {
+		e.RetryAfter = min(time.Duration(max(status.Details.RetryAfterSeconds, 0))*time.Second, retryafter.Max)
+	}
 	return e
 }
 
@@ -88,8 +93,12 @@ func (r *Response) Err() error {
 		return nil
 	}
 	var status metav1.Status
-	if json.Unmarshal(r.Body, &status) != nil || status.Kind != "Status" {
-		return refusal(op, r.Status, nil, nil)
+	e := refusal(op, r.Status, nil, nil)
+	if json.Unmarshal(r.Body, &status) == nil && status.Kind == "Status" {
+		e = refusal(op, r.Status, &status, nil)
 	}
-	return refusal(op, r.Status, &status, nil)
+	if wait := retryafter.Parse(r.Header.Get("Retry-After"), time.Now()); wait > 0 {
+		e.RetryAfter = wait
+	}
+	return e
 }

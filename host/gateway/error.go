@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 )
 
 // handler is an HTTP handler that leaves refusals and failures to the caller.
@@ -21,8 +23,9 @@ type ErrorBody struct {
 	RequestID string `json:"requestId"`
 }
 
-// retryAfter is what Unavailable and Limited answers suggest, in seconds.
-const retryAfter = 2
+// defaultRetry is what Unavailable and Limited answers suggest where no upstream
+// said how long to wait.
+const defaultRetry = 2 * time.Second
 
 // writeError is the only place that turns an error into an answer. What is not
 // a *host.Error is internal: logged, and told to the user as that alone.
@@ -55,10 +58,19 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	if info.closes && closeRefused(w, r, e) {
 		return
 	}
-	if e.Kind == host.Unavailable || e.Kind == host.Limited {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	if wait := retryAfter(e); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(retryafter.Seconds(wait)))
 	}
 	writeJSON(w, status, ErrorBody{Error: e.Public(), Detail: e.Detail, RequestID: info.id})
+}
+
+// retryAfter is how long a client should wait before it tries again; 0 if that
+// does not pay.
+func retryAfter(e *host.Error) time.Duration {
+	if e.RetryAfter == 0 && (e.Kind == host.Unavailable || e.Kind == host.Limited) {
+		return defaultRetry
+	}
+	return e.RetryAfter
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -284,7 +284,7 @@ func (g *Generation) failure(ctx context.Context, c *Call, err error) error {
 	op := g.name + "." + route
 	if e, ok := errors.AsType[*abi.Error](err); ok {
 		return &host.Error{
-			Kind: kindOf(e), Status: e.Status, Op: op, Message: e.Message, Detail: e.Detail,
+			Kind: kindOf(e), Status: e.Status, Op: op, Message: e.Message, Detail: e.Detail, RetryAfter: c.Caller.RetryAfter(e.Status),
 		}
 	}
 	fault, ok := errors.AsType[*sandbox.Error](err)

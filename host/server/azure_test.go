@@ -328,8 +328,8 @@ func azuresErrors(t *testing.T, w *world, f *azuretest.Fake) {
 		if got.status != c.status || e.Error == "" || e.RequestID == "" || !strings.Contains(e.Detail, c.fault.Code) || !strings.Contains(e.Detail, "correlation id ") {
 			t.Errorf("%+v: %v", c.fault, got)
 		}
-		if c.status == 429 && got.header.Get("Retry-After") == "" {
-			t.Error("429 without Retry-After")
+		if c.status == 429 && got.header.Get("Retry-After") != "600" {
+			t.Errorf("Retry-After is %q, and Azure said 600", got.header.Get("Retry-After"))
 		}
 	}
 }

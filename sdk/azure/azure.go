@@ -71,7 +71,8 @@ type GroupError struct {
 	ResourceGroup string `json:"resourceGroup,omitempty"`
 	Status        int    `json:"status"` // HTTP
 	Message       string `json:"message"`
-	Detail        string `json:"detail,omitempty"` // Azure's code and the correlation id
+	Detail        string `json:"detail,omitempty"`     // Azure's code and the correlation id
+	RetryAfter    int    `json:"retryAfter,omitempty"` // seconds that Azure asks to wait
 }
 
 // Change is the state of a change. Status is InProgress, Succeeded, Failed or
@@ -200,7 +201,7 @@ type CostTable struct {
 func (i Instance) Costs(q CostQuery) (*CostTable, error) {
 	path := "/providers/Microsoft.CostManagement/query"
 	if q.Group != "" {
-		if err := checkName("resourceGroup", q.Group); err != nil {
+		if err := checkGroup(q.Group); err != nil {
 			return nil, err
 		}
 		path = "/resourceGroups/" + q.Group + path
@@ -304,12 +305,26 @@ func (t Type) path() (string, error) {
 func (r Resource) path() (string, error) {
 	path, err := r.Type.path()
 	if err == nil {
-		err = checkName("resourceGroup", r.Group)
+		err = checkGroup(r.Group)
 	}
 	if err == nil {
 		err = checkName("name", r.Name)
 	}
 	return "/resourceGroups/" + r.Group + "/providers" + path + "/" + r.Name, err
+}
+
+// checkGroup refuses what could change a URL's structure. Azure's own rule for the
+// names of resource groups (letters and digits of any script) is the host's to hold.
+func checkGroup(s string) error {
+	if s == "" {
+		return invalid("resourceGroup is required")
+	}
+	if len(s) > 270 || strings.HasSuffix(s, ".") || strings.ContainsFunc(s, func(r rune) bool {
+		return r < 0x80 && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.()", r)
+	}) {
+		return invalid("resourceGroup " + strconv.Quote(clip(s)) + " is not a name")
+	}
+	return nil
 }
 
 // checkName refuses what could change a URL's structure.

@@ -60,10 +60,21 @@ func TestAnswersAreDecoded(t *testing.T) {
 	}
 }
 
+func TestGroupsAreNamedAsAzureAllows(t *testing.T) {
+	for _, group := range []string{"rg-(prod)", "gruppe-ø", ".rg", "_"} {
+		r := azure.Resource{Group: group, Type: azure.ContainerGroups, Name: "web"}
+		calls, err := asked(t, "{}", func(i azure.Instance) error { return i.Get(r, &struct{}{}) })
+		if err != nil || len(calls) != 1 || calls[0] != "GET azure://prod/resourceGroups/"+group+"/providers/Microsoft.ContainerInstance/containerGroups/web" {
+			t.Errorf("%s: asked %q, %v", group, calls, err)
+		}
+	}
+}
+
 func TestANameCannotReachAnotherResource(t *testing.T) {
 	web := azure.Resource{Group: "rg1", Type: azure.ContainerGroups, Name: "web"}
 	for name, f := range map[string]func(azure.Instance) error{
 		"group":       func(i azure.Instance) error { r := web; r.Group = "rg1/../rg2"; return i.Get(r, nil) },
+		"group dots":  func(i azure.Instance) error { r := web; r.Group = ".."; return i.Get(r, nil) },
 		"no group":    func(i azure.Instance) error { r := web; r.Group = ""; return i.Get(r, nil) },
 		"name":        func(i azure.Instance) error { r := web; r.Name = "web?x"; return i.Get(r, nil) },
 		"dots":        func(i azure.Instance) error { r := web; r.Name = ".."; return i.Get(r, nil) },

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	armruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime"
@@ -257,13 +259,40 @@ func (s *session) own(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	prefix := "/subscriptions/" + s.config.Subscription + "/"
 	switch {
-	case err != nil, u.Scheme != s.endpoint.Scheme, !strings.EqualFold(u.Host, s.endpoint.Host), u.User != nil,
-		u.Opaque != "", u.RawPath != "", strings.Contains(u.Path, "/.") || strings.Contains(u.Path, "//"),
+	case err != nil, u.Scheme != s.endpoint.Scheme, !sameServer(u, s.endpoint), u.User != nil, u.Opaque != "", !plainPath(u),
 		len(u.Path) < len(prefix) || !strings.EqualFold(u.Path[:len(prefix)], prefix):
 		return nil, host.E(host.Upstream, name, "Azure named an address outside the subscription")
 	}
-	u.Fragment = ""
-	return u, nil
+	// What was compared is what is sent: the path is encoded anew.
+	return &url.URL{Scheme: s.endpoint.Scheme, Host: s.endpoint.Host, Path: u.Path, RawQuery: u.RawQuery}, nil
+}
+
+// sameServer compares host and port, which may be written or left to the scheme.
+func sameServer(a, b *url.URL) bool {
+	port := func(u *url.URL) string {
+		if p := u.Port(); p != "" || u.Scheme != "https" {
+			return p
+		}
+		return "443"
+	}
+	return strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+// plainPath reports whether two readers would find the same segments in u's path:
+// however it is encoded, there is no separator, dot segment or control character
+// hidden in it, nor another layer of encoding.
+func plainPath(u *url.URL) bool {
+	if strings.Count(u.EscapedPath(), "/") != strings.Count(u.Path, "/") || strings.ContainsFunc(u.Path, func(r rune) bool {
+		return r == '%' || r == '\\' || r == utf8.RuneError || unicode.IsControl(r)
+	}) {
+		return false
+	}
+	for i, segment := range strings.Split(u.Path, "/") {
+		if segment == "." || segment == ".." || segment == "" && i > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func unreachable(err error) bool {

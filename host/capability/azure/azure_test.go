@@ -423,6 +423,37 @@ func TestAzuresRefusalsKeepTheirMeaning(t *testing.T) {
 		if c.fault.Message != "" && e.Message != c.fault.Message {
 			t.Errorf("%+v: message %q", c.fault, e.Message)
 		}
+		if want := map[string]time.Duration{"3600": time.Hour}[c.fault.RetryAfter]; e.RetryAfter != want {
+			t.Errorf("%+v: says to wait %v, want %v", c.fault, e.RetryAfter, want)
+		}
+	}
+}
+
+// A group that asks to wait says so beside the others, and of a change's state the
+// plugin and the person learn what Azure said.
+func TestHowLongToWaitIsHandedOn(t *testing.T) {
+	t.Parallel()
+	f := azuretest.Start(t)
+	p := newPerson(t, f.Config("prod"))
+	p.obligations.ResourceGroups = []string{"rg1", "rg2"}
+	f.Fail(azuretest.Fault{Path: "rg2", Status: 429, Code: "TooManyRequests", RetryAfter: "37"})
+	var l struct {
+		Errors []struct{ Status, RetryAfter int }
+	}
+	p.get("GET", groups, &l)
+	if len(l.Errors) != 1 || l.Errors[0].Status != 429 || l.Errors[0].RetryAfter != 37 {
+		t.Errorf("a group of several: %+v", l)
+	}
+	caller := &capability.Caller{Plugin: "azure", Principal: &host.Principal{User: "ann@example.com"}, Authority: p.authority}
+	f.Heal()
+	f.Fail(azuretest.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "37"})
+	for _, url := range []string{web, groupsIn, groups} {
+		if _, err := p.granted.Fetch(p.ctx, caller, "azure", &abi.Request{Method: "GET", URL: url}); err == nil || caller.RetryAfter(429) != 37*time.Second {
+			t.Errorf("%s: %v, wait %v", url, err, caller.RetryAfter(429))
+		}
+	}
+	if got := caller.RetryAfter(503); got != 0 {
+		t.Errorf("another status: %v", got)
 	}
 }
 
@@ -569,7 +600,7 @@ func TestHostileIDsNeverReachTheWire(t *testing.T) {
 		"PUT azure://prod/resourceGroups/rg1" + aci + "/web", "get azure://prod/resourceGroups", "GET azure://prod/", "GET azure://prod", "GET azure:///resourceGroups",
 		"GET azure://PROD/resourceGroups", "GET azure://prod@example.com/resourceGroups", "GET azure://prod:443/resourceGroups", "GET https://prod/resourceGroups",
 		"GET azure://prod//resourceGroups", "GET azure://prod/resourceGroups/" + strings.Repeat("a", 91) + aci, "GET azure://prod/resourceGroups/rg1." + aci,
-		"GET azure://prod/resourceGroups/-rg" + aci, "GET azure://prod" + aci + "?resourceGroup=../rg2", "GET azure://prod" + aci + "?resourceGroup=rg1%2F..%2Frg2",
+		"GET azure://prod/resourceGroups/.." + aci, "GET azure://prod/resourceGroups/rg%28prod%29" + aci, "GET azure://prod" + aci + "?resourceGroup=../rg2", "GET azure://prod" + aci + "?resourceGroup=rg1%2F..%2Frg2",
 		"GET azure://prod" + aci + "?resourceGroup=", "GET azure://prod/resourceGroups/rg1" + aci + "?resourceGroup=rg2",
 		"GET azure://prod/operations", "GET azure://prod/operations?id=x", "GET azure://prod/operations?id=x&id=y",
 		"GET azure://prod/providers/Microsoft.CostManagement/query", "GET azure://prod/providers/Microsoft.CostManagement/query?timeframe=Ever",

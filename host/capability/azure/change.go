@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -9,13 +10,12 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-const (
-	pollEvery  = 2 * time.Second // where Azure names no time
-	pollAtMost = 10 * time.Second
-)
+// pollEvery is when to ask for the state of a change again where Azure does not say.
+const pollEvery = 2 * time.Second
 
 // Sealer makes texts that only this host and its replicas can write or read.
 type Sealer interface {
@@ -76,7 +76,7 @@ func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Respon
 		out := &outcome{Status: "Succeeded", StartTime: began.Format(time.RFC3339), EndTime: time.Now().UTC().Format(time.RFC3339), Target: p.target()}
 		return reply(out)
 	}
-	out := &outcome{Status: "InProgress", StartTime: began.Format(time.RFC3339), RetryAfter: seconds(retryAfter(got.header)), Target: p.target()}
+	out := &outcome{Status: "InProgress", StartTime: began.Format(time.RFC3339), RetryAfter: retryafter.Seconds(pause(got.header)), Target: p.target()}
 	if u, err := s.own(link); err != nil {
 		// It is under way all the same.
 		s.logger.Warn("azure named no usable address for a change's state", "instance", q.instance, "correlation", s.correlation)
@@ -129,11 +129,11 @@ func (s *session) state(ctx context.Context, q *request) (*abi.Response, error) 
 		if err != nil {
 			return nil, err
 		}
-		out, pause := q.sealed.read(got)
-		if out.Status != "InProgress" || !time.Now().Add(pause).Before(until) {
+		out, next := q.sealed.read(got)
+		if out.Status != "InProgress" || !time.Now().Add(next).Before(until) {
 			return reply(out)
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -169,11 +169,11 @@ func (p *pending) read(got *answer) (*outcome, time.Duration) {
 	if out.Status == "Failed" || out.Status == "Canceled" {
 		out.Error = body.Error
 	}
-	pause := retryAfter(got.header)
+	next := pause(got.header)
 	if out.Status == "InProgress" {
-		out.RetryAfter = seconds(pause)
+		out.RetryAfter = retryafter.Seconds(next)
 	}
-	return out, pause
+	return out, next
 }
 
 // terminal maps a provider's word for a state; all that is not an end is in
@@ -187,12 +187,5 @@ func terminal(status string) string {
 	return "InProgress"
 }
 
-func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || n <= 0 {
-		return pollEvery
-	}
-	return min(time.Duration(n)*time.Second, pollAtMost)
-}
-
-func seconds(d time.Duration) int { return int(d.Seconds()) }
+// pause is how long to wait before asking for the state of a change again.
+func pause(h http.Header) time.Duration { return cmp.Or(retryAfter(h), pollEvery) }

@@ -202,8 +202,11 @@ func (s *session) groups(ctx context.Context) ([]string, error) {
 		var group struct {
 			Name string `json:"name"`
 		}
-		if json.Unmarshal(item, &group) == nil && validGroup(strings.ToLower(group.Name)) {
-			out = append(out, strings.ToLower(group.Name))
+		if json.Unmarshal(item, &group) != nil {
+			continue
+		}
+		if name, ok := azurename.Group(group.Name); ok {
+			out = append(out, name)
 		}
 	}
 	return out, nil

@@ -54,7 +54,7 @@ func (s *session) refusal(resp *http.Response, body []byte) error {
 	if own := resp.Header.Get("X-Ms-Correlation-Request-Id"); uuidRE.MatchString(own) {
 		id = own
 	}
-	out := &host.Error{Kind: host.KindOfStatus(resp.StatusCode), Op: name, Message: e.Message, Detail: trace(e.Code, id)}
+	out := &host.Error{Kind: host.KindOfStatus(resp.StatusCode), Op: name, Message: e.Message, Detail: trace(e.Code, id), RetryAfter: retryAfter(resp.Header)}
 	if out.Message == "" {
 		out.Message = "Azure answered " + http.StatusText(resp.StatusCode)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -40,6 +41,7 @@ type groupError struct {
 	Status        int    `json:"status"`
 	Message       string `json:"message"`
 	Detail        string `json:"detail,omitempty"`
+	RetryAfter    int    `json:"retryAfter,omitempty"` // seconds that Azure asks to wait
 }
 
 // collector puts a list together, in an order that does not depend on which
@@ -140,13 +142,15 @@ func (q *request) keeps(item json.RawMessage, within capability.Within) bool {
 	return len(q.groups) == 0
 }
 
-// groupOf is the resource group in an ARM id, in lower case.
+// groupOf is the resource group in an ARM id, in lower case; "" if there is none
+// that can be told from all others.
 func groupOf(id string) string {
 	parts := strings.Split(id, "/")
 	if len(parts) < 5 || !strings.EqualFold(parts[1], "subscriptions") || !strings.EqualFold(parts[3], "resourceGroups") {
 		return ""
 	}
-	return strings.ToLower(parts[4])
+	group, _ := azurename.Group(parts[4])
+	return group
 }
 
 // listEach lists some groups at a time. A group that policy names and Azure
@@ -180,7 +184,7 @@ func (c *collector) done(group string, err error, absentIsEmpty bool) {
 	if !ok || e.Kind == host.Internal {
 		e = &host.Error{Kind: host.Internal}
 	}
-	c.failed = append(c.failed, groupError{group, e.HTTPStatus(), e.Public(), e.Detail})
+	c.failed = append(c.failed, groupError{group, e.HTTPStatus(), e.Public(), e.Detail, retryafter.Seconds(e.RetryAfter)})
 }
 
 // add takes a page's items and reports whether there is room for more.

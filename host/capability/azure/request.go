@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -38,19 +39,22 @@ type request struct {
 }
 
 var (
-	// A resource group's name as the capability's URLs can carry it; never the
-	// last character a period (Azure's own rule).
-	groupRE = regexp.MustCompile(`^[a-z0-9_][a-z0-9_.-]{0,88}[a-z0-9_-]$|^[a-z0-9_]$`)
 	plainRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 )
 
 // validGroup reports whether s names a resource group, in lower case.
-func validGroup(s string) bool { return groupRE.MatchString(s) }
+func validGroup(s string) bool {
+	lower, ok := azurename.Group(s)
+	return ok && lower == s
+}
+
+// namesGroup reports whether s names a resource group.
+func namesGroup(s string) bool { _, ok := azurename.Group(s); return ok }
 
 // parse reads a guest's request strictly. Whatever is not one of operations,
 // for this instance's own subscription, is host.Invalid.
 func (a *Azure) parse(r *abi.Request) (*request, error) {
-	t, err := capability.ParseTarget(name, r.URL, groupKey, "groupBy", "metricnames", "aggregation")
+	t, err := capability.ParseNamed(name, r.URL, namesGroup, groupKey, "groupBy", "metricnames", "aggregation")
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +100,8 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 		}
 	}
 	if g, ok := q.names["group"]; ok {
-		q.group = strings.ToLower(g)
-		if !validGroup(q.group) {
-			return host.E(host.Invalid, name, "resource group %q is not a name", clip(g))
+		if q.group, ok = azurename.Group(g); !ok {
+			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
 		}
 		q.names["group"] = q.group
 	}
@@ -108,11 +111,11 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 		}
 	}
 	for _, g := range q.query[groupKey] {
-		g = strings.ToLower(g)
-		if !validGroup(g) {
-			return host.E(host.Invalid, name, "resource group %q is not a name", clip(g))
+		group, ok := azurename.Group(g)
+		if !ok {
+			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
 		}
-		q.groups = append(q.groups, g)
+		q.groups = append(q.groups, group)
 	}
 	slices.Sort(q.groups)
 	if q.groups = slices.Compact(q.groups); len(q.groups) > maxGroups {

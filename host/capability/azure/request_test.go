@@ -2,10 +2,12 @@ package azure
 
 import (
 	"log/slog"
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -77,4 +79,112 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q was taken as %+v", target, c)
 		}
 	})
+}
+
+func session1(t testing.TB, endpoint string) *session {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &session{instance: &instance{config: Config{Subscription: "00000000-0000-4000-8000-00000000000a"}, endpoint: u}}
+}
+
+// Azure links pages and states by addresses, to which the token is sent.
+func TestAnAddressOfAzuresIsTakenInAnySpellingAndNoOther(t *testing.T) {
+	const sub = "/subscriptions/00000000-0000-4000-8000-00000000000A/"
+	s, onPort := session1(t, "https://management.azure.com"), session1(t, "https://[::1]:8443")
+	for raw, want := range map[string]string{
+		"https://management.azure.com" + sub + "x?a=1":                                            "https://management.azure.com" + sub + "x?a=1",
+		"https://Management.Azure.COM:443" + sub + "x?$skiptoken=a%2Fb":                           "https://management.azure.com" + sub + "x?$skiptoken=a%2Fb",
+		"HTTPS://management.azure.com:443/Subscriptions/00000000-0000-4000-8000-00000000000a/x#f": "https://management.azure.com/Subscriptions/00000000-0000-4000-8000-00000000000a/x",
+		"https://management.azure.com" + sub + "resourceGroups/rg-(prod)/x":                       "https://management.azure.com" + sub + "resourceGroups/rg-%28prod%29/x",
+		"https://management.azure.com" + sub + "resourceGroups/gruppe-ø/x":                        "https://management.azure.com" + sub + "resourceGroups/gruppe-%C3%B8/x",
+		"https://management.azure.com" + sub + "resourceGroups/gruppe-%c3%b8/x":                   "https://management.azure.com" + sub + "resourceGroups/gruppe-%C3%B8/x",
+		"https://management.azure.com" + sub + "resourceGroups/.rg/x":                             "https://management.azure.com" + sub + "resourceGroups/.rg/x",
+	} {
+		if got, err := s.own(raw); err != nil || got.String() != want {
+			t.Errorf("%s: %v, %v; want %s", raw, got, err, want)
+		}
+	}
+	if got, err := onPort.own("https://[::1]:8443" + sub + "x"); err != nil || got.Host != "[::1]:8443" {
+		t.Errorf("another port: %v, %v", got, err)
+	}
+	for _, raw := range []string{
+		"http://management.azure.com" + sub + "x", "http://management.azure.com:443" + sub + "x", "https://management.azure.com:80" + sub + "x",
+		"https://management.azure.com:8443" + sub + "x", "https://management.azure.com:0443" + sub + "x", "https://management.azure.com.example.com" + sub + "x",
+		"https://u@management.azure.com" + sub + "x", "https://management.azure.com@example.com" + sub + "x", "https:" + sub + "x", "//management.azure.com" + sub + "x", sub + "x",
+		"https://management.azure.com/subscriptions/00000000-0000-4000-8000-00000000000b/x", "https://management.azure.com/x" + sub + "x",
+		"https://management.azure.com" + sub + "../b/x", "https://management.azure.com" + sub + "a/./x", "https://management.azure.com" + sub + "a//x",
+		"https://management.azure.com" + sub + "%2e%2e/b/x", "https://management.azure.com" + sub + "a%2f..%2f..%2fx", "https://management.azure.com" + sub + "%252e%252e/x",
+		"https://management.azure.com" + sub + "a%5c..%5cx", "https://management.azure.com" + sub + "a%00", "https://management.azure.com" + sub + "%ff", "",
+	} {
+		if got, err := s.own(raw); err == nil {
+			t.Errorf("%s is taken as %v", raw, got)
+		}
+	}
+	if got, err := onPort.own("https://[::1]" + sub + "x"); err == nil {
+		t.Errorf("the default port for 8443: %v", got)
+	}
+}
+
+func TestEachOfAzuresHeadersSaysHowLongToWait(t *testing.T) {
+	for name, c := range map[string]struct {
+		header map[string]string
+		want   time.Duration
+	}{
+		"nothing":            {map[string]string{"X-Ms-Request-Id": "9"}, 0},
+		"seconds":            {map[string]string{"Retry-After": "37"}, 37 * time.Second},
+		"milliseconds":       {map[string]string{"Retry-After-Ms": "1500"}, 1500 * time.Millisecond},
+		"of the SDK":         {map[string]string{"X-Ms-Retry-After-Ms": "2500"}, 2500 * time.Millisecond},
+		"of a quota":         {map[string]string{"X-Ms-Ratelimit-Microsoft.costmanagement-Entity-Retry-After": "41", "X-Ms-Ratelimit-Microsoft.costmanagement-Qpu-Remaining": "99"}, 41 * time.Second},
+		"the longest":        {map[string]string{"Retry-After": "2", "X-Ms-Ratelimit-Microsoft.costmanagement-Tenant-Retry-After": "3", "Retry-After-Ms": "1"}, 3 * time.Second},
+		"no more than a day": {map[string]string{"Retry-After-Ms": "4294967295"}, 24 * time.Hour},
+	} {
+		h := http.Header{}
+		for k, v := range c.header {
+			h.Set(k, v)
+		}
+		if got := retryAfter(h); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestGroupsOfAnyNameThatAzureAllowsAreAskedFor(t *testing.T) {
+	a := fixture(t)
+	const aci = "/providers/Microsoft.ContainerInstance/containerGroups"
+	for target, want := range map[string]string{
+		"azure://prod/resourceGroups/RG-(prod)" + aci + "/web":                                           "azure get containerinstances prod/rg-(prod)/web resourceGroups/rg-%28prod%29" + aci + "/web",
+		"azure://prod/resourceGroups/gruppe-Ø" + aci:                                                     "azure get containerinstances prod/gruppe-ø/ resourceGroups/gruppe-%C3%B8" + aci,
+		"azure://prod/resourceGroups/.a" + aci:                                                           "azure get containerinstances prod/.a/ resourceGroups/.a" + aci,
+		"azure://prod" + aci + "?resourceGroup=rg-%28prod%29":                                            "azure get containerinstances prod// " + strings.TrimPrefix(aci, "/"),
+		"azure://prod/resourceGroups/(x)/providers/Microsoft.CostManagement/query?timeframe=MonthToDate": "azure get costmanagement prod/(x)/ resourceGroups/%28x%29/providers/Microsoft.CostManagement/query",
+	} {
+		q, err := a.parse(&abi.Request{Method: "GET", URL: target})
+		if err != nil {
+			t.Errorf("%s: %v", target, err)
+			continue
+		}
+		s := session{instance: a.instances["prod"]}
+		call := q.call()
+		_, path, _ := strings.Cut(s.url(q.wire(q.names), nil).String(), "00000000000a/")
+		if got := call.String() + " " + path; got != want {
+			t.Errorf("%s: %s, want %s", target, got, want)
+		}
+	}
+	for _, group := range []string{"..", "a.", "a b", "a%2fb", "a%62", "\u212a", strings.Repeat("a", 91)} {
+		for _, target := range []string{"azure://prod/resourceGroups/" + group + aci, "azure://prod" + aci + "?resourceGroup=" + url.QueryEscape(group)} {
+			if q, err := a.parse(&abi.Request{Method: "GET", URL: target}); host.KindOf(err) != host.Invalid {
+				t.Errorf("%s: %+v, %v", target, q, err)
+			}
+		}
+	}
+	for id, want := range map[string]string{
+		"/subscriptions/s/resourceGroups/RG-(prod)/x/y": "rg-(prod)", "/subscriptions/s/resourceGroups/Ø": "ø",
+		"/subscriptions/s/resourceGroups/\u212a/x/y": "", "/subscriptions/s/resourceGroups/a*/x/y": "",
+	} {
+		if got := groupOf(id); got != want {
+			t.Errorf("%s is in %q, want %q", id, got, want)
+		}
+	}
 }

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 )
 
 const (
@@ -97,22 +99,11 @@ func failed(resp *http.Response, records int) error {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return &Refused{Records: records, Whole: true, Err: err}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if after := retryAfter(resp.Header.Get("Retry-After")); after > 0 {
+		if after := min(retryafter.Parse(resp.Header.Get("Retry-After"), time.Now()), maxLater); after > 0 {
 			return &Later{after, err}
 		}
 	}
 	return err
-}
-
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
-func retryAfter(text string) time.Duration {
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return min(time.Duration(n)*time.Second, maxLater)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(time.Until(at), maxLater)
-	}
-	return 0
 }
 
 // printable is the beginning of what another side says, for logs.
