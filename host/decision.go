@@ -49,6 +49,31 @@ type CapabilityCall struct {
 	// Spans says that the call lists over all namespaces or resource groups and
 	// that the host can narrow it to some. The broker sets it.
 	Spans bool `json:"spans,omitempty"`
+	// Effect says what the call does to its target.
+	Effect Effect `json:"effect,omitempty"`
+	// Via is the capability that makes this call to carry out another one: "helm"
+	// for the requests of the Kubernetes API that an upgrade sends, and
+	// "helm.lookup" for those that a chart's template asks for. Empty for a call
+	// that the plugin makes itself.
+	Via string `json:"via,omitempty"`
+}
+
+// Effect says what a call does. Every value but EffectRead and EffectDryRun is a
+// change, so that what is not known to be harmless counts as one.
+type Effect string
+
+const (
+	EffectChange Effect = "change"
+	EffectRead   Effect = "read"
+	EffectDryRun Effect = "dry_run" // a change that is checked and not made
+)
+
+// Normal returns one of the three constants.
+func (e Effect) Normal() Effect {
+	if e == EffectRead || e == EffectDryRun {
+		return e
+	}
+	return EffectChange
 }
 
 // GroupResource is how permissions and grants write the call's resource:
@@ -72,6 +97,9 @@ func (c *CapabilityCall) String() string {
 	}
 	if gr := c.GroupResource(); gr != "" {
 		target = gr + " " + target
+	}
+	if c.Via != "" {
+		target += " via " + c.Via
 	}
 	return fmt.Sprintf("%s %s %s", c.Name, c.Verb, target)
 }

@@ -214,6 +214,7 @@ func (w *world) question() *host.Question {
 		c.Group, c.Resource = "argoproj.io", one("applications", "secrets")
 	}
 	c.Spans = c.Spans || c.Namespace == "" && c.Verb == "list" && c.Name != "exec"
+	c.Effect, c.Via = host.Effect(one("read", "change", "dry_run", "")), one("", "", "helm", "helm.lookup")
 	q.Capability = c
 	return q
 }

@@ -184,6 +184,9 @@ func azureCall(instance, group, kind, object, verb string) (*host.CapabilityCall
 		Name: "azure", Verb: verb, Instance: instance, Resource: strings.ToLower(kind),
 		ResourceGroup: lower, Object: strings.ToLower(object), Spans: group == "",
 	}
+	if c.Effect = host.EffectChange; verb == azurename.Get {
+		c.Effect = host.EffectRead
+	}
 	switch {
 	case group != "" && !ok:
 		return nil, fmt.Errorf("%q is not the name of a resource group", group)
@@ -218,6 +221,10 @@ func clusterCall(capability, what, last string, c *host.CapabilityCall) *host.Ca
 		c.Verb = "list"
 	}
 	c.Spans = c.Namespace == "" && c.Verb == "list" && capability != "exec"
+	c.Effect = host.EffectChange
+	if slices.Contains([]string{"get", "list", "watch", "history", "values"}, c.Verb) {
+		c.Effect = host.EffectRead
+	}
 	return c
 }
 

@@ -145,7 +145,9 @@ func TestQuestionsInWordsAreRead(t *testing.T) {
 		},
 		"dev//nodes:n1": {Name: "kube", Verb: "get", Resource: "nodes", Object: "n1"},
 	} {
-		want.Cluster = "dev"
+		if want.Cluster, want.Effect = "dev", host.EffectRead; want.Verb == "create" || want.Verb == "upgrade" {
+			want.Effect = host.EffectChange
+		}
 		if q := question(t, Ask{User: "a", Action: "gitops:helm.upgrade", Resource: resource}); *q.Capability != want {
 			t.Errorf("%s: %+v", resource, *q.Capability)
 		}

@@ -46,12 +46,12 @@ var reached = []string{`data.a.v`, `data.a`, `data["a"]["v"]`, `[x | some x in d
 func TestADecisionIsThatOfTheWholeQuestion(t *testing.T) {
 	parts := [][2]string{
 		{"route", "method"}, {"route", "path"}, {"route", "mutates"}, {"route", "params"}, {"resource", "name"}, {"resource", "namespace"},
-		{"capability", "object"}, {"capability", "host"}, {"capability", "spans"}, {"principal", "claims"}, {"principal", "user"},
+		{"capability", "object"}, {"capability", "host"}, {"capability", "spans"}, {"capability", "effect"}, {"capability", "via"}, {"principal", "claims"}, {"principal", "user"},
 	}
 	d, rng := staff(t), rand.New(rand.NewPCG(1, 2))
 	ab := func() string { return []string{"a", "b", ""}[rng.IntN(3)] }
 	question := func() *host.Question {
-		q := call([]host.UserID{vic, ada}[rng.IntN(2)], host.CapabilityCall{Name: "kube", Object: ab(), Host: ab(), Spans: rng.IntN(2) == 0})
+		q := call([]host.UserID{vic, ada}[rng.IntN(2)], host.CapabilityCall{Name: "kube", Object: ab(), Host: ab(), Via: ab(), Effect: host.Effect([]string{"read", "dry_run", ""}[rng.IntN(3)]), Spans: rng.IntN(2) == 0})
 		if rng.IntN(4) == 0 {
 			q.Capability = nil
 		}

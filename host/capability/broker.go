@@ -227,8 +227,11 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 	}
 	call.Name = capability
 	call.Spans = entry.open(&call) != ""
-	p := &Permit{Caller: c, Call: call}
+	p := &Permit{Caller: c, Call: call, granted: g, entry: entry}
 	if err := entry.admit(g.plugin, p); err != nil {
+		return nil, entry, err
+	}
+	if err := readsOnly(&c.Route, &call); err != nil {
 		return nil, entry, err
 	}
 	if err := g.broker.ask(ctx, entry, p); err != nil {
@@ -342,6 +345,59 @@ func (e *granted) narrow(p *Permit, dimension string, list []string, refusal str
 		return notPermitted(&p.Call, refusal)
 	}
 	return nil
+}
+
+// readsOnly refuses a change by a route that is declared to read: what protects
+// changes (CSRF, whenFull: deny, the audit) goes by the declaration.
+func readsOnly(route *host.Route, call *host.CapabilityCall) error {
+	if route.Mutates || call.Effect.Normal() != host.EffectChange {
+		return nil
+	}
+	return changeByRead(route, call)
+}
+
+// Also puts another call that carrying out p takes to policy, and returns the
+// obligations that it is allowed with; Impersonate, Redact and MaxSession are the
+// capability's to meet. A call of p's own kind must be granted like p's; another
+// kind's, such as the requests of the Kubernetes API that a helm upgrade sends,
+// must be on a cluster and in a namespace for which p's own call is granted. A
+// call that spans all namespaces needs a permission for all: it is not narrowed.
+// Safe for concurrent use.
+func (p *Permit) Also(ctx context.Context, call host.CapabilityCall) (host.Obligations, error) {
+	g := p.granted
+	if g == nil {
+		return host.Obligations{}, notPermitted(&call, "denied")
+	}
+	if err := g.ended(ctx, p.Caller); err != nil {
+		return host.Obligations{}, err
+	}
+	like := call
+	if call.Name != p.Call.Name {
+		like = p.Call
+		like.Cluster, like.Namespace = call.Cluster, call.Namespace
+	}
+	if err := p.entry.admit(g.plugin, &Permit{Call: like}); err != nil {
+		return host.Obligations{}, notGrantedFor(g.plugin, &call, &like, p.entry.dims)
+	}
+	c := p.Caller
+	if err := readsOnly(&c.Route, &call); err != nil {
+		return host.Obligations{}, err
+	}
+	call.Spans = false
+	d := g.broker.decide(ctx, &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &call, Reason: c.Reason})
+	o := d.Obligations
+	switch {
+	case !d.Allow:
+		return host.Obligations{}, notPermitted(&call, cmp.Or(d.Reason.Code, "denied"))
+	case !o.MetBy(true, false) || o.ResourceGroups != nil:
+		return host.Obligations{}, notPermitted(&call, unmet)
+	}
+	for _, list := range [][]string{c.Obligations.Namespaces, o.Namespaces} {
+		if list != nil && !matchAny(list, call.Namespace) {
+			return host.Obligations{}, notPermitted(&call, "other_namespace")
+		}
+	}
+	return o, nil
 }
 
 // ended is why the caller may have no effect any more, nil while it may.

@@ -56,9 +56,15 @@ func (*box) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	if err != nil {
 		return host.CapabilityCall{}, err
 	}
-	c := host.CapabilityCall{Cluster: t.Cluster, Verb: "list", Resource: "boxes"}
+	c := host.CapabilityCall{Cluster: t.Cluster, Verb: "list", Resource: "boxes", Effect: host.EffectRead}
 	if len(t.Segments) > 0 {
 		c.Verb = strings.ToLower(r.Method)
+		if c.Effect = ""; c.Verb == "get" {
+			c.Effect = host.EffectRead
+		}
+		if t.Query.Get("dry") != "" {
+			c.Effect = host.EffectDryRun
+		}
 		c.Namespace = t.Segments[0]
 	}
 	if len(t.Segments) > 1 {
@@ -111,7 +117,7 @@ type scene struct {
 func newScene(t *testing.T, grants []Grant, decide func(*host.Question) host.Decision) *scene {
 	t.Helper()
 	s := &scene{box: &box{}, auth: &authority{}}
-	s.caller = &Caller{Plugin: "p", Principal: &host.Principal{User: "ann"}, Authority: s.auth, Route: host.Route{Name: "r"}, Resource: host.Resource{"cluster": "dev"}}
+	s.caller = &Caller{Plugin: "p", Principal: &host.Principal{User: "ann"}, Authority: s.auth, Route: host.Route{Name: "r", Mutates: true}, Resource: host.Resource{"cluster": "dev"}}
 	b := NewBroker(func(_ context.Context, q *host.Question) host.Decision {
 		s.asked = append(s.asked, q)
 		return decide(q)
@@ -413,7 +419,7 @@ func (*tank) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	if err != nil {
 		return host.CapabilityCall{}, err
 	}
-	return host.CapabilityCall{Verb: "get", ResourceGroup: strings.ToLower(strings.Join(t.Segments, ""))}, nil
+	return host.CapabilityCall{Verb: "get", Effect: host.EffectRead, ResourceGroup: strings.ToLower(strings.Join(t.Segments, ""))}, nil
 }
 
 func TestResourceGroupsAreNarrowedWhateverTheirCase(t *testing.T) {

@@ -46,6 +46,8 @@ type Permit struct {
 	Within Within
 
 	question *host.Question // that Obligations answer
+	granted  *Granted       // whose call it is; nil: Also refuses
+	entry    granted
 }
 
 // Capability is something that plugins reach through the host. It is safe for
@@ -55,7 +57,9 @@ type Capability interface {
 	Name() string
 	// Dimensions are what a grant must say and what a call is compared by.
 	Dimensions() []Dimension
-	// Classify reads a request and has no effect. It fails with host.Invalid.
+	// Classify reads a request and has no effect. It fails with host.Invalid. A
+	// call whose Effect it leaves empty counts as a change, which a route that is
+	// declared to read cannot make.
 	Classify(*abi.Request) (host.CapabilityCall, error)
 	// Fetch makes the call that p permits. It reads r the way Classify did.
 	Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error)

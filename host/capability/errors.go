@@ -20,10 +20,24 @@ func (r *refused) Error() string { return r.err.Error() }
 func (r *refused) Unwrap() error { return r.err }
 
 func notGranted(plugin string, call *host.CapabilityCall, dims []Dimension) error {
+	return notGrantedFor(plugin, call, call, dims)
+}
+
+// notGrantedFor refuses call, which a grant for like would allow.
+func notGrantedFor(plugin string, call, like *host.CapabilityCall, dims []Dimension) error {
 	return &refused{origin: abi.OriginGrant, code: abi.CodeNotGranted, err: &host.Error{
 		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
 		Message: fmt.Sprintf("plugin %q is not granted %s", plugin, call),
-		Detail:  fmt.Sprintf("plugins[name=%s].grants.%s: [%s] would allow it", plugin, call.Name, wanted(call, dims)),
+		Detail:  fmt.Sprintf("plugins[name=%s].grants.%s: [%s] would allow it", plugin, like.Name, wanted(like, dims)),
+	}}
+}
+
+// changeByRead refuses a change by a route that its plugin declares to read.
+func changeByRead(route *host.Route, call *host.CapabilityCall) error {
+	return &refused{origin: abi.OriginHost, code: abi.CodeForbidden, err: &host.Error{
+		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
+		Message: fmt.Sprintf("route %q is declared to read and cannot make a change: %s", route.Name, call),
+		Detail:  "read_route",
 	}}
 }
 

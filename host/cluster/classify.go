@@ -3,7 +3,11 @@ package cluster
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
@@ -19,6 +23,8 @@ type Access struct {
 	Subresource string
 	Namespace   string // empty: cluster-wide
 	Name        string
+	Endless     bool // the answer has no end: a watch, or a log that is followed
+	DryRun      bool // the query asks for a dry run; see Effect
 }
 
 // The API server's own, as k8s.io/apiserver/pkg/server sets it up.
@@ -50,5 +56,48 @@ func Classify(method, path string, query url.Values) (Access, error) {
 		Verb: info.Verb, Group: info.APIGroup, Version: info.APIVersion,
 		Resource: info.Resource, Subresource: info.Subresource,
 		Namespace: info.Namespace, Name: info.Name,
+		Endless: info.Verb == "watch" || truth(query["watch"]) || truth(query["follow"]),
+		DryRun:  len(query["dryRun"]) > 0 && !slices.ContainsFunc(query["dryRun"], func(s string) bool { return s != metav1.DryRunAll }),
 	}, nil
+}
+
+// truth reads a boolean of a query with the API server's own converter, to which
+// everything but "0", "false" and its absence is true: "f" and "" as well.
+func truth(values []string) (yes bool) {
+	return runtime.Convert_Slice_string_To_bool(&values, &yes, nil) != nil || yes
+}
+
+// Effect says what the request does; hasBody whether it has a body. Reading a
+// subresource that connects to a container, or hands out a token, is a change
+// whatever the verb. A dry run is one where the API server honours the query: it
+// reads no query of a deletion that has a body.
+func (a Access) Effect(hasBody bool) host.Effect {
+	deletes := a.Verb == "delete" || a.Verb == "deletecollection"
+	switch {
+	case slices.Contains(connecting, a.Subresource):
+		return host.EffectChange
+	case a.Verb == "get" || a.Verb == "list" || a.Verb == "watch":
+		return host.EffectRead
+	case a.Verb == "create" && slices.Contains(reviews, a.Resource+"."+a.Group):
+		return host.EffectRead
+	case a.DryRun && !(deletes && hasBody):
+		return host.EffectDryRun
+	}
+	return host.EffectChange
+}
+
+var (
+	connecting = []string{"attach", "exec", "portforward", "proxy", "token"}
+	// reviews are created to be answered, and not kept.
+	reviews = []string{
+		"localsubjectaccessreviews.authorization.k8s.io", "selfsubjectaccessreviews.authorization.k8s.io",
+		"selfsubjectrulesreviews.authorization.k8s.io", "subjectaccessreviews.authorization.k8s.io",
+		"selfsubjectreviews.authentication.k8s.io",
+	}
+)
+
+// Applies reports whether a request with this verb and Content-Type is a
+// server-side apply, which creates an object that is absent.
+func (a Access) Applies(contentType string) bool {
+	return a.Verb == "patch" && strings.Contains(strings.ToLower(contentType), "apply-patch")
 }

@@ -58,7 +58,7 @@ func (*releases) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	if err != nil {
 		return host.CapabilityCall{}, host.E(host.Invalid, "helm", "bad URL")
 	}
-	return host.CapabilityCall{Name: "helm", Verb: "list", Cluster: u.Host, Namespace: "shop"}, nil
+	return host.CapabilityCall{Name: "helm", Verb: "list", Cluster: u.Host, Namespace: "shop", Effect: host.EffectRead}, nil
 }
 func (f *releases) Fetch(ctx context.Context, _ *capability.Permit, _ *abi.Request) (*abi.Response, error) {
 	if f.fetch != nil {

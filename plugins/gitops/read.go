@@ -12,7 +12,13 @@ import (
 
 const historyLimit = 20
 
-// releases answers {"releases": […]}.
+type releasesBody struct {
+	Releases []helm.Release        `json:"releases"`
+	Errors   []helm.NamespaceError `json:"errors,omitempty"`
+}
+
+// releases answers {"releases": […]}, and with "errors" if the cluster does not
+// let the person read some of the namespaces.
 func releases(r *sdk.Request) (*sdk.Response, error) {
 	cluster, err := clusterOf(r.Query("cluster"))
 	if err != nil {
@@ -28,7 +34,7 @@ func releases(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, map[string]any{"releases": orEmpty(list)})
+	return sdk.JSON(200, releasesBody{orEmpty(list.Releases), list.Errors})
 }
 
 type historyBody struct {

@@ -57,9 +57,25 @@ type Result struct {
 	Output  string  `json:"output"`
 }
 
+// List is releases. Of a namespace that the cluster does not let the person read,
+// Errors says so, and the rest is here all the same.
+type List struct {
+	Releases []Release        `json:"releases"`
+	Errors   []NamespaceError `json:"errors"`
+}
+
+// NamespaceError is why one namespace is left out of a List. Status is as HTTP
+// has it: 403.
+type NamespaceError struct {
+	Namespace string `json:"namespace"`
+	Status    int    `json:"status"`
+	Message   string `json:"message"`
+	Detail    string `json:"detail,omitempty"`
+}
+
 // Releases lists the releases of a namespace; an empty one means all that the
 // person may see.
-func (c Cluster) Releases(namespace string) ([]Release, error) {
+func (c Cluster) Releases(namespace string) (*List, error) {
 	var segments []string
 	if namespace != "" {
 		segments = []string{"namespace", namespace}
@@ -68,11 +84,11 @@ func (c Cluster) Releases(namespace string) ([]Release, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out struct {
-		Releases []Release `json:"releases"`
+	var out List
+	if err := rest.Do(fetch, "GET", target, nil, &out); err != nil {
+		return nil, err
 	}
-	err = rest.Do(fetch, "GET", target, nil, &out)
-	return out.Releases, err
+	return &out, nil
 }
 
 // History lists up to limit revisions of a release, the newest ones; zero leaves the

@@ -108,7 +108,7 @@ func newPerson(t testing.TB, list ...azure.Config) *person {
 }
 
 func (p *person) do(method, url string) (*abi.Response, error) {
-	c := &capability.Caller{Plugin: "azure", Principal: &host.Principal{User: "ann@example.com"}, Authority: p.authority}
+	c := &capability.Caller{Plugin: "azure", Principal: &host.Principal{User: "ann@example.com"}, Route: host.Route{Mutates: true}, Authority: p.authority}
 	return p.granted.Fetch(p.ctx, c, "azure", &abi.Request{Method: method, URL: url})
 }
 

@@ -192,7 +192,10 @@ func checkOneOf(query url.Values, key string, allowed ...string) error {
 func (q *request) call() host.CapabilityCall {
 	c := host.CapabilityCall{
 		Name: name, Verb: q.verb, Instance: q.instance, Resource: q.kind, ResourceGroup: q.group,
-		Object: q.names["name"], Path: q.wire(q.names),
+		Object: q.names["name"], Path: q.wire(q.names), Effect: host.EffectRead,
+	}
+	if q.shape == action {
+		c.Effect = host.EffectChange
 	}
 	if p := q.sealed; p != nil {
 		c.Resource, c.ResourceGroup, c.Object, c.Path = p.Kind, p.Group, p.Object, p.Path

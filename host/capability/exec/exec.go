@@ -131,7 +131,7 @@ func (*Exec) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	}
 	return host.CapabilityCall{
 		Name: name, Verb: "create", Cluster: q.cluster, Resource: "pods", Subresource: "exec",
-		Namespace: q.options.Namespace, Object: q.options.Pod,
+		Namespace: q.options.Namespace, Object: q.options.Pod, Effect: host.EffectChange,
 	}, nil
 }
 

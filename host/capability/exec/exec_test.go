@@ -168,7 +168,7 @@ func newTerminal(t *testing.T, user *host.Impersonation, o host.Obligations) *te
 		t.Fatal(err)
 	}
 	x := &terminal{granted: granted, casts: casts, auth: &clustertest.Authority{}}
-	x.caller = &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: x.auth}
+	x.caller = &capability.Caller{Principal: &host.Principal{User: "x"}, Route: host.Route{Mutates: true}, Authority: x.auth}
 	x.pod = x.findPod(t)
 	return x
 }

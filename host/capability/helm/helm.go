@@ -181,10 +181,14 @@ func (*Helm) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	if err != nil {
 		return host.CapabilityCall{}, err
 	}
-	return host.CapabilityCall{
+	call := host.CapabilityCall{
 		Name: name, Verb: q.action, Cluster: q.cluster, Namespace: q.namespace, Object: q.release,
-		Group: "helm.sh", Resource: "releases",
-	}, nil
+		Group: "helm.sh", Resource: "releases", Effect: host.EffectChange,
+	}
+	if r.Method == http.MethodGet {
+		call.Effect = host.EffectRead
+	}
+	return call, nil
 }
 
 // Fetch runs the action as the user.

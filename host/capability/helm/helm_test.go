@@ -88,7 +88,7 @@ func someone(t *testing.T, user *host.Impersonation, o host.Obligations) *person
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &person{t, granted, &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: &clustertest.Authority{}}}
+	return &person{t, granted, &capability.Caller{Principal: &host.Principal{User: "x"}, Route: host.Route{Mutates: true}, Authority: &clustertest.Authority{}}}
 }
 
 func (p *person) call(request, body string, into any) error {
@@ -272,7 +272,7 @@ func TestLogoutStopsAnUpgradeWhereverItIs(t *testing.T) {
 		auth := &fuse{}
 		auth.left.Store(looks)
 		leaver := *editor
-		leaver.caller = &capability.Caller{Principal: editor.caller.Principal, Authority: auth}
+		leaver.caller = &capability.Caller{Principal: editor.caller.Principal, Route: editor.caller.Route, Authority: auth}
 		if err := leaver.call("POST "+at+"/upgrade", `{"chart":"demo/hello"}`, nil); !errors.Is(err, host.ErrLoggedOut) {
 			t.Errorf("after %d looks: %v", looks, err)
 		}

@@ -32,34 +32,43 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := r.records(nil)
-	keys, err := s.keysIn(ctx, namespaces)
+	s, partial := r.records(nil), capability.NewPartial(len(namespaces))
+	keys, err := s.keysIn(ctx, namespaces, partial)
 	if err != nil {
 		return nil, r.failure(err)
 	}
 	slices.SortFunc(keys, newestFirst)
 	releases := slices.Collect(byRelease(keys))
 	found := make([]*releaseInfo, len(releases))
+	if len(namespaces) == 1 && namespaces[0] == "" {
+		partial = capability.NewPartial(len(releases)) // how many namespaces there are is not known
+	}
 	looked := newBudget(maxListed)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, revisions := range releases {
 		group.Go(func() (err error) {
 			defer capability.Contain(r.logger, name, &err)
-			found[i], err = s.newestReadable(ctx, revisions, looked)
-			return err
+			if found[i], err = s.newestReadable(ctx, revisions, looked); err != nil {
+				return partial.Without(revisions[0].namespace, err)
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, r.failure(err)
 	}
-	infos := []*releaseInfo{}
-	infos = append(infos, slices.DeleteFunc(found, func(r *releaseInfo) bool { return r == nil })...)
-	return answer(map[string]any{"releases": infos})
+	unreachable, err := partial.Result()
+	if err != nil {
+		return nil, r.failure(err)
+	}
+	infos := slices.DeleteFunc(found, func(r *releaseInfo) bool { return r == nil })
+	return answer(listed{infos, unreachable})
 }
 
-// keysIn names the revisions in all the namespaces.
-func (s *records) keysIn(ctx context.Context, namespaces []string) ([]key, error) {
+// keysIn names the revisions in the namespaces, but for those that the cluster
+// does not let the user read: partial has them.
+func (s *records) keysIn(ctx context.Context, namespaces []string, partial *capability.Partial) ([]key, error) {
 	found := make([][]key, len(namespaces))
 	var total atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
@@ -68,14 +77,19 @@ func (s *records) keysIn(ctx context.Context, namespaces []string) ([]key, error
 		group.Go(func() (err error) {
 			defer capability.Contain(s.logger, name, &err)
 			found[i], err = s.keys(ctx, namespace, map[string]string{"owner": "helm"})
-			if err == nil && total.Add(int64(len(found[i]))) > maxKeys {
-				err = tooManyKeys()
+			if err != nil {
+				return partial.Without(namespace, err)
 			}
-			return err
+			if total.Add(int64(len(found[i]))) > maxKeys {
+				return tooManyKeys()
+			}
+			return nil
 		})
 	}
-	err := group.Wait()
-	return slices.Concat(found...), err
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(found...), nil
 }
 
 // byRelease splits sorted keys into those of each release.

@@ -11,6 +11,7 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -23,6 +24,12 @@ type releaseInfo struct {
 	Chart      string `json:"chart"`
 	Version    string `json:"version"` // the chart's
 	AppVersion string `json:"appVersion"`
+}
+
+// listed is a list's answer. Errors are of the namespaces that could not be read.
+type listed struct {
+	Releases []*releaseInfo           `json:"releases"`
+	Errors   []capability.Unreachable `json:"errors,omitempty"`
 }
 
 type revisionInfo struct {

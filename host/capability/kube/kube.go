@@ -12,7 +12,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,17 +70,10 @@ func parse(r *abi.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if access.Verb == "watch" || endless(t.Query.Get("watch")) || endless(t.Query.Get("follow")) {
+	if access.Endless {
 		return nil, host.E(host.Invalid, name, "a watch has no end and cannot be fetched")
 	}
 	return &request{t, path, access}, nil
-}
-
-// endless reads a boolean of a query as the API server does at its widest:
-// whatever is not a clear no is a yes.
-func endless(v string) bool {
-	no, err := strconv.ParseBool(v)
-	return v != "" && (err != nil || no)
 }
 
 // Classify reads the request as the API server would.
@@ -94,6 +86,7 @@ func (*Kube) Classify(r *abi.Request) (host.CapabilityCall, error) {
 		Name: name, Cluster: q.target.Cluster, Verb: q.access.Verb,
 		Group: q.access.Group, Resource: q.access.Resource, Subresource: q.access.Subresource,
 		Namespace: q.access.Namespace, Object: q.access.Name, Path: q.path,
+		Effect: q.access.Effect(len(r.Body) > 0),
 	}, nil
 }
 
@@ -128,6 +121,14 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 	if len(p.Obligations.Redact) > 0 {
 		// The pointers are those of the objects themselves, not of a table.
 		header.Set("Accept", "application/json")
+	}
+	if q.access.Applies(header.Get("Content-Type")) {
+		// The API server's authorizer asks for the second verb as well.
+		creation := p.Call
+		creation.Verb = "create"
+		if _, err := p.Also(ctx, creation); err != nil {
+			return nil, err
+		}
 	}
 	resp, err := client.Do(ctx, &cluster.Request{
 		Method: r.Method, Path: q.path, Query: q.target.Query, Header: header, Body: r.Body, Limit: abi.MaxBody,

@@ -28,6 +28,8 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 		"GET kube://dev/api/v1/namespaces/shop/pods/web/proxy/admin":            "kube get pods/proxy dev/shop/web",
 		"GET kube://dev/api/v1/namespaces/shop/pods/web/exec":                   "kube get pods/exec dev/shop/web",
 		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?tailLines=5":        "kube get pods/log dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=False":       "kube get pods/log dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=0":           "kube get pods/log dev/shop/web",
 		"GET kube://dev/apis/rbac.authorization.k8s.io/v1/clusterroles/a:b":     "kube get clusterroles.rbac.authorization.k8s.io dev//a:b",
 		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=": "kube list pods dev/shop/",
 	} {
@@ -42,7 +44,9 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 func TestWhatIsNotFetched(t *testing.T) {
 	for _, request := range []string{
 		"GET kube://dev/api/v1/pods?watch=true", "GET kube://dev/api/v1/pods?watch=1", "GET kube://dev/api/v1/pods?watch=yes",
-		"GET kube://dev/api/v1/watch/pods", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=true",
+		"GET kube://dev/api/v1/watch/pods", "GET kube://dev/api/v1/pods?watch", "GET kube://dev/api/v1/pods?watch=f",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=f", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=00", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=true",
 		"GET kube://dev/healthz", "GET kube://dev", "GET kube://dev/api/v1", "HEAD kube://dev/api/v1/pods", "get kube://dev/api/v1/pods",
 		"GET kube://dev/api/v1/namespaces/../secrets", "GET kube://dev/api/v1/namespaces/shop/pods/a%2f..%2fb",
 		"GET kube://dev//api/v1/pods", "GET kube://dev/api/v1/pods?watch=false&watch=true", "GET https://dev/api/v1/pods",
@@ -104,7 +108,7 @@ func asking(t *testing.T, user *host.Impersonation, o host.Obligations, accept s
 	if err != nil {
 		t.Fatal(err)
 	}
-	caller := &capability.Caller{Principal: &host.Principal{User: "x"}, Authority: &clustertest.Authority{}}
+	caller := &capability.Caller{Principal: &host.Principal{User: "x"}, Route: host.Route{Mutates: true}, Authority: &clustertest.Authority{}}
 	return func(method, target, body string) (*abi.Response, error) {
 		return granted.Fetch(t.Context(), caller, "kube", &abi.Request{Method: method, URL: target, Body: []byte(body),
 			Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}, {Name: "Accept", Value: accept}}})

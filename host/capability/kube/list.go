@@ -24,22 +24,27 @@ const (
 	parallel      = 4
 )
 
+// list is a list's answer. Errors are of the namespaces that could not be read;
+// a list of the API server itself has none.
 type list struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Metadata   json.RawMessage   `json:"metadata"`
-	Items      []json.RawMessage `json:"items"`
+	APIVersion string                   `json:"apiVersion"`
+	Kind       string                   `json:"kind"`
+	Metadata   json.RawMessage          `json:"metadata"`
+	Items      []json.RawMessage        `json:"items"`
+	Errors     []capability.Unreachable `json:"errors,omitempty"`
 }
 
 // listWithin lists each namespace that may be reached and merges the items. The
-// result is complete: limit and continue are not passed on. Once the items are
-// more than an answer holds, nothing further is asked for.
+// result is complete, but for the namespaces that it names in its errors: limit
+// and continue are not passed on. Once the items are more than an answer holds,
+// nothing further is asked for.
 func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Within, logger *slog.Logger) (*abi.Response, error) {
 	names, err := reachable(ctx, client, within)
 	if err != nil {
 		return nil, err
 	}
 	lists := make([]list, len(names))
+	partial := capability.NewPartial(len(names))
 	var total atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
@@ -50,7 +55,7 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 				return err // the first error is the one that counts
 			}
 			if err := listOne(ctx, client, q, namespace, &lists[i]); err != nil {
-				return err
+				return partial.Without(namespace, err)
 			}
 			if total.Add(lists[i].size()) > abi.MaxBody {
 				return host.E(host.Upstream, name, "the answer is over %d bytes; narrow the request", abi.MaxBody)
@@ -61,7 +66,11 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return merge(lists).answer()
+	all := merge(lists)
+	if all.Errors, err = partial.Result(); err != nil {
+		return nil, err
+	}
+	return all.answer()
 }
 
 // size is what the items will take in an answer, with their commas.
@@ -115,20 +124,25 @@ func listNamespaces(ctx context.Context, client *cluster.Client, q *request, wit
 	if len(names) > maxNamespaces {
 		return nil, host.E(host.Unprocessable, name, "the list covers over %d namespaces; name one", maxNamespaces)
 	}
-	for _, namespace := range names {
-		if selects {
-			break
+	if known && !selects {
+		partial := capability.NewPartial(len(names))
+		for _, namespace := range names {
+			item, err := get(ctx, client, q.path+"/"+namespace, nil)
+			switch {
+			case host.KindOf(err) == host.NotFound:
+			case err != nil:
+				if err := partial.Without(namespace, err); err != nil {
+					return nil, err
+				}
+			default:
+				found.Items = append(found.Items, item)
+			}
 		}
-		item, err := get(ctx, client, q.path+"/"+namespace, nil)
-		switch {
-		case host.KindOf(err) == host.NotFound:
-		case err != nil:
+		var err error
+		if found.Errors, err = partial.Result(); err != nil {
 			return nil, err
-		default:
-			found.Items = append(found.Items, item)
 		}
-	}
-	if !known || selects {
+	} else {
 		query := maps.Clone(q.target.Query)
 		delete(query, "limit")
 		delete(query, "continue")

@@ -1,0 +1,59 @@
+package capability
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Unreachable is one namespace that a list over several could not read.
+type Unreachable struct {
+	Namespace string `json:"namespace"`
+	Status    int    `json:"status"` // as HTTP has it: 403
+	Message   string `json:"message"`
+	Detail    string `json:"detail,omitempty"`
+}
+
+// Partial collects what a list over several namespaces could not read, so that
+// one that is forbidden does not hide the others. Safe for concurrent use.
+type Partial struct {
+	all   int
+	mu    sync.Mutex
+	by    map[string]Unreachable
+	first error
+}
+
+// NewPartial is for a list over so many namespaces.
+func NewPartial(all int) *Partial { return &Partial{all: all, by: map[string]Unreachable{}} }
+
+// Without notes that the cluster refuses to show the namespace, and returns nil.
+// Any other error, such as a lost authority or a cluster that cannot be reached,
+// is not about the one namespace and is returned.
+func (p *Partial) Without(namespace string, err error) error {
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok || e.Kind != host.Forbidden || e.Status == 0 { // without a status it is the host's own refusal
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == nil {
+		p.first = err
+	}
+	p.by[namespace] = Unreachable{Namespace: namespace, Status: e.HTTPStatus(), Message: e.Public(), Detail: e.Detail}
+	return nil
+}
+
+// Result returns what is left out, sorted. If that is all of the namespaces, it
+// returns the first error instead.
+func (p *Partial) Result() ([]Unreachable, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.by) > 0 && len(p.by) >= p.all {
+		return nil, p.first
+	}
+	return slices.SortedFunc(maps.Values(p.by), func(a, b Unreachable) int { return strings.Compare(a.Namespace, b.Namespace) }), nil
+}
