@@ -1,6 +1,7 @@
 package sdk_test
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
@@ -55,6 +56,8 @@ func ExampleJSON() {
 
 func ExampleErrorf() {
 	err := sdk.Errorf(409, "the release %q is being changed", "web")
-	fmt.Println(err)
-	// Output: the release "web" is being changed
+	if e, ok := errors.AsType[*sdk.Error](err); ok {
+		fmt.Println(e.Status, e.Message)
+	}
+	// Output: 409 the release "web" is being changed
 }
