@@ -13,13 +13,10 @@ type done struct {
 }
 
 type upgradeBody struct {
-	Release     string `json:"release"`
-	Namespace   string `json:"namespace"`
-	Cluster     string `json:"cluster"`
-	Chart       string `json:"chart"`
-	Version     string `json:"version"`
-	Values      string `json:"values"` // YAML text
-	ReuseValues bool   `json:"reuseValues"`
+	Release   string `json:"release"`
+	Namespace string `json:"namespace"`
+	Cluster   string `json:"cluster"`
+	helm.Upgrade
 }
 
 // upgrade installs a release or upgrades it.
@@ -41,9 +38,10 @@ func upgrade(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := cluster.Upgrade(b.Namespace, b.Release, helm.Upgrade{
-		Chart: b.Chart, Version: b.Version, Values: b.Values, ReuseValues: b.ReuseValues,
-	})
+	if b.ReuseValues && b.ResetThenReuseValues {
+		return nil, sdk.Errorf(400, "reuseValues and resetThenReuseValues exclude each other")
+	}
+	result, err := cluster.Upgrade(b.Namespace, b.Release, b.Upgrade)
 	return outcome("upgraded", b.Release, result, err)
 }
 

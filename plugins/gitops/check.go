@@ -6,11 +6,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 )
 
-// Longest name of a Kubernetes object (a DNS subdomain), and of a chart
-// reference.
+// Longest name of a Kubernetes object (a DNS subdomain), chart reference, and
+// version of a chart or constraint on one.
 const (
-	maxName  = 253
-	maxChart = 512
+	maxName    = 253
+	maxChart   = 512
+	maxVersion = 100
 )
 
 // checkNames takes pairs of what it is and its value.
@@ -36,7 +37,7 @@ func checkChart(chart, version string) error {
 	if !made(chart, "-_./:", maxChart) {
 		return sdk.Errorf(400, "invalid chart")
 	}
-	if version != "" && !made(version, "-_.+", maxName) {
+	if version != "" && !made(version, "-_.+^~<>=!*,| ", maxVersion) {
 		return sdk.Errorf(400, "invalid version")
 	}
 	return nil

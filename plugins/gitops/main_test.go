@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -66,7 +67,9 @@ func TestReadsAskForWhatTheQueryNames(t *testing.T) {
 func TestChangesSendOneCall(t *testing.T) {
 	for _, c := range []struct{ path, body, method, url, sent, message string }{
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true}`,
-			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true}`, "release web upgraded"},
+			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true,"resetThenReuseValues":false}`, "release web upgraded"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"demo/hello","resetThenReuseValues":true}`,
+			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"","values":"","reuseValues":false,"resetThenReuseValues":true}`, "release web upgraded"},
 		{"/helm-rollback", `{"release":"web","namespace":"shop","cluster":"prod","revision":3}`,
 			"POST", "helm://prod/shop/web/rollback", `{"revision":3}`, "release web rolled back"},
 		{"/helm-uninstall", `{"release":"web","namespace":"shop"}`, "DELETE", "helm://dev/shop/web", ``, "release web uninstalled"},
@@ -103,7 +106,10 @@ func TestBadInputIsRefusedInOrderAndChangesNothing(t *testing.T) {
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"-c"}`, "invalid chart"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c d"}`, "invalid chart"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","version":"1;2"}`, "invalid version"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","version":"-1"}`, "invalid version"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","version":"` + long[:101] + `"}`, "invalid version"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","cluster":"a/b"}`, "invalid cluster"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","reuseValues":true,"resetThenReuseValues":true}`, "reuseValues and resetThenReuseValues exclude each other"},
 		{"/helm-rollback", `[]`, "invalid request body"},
 		{"/helm-rollback", `{"revision":1}`, "release and namespace are required"},
 		{"/helm-rollback", `{"release":"-x","namespace":"shop"}`, "revision must be a positive integer"},
@@ -120,6 +126,21 @@ func TestBadInputIsRefusedInOrderAndChangesNothing(t *testing.T) {
 		}
 		if len(helm.asked) != 0 {
 			t.Errorf("%s %s: helm was called", c.path, c.body)
+		}
+	}
+}
+
+func TestAVersionMayBeAnyConstraint(t *testing.T) {
+	for _, version := range []string{"^1.0.0", "~1.0", ">=1.0 <2", "*", "1.0.0 - 1.9", "1.x", "1", "v1.14.0", "1.0.0-rc.1+b", "!=1.1, <2 || =3"} {
+		helm := &calls{body: `{"release":{},"output":"done"}`}
+		body, err := json.Marshal(map[string]string{"release": "web", "namespace": "shop", "chart": "c", "version": version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp := serve(t, helm).Do(post("/helm-upgrade", string(body)))
+		var sent struct{ Version string }
+		if resp.Status != 200 || len(helm.asked) != 1 || json.Unmarshal(helm.asked[0].Body, &sent) != nil || sent.Version != version {
+			t.Errorf("%s: got %d %s, asked for %q", version, resp.Status, resp.Text(), sent.Version)
 		}
 	}
 }

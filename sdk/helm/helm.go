@@ -42,13 +42,21 @@ type Revision struct {
 	Description string `json:"description"`
 }
 
-// Upgrade says what to install or upgrade to. An empty Version is the newest;
-// Values is YAML text.
+// Upgrade says what to install, or to upgrade a release to. Version is a version
+// or a constraint ("^1.2", ">=1.0 <2"); empty is the newest release. Values is
+// YAML text of one mapping.
+//
+// Of the values that the release has so far, an upgrade keeps nothing by default,
+// also if Values is empty. ReuseValues keeps all of them, also the defaults of the
+// old chart; a new default of the chart is then absent. ResetThenReuseValues keeps
+// those that were given, over the defaults of the new chart. Either merges Values
+// into what it keeps. Setting both is a 400. Helm's options have the same names.
 type Upgrade struct {
-	Chart       string `json:"chart"`
-	Version     string `json:"version"`
-	Values      string `json:"values"`
-	ReuseValues bool   `json:"reuseValues"`
+	Chart                string `json:"chart"`
+	Version              string `json:"version"`
+	Values               string `json:"values"`
+	ReuseValues          bool   `json:"reuseValues"`
+	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
 }
 
 // Result is the outcome of a change: the release, and Helm's text for people.

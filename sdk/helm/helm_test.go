@@ -47,8 +47,12 @@ func TestCallsAreTheWireContract(t *testing.T) {
 			return err
 		},
 		"GET helm://dev/shop/web/values ": func(c helm.Cluster) error { _, err := c.Values("shop", "web", 0, false); return err },
-		`POST helm://dev/shop/web/upgrade {"chart":"demo/hello","version":"","values":"a: 1","reuseValues":false}`: func(c helm.Cluster) error {
-			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "demo/hello", Values: "a: 1"})
+		`POST helm://dev/shop/web/upgrade {"chart":"demo/hello","version":"","values":"a: 1","reuseValues":false,"resetThenReuseValues":true}`: func(c helm.Cluster) error {
+			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "demo/hello", Values: "a: 1", ResetThenReuseValues: true})
+			return err
+		},
+		`POST helm://dev/shop/web/upgrade {"chart":"demo/hello","version":"^1.0","values":"","reuseValues":true,"resetThenReuseValues":false}`: func(c helm.Cluster) error {
+			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "demo/hello", Version: "^1.0", ReuseValues: true})
 			return err
 		},
 		`POST helm://dev/shop/web/rollback {"revision":2}`: func(c helm.Cluster) error { _, err := c.Rollback("shop", "web", 2); return err },

@@ -403,12 +403,28 @@ func unpack(packed []byte, b *budget) ([]byte, error) {
 	return text, b.spend(len(text))
 }
 
+// decodeWhole keeps the digits of numbers in values.
+func decodeWhole(text []byte, rel *release.Release) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(rel); err != nil {
+		return err
+	}
+	if rel.Config != nil {
+		plain(rel.Config)
+	}
+	if rel.Chart != nil && rel.Chart.Values != nil {
+		plain(rel.Chart.Values)
+	}
+	return nil
+}
+
 // decodeRelease decodes all of a release, or what lists show of it: values and
 // templates can take many times their text in memory.
 func decodeRelease(text []byte, whole bool) (*release.Release, error) {
 	rel := new(release.Release)
 	if whole {
-		return rel, json.Unmarshal(text, rel)
+		return rel, decodeWhole(text, rel)
 	}
 	var brief struct {
 		Name, Namespace string

@@ -55,6 +55,9 @@ func (q *request) readBody(body []byte) error {
 }
 
 func (q *request) readValues() error {
+	if q.upgrade.ReuseValues && q.upgrade.ResetThenReuseValues {
+		return host.E(host.Invalid, name, "reuseValues and resetThenReuseValues exclude each other")
+	}
 	if len(q.upgrade.Values) > maxValues {
 		return host.E(host.TooLarge, name, "values are over %d bytes", maxValues)
 	}

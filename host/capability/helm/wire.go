@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/release"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -42,11 +43,30 @@ type revisionInfo struct {
 	Description string `json:"description"`
 }
 
+// upgradeBody says what to install, or to upgrade a release to. Of the values of
+// the release there is so far, an upgrade keeps
+//
+//   - nothing by default: it has Values and the chart's own defaults, also if
+//     Values is empty;
+//   - with ReuseValues all of them, also the defaults of the old chart, and
+//     merges Values into them: what the new chart has as new defaults is absent;
+//   - with ResetThenReuseValues those that were given, and merges Values into
+//     them, over the defaults of the new chart.
+//
+// The two exclude each other and mean nothing to an installation.
 type upgradeBody struct {
-	Chart       string `json:"chart"`       // REPOSITORY/CHART
-	Version     string `json:"version"`     // a constraint; empty: the newest release
-	Values      string `json:"values"`      // YAML
-	ReuseValues bool   `json:"reuseValues"` // merge into the values of the last revision
+	Chart                string `json:"chart"`   // REPOSITORY/CHART
+	Version              string `json:"version"` // a version or a constraint such as ^1.2; empty: the newest release
+	Values               string `json:"values"`  // YAML, one mapping
+	ReuseValues          bool   `json:"reuseValues"`
+	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
+}
+
+// keep sets what an upgrade keeps of the release's values. Without it helm would
+// keep them all when none are given.
+func (b *upgradeBody) keep(a *action.Upgrade) {
+	a.ReuseValues, a.ResetThenReuseValues = b.ReuseValues, b.ResetThenReuseValues
+	a.ResetValues = !b.ReuseValues && !b.ResetThenReuseValues
 }
 
 type rollbackBody struct {

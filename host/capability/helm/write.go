@@ -69,7 +69,8 @@ func (r *run) install(c *action.Configuration, ch *chart.Chart, replace bool) (*
 
 func (r *run) change(c *action.Configuration, ch *chart.Chart) (*release.Release, error) {
 	a := action.NewUpgrade(c)
-	a.Namespace, a.ReuseValues, a.Timeout, a.MaxHistory = r.namespace, r.upgrade.ReuseValues, writeTimeout, keepRevisions
+	a.Namespace, a.Timeout, a.MaxHistory = r.namespace, writeTimeout, keepRevisions
+	r.upgrade.keep(a)
 	return a.RunWithContext(context.Background(), r.release, ch, r.values)
 }
 
