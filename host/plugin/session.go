@@ -32,8 +32,9 @@ const (
 	closeRefused  = 4000 // an error of the handler's own that blames the client
 )
 
-// sessionBurst is how long the guest of a session may compute between two host
-// calls: a session lives for hours, and has no other bound on CPU.
+// sessionBurst is how long the guest of a session may compute at once, in processor
+// time, from one message of its client to the next: a session lives for hours, and
+// has no other bound on it.
 const sessionBurst = time.Second
 
 const maxReason = 120 // bytes; a close frame holds 123
@@ -215,7 +216,9 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		msg = got
 		if !ok {
 			msg = abi.Message{Kind: abi.MessageClose}
+			break
 		}
+		sandbox.Rested(ctx)
 	case <-timer.C:
 		msg = abi.Message{Kind: abi.MessageIdle}
 	case <-ctx.Done():

@@ -14,6 +14,11 @@
 // stopped well within 250 ms of them. Nothing else stops a guest, and nothing
 // closes an instance while its guest runs.
 //
+// Costs. What an instance takes of the host is counted before it is taken, by its
+// module and by who holds it: memory, tables, native stack (internal/stack), and
+// what a host function keeps for it (Account). Processor time is bounded by the
+// deadline, or for calls without one by WithBurst; output by bytes and lines.
+//
 // Fresh state. The first instance of a module is the template: data segments,
 // start function and Spec.Init are run in it and its memory and globals are
 // kept. All other instances start as copies, without running anything, and

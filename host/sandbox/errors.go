@@ -55,7 +55,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 func fault(ctx context.Context, module, export string, err error) *Error {
 	e := &Error{Fault: Trapped, Module: module, Export: export}
 	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
-	e.Stack = strings.TrimRight(stack, "\n")
+	e.Stack = short(strings.TrimRight(stack, "\n"))
 	stop, wasCut := errors.AsType[*cut](err)
 	exit, exited := errors.AsType[*sys.ExitError](err)
 	switch {
@@ -69,6 +69,31 @@ func fault(ctx context.Context, module, export string, err error) *Error {
 		e.Cause = errors.New(strings.TrimSuffix(text, " (recovered by wazero)"))
 	}
 	return e
+}
+
+// A guest chooses the names in its stack, which goes to the log.
+const (
+	maxFrameLine = 256      // bytes of one frame
+	maxStack     = 16 << 10 // of all of them
+)
+
+// short cuts what is too long in a stack.
+func short(stack string) string {
+	if len(stack) <= maxFrameLine {
+		return stack
+	}
+	var b strings.Builder
+	for line := range strings.Lines(stack) {
+		if len(line) > maxFrameLine {
+			line = strings.ToValidUTF8(line[:maxFrameLine], "") + "…\n"
+		}
+		if b.Len()+len(line) > maxStack {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(line)
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 // faultOf is how a context's error ends a call.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/stack"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -16,16 +17,18 @@ type Instance struct {
 	mod       api.Module
 	memory    *image.Memory
 	globals   []api.MutableGlobal // the module's own, as in the rewritten code
-	functions map[string]api.Function
+	stack     *stack.Stack
+	functions map[string]*stack.Function
 	meter     meter
 	unlimited bool    // calls have no limit on fuel
 	inside    bool    // a call is running
 	failed    bool    // what is inside is unknown; never to be entered again
-	bytes     int64   // of memory and tables
+	bytes     int64   // of memory, tables and stack
 	holder    *Budget // counts charged of them; nil: nobody
 	charged   int64
 	refused   error // why it did not get the memory that it wanted last
 	logged    int   // bytes of output in this call
+	records   int   // that it became
 	line      []byte
 }
 
@@ -73,9 +76,9 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	if err != nil {
 		return 0, err
 	}
-	var stack [8]uint64
-	n := copy(stack[:], args)
-	i.logged = 0
+	var values [8]uint64
+	n := copy(values[:], args)
+	i.logged, i.records = 0, 0
 	fuel := i.module.spec.Limits.Fuel
 	if i.unlimited {
 		fuel = 0
@@ -83,25 +86,34 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	i.meter.start(ctx, fuel)
 	i.inside = true
 	defer func() { i.inside = false }()
-	err = fn.CallWithStack(withCallState(ctx, i), stack[:max(n, 1)])
+	i.meter.enter()
+	err = fn.Call(withCallState(ctx, i), values[:max(n, 1)])
+	i.meter.left()
 	i.flush(ctx)
-	if err != nil && i.meter.overflowed() {
-		err = fmt.Errorf("%w: %w", &cut{Trapped, errStack}, err)
+	if errors.Is(err, stack.ErrOverflow) {
+		err = fmt.Errorf("%w: %w", &cut{Trapped, stack.ErrDeep}, err)
 	}
-	return stack[0], err
+	if err == nil {
+		err = i.stack.Shrink(i.charge)
+	}
+	return values[0], err
 }
 
-// function keeps handles: each has a stack of its own, some 10 KB.
-func (i *Instance) function(export string) (api.Function, error) {
+// function keeps handles: the engine takes some 10 KB to make one.
+func (i *Instance) function(export string) (*stack.Function, error) {
 	if fn := i.functions[export]; fn != nil {
 		return fn, nil
 	}
-	fn := i.mod.ExportedFunction(export)
-	if fn == nil {
+	exported := i.mod.ExportedFunction(export)
+	if exported == nil {
 		return nil, fmt.Errorf("%s is not exported", export)
 	}
+	fn, err := i.stack.Function(exported)
+	if err != nil {
+		return nil, err
+	}
 	if i.functions == nil {
-		i.functions = make(map[string]api.Function, 2)
+		i.functions = make(map[string]*stack.Function, 2)
 	}
 	i.functions[export] = fn
 	return fn, nil
@@ -111,7 +123,7 @@ func (i *Instance) function(export string) (api.Function, error) {
 func (i *Instance) Has(export string) bool { _, ok := i.module.exports[export]; return ok }
 
 // Memory is the instance's memory. It is valid until Release.
-func (i *Instance) Memory() Memory { return Memory{i.mod.Memory()} }
+func (i *Instance) Memory() Memory { return Memory{i.mod.Memory(), i} }
 
 // discard frees the instance. Its guest is not running: only Call enters it,
 // and the caller of Call is who releases it.
@@ -120,20 +132,37 @@ func (i *Instance) discard() {
 		// The only error is a second close, which is harmless.
 		_ = i.mod.Close(context.Background())
 	}
-	i.charge(-i.module.tableBytes)
-	if err := i.memory.Unmap(); err != nil {
+	fixed := i.module.tableBytes + stack.Base
+	err := i.memory.Unmap()
+	if i.stack != nil {
+		fixed += int64(i.stack.Size() - stack.Base)
+		err = errors.Join(err, i.stack.Close())
+	}
+	if err != nil {
 		i.module.log.Error("an instance's memory could not be freed", "error", err)
 	}
+	i.charge(-fixed)
 	i.module.live.Add(-1)
 }
 
 // Memory is a guest's linear memory.
-type Memory struct{ mem api.Memory }
+type Memory struct {
+	mem api.Memory
+	of  *Instance
+}
+
+// View returns n bytes at ptr as they are in the memory, to be read before the
+// guest goes on; ok is false if they are not all within it.
+func (m Memory) View(ptr, n uint32) (_ []byte, ok bool) {
+	view, ok := m.mem.Read(ptr, n)
+	m.of.meter.moved(len(view))
+	return view, ok
+}
 
 // Copy returns a copy of n bytes at ptr; ok is false if they are not all
 // within the memory. Nothing is allocated then.
 func (m Memory) Copy(ptr, n uint32) (_ []byte, ok bool) {
-	view, ok := m.mem.Read(ptr, n)
+	view, ok := m.View(ptr, n)
 	if !ok {
 		return nil, false
 	}
@@ -141,7 +170,10 @@ func (m Memory) Copy(ptr, n uint32) (_ []byte, ok bool) {
 }
 
 // Write copies data to ptr; ok is false, and nothing written, if it does not fit.
-func (m Memory) Write(ptr uint32, data []byte) (ok bool) { return m.mem.Write(ptr, data) }
+func (m Memory) Write(ptr uint32, data []byte) (ok bool) {
+	m.of.meter.moved(len(data))
+	return m.mem.Write(ptr, data)
+}
 
 // callState gives host functions the instance that called them.
 type callStateKey struct{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -33,6 +34,12 @@ func (m *Module) checkExports() error {
 	for name, want := range m.spec.Optional {
 		if def, ok := have[name]; ok && want.equal(def) {
 			m.exports[name] = want
+		}
+	}
+	for name := range m.exports {
+		// Entered from outside, an import would have no module that calls it.
+		if of, as, imported := have[name].Import(); imported {
+			return fmt.Errorf("module %s: exports %s, which is its import %s.%s; it must be a function of its own", m.spec.Name, name, of, as)
 		}
 	}
 	for _, def := range m.code.ExportedMemories() {
@@ -89,8 +96,11 @@ func (m *Module) link(ctx context.Context) error {
 // offer is the host function for an import.
 func (m *Module) offer(offered []Import, def api.FunctionDefinition) (api.GoModuleFunc, error) {
 	module, name, _ := def.Import()
-	if p := m.rewritten.Pause; p.Module == module && p.Name == name {
+	switch (rewrite.Import{Module: module, Name: name}) {
+	case m.rewritten.Pause:
 		return pause, nil
+	case m.rewritten.Deepen:
+		return deepen, nil
 	}
 	i := slices.IndexFunc(offered, func(o Import) bool { return o.Module == module && o.Name == name })
 	if i < 0 {
@@ -104,14 +114,17 @@ func (m *Module) offer(offered []Import, def api.FunctionDefinition) (api.GoModu
 
 // function adapts i to wazero, which leaves the upper half of an i32 undefined.
 func (i Import) function() api.GoModuleFunc {
-	return func(ctx context.Context, mod api.Module, stack []uint64) {
+	cost := max(i.Cost, leastCost)
+	return func(ctx context.Context, _ api.Module, stack []uint64) {
+		inst := caller(ctx)
+		inst.meter.leave(cost)
 		checkContext(ctx)
 		for k, t := range i.Params {
 			if t == I32 {
 				stack[k] = uint64(uint32(stack[k]))
 			}
 		}
-		i.Call(ctx, Memory{mod.Memory()}, stack)
-		caller(ctx).meter.returned()
+		i.Call(ctx, inst.Memory(), stack)
+		inst.meter.enter()
 	}
 }

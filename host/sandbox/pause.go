@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/stack"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -19,66 +20,46 @@ const slice = 500_000
 // ErrFuel is the cause of an Error whose Fault is Exhausted.
 var ErrFuel = errors.New("the call's fuel is spent")
 
-// ErrBurst is the cause of an Error whose Fault is Exhausted, of a call under
-// WithBurst.
-var ErrBurst = errors.New("it computed too long between two calls of the host")
-
-type burstKey struct{}
-
-// WithBurst bounds how long a guest called with the context may compute between
-// two of its host calls, in wall-clock time. Unlike a deadline it suits calls
-// that live as long as somebody listens.
-func WithBurst(ctx context.Context, longest time.Duration) context.Context {
-	return context.WithValue(ctx, burstKey{}, longest)
+// Refuel gives the guest that called a host function with ctx all of its fuel
+// again, and takes back what it does not use of its stack. It is for calls that
+// live as long as somebody listens, where they wait.
+func Refuel(ctx context.Context) {
+	i := caller(ctx)
+	i.meter.spent = 0
+	if err := i.stack.Shrink(i.charge); err != nil {
+		Stop(err)
+	}
 }
 
-// Refuel gives the guest that called a host function with ctx all of its fuel
-// again. It is for calls that live as long as somebody listens.
-func Refuel(ctx context.Context) { caller(ctx).meter.spent = 0 }
-
-var errStack = errors.New("calls are nested too deep")
-
-// meter counts the fuel of one call, and its use of the native stack. Both
+// meter counts the fuel of one call and its use of the native stack. Both
 // counters are globals of the guest, as its code counts them down; it has no
 // instruction that could set them.
 type meter struct {
 	counter, stack api.MutableGlobal
-	depth          uint64 // what stack starts with in each call
+	step           int64 // of stack, by estimate: what the guest gets at a time
 
 	limit   uint64 // of the call; 0: none
 	spent   uint64 // of the limit
 	granted int64  // not settled yet
 
-	burst time.Duration // between two host calls; 0: no limit
-	since time.Time     // of the last one
+	burst
 }
 
 // start begins a call.
 func (m *meter) start(ctx context.Context, limit uint64) {
 	m.limit, m.spent = limit, 0
-	m.burst, _ = ctx.Value(burstKey{}).(time.Duration)
-	m.returned()
+	m.burst.start(ctx)
 	m.counter.Set(uint64(m.grant()))
-	m.stack.Set(m.depth)
-}
-
-// returned begins a burst: the guest computes from now on.
-func (m *meter) returned() {
-	if m.burst > 0 {
-		m.since = time.Now()
-	}
+	m.stack.Set(uint64(m.step))
 }
 
 // refill settles what was used, given what is left, and returns the next
-// slice, or an error that is ErrFuel or ErrBurst. What is left is negative, and far
-// so after an operation on much memory, which is charged at once.
+// slice, or an error that is ErrFuel. What is left is negative, and far so after
+// an operation on much memory, which is charged at once.
 func (m *meter) refill(left int64) (int64, error) {
 	m.spent += uint64(max(0, m.granted-left))
 	if m.limit > 0 && m.spent >= m.limit {
 		return 0, ErrFuel
-	}
-	if m.burst > 0 && time.Since(m.since) > m.burst {
-		return 0, fmt.Errorf("%w; at most %v is allowed", ErrBurst, m.burst)
 	}
 	return m.grant(), nil
 }
@@ -91,19 +72,36 @@ func (m *meter) grant() int64 {
 	return m.granted
 }
 
-// overflowed reports whether the guest trapped because of its stack.
-func (m *meter) overflowed() bool { return int32(uint32(m.stack.Get())) < 0 }
-
 // pause is what a guest calls when its slice is used up. It is the only place
 // where a computing guest can be stopped, and entering Go is what lets the
 // scheduler and the garbage collector have the thread.
-func pause(ctx context.Context, _ api.Module, stack []uint64) {
+func pause(ctx context.Context, _ api.Module, values []uint64) {
+	m := &caller(ctx).meter
+	m.leave(0)
 	checkContext(ctx)
-	next, err := caller(ctx).meter.refill(int64(stack[0]))
+	next, err := m.refill(int64(values[0]))
 	if err != nil {
 		panic(&cut{Exhausted, err})
 	}
-	stack[0] = uint64(next)
+	values[0] = uint64(next)
+	m.enter()
+}
+
+// deepen is what a guest calls when it has used as much stack as it was given, by
+// the rewriter's estimate. That estimate is good enough to ask in time: code that
+// people write takes less, and is given room for several times as much. What it
+// really takes is known here, is counted, and cannot be exceeded (package stack).
+func deepen(ctx context.Context, _ api.Module, values []uint64) {
+	i := caller(ctx)
+	i.meter.leave(0)
+	checkContext(ctx)
+	missing := -int64(int32(uint32(values[0])))
+	room := (missing + i.meter.step) * (stack.Base / i.meter.step)
+	if err := i.stack.Room(int(room), i.charge); err != nil {
+		panic(&cut{Trapped, err})
+	}
+	values[0] = uint64(i.meter.step)
+	i.meter.enter()
 }
 
 // checkContext ends the guest if its call was cancelled or its deadline has

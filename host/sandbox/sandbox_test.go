@@ -259,19 +259,6 @@ func TestADeadlineStopsTheGuest(t *testing.T) {
 	}
 }
 
-func TestABurstIsBoundedAndBeginsAnewAtEachHostCall(t *testing.T) {
-	m := load(t, spec(&lines{}, identity))
-	ctx := sandbox.WithBurst(t.Context(), 100*time.Millisecond)
-	_, err := call(ctx, m, "spin")
-	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != sandbox.Exhausted || !errors.Is(err, sandbox.ErrBurst) || !strings.Contains(err.Error(), "computed too long between two calls of the host; at most 100ms is allowed") {
-		t.Errorf("a guest that computes on: %v, want Exhausted because of %v", err, sandbox.ErrBurst)
-	}
-	// Sleeping is a host call: 300 ms of it are no burst.
-	if _, err := call(ctx, m, "sleep", 300); err != nil {
-		t.Errorf("a guest that waits: %v", err)
-	}
-}
-
 func TestAnEndedContextNeverEntersTheGuest(t *testing.T) {
 	entered := false
 	m := load(t, spec(&lines{}, func(context.Context, sandbox.Memory, []uint64) { entered = true }))

@@ -28,6 +28,10 @@ type Import struct {
 	// context has ended. It may block, and must return soon after ctx is done.
 	// Stop ends the guest from inside.
 	Call func(ctx context.Context, m Memory, stack []uint64)
+	// Cost is the processor time that the host takes for it, by estimate and without
+	// waiting; it counts for WithBurst. The least is a microsecond; what goes through
+	// Memory is counted besides.
+	Cost time.Duration
 }
 
 // ModuleLimits bound what a module may declare. A zero field takes its default,
@@ -81,6 +85,8 @@ type Spec struct {
 	Exports map[string]Signature
 	// Optional exports, callable if the module has them with this type.
 	Optional map[string]Signature
+	// Context is that of the start section and of Init; nil: the caller's own.
+	Context func(ctx context.Context) context.Context
 	// Init prepares a new instance. It may Call. Where instances are restored it
 	// runs once, and every caller finds the state that it left.
 	Init func(ctx context.Context, i *Instance) error

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/stack"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
@@ -83,6 +84,9 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 			i.discard()
 		}
 	}()
+	if m.spec.Context != nil {
+		ctx = m.spec.Context(ctx)
+	}
 	i.unlimited = true                   // the time for making an instance bounds this
 	for k, d := range m.rewritten.Data { // at constant offsets: no globals can be imported
 		if !i.mod.Memory().Write(d.Offset, d.Bytes) {
@@ -110,7 +114,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance, err error) {
 	i := &Instance{module: m}
 	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, i.charge)
-	if err == nil && !i.charge(m.tableBytes) {
+	if err == nil && !i.charge(m.tableBytes+stack.Base) {
 		err = errors.Join(image.ErrBudget, mem.Unmap())
 	}
 	if errors.Is(err, image.ErrBudget) {
@@ -126,6 +130,9 @@ func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance
 			i.discard()
 		}
 	}()
+	if i.stack, err = stack.New(); err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.spec.Name, err)
+	}
 	// wazero asks for this much and does not survive a refusal.
 	if mem.Reallocate(m.minBytes) == nil && m.minBytes > 0 {
 		return nil, fmt.Errorf("module %s: %w", m.spec.Name, ErrMemory)
@@ -153,7 +160,7 @@ func (i *Instance) bind() error {
 	if i.meter.counter == nil || i.meter.stack == nil {
 		return fmt.Errorf("module %s: a counter is missing from the rewritten code", i.module.spec.Name)
 	}
-	i.meter.depth = i.meter.stack.Get()
+	i.meter.step = int64(int32(i.meter.stack.Get()))
 	return nil
 }
 

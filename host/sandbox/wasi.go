@@ -29,6 +29,8 @@ const (
 const (
 	maxIovs   = 1024     // of one fd_write
 	maxRandom = 64 << 10 // bytes between two looks at the context
+	// maxRecords is how many lines of one call are passed on. A line may be empty.
+	maxRecords = 256
 )
 
 type wasi struct {
@@ -144,6 +146,7 @@ func (w *wasi) random(ctx context.Context, m Memory, s []uint64) uint64 {
 	for len(view) > 0 { // a guest may ask for all its memory, which takes long
 		checkContext(ctx)
 		n := min(len(view), maxRandom)
+		m.of.meter.moved(n)
 		rand.Read(view[:n]) // never fails (crypto/rand)
 		view = view[n:]
 	}
@@ -229,8 +232,8 @@ func (w *wasi) fdStat(_ context.Context, m Memory, s []uint64) uint64 {
 	return errnoSuccess
 }
 
-// fdWrite takes stdout and stderr, line by line, up to the call's limit; what
-// is beyond it counts as written and is dropped.
+// fdWrite takes stdout and stderr, line by line, up to the call's limits of bytes
+// and lines; what is beyond them counts as written and is dropped.
 func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 	if s[0] != 1 && s[0] != 2 {
 		return errnoBadf
@@ -252,9 +255,14 @@ func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 		}
 		total += size
 		i.write(ctx, view[:min(len(view), max(0, w.logBytes-i.logged))])
-		if i.logged < w.logBytes && i.logged+len(view) >= w.logBytes {
+		full := i.logged+len(view) >= w.logBytes || i.records >= maxRecords
+		if full && i.logged < w.logBytes {
+			if i.records >= maxRecords {
+				i.line = i.line[:0]
+			}
 			i.flush(ctx)
 			w.emit(ctx, "(more output was dropped)")
+			i.logged = w.logBytes
 		}
 		i.logged += len(view)
 	}
@@ -274,12 +282,13 @@ func (w *wasi) emit(ctx context.Context, line string) {
 // Go guest writes, and is kept whole.
 func (i *Instance) write(ctx context.Context, p []byte) {
 	i.line = append(i.line, p...)
-	for {
+	for i.records < maxRecords {
 		line, rest, found := bytes.Cut(i.line, []byte("\n"))
 		if !found || bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
 			return
 		}
 		i.emit(ctx, line)
+		i.records++
 		i.line = append(i.line[:0], rest...)
 	}
 }

@@ -96,7 +96,7 @@ type pieceKey struct {
 }
 
 // pieceFunction is the index of the function for an operation. They come after
-// the refill function, in the order of their first use.
+// the deeper function, in the order of their first use.
 func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 	k := pieceKey{op: i.Op}
 	if i.Op == wasm.OpMemoryInit {
@@ -104,11 +104,11 @@ func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 	}
 	for n, have := range w.pieces {
 		if have == k {
-			return w.refill + 1 + uint32(n)
+			return w.deeper + 1 + uint32(n)
 		}
 	}
 	w.pieces = append(w.pieces, k)
-	return w.refill + uint32(len(w.pieces))
+	return w.deeper + uint32(len(w.pieces))
 }
 
 func (w *writer) addPieceFunctions() {

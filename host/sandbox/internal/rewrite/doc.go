@@ -11,11 +11,16 @@
 // pieces, and pay before each. A function without loops whose work has a small
 // static bound, calls included, counts nothing: each of its callers pays for it.
 //
-// Stack. A mutable i32 global holds how many bytes of native stack are left, by
-// estimate. Every cycle of the call graph passes a place where it is charged:
-// call_indirect, or the entry of a function chosen to break a cycle of direct
-// calls. When it falls below zero the guest traps with unreachable and the
-// global stays negative, which tells the host why.
+// Stack. A mutable i32 global holds how many bytes of native stack the guest may
+// use before it asks again, by estimate. Every cycle of the call graph passes a
+// place where it is charged: call_indirect, or the entry of a function chosen to
+// break a cycle of direct calls. When it falls below zero the guest calls the
+// imported deepen function, and goes on with the number that it returns. What a
+// frame really takes only the engine knows, so this bounds nothing: it is when the
+// host looks.
+//
+// References. ref.func is replaced by a look into a table that nothing else can
+// reach, since the engine makes an object for each time that it runs.
 //
 // Restoring. The module's own mutable globals are exported; the start function
 // and the active data segments become steps for the host, so that they happen

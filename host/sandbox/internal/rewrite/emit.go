@@ -32,7 +32,8 @@ type body struct {
 }
 
 func (w *writer) rewriteBodies() {
-	w.refill = w.imported + 1 + uint32(len(w.m.Functions))
+	w.refill = w.imported + added + uint32(len(w.m.Functions))
+	w.deeper = w.refill + 1
 	for i := range w.m.Code {
 		t := w.m.Types[w.m.Functions[i]]
 		old := &w.m.Code[i]
@@ -98,8 +99,15 @@ func (b *body) instr(i *wasm.Instr) {
 		if b.f.stack > 0 { // to the end of the block around the body
 			i.Op, i.A = wasm.OpBr, uint64(b.depth)
 		}
-	case wasm.OpCall, wasm.OpRefFunc:
+	case wasm.OpCall:
 		i.A = uint64(b.w.function(uint32(i.A)))
+	case wasm.OpRefFunc:
+		i.A = uint64(b.w.function(uint32(i.A)))
+		if entry, ok := b.w.refs.entry(uint32(i.A)); ok {
+			b.op(wasm.OpI32Const, entry)
+			b.op(wasm.OpTableGet, b.w.refTable())
+			return
+		}
 	case wasm.OpCallIndirect:
 		b.takeStack(b.w.indirect)
 		b.keep(i)
@@ -151,7 +159,7 @@ func (e *emitter) settle(w *writer, left uint32) {
 	e.ops(wasm.OpEnd)
 }
 
-// takeStack traps when the stack is used up, before anything was called.
+// takeStack asks for more when the stack is used up, before anything is called.
 func (b *body) takeStack(n int32) {
 	b.op(wasm.OpGlobalGet, b.w.stack)
 	b.imm(wasm.OpI32Const, uint64(n))
@@ -161,7 +169,8 @@ func (b *body) takeStack(n int32) {
 	b.imm(wasm.OpI32Const, 0)
 	b.ops(wasm.OpI32LtS)
 	b.imm(wasm.OpIf, wasm.Empty)
-	b.ops(wasm.OpUnreachable, wasm.OpEnd)
+	b.op(wasm.OpCall, b.w.deeper)
+	b.ops(wasm.OpEnd)
 }
 
 func (b *body) giveStack(n int32) {

@@ -16,7 +16,10 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-var errSpent = errors.New("the budget is spent")
+var (
+	errSpent = errors.New("the budget is spent")
+	errDeep  = errors.New("calls are nested too deep")
+)
 
 // meter serves the pause import: it hands out slices until a budget is spent.
 type meter struct {
@@ -36,11 +39,16 @@ func (m *meter) pause(_ context.Context, stack []uint64) {
 	stack[0] = uint64(m.slice)
 }
 
-// link makes the pause import available.
+// deepen serves the deepen import: there is no more than stackBudget.
+func (m *meter) deepen(context.Context, []uint64) { panic(errDeep) }
+
+// link makes the host's imports available.
 func (m *meter) link(ctx context.Context, r wazero.Runtime) error {
-	i64 := []api.ValueType{api.ValueTypeI64}
-	_, err := r.NewHostModuleBuilder(rewrite.Reserved).NewFunctionBuilder().
-		WithGoFunction(api.GoFunc(m.pause), i64, i64).Export("pause").Instantiate(ctx)
+	i32, i64 := []api.ValueType{api.ValueTypeI32}, []api.ValueType{api.ValueTypeI64}
+	_, err := r.NewHostModuleBuilder(rewrite.Reserved).
+		NewFunctionBuilder().WithGoFunction(api.GoFunc(m.pause), i64, i64).Export("pause").
+		NewFunctionBuilder().WithGoFunction(api.GoFunc(m.deepen), i32, i32).Export("deepen").
+		Instantiate(ctx)
 	return err
 }
 

@@ -38,12 +38,12 @@ func probe(m []byte, globals, tables int, l wasm.Limits) ([]byte, error) {
 	for k := range tables {
 		add(fmt.Sprint("size/", k), nil, i32, wasm.Instr{Op: wasm.OpTableSize, A: uint64(k)})
 		add(fmt.Sprint("null/", k), i32, i32, wasm.Instr{Op: wasm.OpLocalGet},
-			wasm.Instr{Op: opTableGet, A: uint64(k)}, wasm.Instr{Op: opRefIsNull})
+			wasm.Instr{Op: wasm.OpTableGet, A: uint64(k)}, wasm.Instr{Op: opRefIsNull})
 	}
 	return d.Encode(), nil
 }
 
-const opTableGet, opRefIsNull wasm.Op = 0x25, 0xd1
+const opRefIsNull wasm.Op = 0xd1
 
 // observe describes the globals and tables of a module with probes: values,
 // sizes, and which entries are null.

@@ -15,6 +15,7 @@ const Reserved = "bulkhead:sandbox"
 // Names of what every rewritten module has.
 const (
 	pauseName   = "pause"
+	deepenName  = "deepen"
 	fuelExport  = Reserved + "/fuel"
 	stackExport = Reserved + "/stack"
 	startExport = Reserved + "/start"
@@ -27,7 +28,7 @@ type Options struct {
 	// counts no fuel itself and its callers pay; default 64, negative: every
 	// function counts.
 	Free int
-	// Stack is the initial value of the stack global in bytes; default 8 MiB.
+	// Stack is the initial value of the stack global in bytes; default 64 KiB.
 	Stack int32
 	// Piece is how many bytes memory.fill, copy and init handle at a time;
 	// default 64 KiB.
@@ -39,7 +40,7 @@ func (o Options) withDefaults() Options {
 		o.Free = 64
 	}
 	if o.Stack <= 0 {
-		o.Stack = 8 << 20
+		o.Stack = 64 << 10
 	}
 	if o.Piece <= 0 {
 		o.Piece = 64 << 10
@@ -64,12 +65,16 @@ type Result struct {
 	// first. One unit is about one instruction.
 	Fuel string
 	// Stack is the export name of the stack global, a mutable i32: the host sets
-	// it before each call. Negative after a trap: the guest recursed too deep.
+	// it before each call.
 	Stack string
 	// Pause is the import to link, of type (i64) -> (i64). It gets the fuel left,
 	// which is negative, and returns the fuel to go on with. Spent is what was
 	// there before less the argument.
 	Pause Import
+	// Deepen is the import to link, of type (i32) -> (i32), that the guest calls
+	// when the stack global is below zero. It gets the global and returns what the
+	// global becomes.
+	Deepen Import
 	// TableEntries is how many entries the tables of an instance have together:
 	// a table that the module's code grows counts with what it may grow to.
 	TableEntries int
@@ -120,7 +125,7 @@ func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
 	}
 	w := &writer{m: m, o: o.withDefaults(), imported: uint32(m.Imported(wasm.KindFunction))}
 	w.result = &Result{
-		Fuel: fuelExport, Stack: stackExport, Pause: Import{Reserved, pauseName},
+		Fuel: fuelExport, Stack: stackExport, Pause: Import{Reserved, pauseName}, Deepen: Import{Reserved, deepenName},
 		Fresh: freshReasons(m), Report: report(m, len(module)),
 	}
 	w.functions = analyse(m, w.o.Free)
@@ -171,11 +176,13 @@ type writer struct {
 	result    *Result
 	functions []function
 	indirect  int32  // stack charge of a call_indirect
-	imported  uint32 // functions, before the pause function was added
+	imported  uint32 // functions, before those of the host were added
 
 	fuel, stack uint32     // global indices
-	refill      uint32     // index of the added function
-	pieces      []pieceKey // functions added after it
+	refill      uint32     // index of the first added function
+	deeper      uint32     // of the second
+	pieces      []pieceKey // functions added after them
+	refs        refs
 	maxPages    uint32
 	maxEntries  uint32
 }
@@ -189,21 +196,27 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	if err := w.extractData(); err != nil {
 		return err
 	}
-	w.addImport()
+	w.addImports()
 	w.addGlobals()
 	w.boundTables()
 	w.countEntries()
+	w.refs.declare(w.m)
 	w.rewriteBodies()
+	w.addRefTable()
 	w.addRefill()
+	w.addDeeper()
 	w.addPieceFunctions()
 	addStart()
 	return nil
 }
 
-// function is the index that a function has once the import was added.
+// added is how many functions of the host are imported.
+const added = 2
+
+// function is the index that a function has once the imports were added.
 func (w *writer) function(old uint32) uint32 {
 	if old >= w.imported {
-		return old + 1
+		return old + added
 	}
 	return old
 }
@@ -279,12 +292,16 @@ func (w *writer) exportGlobal(index uint32, exported map[uint32]string) string {
 	return name
 }
 
-// addImport appends the pause function to the imports and moves the indices of
-// the functions after it, outside of bodies.
-func (w *writer) addImport() {
+// addImports appends the host's functions to the imports and moves the indices
+// of the functions after them, outside of bodies.
+func (w *writer) addImports() {
 	m := w.m
-	pause := w.typeOf(wasm.FuncType{Params: []wasm.ValueType{wasm.I64}, Results: []wasm.ValueType{wasm.I64}})
-	m.Imports = append(m.Imports, wasm.Import{Module: Reserved, Name: pauseName, Function: pause})
+	like := func(t wasm.ValueType) uint32 {
+		return w.typeOf(wasm.FuncType{Params: []wasm.ValueType{t}, Results: []wasm.ValueType{t}})
+	}
+	m.Imports = append(m.Imports,
+		wasm.Import{Module: Reserved, Name: pauseName, Function: like(wasm.I64)},
+		wasm.Import{Module: Reserved, Name: deepenName, Function: like(wasm.I32)})
 	for i := range m.Exports {
 		if e := &m.Exports[i]; e.Kind == wasm.KindFunction {
 			e.Index = w.function(e.Index)
@@ -402,7 +419,7 @@ func (w *writer) countEntries() {
 // addFunction appends a function and returns its index.
 func (w *writer) addFunction(name string, t wasm.FuncType, code []byte, locals ...wasm.Locals) uint32 {
 	m := w.m
-	index := w.imported + 1 + uint32(len(m.Functions))
+	index := w.imported + added + uint32(len(m.Functions))
 	m.Functions = append(m.Functions, w.typeOf(t))
 	m.Code = append(m.Code, wasm.Body{Locals: locals, Code: code})
 	m.FuncNames = append(m.FuncNames, wasm.FuncName{Function: index, Name: name})
@@ -417,6 +434,16 @@ func (w *writer) addRefill() {
 	e.op(wasm.OpGlobalSet, w.fuel)
 	e.op(wasm.OpEnd, 0)
 	w.addFunction(Reserved+"/refill", wasm.FuncType{Params: []wasm.ValueType{wasm.I64}}, e.code)
+}
+
+// addDeeper appends the function that asks the host for a deeper stack.
+func (w *writer) addDeeper() {
+	var e emitter
+	e.op(wasm.OpGlobalGet, w.stack)
+	e.op(wasm.OpCall, w.imported+1)
+	e.op(wasm.OpGlobalSet, w.stack)
+	e.op(wasm.OpEnd, 0)
+	w.addFunction(Reserved+"/deeper", wasm.FuncType{}, e.code)
 }
 
 // addStart exports a function that calls the start function. To export that

@@ -165,10 +165,10 @@ func TestPiecesDoWhatTheWholeDoes(t *testing.T) {
 	}
 }
 
-// TestRecursionIsBounded covers each way to recurse, in both directions: what
-// exceeds the stack traps with the global negative, what does not comes back
-// with the global as it was.
-func TestRecursionIsBounded(t *testing.T) {
+// TestRecursionAsks covers each way to recurse, in both directions: what exceeds
+// the stack asks for more with the global negative, what does not comes back with
+// the global as it was.
+func TestRecursionAsks(t *testing.T) {
 	count := types("\x60\x01\x7f\x01\x7f")
 	// f(n) = n == 0 ? 0 : 1 + g(n-1)
 	down := func(call string) string {
@@ -201,7 +201,7 @@ func TestRecursionIsBounded(t *testing.T) {
 			if n := after.TotalAlloc - before.TotalAlloc; n > 3*stackBudget {
 				t.Errorf("%d bytes were allocated for a stack of %d", n, stackBudget)
 			}
-			if err == nil || !strings.Contains(err.Error(), "unreachable") || i.stackLeft() >= 0 {
+			if !errors.Is(err, errDeep) || i.stackLeft() >= 0 {
 				t.Fatalf("got %v with %d bytes left", err, i.stackLeft())
 			}
 		})

@@ -8,8 +8,8 @@ const (
 	maxPath = 2048
 )
 
-// chargeStack decides which functions count stack, sets their charge, and
-// returns that of a call_indirect. Afterwards every cycle of calls passes a
+// chargeStack decides which functions count stack, sets their charge, by estimate,
+// and returns that of a call_indirect. Afterwards every cycle of calls passes a
 // place that counts, and between two of them lie at most maxPath bytes and one
 // frame.
 func chargeStack(list []function) (indirect int32) {

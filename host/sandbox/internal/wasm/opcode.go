@@ -25,6 +25,7 @@ const (
 	OpLocalTee     Op = 0x22
 	OpGlobalGet    Op = 0x23
 	OpGlobalSet    Op = 0x24
+	OpTableGet     Op = 0x25
 	OpTableSet     Op = 0x26
 	OpMemorySize   Op = 0x3f
 	OpMemoryGrow   Op = 0x40
