@@ -15,9 +15,9 @@ import (
 )
 
 // acceptIDToken checks an ID token that a program sends as its credential. The
-// token is a login of its own, from when it was issued to when it expires, and
-// ends like any other: by its own logout, by its user's, by a restart of
-// neither.
+// token is a login of its own, from when it was issued to when it expires, or for
+// as long as a login may last. It ends like any other, by its own logout or by
+// its user's, and stays ended until the token's own expiry.
 func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error) {
 	p := s.bearers[unverifiedIssuer(raw)]
 	if p == nil {
@@ -34,7 +34,7 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 	rec := state.LoginRecord{
 		ID: host.LoginID(base64.RawURLEncoding.EncodeToString(sum[:16])), User: id.User,
 		Issuer: id.Issuer, Subject: id.Subject, Method: id.Method, Name: id.Name, Claims: id.Claims,
-		At: id.at, Until: earlier(id.until, id.at.Add(s.life.login)),
+		At: id.at, Until: earlier(id.until, id.at.Add(s.life.login)), Credential: id.until,
 	}
 	if err := s.knows(rec, id.Source); err != nil {
 		return nil, err

@@ -3,9 +3,6 @@ package authn
 import (
 	"crypto/sha256"
 	"sync"
-	"time"
-
-	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // The cache holds a few thousand people's tokens, a kilobyte each.
@@ -51,23 +48,9 @@ func (c *tokenCache) put(h tokenHash, t *token) {
 	sh.tokens[h] = t
 }
 
-// used reports whether any token of the login was used since. It looks at all.
-func (c *tokenCache) used(login host.LoginID, since time.Time) bool {
-	for i := range c.shards {
-		if c.shards[i].used(login, since.Unix()) {
-			return true
-		}
-	}
-	return false
-}
-
-func (sh *tokenShard) used(login host.LoginID, since int64) bool {
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	for _, t := range sh.tokens {
-		if t.login == login && t.used.Load() > since {
-			return true
-		}
-	}
-	return false
+func (c *tokenCache) drop(h tokenHash) {
+	sh := c.shard(h)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.tokens, h)
 }

@@ -30,6 +30,12 @@ func (o *oneLogin) CreateLogin(_ context.Context, rec state.LoginRecord) (state.
 
 func (o *oneLogin) Login(id host.LoginID) (state.LoginRecord, bool) { return o.rec, id == o.rec.ID }
 
+func (o *oneLogin) Activity(id host.LoginID) (state.Activity, bool) {
+	return state.Activity{Used: time.Now()}, id == o.rec.ID
+}
+
+func (o *oneLogin) Use(host.LoginID, time.Time) {}
+
 func (o *oneLogin) Revoked(p *host.Principal) error {
 	if p.Login.ID != o.rec.ID {
 		return host.ErrLoggedOut

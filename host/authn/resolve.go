@@ -89,7 +89,14 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 	}
 	hash := tokenHash(sha256.Sum256([]byte(raw)))
 	t := s.tokens.get(hash)
-	if before := t; t == nil || t.epoch != s.keys.epoch() {
+	if t != nil && t.foreign {
+		// A login that an ID token bears may have been set aside for another.
+		if _, live := s.State.Login(t.login); !live {
+			s.tokens.drop(hash)
+			t = nil
+		}
+	}
+	if t == nil || t.epoch != s.keys.epoch() {
 		if !a.admitted {
 			if err := s.AdmitClient(a.r); err != nil {
 				return nil, nil, err
@@ -110,9 +117,6 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 				s.log.Debug("a credential is not good", "error", err)
 			}
 			return nil, nil, errNobody
-		}
-		if before != nil { // keys have changed, the token has not
-			t.used.Store(before.used.Load())
 		}
 		s.tokens.put(hash, t)
 	}
@@ -166,22 +170,50 @@ func (s *Service) current(t *token) (*host.Principal, error) {
 	if err := s.State.Revoked(p); err != nil {
 		return nil, err
 	}
-	return p, s.use(t, p, now)
+	if t.foreign {
+		return p, nil
+	}
+	a, ok := s.State.Activity(t.login)
+	if !ok {
+		return nil, host.ErrLoggedOut
+	}
+	if t.replaced(a, now) {
+		return nil, errReplaced
+	}
+	return p, s.use(t, a, p, now)
 }
 
-// use notes that a login is in use, or ends it if it was not for too long. A
-// token of ours was issued to somebody who was there, so a login that is
+// replacedGrace is for how long a token counts that was replaced by a refresh.
+const replacedGrace = time.Minute
+
+var errReplaced = &host.Error{Kind: host.Unauthenticated, Op: "authn", Message: "this token was replaced by a refresh"}
+
+// replaced reports whether a token of ours is of a generation that counts no
+// more. A generation that this replica has not heard of yet counts.
+func (t *token) replaced(a state.Activity, now time.Time) bool {
+	switch {
+	case t.generation >= a.Generation:
+		return false
+	case t.generation+1 < a.Generation:
+		return true
+	}
+	return now.Sub(a.Renewed) > replacedGrace
+}
+
+// use notes that a login is in use, or ends it if it was not for too long. Last
+// use is kept with the login and not with a token, of which the cache may forget
+// any. A token of ours was issued to the person who was there, so a login that is
 // refreshed is in use wherever its requests went; so is one with traffic in a
 // session here.
-func (s *Service) use(t *token, p *host.Principal, now time.Time) error {
-	if t.foreign {
+func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Time) error {
+	if now.Unix() == a.Used.Unix() {
 		return nil
 	}
-	last := t.used.Load()
-	if now.Unix() == last {
-		return nil
+	last := a.Used
+	if t.issued.After(last) {
+		last = t.issued
 	}
-	idle := now.Sub(time.Unix(max(last, t.issued.Unix()), 0))
+	idle := now.Sub(last)
 	if idle > s.life.idle && !s.busy(p, now.Add(-s.life.idle)) {
 		ctx, cancel := afterwards(context.Background())
 		defer cancel()
@@ -191,16 +223,12 @@ func (s *Service) use(t *token, p *host.Principal, now time.Time) error {
 		s.log.Info("signed out, idle", "user", string(p.User), "idle", idle.Round(time.Second))
 		return host.ErrLoginExpired
 	}
-	t.used.Store(now.Unix())
+	s.State.Use(t.login, now)
 	return nil
 }
 
-// busy reports whether a session of the login, or another token of it, was used
-// since.
+// busy reports whether a session of the login was used since.
 func (s *Service) busy(p *host.Principal, since time.Time) bool {
-	if s.tokens.used(p.Login.ID, since) {
-		return true
-	}
 	for _, v := range s.Sessions.List(p.User) {
 		if v.Login == p.Login.ID && v.Cause == nil && v.Touched.After(since) {
 			return true

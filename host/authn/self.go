@@ -47,8 +47,9 @@ func (s *Service) Me(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Refresh handles POST /auth/refresh: a new token, as the cookie, for the same
-// login. The old one stays good for the rest of its own time, so that another
-// tab which still sends it is not signed out. The login's end does not move.
+// login. The old one stays good for replacedGrace, on every replica, so that
+// another tab which still sends it is not signed out; if that tab refreshes, too,
+// it replaces nothing. The login's end does not move.
 func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
 	t, p, err := s.credential(r)
 	if err != nil {
@@ -60,9 +61,15 @@ func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
 	if t.foreign {
 		return host.E(host.Invalid, "authn.refresh", "this sign-in is renewed where it came from, not here")
 	}
+	ctx, cancel := afterwards(r.Context())
+	defer cancel()
+	generation, err := s.State.RenewTokens(ctx, p.Login.ID, t.generation)
+	if err != nil {
+		return err
+	}
 	now := time.Now()
 	expires := s.expiry(now, p.Login.Until)
-	raw, err := s.sign(p.User, p.Login.ID, now, expires)
+	raw, err := s.signNext(p.User, p.Login.ID, generation, now, expires)
 	if err != nil {
 		return err
 	}

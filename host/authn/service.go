@@ -41,6 +41,9 @@ type Store interface {
 	AdmitLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
 	Once(ctx context.Context, name string, until time.Time) (bool, error)
 	Login(host.LoginID) (state.LoginRecord, bool)
+	Activity(host.LoginID) (state.Activity, bool)
+	Use(host.LoginID, time.Time)
+	RenewTokens(ctx context.Context, id host.LoginID, from uint64) (uint64, error)
 	Revoked(*host.Principal) error
 	EndLogin(context.Context, host.LoginID) error
 	EndLoginAndSessions(context.Context, host.LoginID) error

@@ -20,25 +20,25 @@ const (
 )
 
 // claims is a token's content (RFC 7519) and has no room for more: sub is the
-// user id, sid the login.
+// user id, sid the login, gen how often the login's tokens were renewed before.
 type claims struct {
 	jwt.RegisteredClaims
-	Login host.LoginID `json:"sid"`
+	Login      host.LoginID `json:"sid"`
+	Generation uint64       `json:"gen,omitempty"`
 }
 
 // token is a credential that was verified: one of ours, an ID token, or what a
-// hop asserts. It is immutable, but for the memory of whom it last stood for
-// and when.
+// hop asserts. It is immutable, but for the memory of whom it last stood for.
 type token struct {
-	user    host.UserID
-	login   host.LoginID
-	issued  time.Time
-	expires time.Time
-	epoch   uint64         // of the keys it was verified against
-	foreign bool           // not ours: not refreshed here, not idle
-	claims  map[string]any // those of now, where the credential brings them with each request
-	built   atomic.Pointer[built]
-	used    atomic.Int64 // last time, Unix seconds
+	user       host.UserID
+	login      host.LoginID
+	generation uint64 // of ours
+	issued     time.Time
+	expires    time.Time
+	epoch      uint64         // of the keys it was verified against
+	foreign    bool           // not ours: not refreshed here, not idle
+	claims     map[string]any // those of now, where the credential brings them with each request
+	built      atomic.Pointer[built]
 }
 
 // parsers follow RFC 8725: one algorithm, our own issuer, one audience for each
@@ -58,13 +58,19 @@ func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states *
 		jwt.NewParser(opts(stateAudience)...)
 }
 
+// sign makes the first token of a login.
 func (s *Service) sign(user host.UserID, login host.LoginID, now, expires time.Time) (string, error) {
+	return s.signNext(user, login, 0, now, expires)
+}
+
+// signNext makes a token of a later generation.
+func (s *Service) signNext(user host.UserID, login host.LoginID, generation uint64, now, expires time.Time) (string, error) {
 	return s.signAs(tokenType, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: s.issuer, Audience: jwt.ClaimStrings{audience}, Subject: string(user), ID: rand.Text(),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
-		Login: login,
+		Login: login, Generation: generation,
 	})
 }
 
@@ -97,7 +103,7 @@ func (s *Service) verify(parser *jwt.Parser, raw string) (*token, error) {
 	if c.Subject == "" || c.Login == "" || c.ID == "" || c.IssuedAt == nil {
 		return nil, errBadToken
 	}
-	t.user, t.login = host.UserID(c.Subject), c.Login
+	t.user, t.login, t.generation = host.UserID(c.Subject), c.Login, c.Generation
 	t.issued, t.expires = c.IssuedAt.Time, c.ExpiresAt.Time
 	return t, nil
 }

@@ -16,9 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // behindProxy is a service that believes the headers of 10.1.0.0/16.
@@ -602,62 +600,6 @@ func TestRateTablesAreBounded(t *testing.T) {
 	}
 	if !b.take("busy", now.Add(3*time.Second)) {
 		t.Error("a bucket does not fill again")
-	}
-}
-
-// A login that nobody uses ends; one with traffic in a session, or that is
-// refreshed, is in use.
-func TestIdleLoginsEnd(t *testing.T) {
-	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = manifest.Duration(30 * time.Minute) })
-	old := func() (string, *host.Principal) {
-		_, p := f.signIn(t, "ann")
-		raw, err := f.sign("ann", p.Login.ID, time.Now().Add(-40*time.Minute), time.Now().Add(20*time.Minute))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw, p
-	}
-	raw, p := old()
-	fresh, err := f.sign("ann", p.Login.ID, time.Now(), time.Now().Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Resolve(bearing(raw)); host.KindOf(err) != host.Unauthenticated {
-		t.Errorf("unused for 40 minutes: %v", err)
-	}
-	if _, err := f.Resolve(bearing(fresh)); host.KindOf(err) != host.Unauthenticated {
-		t.Errorf("its other token: %v", err)
-	}
-	raw, p = old()
-	s, err := f.table.Open(t.Context(), p, session.Info{Kind: session.Socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	s.Touch()
-	for range 2 {
-		if _, err := f.Resolve(bearing(raw)); err != nil {
-			t.Errorf("with a terminal in use: %v", err)
-		}
-	}
-}
-
-// Found in review: a program that kept the token of before the last refresh
-// signed its owner's busy browser out.
-func TestAnOldTokenOfALoginInUseEndsNothing(t *testing.T) {
-	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = manifest.Duration(30 * time.Minute) })
-	_, p := f.signIn(t, "ann")
-	token := func(age time.Duration) string {
-		raw, err := f.sign("ann", p.Login.ID, time.Now().Add(-age), time.Now().Add(time.Hour-age))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
-	}
-	for _, raw := range []string{token(0), token(40 * time.Minute), token(0)} {
-		if _, err := f.Resolve(bearing(raw)); err != nil {
-			t.Errorf("somebody who is there is signed out: %v", err)
-		}
 	}
 }
 

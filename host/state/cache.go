@@ -3,29 +3,35 @@ package state
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // cache is what reads are answered from. Logins only ever go from live to
-// ended and marks only grow, so that changes may arrive late, twice, or before
-// the watch brings them, and the answer never becomes more permissive.
+// ended, token generations, marks and outs only grow, so that changes may arrive
+// late, twice, or before the watch brings them, and the answer never becomes more
+// permissive. A login that a credential bears may come back, as long as it was
+// set aside and not logged out.
 type cache struct {
 	mu     sync.RWMutex
 	logins map[host.LoginID]*login
 	users  map[host.UserID]map[host.LoginID]*login
 	marks  map[host.UserID]userMark
+	outs   map[loginKey]time.Time // logged out although the credential is still good; until when
 	epoch  epoch
 	rev    int64
 
 	keys keyring
 }
 
+// login is immutable but for ended, which cache.mu guards, and used.
 type login struct {
 	rec   LoginRecord
-	rev   int64 // of the store when the record was written
-	ended bool  // kept until rec.Until, so that a record put back revives nobody
+	rev   int64         // of the store when the record was last written
+	ended bool          // kept until rec.Until, so that a record put back revives nobody
+	used  *atomic.Int64 // last use here, Unix seconds; when it was learned of, at first
 }
 
 // userMark is a user's last logout from everything.
@@ -45,6 +51,7 @@ func newCache() *cache {
 		logins: make(map[host.LoginID]*login),
 		users:  make(map[host.UserID]map[host.LoginID]*login),
 		marks:  make(map[host.UserID]userMark),
+		outs:   make(map[loginKey]time.Time),
 	}
 }
 
@@ -79,10 +86,24 @@ func (c *cache) putOwn(rec LoginRecord, rev int64) {
 }
 
 func (c *cache) put(rec LoginRecord, rev int64) {
-	if c.logins[rec.ID] != nil {
-		return // ids are never reused, and records never change
+	now := time.Now()
+	if rec.Renewed.After(now) {
+		rec.Renewed = now // by a clock that is ahead
 	}
 	l := &login{rec: rec, rev: rev, ended: rec.Epoch != c.epoch.id}
+	if old := c.logins[rec.ID]; old == nil {
+		l.used = &atomic.Int64{}
+		l.used.Store(now.Unix())
+	} else if l.used = old.used; rev <= old.rev || old.rec.User != rec.User {
+		return // late, or not the login of this name
+	} else if old.ended && !rec.borne() {
+		return // ended for good
+	} else if !old.ended && rec.Generation <= old.rec.Generation {
+		l.rec = old.rec // a record put back, of which the revision alone counts
+	}
+	if _, out := c.outs[loginKey{rec.User, rec.ID}]; out {
+		l.ended = true
+	}
 	c.logins[rec.ID] = l
 	if c.users[rec.User] == nil {
 		c.users[rec.User] = make(map[host.LoginID]*login)
@@ -120,16 +141,41 @@ func (c *cache) endWhere(match func(*login) bool) (gone []loginKey) {
 	return gone
 }
 
-// endLogin reports whether the login was live until now.
-func (c *cache) endLogin(k loginKey) bool {
+// endLogin ends the login as it was up to revision rev, and reports whether it
+// was live until now.
+func (c *cache) endLogin(k loginKey, rev int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	l := c.users[k.user][k.id]
+	if l == nil || l.ended || l.rev > rev {
+		return false
+	}
+	l.ended = true
+	return true
+}
+
+// putOut keeps the login from being admitted again until the given time, for ever
+// if that is zero, and reports whether it was live until now.
+func (c *cache) putOut(k loginKey, until time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, ok := c.outs[k]; !ok || !old.IsZero() && (until.IsZero() || until.After(old)) {
+		c.outs[k] = until
+	}
 	l := c.users[k.user][k.id]
 	if l == nil || l.ended {
 		return false
 	}
 	l.ended = true
 	return true
+}
+
+// out reports whether the login must not be admitted again.
+func (c *cache) out(k loginKey) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.outs[k]
+	return ok
 }
 
 // putMark moves the user's mark forward and returns the logins that it ends.
@@ -210,14 +256,14 @@ func (c *cache) live(user host.UserID, now time.Time) (out []LoginRecord) {
 	return out
 }
 
-// surplus returns the user's oldest live logins, as many as there are over
-// limit.
-func (c *cache) surplus(user host.UserID, limit int, now time.Time) []loginKey {
+// surplus returns the oldest of the user's live logins that credentials bear, or
+// of the others, as many as there are over limit.
+func (c *cache) surplus(user host.UserID, borne bool, limit int, now time.Time) []loginKey {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var live []*login
 	for _, l := range c.users[user] {
-		if !l.ended && now.Before(l.rec.Until) {
+		if !l.ended && l.rec.borne() == borne && now.Before(l.rec.Until) {
 			live = append(live, l)
 		}
 	}
@@ -242,6 +288,27 @@ func (c *cache) due(before time.Time) (out []loginKey) {
 		}
 	}
 	return out
+}
+
+// dueOuts returns the logins that no credential bears any more since before the
+// given time.
+func (c *cache) dueOuts(before time.Time) (keys []loginKey) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for k, until := range c.outs {
+		if !until.IsZero() && until.Before(before) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func (c *cache) forgetOuts(keys []loginKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range keys {
+		delete(c.outs, k)
+	}
 }
 
 func (c *cache) forget(keys []loginKey) {

@@ -10,7 +10,15 @@
 // The store alone can mint nobody. Every record is sealed with a key derived
 // from the host key, a file beside the store and not in it, and is bound to
 // its own place, so that records can neither be forged nor moved. A login that
-// ended stays ended in memory even if somebody puts its record back.
+// ended stays ended in memory even if its record is put back.
+//
+// Memory ends with the process. Who can write to the store, kept what it held,
+// and puts single records back, can revive a login that ended on replicas that
+// started since: for as long as the login would have lasted, or an ID token is
+// good. Putting back the whole store is noticed (see Epochs). No seal prevents
+// this, because an old record was genuine once. So the store's users and
+// certificates are credentials like the host key: give them to the replicas
+// alone.
 //
 // The store is an existing etcd cluster, or one member in this process that
 // listens on a Unix socket in a private directory and on no TCP port. The client
@@ -33,6 +41,14 @@
 // before it by name, revisions only grow, and the last heartbeat is noted beside
 // the store, so this is noticed while running and at the next start. A new epoch
 // begins then, in which no earlier login is good: everybody signs in again.
+//
+// # Clocks
+//
+// Freshness is measured by each replica's own monotonic clock. Where times of
+// several replicas meet, none of them is believed alone: a store is in use if a
+// heartbeat in it advances, whatever time that says; what is swept is kept five
+// minutes longer than it counts; and a clock that differs by more than 5 s from
+// another replica's is warned of.
 //
 // What a token looks like and how a request becomes a principal is host/authn's
 // business; ending live sessions is host/session's.

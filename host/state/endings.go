@@ -59,11 +59,9 @@ func (s *Store) EndLoginAndSessions(ctx context.Context, id host.LoginID) error 
 	if err != nil {
 		return err
 	}
-	k := loginKey{rec.User, id}
-	if _, err := s.insist(ctx, "state.logout", append(s.endOps(k), cut)...); err != nil {
+	if err := s.logOut(ctx, &rec, cut); err != nil {
 		return err
 	}
-	s.endLogins([]loginKey{k})
 	s.announce(Ending{User: rec.User, Cause: host.ErrLoggedOut})
 	return nil
 }

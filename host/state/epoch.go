@@ -65,8 +65,8 @@ func (s *Store) openBeat(kv *mvccpb.KeyValue) (rec beatRecord, ok bool) {
 }
 
 // doubtAtStart says why what the store holds at the start of this process may
-// not be all that it once held. It is not if some replica wrote to it a moment
-// ago, or if it is as new as this process left it.
+// not be all that it once held. There is no doubt if some replica wrote to it a
+// moment ago, or if it is as new as this process left it.
 func (s *Store) doubtAtStart(l *loaded, now time.Time) string {
 	if l.epoch == nil {
 		return "it is new"
@@ -84,11 +84,15 @@ func (s *Store) doubtAtStart(l *loaded, now time.Time) string {
 			return "it is older than its last heartbeat"
 		}
 	}
-	if now.Sub(l.lastBeat) <= oldBeat || noted && l.lastBeat.Sub(n.At) <= oldBeat {
+	if now.Sub(l.lastBeat).Abs() <= oldBeat || noted && l.lastBeat.Sub(n.At) <= oldBeat {
 		return ""
 	}
-	return "no replica has written to it lately, and this one did not write last"
+	return quietStore
 }
+
+// quietStore is a doubt that a heartbeat disproves: the clocks of replicas may
+// differ.
+const quietStore = "no replica has written to it lately, and this one did not write last"
 
 // beginEpoch ends all logins in the store, unless another replica has begun an
 // epoch since l was loaded.

@@ -15,7 +15,8 @@ const (
 	maxRecord = 16 << 10
 	// maxName bounds a user id and a login id, which become part of a place.
 	maxName = 256
-	// maxLogins is how many logins a user may have at a time.
+	// maxLogins is how many logins a user may have at a time, and how many more
+	// that credentials bear.
 	maxLogins = 200
 )
 
@@ -31,9 +32,21 @@ type LoginRecord struct {
 	Claims  map[string]any // what policy may see of the identity provider's words; never modified
 	At      time.Time      // when the person signed in
 	Until   time.Time      // absolute end
-	Borne   bool           // by a credential that may be shown again: the end is remembered (see AdmitLogin)
-	Epoch   string         // set by the store
+	Hint    string         // the provider's ID token, to sign out there with; may be empty
+	// Credential is when the credential that bears the login stops being good by
+	// itself: until then the login's end is remembered (see AdmitLogin). Zero if
+	// there is none.
+	Credential time.Time
+	Epoch      string // set by the store
+	// Generation counts how often the login's tokens were renewed (see RenewTokens),
+	// the last time at Renewed.
+	Generation uint64
+	Renewed    time.Time
 }
+
+// borne reports whether the login is that of a credential which may be shown
+// again.
+func (r *LoginRecord) borne() bool { return !r.Credential.IsZero() }
 
 func (r *LoginRecord) validate() error {
 	switch {
@@ -56,6 +69,7 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 		return LoginRecord{}, err
 	}
 	rec.At, rec.Until = rec.At.Round(0), rec.Until.Round(0) // as they will be after a restart
+	rec.Credential, rec.Generation, rec.Renewed = time.Time{}, 0, time.Time{}
 	for range 3 {
 		stored, current, err := s.createLogin(ctx, rec)
 		if err != nil || current {
@@ -79,7 +93,7 @@ func (s *Store) createLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord
 	if err != nil {
 		return LoginRecord{}, false, err
 	}
-	surplus := s.cache.surplus(rec.User, maxLogins-1, time.Now())
+	surplus := s.cache.surplus(rec.User, false, maxLogins-1, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	resp, err := s.client.Txn(ctx).If(b.current...).Then(s.putOps(place, sealed, surplus)...).Else(b.read...).Commit()
@@ -91,7 +105,7 @@ func (s *Store) createLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord
 		return LoginRecord{}, false, nil
 	}
 	s.cache.putOwn(rec, resp.Header.Revision)
-	s.endLogins(surplus)
+	s.endLogins(surplus, resp.Header.Revision)
 	return rec, true, nil
 }
 
@@ -129,7 +143,7 @@ func (s *Store) learn(resp *clientv3.TxnResponse) {
 func (s *Store) putOps(place, sealed string, surplus []loginKey) []clientv3.Op {
 	ops := []clientv3.Op{clientv3.OpPut(place, sealed)}
 	for _, k := range surplus {
-		ops = append(ops, s.endOps(k)...)
+		ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
 	}
 	return ops
 }
@@ -184,11 +198,28 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 	if err != nil {
 		return nil
 	}
-	k := loginKey{l.rec.User, id}
-	if _, err := s.insist(ctx, "state.logout", s.endOps(k)...); err != nil {
+	return s.logOut(ctx, &l.rec)
+}
+
+// logOut ends a login for good, and does what else ops say, in one step.
+func (s *Store) logOut(ctx context.Context, rec *LoginRecord, ops ...clientv3.Op) error {
+	k := loginKey{rec.User, rec.ID}
+	ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
+	if rec.borne() {
+		op, err := s.outOp(k, rec.Credential)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, op)
+	}
+	rev, err := s.insist(ctx, "state.logout", ops...)
+	if err != nil {
 		return err
 	}
-	s.endLogins([]loginKey{k})
+	if rec.borne() && s.cache.putOut(k, rec.Credential) {
+		s.announceLogins([]loginKey{k}, host.ErrLoggedOut)
+	}
+	s.endLogins([]loginKey{k}, rev)
 	return nil
 }
 
@@ -221,7 +252,8 @@ func (s *Store) EndUserLogins(ctx context.Context, user host.UserID) error {
 // mark is the record of a user's "nothing from before this".
 type mark struct{ NotBefore time.Time }
 
-func (s *Store) endLogins(keys []loginKey) {
-	gone := slices.DeleteFunc(keys, func(k loginKey) bool { return !s.cache.endLogin(k) })
+// endLogins ends logins here, as they were up to revision rev.
+func (s *Store) endLogins(keys []loginKey, rev int64) {
+	gone := slices.DeleteFunc(keys, func(k loginKey) bool { return !s.cache.endLogin(k, rev) })
 	s.announceLogins(gone, host.ErrLoggedOut)
 }

@@ -23,6 +23,7 @@ type places struct {
 	end   string
 	beat  string
 	epoch string
+	out   string
 
 	live string // directory of live sessions
 	once string // what happened and may not happen again
@@ -34,6 +35,7 @@ func newPlaces(prefix string) places {
 		facts: facts,
 		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
 		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat/", epoch: facts + "epoch",
+		out:  facts + "out/",
 		live: prefix + "v1/live/", once: prefix + "v1/once/",
 	}
 }
@@ -55,6 +57,8 @@ func (p *places) cutOf(user host.UserID) string { return p.cut + escape(user) }
 func (p *places) endOf(user host.UserID, session string) string {
 	return p.end + escape(user) + "/" + session
 }
+
+func (p *places) outOf(k loginKey) string { return p.out + escape(k.user) + "/" + string(k.id) }
 
 func (p *places) liveOf(user host.UserID) string { return p.live + escape(user) + "/" }
 

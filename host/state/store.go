@@ -58,6 +58,10 @@ type Store struct {
 	cluster  atomic.Uint64 // of the store that the cache was filled from
 	renewals atomic.Int64
 	doubts   chan doubt
+
+	skewed    map[string]time.Time // when a replica's clock was warned of; of the watching goroutine
+	sightings map[string]sighting  // of heartbeats; of the sweeping goroutine
+
 	unfollow atomic.Pointer[context.CancelFunc]
 
 	ended   atomic.Pointer[func(Ending)]
@@ -74,9 +78,9 @@ type Store struct {
 // some 10 s if no member of the cluster answers, saying why of each. ctx bounds
 // only the opening.
 //
-// A store that does not hold what this process once saw in it, or that nobody
-// has written to for a minute without this process having been the last, may
-// have forgotten logouts: a new epoch begins, and everybody signs in again.
+// A store that does not hold what this process once saw in it, or that no replica
+// has written to for a minute and writes to now, without this process having been
+// the last, may have forgotten logouts: a new epoch begins, and all sign in again.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, host.E(host.Invalid, "state.open", "data: no directory given")
@@ -171,7 +175,14 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	if !s.opens(l) {
 		return host.E(host.Invalid, "state.open", "%s", wrongKey)
 	}
-	if why := s.doubtAtStart(l, time.Now()); why != "" {
+	why := s.doubtAtStart(l, time.Now())
+	if why == quietStore {
+		if skew, yes := s.beatsAdvance(ctx, l); yes {
+			why = ""
+			s.warnOfSkew(skew)
+		}
+	}
+	if why != "" {
 		if l.epoch != nil {
 			s.log.Warn("the state store may have been rolled back: a new epoch begins, everybody has to sign in again", "because", why)
 		}

@@ -12,6 +12,7 @@ import (
 const (
 	sweepEvery = time.Minute
 	sweepBatch = 100 // operations in one transaction; etcd allows 128
+	sweepPage  = 500 // records read at a time
 )
 
 // keepSweeping removes what has served its time. Nobody depends on it: checks
@@ -24,55 +25,86 @@ func (s *Store) keepSweeping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			s.sweepLogins(ctx, now)
-			s.sweepRecords(ctx, s.at.cut, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
-			s.sweepRecords(ctx, s.at.end, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
-			s.sweepRecords(ctx, s.at.beat, func(kv *mvccpb.KeyValue) bool {
-				rec, ok := s.openBeat(kv)
-				return !ok || now.Sub(rec.At) > beatLife
-			})
-			s.forgetOnce(ctx, now)
-			s.tendKeys(ctx, now)
+			s.sweep(ctx, now)
 		}
 	}
 }
 
-func (s *Store) sweepLogins(ctx context.Context, now time.Time) {
-	for keys := range slices.Chunk(s.cache.due(now), sweepBatch) {
+func (s *Store) sweep(ctx context.Context, now time.Time) {
+	s.sweepLogins(ctx, now.Add(-sweepLag))
+	s.sweepOuts(ctx, now.Add(-sweepLag))
+	s.sweepRecords(ctx, s.at.cut, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
+	s.sweepRecords(ctx, s.at.end, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
+	s.sweepRecords(ctx, s.at.beat, func(kv *mvccpb.KeyValue) bool { return s.beatIsOver(kv, now) })
+	s.forgetOnce(ctx, now.Add(-sweepLag))
+	s.tendKeys(ctx, now)
+}
+
+// sweepLogins removes the logins whose time was up before the given one.
+func (s *Store) sweepLogins(ctx context.Context, before time.Time) {
+	s.sweepKeys(ctx, s.cache.due(before), s.at.ofLogin, func(keys []loginKey, rev int64) {
+		s.endLogins(slices.Clone(keys), rev)
+		s.cache.forget(keys)
+	})
+}
+
+// sweepOuts removes the records of logouts whose credentials expired before the
+// given time. One that does not open stays: it does not say until when.
+func (s *Store) sweepOuts(ctx context.Context, before time.Time) {
+	s.sweepKeys(ctx, s.cache.dueOuts(before), s.at.outOf, func(keys []loginKey, _ int64) { s.cache.forgetOuts(keys) })
+}
+
+func (s *Store) sweepKeys(ctx context.Context, keys []loginKey, place func(loginKey) string, done func([]loginKey, int64)) {
+	for keys := range slices.Chunk(keys, sweepBatch) {
 		ops := make([]clientv3.Op, 0, len(keys))
 		for _, k := range keys {
-			ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
+			ops = append(ops, clientv3.OpDelete(place(k)))
 		}
-		if _, err := s.commit(ctx, "state.sweep", ops...); err != nil {
+		rev, err := s.commit(ctx, "state.sweep", ops...)
+		if err != nil {
 			return
 		}
-		s.endLogins(slices.Clone(keys))
-		s.cache.forget(keys)
+		done(keys, rev)
 	}
 }
 
 func (s *Store) endingIsOver(kv *mvccpb.KeyValue, now time.Time) bool {
 	var rec ending
-	return s.seal.open(string(kv.Key), kv.Value, &rec) != nil || now.Sub(rec.At) > endingLife
+	return s.seal.open(string(kv.Key), kv.Value, &rec) != nil || now.Sub(rec.At) > endingLife+sweepLag
 }
 
 // sweepRecords removes the records below root that are over, unless they have
 // been written again meanwhile.
 func (s *Store) sweepRecords(ctx context.Context, root string, over func(*mvccpb.KeyValue) bool) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
-	resp, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithLimit(10*sweepBatch))
-	if err != nil {
-		return
-	}
-	for _, kv := range resp.Kvs {
-		if !over(kv) {
-			continue
+	for from, end := root, clientv3.GetPrefixRangeEnd(root); ; {
+		kvs, more := s.page(ctx, from, end)
+		for _, kv := range kvs {
+			if !over(kv) {
+				continue
+			}
+			place := string(kv.Key)
+			same := clientv3.Compare(clientv3.ModRevision(place), "=", kv.ModRevision)
+			deleting, cancel := context.WithTimeout(ctx, opTimeout)
+			_, err := s.client.Txn(deleting).If(same).Then(clientv3.OpDelete(place)).Commit()
+			cancel()
+			if err != nil {
+				return
+			}
 		}
-		place := string(kv.Key)
-		same := clientv3.Compare(clientv3.ModRevision(place), "=", kv.ModRevision)
-		if _, err := s.client.Txn(ctx).If(same).Then(clientv3.OpDelete(place)).Commit(); err != nil {
+		if !more {
 			return
 		}
+		from = string(kvs[len(kvs)-1].Key) + "\x00"
 	}
+}
+
+// page reads some records; none after an error, and then there are no more.
+func (s *Store) page(ctx context.Context, from, end string) (kvs []*mvccpb.KeyValue, more bool) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(sweepPage))
+	if err != nil {
+		return nil, false
+	}
+	return resp.Kvs, resp.More
 }

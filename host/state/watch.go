@@ -126,7 +126,7 @@ func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool
 		}
 		for _, e := range resp.Events {
 			if e.Type == mvccpb.DELETE {
-				s.remove(string(e.Kv.Key))
+				s.remove(string(e.Kv.Key), e.Kv.ModRevision)
 			} else {
 				s.put(e.Kv, 0)
 			}
@@ -147,12 +147,16 @@ func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	switch {
 	case place == s.at.beatOf(s.published.replica):
 		s.beat.seen(string(kv.Value))
+	case s.at.isBeat(place):
+		s.compareClocks(place, kv)
 	case place == s.at.epoch:
 		err = s.putEpoch(kv)
 	case strings.HasPrefix(place, s.at.login):
 		err = s.putLogin(place, kv)
 	case strings.HasPrefix(place, s.at.mark):
 		err = s.putMark(place, kv)
+	case strings.HasPrefix(place, s.at.out):
+		err = s.putOut(place, kv)
 	case strings.HasPrefix(place, s.at.key):
 		err = s.putKey(place, kv.Value)
 	case strings.HasPrefix(place, s.at.cut), strings.HasPrefix(place, s.at.end):
@@ -168,7 +172,7 @@ func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 	var rec LoginRecord
 	if err := s.seal.open(place, kv.Value, &rec); err != nil {
 		if ok {
-			s.endLogins([]loginKey{k})
+			s.endLogins([]loginKey{k}, kv.ModRevision)
 		}
 		return err
 	}
@@ -206,14 +210,15 @@ func (s *Store) putKey(place string, sealed []byte) error {
 	return nil
 }
 
-// remove follows a deletion. A deleted mark stays in force here.
-func (s *Store) remove(place string) {
+// remove follows a deletion at revision rev. A deleted mark stays in force here,
+// and so does the record of a logout.
+func (s *Store) remove(place string, rev int64) {
 	switch {
 	case place == s.at.epoch:
 		s.announceLogins(s.cache.enterEpoch(epoch{}), host.ErrLoggedOut)
 	case strings.HasPrefix(place, s.at.login):
 		if k, ok := s.at.parseLogin(place); ok {
-			s.endLogins([]loginKey{k})
+			s.endLogins([]loginKey{k}, rev)
 		}
 	case strings.HasPrefix(place, s.at.key):
 		s.cache.keys.drop(place)

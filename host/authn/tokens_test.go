@@ -1,0 +1,256 @@
+package authn
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+)
+
+// aged is a store in which more time has passed since logins were used and
+// renewed.
+type aged struct {
+	Store
+	by atomic.Int64
+}
+
+func (a *aged) Activity(id host.LoginID) (state.Activity, bool) {
+	x, ok := a.Store.Activity(id)
+	by := time.Duration(a.by.Load())
+	x.Used = x.Used.Add(-by)
+	if !x.Renewed.IsZero() {
+		x.Renewed = x.Renewed.Add(-by)
+	}
+	return x, ok
+}
+
+func (a *aged) pass(d time.Duration) { a.by.Add(int64(d)) }
+
+func withAge(t *testing.T) (*fixture, *aged) {
+	var a *aged
+	return setUp(t, func(c *Config) {
+		a = &aged{Store: c.State}
+		c.State, c.Options.Lifetimes.Idle = a, manifest.Duration(30*time.Minute)
+	}), a
+}
+
+// issued is a token of the login that was issued some time ago.
+func (f *fixture) issued(t *testing.T, p *host.Principal, ago time.Duration) string {
+	t.Helper()
+	raw, err := f.sign(p.User, p.Login.ID, time.Now().Add(-ago), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func (f *fixture) wantGood(t *testing.T, what, raw string) {
+	t.Helper()
+	if _, err := f.Resolve(bearing(raw)); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+func (f *fixture) wantNobody(t *testing.T, what, raw string) {
+	t.Helper()
+	if p, err := f.Resolve(bearing(raw)); host.KindOf(err) != host.Unauthenticated {
+		t.Errorf("%s: %+v, %v", what, p, err)
+	}
+}
+
+// A login that is not used ends, with all its tokens; one with traffic in a
+// session, or that is refreshed, is in use.
+func TestIdleLoginsEnd(t *testing.T) {
+	f, a := withAge(t)
+	_, p := f.signIn(t, "ann")
+	raw, fresh := f.issued(t, p, 40*time.Minute), f.issued(t, p, 0)
+	a.pass(29 * time.Minute)
+	f.wantGood(t, "used 29 minutes ago", raw)
+	a.pass(2 * time.Minute) // since Use counts, 31
+	f.wantNobody(t, "unused for 31 minutes", raw)
+	f.wantNobody(t, "its other token", fresh)
+	if err := f.store.Revoked(p); err == nil {
+		t.Error("the login goes on")
+	}
+
+	_, p = f.signIn(t, "ann")
+	s, err := f.table.Open(t.Context(), p, session.Info{Kind: session.Socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Touch()
+	for range 2 {
+		f.wantGood(t, "with a terminal in use", f.issued(t, p, 40*time.Minute))
+	}
+	_, p = f.signIn(t, "ben")
+	f.wantGood(t, "refreshed elsewhere", f.issued(t, p, time.Minute))
+}
+
+// Found in review: a program that kept the token of before the last refresh
+// signed its owner's busy browser out.
+func TestAnOldTokenOfALoginInUseEndsNothing(t *testing.T) {
+	f, _ := withAge(t)
+	_, p := f.signIn(t, "ann")
+	for _, ago := range []time.Duration{0, 40 * time.Minute, 0} {
+		f.wantGood(t, "somebody who is there", f.issued(t, p, ago))
+	}
+}
+
+// Last use was once known only of tokens in the cache, which holds 8,192.
+func TestOtherPeoplesTokensSignNobodyOut(t *testing.T) {
+	f, _ := withAge(t)
+	_, p := f.signIn(t, "ann")
+	raw := f.issued(t, p, 40*time.Minute)
+	f.wantGood(t, "in use", raw)
+	for i := range 4 * cacheShards * cachePerShard {
+		f.tokens.put(tokenHash{byte(i), byte(i >> 8), byte(i >> 16)}, &token{})
+	}
+	f.wantGood(t, "in use, with the cache full of others", raw)
+	// Neither does a restart, after which the time without use begins anew.
+	after := f.restart(t)
+	if _, err := after.Resolve(bearing(raw)); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
+func (f *fixture) refresh(t *testing.T, s *Service, raw string) (string, error) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r := request("POST", "", raw)
+	r.Header.Set("X-Requested-With", "XMLHttpRequest")
+	err := s.Refresh(w, r)
+	if err != nil {
+		return "", err
+	}
+	return w.Result().Cookies()[0].Value, nil
+}
+
+// A token that a refresh replaced was once good, and could be refreshed, for the
+// rest of its life.
+func TestAReplacedTokenEndsAfterAShortGraceOnEveryReplica(t *testing.T) {
+	f, a := withAge(t)
+	other, err := New(f.Config) // of the same store, with another memory
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := f, &fixture{Service: other}
+	first, _ := f.signIn(t, "ann")
+	for _, r := range []*fixture{here, there} {
+		r.wantGood(t, "before the refresh", first)
+	}
+	second, err := f.refresh(t, f.Service, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A tab that still has the first one gets a token as good as the second, and
+	// replaces nothing.
+	third, err := f.refresh(t, other, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.pass(replacedGrace - 10*time.Second)
+	for _, r := range []*fixture{here, there} {
+		r.wantGood(t, "replaced, within the grace", first)
+	}
+	a.pass(20 * time.Second)
+	for _, r := range []*fixture{here, there} {
+		r.wantNobody(t, "replaced, after the grace", first)
+		if _, err := f.refresh(t, r.Service, first); host.KindOf(err) != host.Unauthenticated {
+			t.Errorf("it is refreshed: %v", err)
+		}
+		r.wantGood(t, "the second", second)
+		r.wantGood(t, "the third", third)
+	}
+	fourth, err := f.refresh(t, other, third)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.by.Store(0)
+	f.wantNobody(t, "replaced twice, within the grace of the second time", first)
+	f.wantGood(t, "replaced once", second)
+	f.wantGood(t, "the newest", fourth)
+	a.pass(2 * replacedGrace)
+	f.wantNobody(t, "after the grace", second)
+	// Signing out with a token that was replaced still signs out.
+	w := httptest.NewRecorder()
+	if err := f.Logout(w, bearingTo("POST", first)); err != nil {
+		t.Fatal(err)
+	}
+	there.wantNobody(t, "after logout", fourth)
+	// After a restart nothing is forgotten.
+	p1, _ := f.signIn(t, "ben")
+	if _, err := f.refresh(t, f.Service, p1); err != nil {
+		t.Fatal(err)
+	}
+	after := f.restart(t)
+	a.Store = after.State
+	cfg := after.Config
+	cfg.State = a
+	again, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&fixture{Service: again}).wantNobody(t, "after a restart", p1)
+}
+
+// A shared replica may hear of a refresh later than the browser's next request
+// comes.
+func TestATokenOfAGenerationNotYetHeardOfIsGood(t *testing.T) {
+	f := setUp(t)
+	_, p := f.signIn(t, "ann")
+	raw, err := f.signNext("ann", p.Login.ID, 3, time.Now(), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wantGood(t, "of the future", raw)
+}
+
+func bearingTo(method, raw string) *http.Request { return request(method, "Bearer "+raw, "") }
+
+// A build that shows an ID token of its own in each job once shut out the first
+// of them for good, and signed its owner's browser out.
+func TestProgramsTokensInAnyNumberStayGood(t *testing.T) {
+	f, p := withBearer(t)
+	browser, _, err := f.Issue(t.Context(), Identity{Issuer: p.URL, Subject: "1001", User: "ann@example.com", Method: "oidc:corp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tokens []string
+	for i := range 206 {
+		tokens = append(tokens, p.token(jwt.MapClaims{"n": i}))
+		f.wantGood(t, "used once", tokens[i])
+	}
+	for _, i := range []int{0, 1, 205, 0} {
+		f.wantGood(t, "used again", tokens[i])
+	}
+	f.wantGood(t, "the browser", browser)
+	// It ends like any other all the same.
+	if err := f.Logout(httptest.NewRecorder(), bearingTo("POST", tokens[0])); err != nil {
+		t.Fatal(err)
+	}
+	f.wantNobody(t, "after its logout", tokens[0])
+	f.wantGood(t, "another one after that logout", tokens[1])
+}
+
+// The record of a logout once had in its name what follows from lifetimes.login.
+func TestALoggedOutIDTokenStaysOutWhateverTheLifetimes(t *testing.T) {
+	for _, login := range []time.Duration{time.Hour, 24 * time.Hour} {
+		f, p := withBearer(t)
+		raw := p.token(jwt.MapClaims{"exp": time.Now().Add(48 * time.Hour).Unix()})
+		f.wantGood(t, "before", raw)
+		if err := f.Logout(httptest.NewRecorder(), bearingTo("POST", raw)); err != nil {
+			t.Fatal(err)
+		}
+		f.Options.Lifetimes.Login = manifest.Duration(login)
+		(&fixture{Service: f.restart(t)}).wantNobody(t, "after lifetimes.login changed", raw)
+	}
+}
