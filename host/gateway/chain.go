@@ -15,9 +15,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Bounds that hold before anybody is known.
+// Bounds that hold before authentication. What is over MaxHeaderBytes net/http
+// refuses by itself, in a shape of its own; the gateway refuses earlier.
 const (
 	maxURL          = 8 << 10
+	maxHeader       = 32 << 10
+	MaxHeaderBytes  = 4 * maxHeader
 	readBodyTimeout = 30 * time.Second
 )
 
@@ -32,17 +35,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
 	defer g.access(info, r, began)
 	defer g.contain(cw, r)
+	// The request before on this connection may have left a deadline.
+	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
+	if r.ContentLength != 0 {
+		// It bounds the reading of the body by a handler, and by net/http once the
+		// handler has returned. readBody takes it over.
+		_ = http.NewResponseController(cw).SetReadDeadline(began.Add(g.bodyTimeout))
+	}
 	g.Authn.Screen(r)
 	if err := g.screen(r); err != nil {
 		g.writeError(cw, r, err)
 		return
-	}
-	// What the request before left on the connection must not cut this one.
-	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
-	if r.ContentLength != 0 {
-		// Whoever reads the body clears this. It also bounds net/http's own
-		// reading of a body that nobody wanted.
-		_ = http.NewResponseController(cw).SetReadDeadline(began.Add(readBodyTimeout))
 	}
 	g.router.ServeHTTP(cw, r)
 }
@@ -73,7 +76,11 @@ func (g *Gateway) access(info *requestInfo, r *http.Request, began time.Time) {
 // screen refuses what could be read in two ways, before anything is matched.
 func (g *Gateway) screen(r *http.Request) error {
 	if len(r.RequestURI) > maxURL {
-		return host.E(host.Invalid, "", "the URL is longer than %d bytes", maxURL)
+		return &host.Error{Kind: host.Invalid, Status: http.StatusRequestURITooLong, Message: fmt.Sprintf("the URL is longer than %d bytes", maxURL)}
+	}
+	if size := headerBytes(r.Header); size > maxHeader {
+		return &host.Error{Kind: host.Invalid, Status: http.StatusRequestHeaderFieldsTooLarge,
+			Message: fmt.Sprintf("the header has %d bytes, and may have %d", size, maxHeader)}
 	}
 	if err := checkPath(r.URL.EscapedPath()); err != nil {
 		return err
@@ -85,6 +92,15 @@ func (g *Gateway) screen(r *http.Request) error {
 		return host.E(host.Invalid, "", "the request is for host %q, which is not this server", hostOnly(r.Host))
 	}
 	return nil
+}
+
+func headerBytes(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
 }
 
 // checkPath refuses paths that another parser could read differently: empty

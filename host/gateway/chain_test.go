@@ -5,11 +5,7 @@ import (
 	"path"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAmbiguousPathsAreRefused(t *testing.T) {
 	for _, good := range []string{"/", "/api/echo/echo", "/api/echo/", "/ws/exec", "/api/echo/a%20b", "/api/echo/%C3%A9", "/api/echo/a.b..c"} {

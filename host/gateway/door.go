@@ -3,11 +3,8 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +13,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -62,11 +58,17 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	}
 	query, badQuery := url.ParseQuery(rawQuery)
 	v := &visit{generation: g.Plugins.Get(name), query: query}
-	match, missing := v.match(kind, r.Method, path)
+	method := asGet(r.Method)
+	match, missing := v.match(kind, method, path)
+	if name == adminPlugin {
+		if allowed := g.methodsOf(r); len(allowed) > 0 {
+			missing = notAllowed(allowed)
+		}
+	}
 	question := &host.Question{Principal: p, Reason: reason, Route: host.Route{
 		// What does not exist is decided like a read, so that somebody without
 		// rights cannot tell it from what is forbidden.
-		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: r.Method,
+		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: method,
 	}}
 	if match != nil {
 		question.Route, question.Resource = match.Route, match.Resource
@@ -117,10 +119,10 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 	if len(match.Missing) > 0 {
 		return nil, host.E(host.Invalid, "", "%s %s required", strings.Join(match.Missing, ", "), plural(len(match.Missing), "is", "are"))
 	}
+	v.session.Limit(o.MaxSession, o.Idle) // before Stand, which may shorten it
 	if _, err = v.session.Stand(question, o); err != nil {
 		return nil, err
 	}
-	v.session.Limit(o.MaxSession, o.Idle)
 	v.call = &plugin.Call{
 		Match: match, Obligations: o, URL: pathAndQuery(path, rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
@@ -149,8 +151,7 @@ func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, er
 	case m != nil:
 		return m, nil
 	case len(allowed) > 0:
-		return nil, &host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed,
-			Message: "this path has no such method", Detail: "allowed: " + strings.Join(allowed, ", ")}
+		return nil, notAllowed(allowed)
 	}
 	if m, _ = v.generation.Match(kind != session.Socket, method, path, v.query); m != nil {
 		door, what := "/ws/", "a websocket"
@@ -170,16 +171,21 @@ func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer v.close()
 	if v.call.Match.Kind == manifest.Events {
-		if r.ContentLength != 0 {
+		switch {
+		case r.ContentLength != 0:
 			return host.E(host.Invalid, "", "an event stream takes no body")
+		case r.Method == http.MethodHead:
+			eventHeader(w.Header())
+			w.WriteHeader(http.StatusOK)
+			return nil
 		}
 		return g.events(w, r, v)
 	}
-	ctl := http.NewResponseController(w)
-	defer v.session.OnEnd(func(error) { _ = ctl.SetWriteDeadline(time.Now().Add(lingerTimeout)) })()
-	if v.call.Body, err = readBody(w, r, v.generation.BodyBytes()); err != nil {
+	if v.call.Body, err = g.readBody(v.session.Context(), w, r, v.generation.BodyBytes()); err != nil {
 		return err
 	}
+	ctl := http.NewResponseController(w)
+	defer v.session.OnEnd(func(error) { _ = ctl.SetWriteDeadline(time.Now().Add(lingerTimeout)) })()
 	ctx, cancel := context.WithTimeout(v.session.Context(), v.generation.Timeout())
 	defer cancel()
 	resp, err := v.generation.Handle(ctx, v.call)
@@ -193,78 +199,8 @@ func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
 	if !v.session.Alive() {
 		return v.session.Cause()
 	}
-	return writeResponse(w, resp)
+	return g.writeResponse(w, r, v, resp)
 }
-
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
-	if r.ContentLength > int64(limit) {
-		return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
-	}
-	if r.ContentLength == 0 {
-		return nil, nil
-	}
-	// A failure to set the deadline leaves the server's own.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readBodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
-		}
-		return nil, host.E(host.Invalid, "", "request body could not be read")
-	}
-	return body, nil
-}
-
-// Headers that cross in either direction. Anything that names a person, holds
-// a credential or steers the connection stays outside.
-var (
-	inboundHeaders  = []string{"Accept", "Accept-Language", "Content-Type", "If-Match", "If-None-Match", "Last-Event-Id"}
-	outboundHeaders = map[string]bool{
-		"Content-Type": true, "Content-Disposition": true, "Content-Language": true,
-		"Etag": true, "Last-Modified": true, "Retry-After": true,
-	}
-)
-
-func inbound(h http.Header) []abi.Pair {
-	var pairs []abi.Pair
-	for _, name := range inboundHeaders {
-		if v := h.Get(name); v != "" && len(v) <= abi.MaxString {
-			pairs = append(pairs, abi.Pair{Name: name, Value: v})
-		}
-	}
-	return pairs
-}
-
-// writeResponse passes a plugin's answer on. Its content is somebody else's:
-// a browser must not run it as the console's.
-func writeResponse(w http.ResponseWriter, resp *abi.Response) error {
-	if resp.Status < 200 {
-		return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it answered with an interim status"}
-	}
-	h := w.Header()
-	for _, p := range resp.Header {
-		name := http.CanonicalHeaderKey(p.Name)
-		if outboundHeaders[name] && !strings.ContainsAny(p.Value, "\r\n\x00") {
-			h.Set(name, p.Value)
-		}
-	}
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Cache-Control", "no-store")
-	if resp.Status != http.StatusNoContent && resp.Status != http.StatusNotModified {
-		h.Set("Content-Length", strconv.Itoa(len(resp.Body)))
-	}
-	// Written out here, so that nothing follows the session's end.
-	ctl := http.NewResponseController(w)
-	_ = ctl.SetWriteDeadline(time.Now().Add(writeAnswerTimeout))
-	w.WriteHeader(resp.Status)
-	if _, err := w.Write(resp.Body); err != nil || ctl.Flush() != nil {
-		return host.ErrClientGone
-	}
-	return nil
-}
-
-const writeAnswerTimeout = 30 * time.Second
 
 func pathAndQuery(path, query string) string {
 	u := url.URL{Path: path, RawQuery: query}

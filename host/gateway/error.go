@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -55,8 +56,15 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		// does not take it for complete.
 		panic(http.ErrAbortHandler)
 	}
+	if r.ContentLength != 0 && !info.bodyRead {
+		// net/http reads on before it answers; not for longer than this.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout))
+	}
 	if info.closes && closeRefused(w, r, e) {
 		return
+	}
+	if m, ok := errors.AsType[*methodError](err); ok {
+		w.Header().Set("Allow", strings.Join(m.allowed, ", "))
 	}
 	if wait := retryAfter(e); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryafter.Seconds(wait)))
@@ -88,6 +96,8 @@ type requestInfo struct {
 	// closes says that a refusal is told by a close code; see refusalKey. Screens
 	// come before it.
 	closes bool
+	// bodyRead is set once readBody has taken over the read deadline.
+	bodyRead bool
 	// Filled while the request is served, for the access log.
 	principal *host.Principal // nil on public routes
 	action    host.Action
@@ -108,18 +118,25 @@ type countingWriter struct {
 
 func (w *countingWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
-		w.status = status
+		w.begin(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.begin(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// begin bounds the answer in time: a client that does not read must not hold its
+// connection. Streams set a deadline for each write.
+func (w *countingWriter) begin(status int) {
+	w.status = status
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeAnswerTimeout))
 }
 
 // Unwrap is for http.ResponseController.

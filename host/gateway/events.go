@@ -43,7 +43,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error
 		return err
 	}
 	s.refuse()
-	return writeResponse(w, resp)
+	return g.writeResponse(w, r, v, resp)
 }
 
 // eventStream is the client of an event route: a plugin.Socket until it is
@@ -67,14 +67,17 @@ func (s *eventStream) Accept([]string, int) (capability.Client, error) {
 	if s.closed {
 		return nil, s.session.Cause()
 	}
-	h := s.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	eventHeader(s.w.Header())
 	s.w.WriteHeader(http.StatusOK)
 	s.opened = true
 	s.keeper.Go(s.keepAlive)
-	return s, s.ctl.Flush()
+	return s, s.flush(nil)
+}
+
+func eventHeader(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 }
 
 // refuse leaves the response to the caller.
@@ -111,7 +114,11 @@ func (s *eventStream) Write(binary bool, data []byte) error {
 	if !s.session.Alive() {
 		return s.session.Cause()
 	}
-	return s.send("", data)
+	if err := s.send("", data); err != nil {
+		return err
+	}
+	s.session.Touch()
+	return nil
 }
 
 // send writes one event, led by the fields in head. It needs s.mu.
@@ -129,15 +136,18 @@ func (s *eventStream) send(head string, data []byte) error {
 	return s.flush(b.Bytes())
 }
 
+// flush writes p within writeTimeout. Between writes there is no deadline: on
+// HTTP/2 one that passes resets the stream. It needs s.mu.
 func (s *eventStream) flush(p []byte) error {
 	_ = s.ctl.SetWriteDeadline(time.Now().Add(writeTimeout)) // a failure leaves the write unbounded, which the client's end still ends
-	if _, err := s.w.Write(p); err != nil {
+	_, err := s.w.Write(p)
+	if err == nil {
+		err = s.ctl.Flush()
+	}
+	if err != nil {
 		return host.ErrClientGone
 	}
-	if err := s.ctl.Flush(); err != nil {
-		return host.ErrClientGone
-	}
-	s.session.Touch()
+	_ = s.ctl.SetWriteDeadline(time.Time{})
 	return nil
 }
 
@@ -151,9 +161,7 @@ func (s *eventStream) keepAlive() {
 		case <-t.C:
 			s.mu.Lock()
 			if !s.closed && s.session.Alive() {
-				_ = s.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
-				_, _ = s.w.Write([]byte(": alive\n\n")) // a client that is gone is seen by the server
-				_ = s.ctl.Flush()
+				_ = s.flush([]byte(": alive\n\n")) // net/http notices that a client is gone
 			}
 			s.mu.Unlock()
 		}

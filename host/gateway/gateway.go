@@ -6,7 +6,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -40,11 +43,14 @@ type Gateway struct {
 	log    *slog.Logger
 	hosts  map[string]bool // nil: any
 	router *mux.Router
+	// bodyTimeout is how long a request's body may take to arrive.
+	bodyTimeout time.Duration
+	complained  sync.Map // routes; see complain
 }
 
 // New returns the gateway.
 func New(c Config) *Gateway {
-	g := &Gateway{Config: c, log: c.Logger, router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	g := &Gateway{Config: c, log: c.Logger, bodyTimeout: readBodyTimeout, router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
 	if isLoopback(c.Listen) {
 		g.hosts = loopbackHosts(c.PublicURL.Hostname())
 	}
@@ -52,16 +58,56 @@ func New(c Config) *Gateway {
 		if r.access == administrative {
 			r.handle = g.administer(r)
 		}
-		g.router.Handle(r.path, g.serve(r.access, r.action, r.handle)).Methods(r.method)
+		g.router.Handle(r.path, g.serve(r.access, r.action, r.handle)).Methods(r.methods()...)
 	}
 	g.router.NotFoundHandler = g.serve(signedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
 		return host.E(host.NotFound, "", "there is nothing here")
 	})
-	g.router.MethodNotAllowedHandler = g.serve(signedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
-		return &host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed, Message: "this path has no such method"}
-	})
+	g.router.MethodNotAllowedHandler = g.serve(signedIn, "host:unknown.read", g.methodNotAllowed)
 	return g
 }
+
+// methodNotAllowed answers for a path that has other methods. Which ones a plugin
+// has is for people who may know, so the door answers for it.
+func (g *Gateway) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	if m, ok := g.with(r, http.MethodGet); ok && m.door() == "/api/" {
+		return g.unaryDoor(w, mux.SetURLVars(r, m.Vars))
+	}
+	return notAllowed(g.methodsOf(r))
+}
+
+// methodsOf are the methods that the path of r has, except for plugins' routes.
+func (g *Gateway) methodsOf(r *http.Request) (allowed []string) {
+	for _, method := range methods {
+		if m, ok := g.with(r, method); ok && m.door() != "/api/" {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
+}
+
+type match struct{ mux.RouteMatch }
+
+// with matches r as if it had another method.
+func (g *Gateway) with(r *http.Request, method string) (m match, ok bool) {
+	other := *r
+	other.Method = method
+	ok = g.router.Match(&other, &m.RouteMatch) && m.MatchErr == nil
+	return m, ok
+}
+
+// door is where a plugin's route is, "/api/" or "/ws/", and "" for the host's own.
+func (m *match) door() string {
+	template, _ := m.Route.GetPathTemplate()
+	door, _, ok := strings.Cut(template, "{plugin}")
+	if !ok {
+		return ""
+	}
+	return door
+}
+
+// methods of the surface; HEAD goes with GET.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
 // access says what a route of the host asks of the caller. The zero value
 // asks for a login.
@@ -89,6 +135,13 @@ type route struct {
 	access       access
 	action       host.Action
 	handle       handler
+}
+
+func (r *route) methods() []string {
+	if r.method == http.MethodGet {
+		return []string{r.method, http.MethodHead}
+	}
+	return []string{r.method}
 }
 
 // routes is the whole surface.
@@ -119,7 +172,7 @@ func (g *Gateway) routes() []route {
 		{"GET", "/ws/{plugin}", signedIn, doorAction, g.socketDoor},
 		{"GET", "/ws/{plugin}/{path:.*}", signedIn, doorAction, g.socketDoor},
 	}
-	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+	for _, method := range methods {
 		list = append(list,
 			route{method, "/api/{plugin}", signedIn, doorAction, g.unaryDoor},
 			route{method, "/api/{plugin}/{path:.*}", signedIn, doorAction, g.unaryDoor})
@@ -127,7 +180,8 @@ func (g *Gateway) routes() []route {
 	return list
 }
 
-// Entry is one method and path of the surface.
+// Entry is one method and path of the surface. HEAD, which every GET has, is not
+// listed.
 type Entry struct {
 	Method, Path string
 	Action       host.Action
@@ -152,6 +206,9 @@ func (g *Gateway) Surface() ([]Entry, error) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		for _, method := range methods {
+			if method == http.MethodHead && slices.Contains(methods, http.MethodGet) {
+				continue
+			}
 			r, ok := table[method+" "+path]
 			if !ok {
 				return fmt.Errorf("%s %s is served but not in the table", method, path)

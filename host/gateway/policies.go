@@ -75,7 +75,7 @@ func (g *Gateway) adminExplain(w http.ResponseWriter, r *http.Request) error {
 // or without one the shadow policy, would have decided differently, by the
 // decision log.
 func (g *Gateway) adminDiff(w http.ResponseWriter, r *http.Request) error {
-	packed, err := readBody(w, r, maxCandidate)
+	packed, err := g.readBody(r.Context(), w, r, maxCandidate)
 	if err != nil {
 		return err
 	}

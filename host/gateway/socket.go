@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -33,6 +34,8 @@ const (
 // client may see.
 const (
 	closeNormal       = websocket.CloseNormalClosure
+	closeGone         = websocket.CloseGoingAway // the client is, as far as the host can tell
+	closeMalformed    = websocket.CloseInvalidFramePayloadData
 	closeGoingAway    = websocket.CloseServiceRestart
 	closeFailed       = websocket.CloseInternalServerErr
 	closeUnauthorized = 4401 // logged out, login expired, revoked
@@ -75,7 +78,7 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	case info.closes:
 		return &host.Error{Kind: host.KindOfStatus(resp.Status), Message: fmt.Sprintf("the plugin answered with status %d", resp.Status)}
 	}
-	return writeResponse(w, resp)
+	return g.writeResponse(w, r, v, resp)
 }
 
 // closeCode is how the host's end of a session is told to its client; nil is a
@@ -83,6 +86,9 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 func closeCode(err error) (code int, text string) {
 	if err == nil {
 		return closeNormal, ""
+	}
+	if errors.Is(err, host.ErrClientGone) {
+		return closeGone, host.ErrClientGone.Message
 	}
 	e, ok := errors.AsType[*host.Error](err)
 	if !ok {
@@ -183,7 +189,7 @@ func (c *client) ping() {
 			return
 		case <-t.C:
 			if c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
-				// Nobody may be reading who would notice.
+				// The plugin may not be reading, and would not notice.
 				c.session.End(host.ErrClientGone)
 				return
 			}
@@ -194,13 +200,24 @@ func (c *client) ping() {
 func (c *client) Subprotocol() string { return c.conn.Subprotocol() }
 
 func (c *client) Read() (binary bool, data []byte, err error) {
-	// Pongs are seen only while somebody reads. Time in which nobody did says
-	// nothing about the client.
+	// Pongs are seen only during a Read. The time between two says nothing about
+	// the client.
 	if c.alive() != nil {
 		return false, nil, host.ErrClientGone
 	}
 	kind, data, err := c.conn.ReadMessage()
-	if err != nil || c.alive() != nil {
+	if err != nil {
+		if e, ok := errors.AsType[*websocket.CloseError](err); !ok || e.Code == websocket.CloseAbnormalClosure {
+			// There was no close frame: it stopped answering, or its connection broke.
+			_ = c.Close(closeGone, host.ErrClientGone.Message)
+		}
+		return false, nil, host.ErrClientGone
+	}
+	if kind == websocket.TextMessage && !utf8.Valid(data) {
+		_ = c.Close(closeMalformed, "a text message is not UTF-8")
+		return false, nil, host.ErrClientGone
+	}
+	if c.alive() != nil {
 		return false, nil, host.ErrClientGone
 	}
 	c.session.Touch()

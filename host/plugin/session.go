@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -241,7 +242,7 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		return
 	}
 	msg, err := abi.DecodeMessage(frame)
-	if err != nil || msg.Kind > abi.MessageBinary {
+	if err != nil || msg.Kind > abi.MessageBinary || msg.Kind == abi.MessageText && !utf8.Valid(msg.Data) {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}

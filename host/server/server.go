@@ -315,7 +315,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		Handler:           s.gateway,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    gateway.MaxHeaderBytes,
+		// OPTIONS * is refused like any other path.
+		DisableGeneralOptionsHandler: true,
 		// No WriteTimeout: it would cut event streams. Doors bound their calls.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}

@@ -15,7 +15,9 @@
 //	}
 //
 // It does not ask policy: a request counts as authenticated and allowed. Nor
-// does it bound CPU or memory. Tests may run in parallel; since a plugin's
+// does it bound CPU or memory. The local time zone is UTC, as in the sandbox. What
+// the machine has and the sandbox has not is not taken away, such as files and time
+// zones by name. Tests may run in parallel; since a plugin's
 // state is its package variables, one request runs at a time, and the plugin
 // is started again whenever another harness had its turn.
 package sdktest
@@ -26,6 +28,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
@@ -38,6 +41,9 @@ var (
 	entryMu sync.Mutex
 	running *Harness
 )
+
+// A plugin runs in UTC, wherever its author is.
+func init() { time.Local = time.UTC }
 
 // Capability answers a plugin's calls to one capability. An *abi.Error as its
 // error reaches the plugin as it is; any other becomes the host's 502.

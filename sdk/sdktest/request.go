@@ -17,8 +17,8 @@ import (
 // ("ann@example.com") and Timeout (30 s) have defaults.
 type Request struct {
 	Method string
-	Path   string // may have a query
-	Header []abi.Pair
+	Path   string     // may have a query
+	Header []abi.Pair // of abi.InboundHeaders; another fails the test
 	Body   string
 
 	User, Name   string
@@ -53,7 +53,33 @@ func (h *Harness) Do(r Request) *Response {
 		return fromError(refused)
 	}
 	req.Host.Route, req.Host.Action = route.Name, h.instance+":"+route.Action
-	return h.run(guest.Handle, req, nil)
+	resp := h.run(guest.Handle, req, nil)
+	h.checkResponse(resp)
+	return resp
+}
+
+// checkResponse fails the test for what the host would leave out of a response, or
+// refuse it for.
+func (h *Harness) checkResponse(r *Response) {
+	h.t.Helper()
+	for _, p := range r.Header {
+		if err := abi.CheckOutbound(p.Name, p.Value); err != nil {
+			h.t.Errorf("sdktest: %v", err)
+		}
+	}
+	if (r.Status == 204 || r.Status == 205 || r.Status == 304) && len(r.Body) > 0 {
+		h.t.Errorf("sdktest: a response with status %d has no body, and this one has %d bytes", r.Status, len(r.Body))
+	}
+}
+
+// checkHeader fails the test for a header that no client can send to a plugin.
+func (h *Harness) checkHeader(r *Request) {
+	h.t.Helper()
+	for _, p := range r.Header {
+		if !slices.ContainsFunc(abi.InboundHeaders, func(name string) bool { return strings.EqualFold(name, p.Name) }) {
+			h.t.Errorf("sdktest: header %q of a request does not reach a plugin", p.Name)
+		}
+	}
 }
 
 // match finds the route that the host would, with the refusals that it makes
@@ -62,6 +88,7 @@ func (h *Harness) match(r Request, kinds ...manifest.Kind) (*manifest.Route, *ab
 	if r.Method == "" {
 		r.Method = "GET"
 	}
+	h.checkHeader(&r)
 	path, query, _ := strings.Cut(r.Path, "?")
 	for i := range h.manifest.Routes {
 		route := &h.manifest.Routes[i]

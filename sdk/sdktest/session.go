@@ -3,6 +3,7 @@ package sdktest
 import (
 	"bytes"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
@@ -43,6 +44,7 @@ func (h *Harness) Session(r Request, messages ...abi.Message) *Outcome {
 	s := &script{messages: messages}
 	resp := h.run(guest.Session, req, s)
 	if !s.out.Accepted || resp.Err != nil {
+		h.checkResponse(resp)
 		s.out.Response = resp
 	}
 	return &s.out
@@ -87,7 +89,7 @@ func (c *host) Send(frame []byte) int32 {
 	switch {
 	case s.over():
 		return int32(abi.StatusClosed)
-	case err != nil || m.Kind > abi.MessageBinary:
+	case err != nil || m.Kind > abi.MessageBinary || m.Kind == abi.MessageText && !utf8.Valid(m.Data):
 		return int32(abi.StatusInvalid)
 	}
 	s.out.Accepted = true

@@ -28,6 +28,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -118,14 +119,17 @@ func milliseconds(d time.Duration) uint32 {
 }
 
 // Send sends a Text or Binary message of at most 8 MiB. On an event stream a
-// Text message is one event's data. Errors are ErrClosed or what the host found
-// wrong with the message.
+// Text message is one event's data. The data of a Text message is UTF-8. Errors are
+// ErrClosed or what the host found wrong with the message.
 func (s *Session) Send(m Message) error {
 	if m.Kind != Text && m.Kind != Binary {
 		return errors.New("session: a message to send is Text or Binary")
 	}
 	if len(m.Data) > abi.MaxBody {
 		return errors.New("session: a message is over 8 MiB")
+	}
+	if m.Kind == Text && !utf8.Valid(m.Data) {
+		return errors.New("session: a text message is not UTF-8")
 	}
 	s.out = abi.AppendMessage(s.out[:0], &m)
 	return statusError("send", abi.Status(send(s.out)))

@@ -1,0 +1,136 @@
+// Package follow keeps what the configuration reads from files true when the
+// files change: certificates, keys, authorities, secrets. Files are replaced in
+// place, by renaming, or by switching a symbolic link above them, as a Kubernetes
+// volume does; content is compared, so that all of these count.
+//
+// There is no goroutine. Who uses a value looks at its files first, at most once a
+// second. Files that cannot be used, such as a certificate whose key has not
+// arrived yet, leave the last good value in use, and the log says why.
+package follow
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	every   = time.Second // between looks at a value's files, at least
+	maxFile = 1 << 20     // bytes
+)
+
+// A Value is what files hold, parsed. It is safe for concurrent use.
+type Value[T any] struct {
+	files []string
+	parse func(contents [][]byte) (T, error)
+	log   *slog.Logger
+
+	current atomic.Pointer[T]
+	looked  atomic.Int64 // when, in nanoseconds since start
+	start   time.Time
+
+	mu       sync.Mutex // held while looking
+	contents [][]byte   // that current was made of
+	problem  error
+}
+
+// Open reads the files, of at most 1 MiB each, and parses them together. The
+// error is of reading, which names the file, or of parse. log, which may be nil,
+// has each change and each problem once.
+func Open[T any](log *slog.Logger, parse func(contents [][]byte) (T, error), files ...string) (*Value[T], error) {
+	v := &Value[T]{files: files, parse: parse, log: cmp.Or(log, slog.New(slog.DiscardHandler)), start: time.Now()}
+	if err := v.load(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Get returns what the files hold now, or held when they could last be used.
+func (v *Value[T]) Get() T {
+	now := int64(time.Since(v.start))
+	if now-v.looked.Load() >= int64(every) && v.mu.TryLock() {
+		v.look(now)
+		v.mu.Unlock()
+	}
+	return *v.current.Load()
+}
+
+// Problem says why the files cannot be used as they are; nil if they can. It looks
+// at them as Get does.
+func (v *Value[T]) Problem() error {
+	_ = v.Get()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.problem
+}
+
+// look needs v.mu.
+func (v *Value[T]) look(now int64) {
+	before, old := v.problem, v.contents
+	v.problem = v.load()
+	v.looked.Store(now)
+	switch {
+	case v.problem != nil && (before == nil || before.Error() != v.problem.Error()):
+		v.log.Error("files changed and cannot be used; what they held before stays in use", "files", v.files, "error", v.problem)
+	case v.problem == nil && (before != nil || !same(old, v.contents)):
+		v.log.Info("files changed and are in use", "files", v.files)
+	}
+}
+
+// load needs v.mu, once v is in use.
+func (v *Value[T]) load() error {
+	contents := make([][]byte, len(v.files))
+	for i, name := range v.files {
+		var err error
+		if contents[i], err = read(name); err != nil {
+			return err
+		}
+	}
+	if v.current.Load() != nil && same(contents, v.contents) {
+		return nil
+	}
+	parsed, err := v.parse(contents)
+	if err != nil {
+		return err
+	}
+	v.contents = contents
+	v.current.Store(&parsed)
+	return nil
+}
+
+func same(a, b [][]byte) bool {
+	for i := range a {
+		if !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func read(name string) ([]byte, error) {
+	// Opening a named pipe would wait for a writer.
+	if info, err := os.Stat(name); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: is over %d bytes", name, maxFile)
+	}
+	return text, nil
+}

@@ -1,0 +1,71 @@
+package follow
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/http"
+)
+
+// KeyPair follows a certificate chain and its private key, PEM files.
+func KeyPair(cert, key string, log *slog.Logger) (*Value[*tls.Certificate], error) {
+	return Open(log, func(contents [][]byte) (*tls.Certificate, error) {
+		pair, err := tls.X509KeyPair(contents[0], contents[1])
+		if err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", cert, key, err)
+		}
+		return &pair, nil
+	}, cert, key)
+}
+
+// Authorities follows a bundle of certificates of authorities, a PEM file.
+func Authorities(file string, log *slog.Logger) (*Value[*x509.CertPool], error) {
+	return Open(log, func(contents [][]byte) (*x509.CertPool, error) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(contents[0]) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
+		}
+		return pool, nil
+	}, file)
+}
+
+// Transport is an HTTP transport that trusts the authorities in a file as it is at
+// the time of each request. It is safe for concurrent use.
+type Transport struct{ current *Value[*http.Transport] }
+
+// NewTransport returns base with the authorities in caFile, or with the system's
+// if that is empty. base is not used any more by the caller. When the file changes,
+// requests under way end well on their connections and others get new ones.
+func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Transport, error) {
+	if caFile == "" {
+		v, err := Open(log, func([][]byte) (*http.Transport, error) { return base, nil })
+		return &Transport{v}, err
+	}
+	var last *http.Transport
+	v, err := Open(log, func(contents [][]byte) (*http.Transport, error) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(contents[0]) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM form", caFile)
+		}
+		t := base.Clone()
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = pool
+		if last != nil {
+			last.CloseIdleConnections()
+		}
+		last = t
+		return t, nil
+	}, caFile)
+	return &Transport{v}, err
+}
+
+// RoundTrip is http.RoundTripper's.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.current.Get().RoundTrip(r)
+}
+
+// CloseIdleConnections is for http.Client.
+func (t *Transport) CloseIdleConnections() { t.current.Get().CloseIdleConnections() }
