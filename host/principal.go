@@ -3,7 +3,8 @@ package host
 import "time"
 
 // UserID is the id by which policy, audit and impersonation know a person,
-// such as an e-mail address. The empty id is nobody and is never authorized.
+// such as an e-mail address, in the form of CanonicalID. The empty id names no
+// one and is never authorized.
 type UserID string
 
 // LoginID names one sign-in: the "sid" claim of its token. It is 128 random

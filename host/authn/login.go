@@ -29,7 +29,7 @@ type Identity struct {
 func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Principal, error) {
 	now := time.Now()
 	rec := state.LoginRecord{
-		ID: newLoginID(), User: id.User, Issuer: id.Issuer, Subject: id.Subject, Method: id.Method,
+		ID: newLoginID(), User: host.CanonicalID(id.User), Issuer: id.Issuer, Subject: id.Subject, Method: id.Method,
 		Name: id.Name, Claims: id.Claims, At: now, Until: now.Add(s.life.login),
 	}
 	if err := s.knows(rec, id.Source); err != nil {
@@ -50,13 +50,16 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 	return raw, p, nil
 }
 
+// notListed is the rule for users of whom the directory knows nothing good.
+const notListed = "is a user whom the directory disables or does not list"
+
 // knows refuses a login of a user for whom principalOf returns false. Source is
 // what named the user.
 func (s *Service) knows(rec state.LoginRecord, source string) error {
 	if _, ok := s.principalOf(rec, rec.Claims); !ok {
 		return &host.Error{
 			Kind: host.Unauthenticated, Op: "authn.login", Message: fmt.Sprintf("user %q is not in the directory", rec.User),
-			Err: refuse(source, string(rec.User), "is a user whom the directory disables or does not list"),
+			Err: refuse(source, string(rec.User), notListed),
 		}
 	}
 	return nil

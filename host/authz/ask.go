@@ -54,7 +54,7 @@ func (a *Ask) Question() (*host.Question, error) {
 	if err != nil {
 		return nil, err
 	}
-	teams, err := asserted("teams", a.Teams)
+	teams, err := asserted("teams", host.CanonicalIDs(a.Teams))
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (a *Ask) Question() (*host.Question, error) {
 	read := name == "read" || strings.HasSuffix(name, ".read")
 	q := &host.Question{
 		Principal: &host.Principal{
-			User: host.UserID(a.User), Asserted: host.Membership{Roles: roles, Teams: teams}, Unlisted: a.Unlisted,
+			User: host.CanonicalID(host.UserID(a.User)), Asserted: host.Membership{Roles: roles, Teams: teams}, Unlisted: a.Unlisted,
 		},
 		Reason: reason,
 		Route:  host.Route{Plugin: plugin, Name: name, Action: host.Action(a.Action), Mutates: !read},

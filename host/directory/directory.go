@@ -218,7 +218,7 @@ func (d *Directory) publish(old, s *snapshot) {
 
 // Person returns what the directory says about a user.
 func (d *Directory) Person(id host.UserID) (Person, bool) {
-	p, ok := d.current.Load().people[id]
+	p, ok := d.current.Load().people[host.CanonicalID(id)]
 	if !ok {
 		return Person{}, false
 	}
@@ -250,7 +250,7 @@ func (d *Directory) Match(q *host.Question) host.Matching {
 // teams that are asserted of them, 0 for those that are not there.
 func (d *Directory) AppendVersion(b []byte, p *host.Principal) []byte {
 	s, version := d.current.Load(), uint64(0)
-	if listed := s.people[p.User]; listed != nil {
+	if listed := s.people[host.CanonicalID(p.User)]; listed != nil {
 		version = listed.version
 	}
 	b = binary.LittleEndian.AppendUint64(b, version)
@@ -260,7 +260,7 @@ func (d *Directory) AppendVersion(b []byte, p *host.Principal) []byte {
 	for _, ids := range []struct {
 		list  []string
 		known map[string]*set
-	}{{p.Asserted.Roles, s.roles}, {p.Asserted.Teams, s.teams}} {
+	}{{p.Asserted.Roles, s.roles}, {host.CanonicalIDs(p.Asserted.Teams), s.teams}} {
 		for _, id := range ids.list {
 			version = 0
 			if asserted := ids.known[id]; asserted != nil {

@@ -12,7 +12,8 @@
 //
 //   - a document that is not YAML, has an unknown key or lacks its id is left out whole;
 //   - of two entries with the same kind and id both are left out, except that
-//     one of a file counts before those of clusters;
+//     one of a file counts before those of clusters. Ids of users and teams are
+//     compared in the form of host.CanonicalID;
 //   - a malformed permission or membership, an unknown role or an unknown team is
 //     left out alone.
 //

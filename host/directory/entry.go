@@ -22,9 +22,6 @@ const (
 	kindRole = "Role"
 )
 
-// maxID bounds ids, in bytes. They become HTTP header values.
-const maxID = 253
-
 // entry is one document that could be used.
 type entry struct {
 	kind, id string
@@ -185,7 +182,7 @@ func (r *reader) metadata(n *yaml.Node) (string, bool) {
 
 func (r *reader) user(n *yaml.Node, e *entry) bool {
 	m, ok := r.fields(n, "spec", "id", "roles", "teams", "profile", "permissions", "disabled")
-	ok = r.setID(n, m["id"], "spec.id", e) && ok
+	ok = r.setID(n, m["id"], host.CheckUserID, e) && ok
 	var good bool
 	if e.disabled, good = r.boolean(m["disabled"], "spec.disabled"); !good {
 		ok = false
@@ -196,6 +193,9 @@ func (r *reader) user(n *yaml.Node, e *entry) bool {
 	}
 	e.roles = r.memberships(m["roles"], "spec.roles", "name")
 	e.teams = r.memberships(m["teams"], "spec.teams", "id")
+	for i := range e.teams {
+		e.teams[i].id = host.CanonicalID(e.teams[i].id)
+	}
 	e.permissions = r.permissions(m["permissions"])
 	return true
 }
@@ -251,7 +251,7 @@ func (r *reader) profile(n *yaml.Node, e *entry) bool {
 
 func (r *reader) team(n *yaml.Node, e *entry) bool {
 	m, ok := r.fields(n, "spec", "id", "description", "breakGlass", "permissions")
-	ok = r.setID(n, m["id"], "spec.id", e) && ok
+	ok = r.setID(n, m["id"], host.CheckID, e) && ok
 	glass, good := r.breakGlass(m["breakGlass"])
 	ok = ok && good
 	if _, good := r.text(m["description"], "spec.description"); !good || !ok {
@@ -266,8 +266,8 @@ func (r *reader) role(n *yaml.Node, e *entry) bool {
 	m, ok := r.fields(n, "spec", "description", "breakGlass", "permissions")
 	glass, good := r.breakGlass(m["breakGlass"])
 	ok = ok && good
-	if why := idProblem(e.name); why != "" {
-		r.bad(n.Line, "metadata.name %s", why)
+	if err := host.CheckID(e.name); err != nil {
+		r.bad(n.Line, "metadata.name %v", err)
 		ok = false
 	}
 	e.id = e.name
@@ -316,7 +316,9 @@ func (r *reader) breakGlass(n *yaml.Node) (*host.BreakGlass, bool) {
 	return g, ok
 }
 
-func (r *reader) setID(spec, n *yaml.Node, at string, e *entry) bool {
+// setID reads spec.id, which counts in its canonical form from here on.
+func (r *reader) setID(spec, n *yaml.Node, check func(string) error, e *entry) bool {
+	const at = "spec.id"
 	if n == nil {
 		r.bad(spec.Line, "%s is missing", at)
 		return false
@@ -325,26 +327,11 @@ func (r *reader) setID(spec, n *yaml.Node, at string, e *entry) bool {
 	if !ok {
 		return false
 	}
-	if why := idProblem(id); why != "" {
-		r.bad(n.Line, "%s %s", at, why)
+	if err := check(id); err != nil {
+		r.bad(n.Line, "%s %v", at, err)
 		return false
 	}
+	id = host.CanonicalID(id)
 	e.id, r.id = id, id
 	return true
-}
-
-// idProblem says what keeps s from being an id. Ids are sent to API servers as
-// identities, where "system:" belongs to the cluster itself.
-func idProblem(s string) string {
-	switch {
-	case s == "":
-		return "is empty"
-	case len(s) > maxID:
-		return fmt.Sprintf("is longer than %d bytes", maxID)
-	case strings.HasPrefix(s, "system:"):
-		return `begins with "system:", which belongs to the cluster itself`
-	case strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
-		return "has a space or a character that is not printable ASCII"
-	}
-	return ""
 }

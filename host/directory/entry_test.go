@@ -216,7 +216,7 @@ func FuzzParse(f *testing.F) {
 		}
 		p := parse("f.yaml", data, []string{"viewer"})
 		for _, e := range p.entries {
-			if idProblem(e.id) != "" || e.line < 1 || e.line > lines {
+			if host.CheckID(e.id) != nil || e.line < 1 || e.line > lines {
 				t.Errorf("entry %+v", e)
 			}
 		}

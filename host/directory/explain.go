@@ -62,13 +62,14 @@ var kindOf = map[host.OriginKind]string{host.FromRole: kindRole, host.FromTeam: 
 // Asserted are read.
 func (d *Directory) Listing(p *host.Principal) host.Listing {
 	s := d.current.Load()
-	known := s.people[p.User]
+	user := host.CanonicalID(p.User)
+	known := s.people[user]
 	l := host.Listing{Listed: known != nil, Disabled: known != nil && known.Disabled}
-	about := map[entryKey]bool{{kindUser, string(p.User)}: true}
+	about := map[entryKey]bool{{kindUser, string(user)}: true}
 	for _, role := range p.Asserted.Roles {
 		about[entryKey{kindRole, role}] = true
 	}
-	for _, team := range p.Asserted.Teams {
+	for _, team := range host.CanonicalIDs(p.Asserted.Teams) {
 		about[entryKey{kindTeam, team}] = true
 	}
 	if known != nil {

@@ -106,18 +106,19 @@ func (s *snapshot) personOf(p *host.Principal) *person {
 	if !p.Known() {
 		return nil
 	}
-	listed := s.people[p.User]
+	user := host.CanonicalID(p.User)
+	listed := s.people[user]
 	switch {
 	case listed == nil && !p.Unlisted, listed != nil && listed.Disabled:
 		return nil
 	case p.Asserted.Empty() && listed != nil:
 		return listed
 	case listed == nil:
-		listed = &person{Person: Person{User: p.User}}
+		listed = &person{Person: Person{User: user}}
 	}
 	all := &person{Person: listed.Person, sets: slices.Clone(listed.sets), ended: listed.ended, until: maps.Clone(listed.until)}
 	all.Roles = all.join(listed.Roles, p.Asserted.Roles, s.roles)
-	all.Teams = all.join(listed.Teams, p.Asserted.Teams, s.teams)
+	all.Teams = all.join(listed.Teams, host.CanonicalIDs(p.Asserted.Teams), s.teams)
 	return all
 }
 
@@ -180,7 +181,9 @@ func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapsho
 		for _, k := range f.unusable {
 			unusable[k] = true
 		}
-		unreadable = append(unreadable, f.unreadable...)
+		for _, text := range f.unreadable {
+			unreadable = append(unreadable, bytes.ToLower(text)) // ids may differ in case
+		}
 	}
 	for _, e := range all {
 		if e.kind == kindRole {
@@ -193,7 +196,8 @@ func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapsho
 		}
 	}
 	single := b.unique(all, func(e *entry) bool {
-		return unusable[e.key()] || slices.ContainsFunc(unreadable, func(text []byte) bool { return bytes.Contains(text, []byte(e.id)) })
+		id := bytes.ToLower([]byte(e.id))
+		return unusable[e.key()] || slices.ContainsFunc(unreadable, func(text []byte) bool { return bytes.Contains(text, id) })
 	})
 	for _, e := range single {
 		switch e.kind {

@@ -36,6 +36,7 @@ func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 			return s, host.E(host.Invalid, "", "%q is no filter; there are user, kind, plugin, replica, login", key)
 		}
 	}
+	s.user = host.CanonicalID(s.user)
 	return s, nil
 }
 

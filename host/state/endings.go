@@ -73,6 +73,7 @@ func (s *Store) EndSessions(ctx context.Context, user host.UserID, cause error) 
 	if user == "" || len(user) > maxName {
 		return host.E(host.Invalid, "state.end", "no such user")
 	}
+	user = host.CanonicalID(user)
 	cut, err := s.putCut(user, cause)
 	if err != nil {
 		return err

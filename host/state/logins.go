@@ -52,6 +52,8 @@ func (r *LoginRecord) validate() error {
 	switch {
 	case r.ID == "" || r.User == "" || r.Issuer == "" || r.Subject == "":
 		return host.E(host.Invalid, "state.login", "a login needs an id, a user, an issuer and a subject")
+	case r.User != host.CanonicalID(r.User):
+		return host.E(host.Invalid, "state.login", "user %q is not in the form in which ids are compared", r.User)
 	case len(r.ID) > maxName || len(r.User) > maxName:
 		return host.E(host.Invalid, "state.login", "user and login ids have at most %d bytes", maxName)
 	case !r.Until.After(r.At):
@@ -230,6 +232,7 @@ func (s *Store) EndUserLogins(ctx context.Context, user host.UserID) error {
 	if user == "" || len(user) > maxName {
 		return host.E(host.Invalid, "state.logout", "no such user")
 	}
+	user = host.CanonicalID(user)
 	at := time.Now().Round(0)
 	if last := s.cache.mark(user); !at.After(last) {
 		at = last.Add(1)

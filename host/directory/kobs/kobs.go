@@ -11,6 +11,8 @@
 //     Options.Verbs;
 //   - resources get their API group, which kobs does not check; pods/logs becomes
 //     pods/log; a terminal is carried over where all verbs are allowed;
+//   - e-mail addresses as ids, which kobs compares as they are written, become
+//     lower case, as host.CanonicalID has them;
 //   - teams in a User are for display in kobs, which takes memberships from the
 //     proxy's header, and become memberships only with Options.Memberships.
 //
@@ -26,6 +28,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
@@ -170,7 +173,7 @@ func (c *converter) add(file string, n *yaml.Node, depth int) {
 
 func (c *converter) index(m *manifest) {
 	s, _ := mapping(&m.Spec)
-	id := text(s["id"])
+	id := host.CanonicalID(text(s["id"]))
 	for _, cluster := range []string{"", text(s["cluster"])} {
 		for _, ns := range []string{"", cmp.Or(m.Metadata.Namespace, text(s["namespace"]))} {
 			r := reference{cluster, ns, m.Metadata.Name}
@@ -205,6 +208,7 @@ func (c *converter) convert(m *manifest) error {
 		c.note(m, m.Spec.Line, true, "has no spec.id and was passed over")
 		return nil
 	}
+	id = c.id(m, s["id"].Line, id)
 	key := m.Kind + " " + id
 	if other, ok := c.ids[key]; ok {
 		c.note(m, s["id"].Line, false, "the id %s is also that of %s; the host will use neither, and never merges them as kobs does", id, other)
@@ -234,6 +238,23 @@ func (c *converter) convert(m *manifest) error {
 	}
 	c.out.YAML = append(c.out.YAML, doc...)
 	return nil
+}
+
+// id returns an id as the host counts it, with notes where kobs counts it
+// differently, or the host would not take it.
+func (c *converter) id(m *manifest, line int, id string) string {
+	check := host.CheckID
+	if m.Kind == "User" {
+		check = host.CheckUserID
+	}
+	if err := check(id); err != nil {
+		c.note(m, line, true, "spec.id %q %v; the host will not use the entry", id, err)
+	}
+	as := host.CanonicalID(id)
+	if as != id {
+		c.note(m, line, false, "the id %s counts in lower case here, and became %s", id, as)
+	}
+	return as
 }
 
 // name keeps names apart that kobs keeps in several namespaces.

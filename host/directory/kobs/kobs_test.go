@@ -238,3 +238,35 @@ func TestAManifestThatHidesSomethingIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Ids are compared by the host's rule from the import on: what differs in case
+// alone is one id, and what the host would not take is named.
+func TestImportedIDsFollowTheHostsRule(t *testing.T) {
+	const head = "apiVersion: kobs.io/v1beta1\nkind: "
+	r, check := convert(t, head+"Team\nmetadata: {name: squad}\nspec: {id: Squad@Example.com}\n---\n"+
+		head+"User\nmetadata: {name: ann}\nspec: {id: Ann.Lee@Example.com, teams: [{name: squad}]}\n---\n"+
+		head+"User\nmetadata: {name: ann2}\nspec: {id: ann.lee@example.com}\n---\n"+
+		head+`User
+metadata: {name: kim}
+spec: {id: 'CORP\kim'}
+`, Options{Memberships: true})
+	notes := ""
+	for _, n := range r.Notes {
+		notes += n.String() + "\n"
+	}
+	for _, want := range []string{
+		"User ann: the id Ann.Lee@Example.com counts in lower case here, and became ann.lee@example.com",
+		"Team squad: the id Squad@Example.com counts in lower case here, and became squad@example.com",
+		"User ann2: the id ann.lee@example.com is also that of", `User kim: spec.id "CORP\\kim" contains`,
+	} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("no note says %q:\n%s", want, notes)
+		}
+	}
+	if !strings.Contains(string(r.YAML), "id: ann.lee@example.com") || !strings.Contains(string(r.YAML), "teams: [squad@example.com]") && !strings.Contains(string(r.YAML), "- squad@example.com") {
+		t.Errorf("entries\n%s", r.YAML)
+	}
+	if len(check.Problems) != 3 { // the two of the same id, and kim's
+		t.Errorf("the host finds %v", check.Problems)
+	}
+}

@@ -1,0 +1,50 @@
+package host
+
+import (
+	"strings"
+	"testing"
+)
+
+// One rule for comparing ids: addresses without regard to case, all others as
+// they are written.
+func TestAddressesCompareWithoutCaseAndOtherIDsAsWritten(t *testing.T) {
+	for id, want := range map[string]string{
+		"Ann.Lee@Example.COM": "ann.lee@example.com",
+		"ann@example.com":     "ann@example.com",
+		"@":                   "@",
+		"A@":                  "a@",
+		"corp:U1a":            "corp:U1a",
+		"github:Octocat":      "github:octocat",
+		"Kim":                 "Kim",
+		"":                    "",
+		"\u212aim@x":          "\u212aim@x", // the Kelvin sign is not a k
+		"İ@x":                 "İ@x",
+	} {
+		if got := CanonicalID(id); got != want {
+			t.Errorf("%q counts as %q, want %q", id, got, want)
+		}
+		if got := CanonicalID(UserID(want)); string(got) != want {
+			t.Errorf("the canonical %q becomes %q", want, got)
+		}
+	}
+}
+
+func TestIDsThatNoLoginMethodAcceptsAreNamed(t *testing.T) {
+	for id, want := range map[string]string{
+		"ann@example.com": "", "github:583231": "", "corp:auth0|1": "", strings.Repeat("a", MaxUserID): "",
+		"": "empty", "a b": "space", "jürgen": "ASCII", "a\n": "ASCII", `CORP\kim`: `'\\'`, "a,b": "','", `"ann"`: `'"'`,
+		"system:admin": "system:", "SYSTEM:admin@example.com": "system:",
+		strings.Repeat("a", MaxUserID+1): "200", strings.Repeat("a", MaxID+1): "253",
+	} {
+		err := CheckUserID(id)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v, want %q", id, err, want)
+		}
+	}
+	// Groups of providers have more in their names than users.
+	for _, id := range []string{`CORP\ops`, "CN=ops,DC=x", strings.Repeat("a", MaxID)} {
+		if err := CheckID(id); err != nil {
+			t.Errorf("team %.20q: %v", id, err)
+		}
+	}
+}
