@@ -22,15 +22,23 @@ func cookieFor(public *url.URL) cookie {
 	return cookie{name: "bulkhead"}
 }
 
+// read returns the cookie's value, empty if there is none. Two with different
+// values are none, since it is not clear which was meant: one may have been
+// planted for a longer path.
 func (c cookie) read(r *http.Request) string {
 	if len(r.Header["Cookie"]) == 0 {
 		return ""
 	}
-	found, err := r.Cookie(c.name)
-	if err != nil {
+	found := r.CookiesNamed(c.name)
+	for _, other := range found {
+		if other.Value != found[0].Value {
+			return ""
+		}
+	}
+	if len(found) == 0 {
 		return ""
 	}
-	return found.Value
+	return found[0].Value
 }
 
 // set keeps the cookie for as long as the login may last, so that a browser

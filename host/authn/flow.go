@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,7 +29,7 @@ const (
 
 	stateType     = "bulkhead-state+jwt"
 	stateAudience = "bulkhead-signin"
-	maxRedirect   = 1 << 10
+	maxRedirect   = 1 << 10 // as it stands in a URL
 	signInPage    = "/login"
 )
 
@@ -105,6 +106,9 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return host.E(host.Invalid, "authn.login", "redirect: must be a path of this site")
 	}
+	if len(redirect) > maxRedirect {
+		redirect = "/" // the state would be too long for providers' URLs, and the sign-in matters more
+	}
 	method := query.Get("method")
 	if method == "" && len(s.providers) == 1 {
 		for method = range s.providers {
@@ -137,8 +141,29 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	s.setBinding(w, browser)
+	if s.switching().read(r) == method {
+		to = withAccountChoice(to)
+	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
+}
+
+// switching is the cookie that remembers, for a while, by which method the
+// browser's person was last not admitted. A provider that keeps people signed in
+// would send the same account again.
+func (s *Service) switching() cookie { return cookie{s.cookie.name + "-switch", s.cookie.secure} }
+
+// withAccountChoice has the provider ask which account to use (OpenID Connect
+// Core 1.0, section 3.1.2.1; GitHub knows the parameter too).
+func withAccountChoice(authorize string) string {
+	u, err := url.Parse(authorize)
+	if err != nil {
+		return authorize
+	}
+	q := u.Query()
+	q.Set("prompt", "select_account")
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // failure is why a sign-in failed: a code and perhaps the provider's words for
@@ -172,6 +197,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 			}
 			s.log.Info("signed in", "user", string(who.User), "method", method, "requestId", w.Header().Get("X-Request-Id"))
 			s.cookie.set(w, raw, who.Login.Until)
+			s.switching().clear(w)
 			http.Redirect(w, r, f.Redirect, http.StatusSeeOther)
 			return nil
 		}
@@ -184,6 +210,11 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 // finished it before, and asks the provider who it is.
 func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, id Identity, failed failure) {
 	query := r.URL.Query()
+	for _, name := range []string{"state", "code", "error", "iss"} {
+		if len(query[name]) > 1 { // RFC 6749, section 3.1
+			return f, id, failure{"csrf_validation_failed", "", fmt.Errorf("the answer has %s more than once", name)}
+		}
+	}
 	browser, _ := s.readBinding(r)
 	f, foreign := s.readState(query.Get("state"), method, browser)
 	if foreign != nil {
@@ -209,7 +240,7 @@ func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, 
 		return f, id, failure{"provider_unavailable", "", err}
 	}
 	if got := query.Get("iss"); got != issuer && (got != "" || always) {
-		return f, id, failure{"csrf_validation_failed", "", errors.New("the answer is of another issuer")}
+		return f, id, failure{"csrf_validation_failed", "", refuse("parameter iss", got, "is not the provider's issuer, %q", issuer)}
 	}
 	first, err := s.State.Once(ctx, "signin/"+f.ID, f.ExpiresAt.Time)
 	if err != nil {
@@ -262,6 +293,9 @@ func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, r
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
+	if f.code == "not_allowed" {
+		s.switching().write(w, method, int(flowLife.Seconds()))
+	}
 	query := url.Values{"error": {f.code}}
 	if f.description != "" {
 		query.Set("error_description", f.description)
@@ -277,22 +311,42 @@ type unreadable struct{ error }
 
 func (u unreadable) Unwrap() error { return u.error }
 
+// busy means that the provider could not answer now: it is overloaded, limits
+// us, or has a fault of its own. That says nothing about the person.
+type busy struct{ error }
+
+func (b busy) Unwrap() error { return b.error }
+
+// isBusy reports whether a provider answers so that trying again may help.
+func isBusy(status int) bool { return status >= 500 || status == http.StatusTooManyRequests }
+
 // exchangeFailure finds the code for what went wrong between us and the
 // provider. The error's own text stays in the log.
 func exchangeFailure(err error) failure {
 	f := failure{"exchange_failed", "", err}
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		f.err = errors.New(printable(e.ErrorCode + " " + e.ErrorDescription)) // not the body, which may hold tokens
-		switch e.ErrorCode {
-		case "invalid_client", "unauthorized_client", "incorrect_client_credentials":
+		status := 0
+		if e.Response != nil {
+			status = e.Response.StatusCode
+		}
+		// Not the body, which may hold tokens.
+		f.err = fmt.Errorf("the token endpoint answers %d %s", status, printable(e.ErrorCode+" "+e.ErrorDescription))
+		switch {
+		case e.ErrorCode == "invalid_client" || e.ErrorCode == "unauthorized_client" || e.ErrorCode == "incorrect_client_credentials":
 			f.code = "invalid_client"
-		case "redirect_uri_mismatch":
+		case e.ErrorCode == "redirect_uri_mismatch":
 			f.code = "redirect_mismatch"
+		case isBusy(status) || e.ErrorCode == "temporarily_unavailable" || e.ErrorCode == "slow_down":
+			f.code = "temporarily_unavailable"
 		}
 	} else if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		f.code = "network_error"
 	} else if _, ok := errors.AsType[*refusal](err); ok {
 		f.code = "not_allowed"
+	} else if host.KindOf(err) == host.TooLarge {
+		f.code = "too_many_groups"
+	} else if _, ok := errors.AsType[busy](err); ok {
+		f.code = "temporarily_unavailable"
 	} else if _, ok := errors.AsType[unreadable](err); ok {
 		f.code = "user_fetch_failed"
 	}
@@ -310,20 +364,29 @@ func printable(s string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// localPath returns where on this site somebody wants to be led, "/" if they do
-// not say. It is not ok if a browser could read it as another site.
+// localPath returns the path of this site, with query, that a sign-in leads to,
+// "/" if s is empty. Spaces and characters beyond ASCII, which query parameters
+// arrive with once they are decoded, are percent-encoded again. It returns false
+// if a browser could read s as another site.
 func localPath(s string) (string, bool) {
 	if s == "" {
 		return "/", true
 	}
-	if len(s) > maxRedirect || s[0] != '/' || strings.HasPrefix(s, "//") {
+	if s[0] != '/' || strings.HasPrefix(s, "//") {
 		return "", false
 	}
+	var b strings.Builder
 	for _, c := range []byte(s) {
-		if c <= ' ' || c >= 0x7f || c == '\\' {
+		switch {
+		case c < ' ' || c == 0x7f || c == '\\':
 			return "", false
+		case c == ' ' || c > 0x7f:
+			fmt.Fprintf(&b, "%%%02X", c)
+		default:
+			b.WriteByte(c)
 		}
 	}
+	s = b.String()
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsAny(u.Path, "\\\t\r\n") {
 		return "", false

@@ -1,10 +1,12 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,26 +24,21 @@ type githubProvider struct {
 	GitHub
 	mapping Mapping
 	oauth   oauth2.Config
-	web     string // also the issuer
+	log     *slog.Logger
+	web     string // also the issuer of identities
 	api     string
 	client  *http.Client
 }
 
-func newGitHub(c GitHub, public *url.URL) (*githubProvider, error) {
+func newGitHub(c GitHub, public *url.URL, log *slog.Logger) (*githubProvider, error) {
 	secret, err := c.Secret.read("auth.github")
 	if err != nil {
 		return nil, err
 	}
-	g := &githubProvider{GitHub: c, web: strings.TrimSuffix(c.URL, "/")}
+	g := &githubProvider{GitHub: c, log: log}
+	g.web, g.api = githubURLs(c.URL)
 	if g.client, err = newClient("auth.github", c.CAFile); err != nil {
 		return nil, err
-	}
-	if g.web == "" {
-		g.web = "https://github.com"
-	}
-	g.api = g.web + "/api/v3"
-	if g.web == "https://github.com" {
-		g.api = "https://api.github.com"
 	}
 	if g.User == "" {
 		g.User = "id"
@@ -68,13 +65,36 @@ func newGitHub(c GitHub, public *url.URL) (*githubProvider, error) {
 	return g, nil
 }
 
+// githubURLs returns where people sign in and where the API is: GitHub's own
+// (github.com), GitHub Enterprise Cloud with data residency (TENANT.ghe.com), or
+// an Enterprise server, which has both on one host.
+func githubURLs(configured string) (web, api string) {
+	u, err := url.Parse(cmp.Or(configured, "https://github.com"))
+	if err != nil {
+		return configured, configured // Options.Check has refused it
+	}
+	u.Host, u.Path = strings.ToLower(u.Host), strings.TrimSuffix(u.Path, "/")
+	web = u.String()
+	switch hostname := u.Hostname(); {
+	case hostname == "github.com" || hostname == "www.github.com":
+		return "https://github.com", "https://api.github.com"
+	case strings.HasSuffix(hostname, ".ghe.com"):
+		u.Host = "api." + u.Host
+		return web, u.String()
+	}
+	return web, web + "/api/v3"
+}
+
 func (g *githubProvider) asserted(claims map[string]any) host.Membership {
 	return g.mapping.asserted(claims)
 }
 
 func (g *githubProvider) unlisted() bool { return g.mapping.unlisted() }
 
-func (g *githubProvider) issuer(context.Context) (string, bool, error) { return g.web, false, nil }
+// issuer is what GitHub sends since 2026; older Enterprise servers send none.
+func (g *githubProvider) issuer(context.Context) (string, bool, error) {
+	return g.web + "/login/oauth", false, nil
+}
 
 func (g *githubProvider) begin(_ context.Context, state string, once secrets) (string, error) {
 	return g.oauth.AuthCodeURL(state, oauth2.S256ChallengeOption(once.verifier)), nil
@@ -102,7 +122,7 @@ func (g *githubProvider) finish(ctx context.Context, code string, once secrets) 
 	case "id":
 		claims["user"] = strconv.FormatInt(user.ID, 10)
 	case "login":
-		claims["user"] = strings.ToLower(user.Login)
+		claims["user"] = user.Login
 	case "email":
 		address, err := primaryEmail(ask)
 		if err != nil {
@@ -132,7 +152,7 @@ func primaryEmail(ask func(string, any) error) (string, error) {
 		Email             string
 		Primary, Verified bool
 	}
-	if err := ask("/user/emails", &emails); err != nil {
+	if err := ask("/user/emails?per_page=100", &emails); err != nil {
 		return "", err
 	}
 	for _, e := range emails {
@@ -146,24 +166,37 @@ func primaryEmail(ask func(string, any) error) (string, error) {
 // maxPages bounds how many teams are read, 100 a page.
 const maxPages = 5
 
-// memberships returns the organizations and teams, of those listed, that
-// somebody belongs to: "ORG" and "ORG/TEAM". Nobody who belongs to none gets in.
+// memberships returns the organizations and teams, of those listed, that the
+// account belongs to: "ORG" and "ORG/TEAM". An account that belongs to none is
+// refused. Only 404 says that it is not a member: an organization that does not
+// let us look, with 403, leaves its members out and is no reason to refuse
+// anyone.
 func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error) {
 	var groups []any
 	listed := map[string]string{}
+	var hidden error
 	for _, org := range g.Organizations {
 		var m struct{ State string }
 		err := ask("/user/memberships/orgs/"+url.PathEscape(org), &m)
-		if e, ok := errors.AsType[apiError](err); ok && (e.status == http.StatusNotFound || e.status == http.StatusForbidden) {
+		switch e, _ := errors.AsType[apiError](err); {
+		case err == nil:
+		case e.status == http.StatusNotFound:
 			continue
-		}
-		if err != nil {
+		case e.status == http.StatusForbidden && !e.busy:
+			hidden = err
+			g.log.Warn("a GitHub organization does not let the OAuth app see memberships; its members are not admitted by it",
+				"organization", org, "error", err)
+			continue
+		default:
 			return nil, err
 		}
 		if m.State == "active" {
 			listed[strings.ToLower(org)] = org
 			groups = append(groups, org)
 		}
+	}
+	if len(groups) == 0 && hidden != nil {
+		return nil, hidden
 	}
 	if len(groups) == 0 {
 		return nil, refuse("GitHub's memberships", nil, "of the account: it is an active member of none of auth.github.organizations, %q", g.Organizations)
@@ -182,18 +215,37 @@ func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error)
 			}
 		}
 		if len(teams) < 100 {
-			break
+			return groups, nil
 		}
 	}
-	return groups, nil
+	return nil, host.E(host.TooLarge, "authn.github", "the account is in more than %d teams", maxPages*100)
 }
 
+// apiError is an answer of the API other than 200.
 type apiError struct {
-	path   string
-	status int
+	path    string
+	status  int
+	message string // GitHub's own
+	busy    bool   // it says nothing but that we should ask later
 }
 
-func (e apiError) Error() string { return fmt.Sprintf("GitHub answers %s with %d", e.path, e.status) }
+func (e apiError) Error() string {
+	return fmt.Sprintf("GitHub answers %s with %d %s", e.path, e.status, e.message)
+}
+
+// refusedBy reads an answer that is not 200. GitHub limits rates with 403 too
+// (primary limits by X-RateLimit-Remaining, secondary ones by Retry-After).
+func refusedBy(path string, resp *http.Response) error {
+	var body struct{ Message string }
+	_ = json.NewDecoder(resp.Body).Decode(&body) // it may be no JSON
+	e := apiError{path: path, status: resp.StatusCode, message: printable(body.Message)}
+	limited := resp.Header.Get("X-Ratelimit-Remaining") == "0" || resp.Header.Get("Retry-After") != "" ||
+		strings.Contains(strings.ToLower(body.Message), "rate limit")
+	if e.busy = isBusy(e.status) || e.status == http.StatusForbidden && limited; e.busy {
+		return busy{e}
+	}
+	return unreadable{e}
+}
 
 func (g *githubProvider) get(ctx context.Context, token, path string, into any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.api+path, nil)
@@ -208,7 +260,7 @@ func (g *githubProvider) get(ctx context.Context, token, path string, into any) 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return unreadable{apiError{path, resp.StatusCode}}
+		return refusedBy(path, resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return unreadable{fmt.Errorf("GitHub's answer to %s: %w", path, err)}

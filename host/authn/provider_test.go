@@ -484,7 +484,7 @@ func TestAProviderThatIsAwayIsNamedOnThePage(t *testing.T) {
 func TestRedirectStaysOnTheSite(t *testing.T) {
 	_, _, b := withIDP(t)
 	for _, bad := range []string{"https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "javascript:alert(1)", "/\t/evil.example",
-		"/%0d%0aSet-Cookie:x", "pods", "http:/x", "/" + strings.Repeat("x", maxRedirect)} {
+		"/%0d%0aSet-Cookie:x", "pods", "http:/x"} {
 		b.wantStatus(b.do("GET", "/auth/login?method=corp&redirect="+url.QueryEscape(bad), ""), 400)
 	}
 	// A foreign page can send people to our page, and no further.

@@ -165,7 +165,7 @@ func (s *Service) openWays() error {
 		}
 	}
 	if o.GitHub != nil {
-		p, err := newGitHub(*o.GitHub, s.PublicURL)
+		p, err := newGitHub(*o.GitHub, s.PublicURL, s.log)
 		if err != nil {
 			return err
 		}

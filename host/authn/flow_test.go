@@ -1,0 +1,102 @@
+package authn
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A redirect that is too long, or that has more than ASCII in it, is no reason
+// not to sign in.
+func TestASignInGoesOnWhateverPathItIsToLeadTo(t *testing.T) {
+	for redirect, want := range map[string]string{
+		"/pods?ns=shop":                       "/pods?ns=shop",
+		"/caf%C3%A9":                          "/caf%C3%A9",
+		"/a%20b?q=%20c":                       "/a%20b?q=%20c",
+		"/x%3Fq=" + strings.Repeat("a", 1100): "/",
+		"/" + strings.Repeat("%C3%A9", 400):   "/",
+		"/x%3Fq=" + strings.Repeat("a", 900):  "/x?q=" + strings.Repeat("a", 900),
+		"/a%2520b":                            "/a%20b",
+	} {
+		_, p, b := withIDP(t)
+		to := b.comeBack(p.approve(t, b.begin("?method=corp&redirect="+redirect)))
+		if to != want || b.who() != "ann@example.com" {
+			t.Errorf("%.40s: led to %.60q as %q, want %.60q", redirect, to, b.who(), want)
+		}
+	}
+}
+
+// Who was not admitted may choose another account: a provider that keeps people
+// signed in would otherwise send the same again and again.
+func TestSomebodyNotAdmittedMayChooseAnotherAccount(t *testing.T) {
+	f, p, b := withIDP(t)
+	prompt := func(query string) string {
+		u, err := url.Parse(b.begin(query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Query().Get("prompt")
+	}
+	if got := prompt("?method=corp"); got != "" {
+		t.Errorf("at first the prompt is %q", got)
+	}
+	p.change(func() { p.person["email"] = "zed@example.com" })
+	if to := b.signInAt(p); !strings.Contains(to, "not_allowed") {
+		t.Fatalf("led to %q", to)
+	}
+	if got := prompt("?method=corp"); got != "select_account" {
+		t.Errorf("after not_allowed the prompt is %q", got)
+	}
+	other := f.browser(t, b.server)
+	if u := other.begin("?method=corp"); strings.Contains(u, "prompt=") {
+		t.Errorf("another browser is sent to %s", u)
+	}
+	p.change(func() { p.person["email"] = "ann@example.com" })
+	if b.signInAt(p); b.who() != "ann@example.com" {
+		t.Fatalf("signed in as %q", b.who())
+	}
+	if got := prompt("?method=corp"); got != "" {
+		t.Errorf("after a sign-in the prompt is %q", got)
+	}
+	// Other failures say nothing about the account.
+	b.do("POST", "/auth/logout", "")
+	b.comeBack(&url.URL{Path: "/auth/callback/corp", RawQuery: "error=access_denied"})
+	if got := prompt("?method=corp"); got != "" {
+		t.Errorf("after access_denied the prompt is %q", got)
+	}
+}
+
+// An answer that has a parameter twice may be read in two ways (RFC 6749, section
+// 3.1).
+func TestACallbackWithAParameterTwiceSignsNobodyIn(t *testing.T) {
+	for _, name := range []string{"state", "code", "iss"} {
+		_, p, b := withIDP(t)
+		back := p.approve(t, b.begin("?method=corp"))
+		q := back.Query()
+		q.Add(name, q.Get(name))
+		back.RawQuery = q.Encode()
+		if to := b.comeBack(back); to != "/login?error=csrf_validation_failed" || b.who() != "" {
+			t.Errorf("%s: led to %q as %q", name, to, b.who())
+		}
+	}
+}
+
+// The page must not differ from the log: an endpoint that is overloaded is not
+// one that refuses.
+func TestAnOverloadedTokenEndpointIsToBeTriedAgain(t *testing.T) {
+	for status, code := range map[int]string{429: "temporarily_unavailable", 500: "temporarily_unavailable", 503: "temporarily_unavailable", 400: "exchange_failed", 404: "exchange_failed"} {
+		f, p, b := withIDP(t)
+		log := f.keepLog()
+		p.change(func() {
+			p.answer = func(w http.ResponseWriter, _ string) bool { http.Error(w, "secret body", status); return true }
+		})
+		if to := b.signInAt(p); !strings.Contains(to, "error="+code) || b.who() != "" {
+			t.Errorf("%d: led to %q", status, to)
+		}
+		if lines := log.with("sign-in failed", strconv.Itoa(status)); len(lines) != 1 || strings.Contains(lines[0], "secret body") {
+			t.Errorf("%d: log %q", status, lines)
+		}
+	}
+}
