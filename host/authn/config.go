@@ -108,15 +108,18 @@ type GitHub struct {
 	Unlisted  bool               `json:"unlisted,omitempty"` // admit people whom the directory does not list
 }
 
-// Proxy is an authenticating proxy in front of the host.
+// Proxy is an authenticating proxy in front of the host. Once it sends one of the
+// headers it is believed or refused; without either the cookie counts.
 type Proxy struct {
 	// From are the networks it connects from, and "unix" for a Unix socket.
 	From []string `json:"from"`
 	// User is the header with the user id; X-Auth-Request-Email if empty.
 	User string `json:"user,omitempty"`
-	// Teams is the header with a comma-separated list of groups;
-	// X-Auth-Request-Groups if empty.
+	// Teams is the header with a list of groups; X-Auth-Request-Groups if empty.
 	Teams string `json:"teams,omitempty"`
+	// TeamsSeparator is the character between groups in that header: a comma if
+	// empty, or ";", "|" or a space. White space around a group does not count.
+	TeamsSeparator string `json:"teamsSeparator,omitempty"`
 	// IDDomains, if any, are the mail domains whose addresses it may assert.
 	IDDomains []string           `json:"idDomains,omitempty"`
 	Map       map[string]Belongs `json:"map,omitempty"`      // roles and teams of members of a group
@@ -127,8 +130,8 @@ type Proxy struct {
 
 // Disabled is no authentication at all.
 type Disabled struct {
-	// User is the header with the id under which what people do is recorded;
-	// X-Auth-Request-Email if empty. Without it they are "anonymous".
+	// User is the header with a name for the record, X-Auth-Request-Email if empty.
+	// It says nothing about who acts, which is always the user "anonymous".
 	User string `json:"user,omitempty"`
 	// Roles are what everybody has; admin if empty.
 	Roles []string `json:"roles,omitempty"`
@@ -176,7 +179,7 @@ func (o *Options) Methods() []string {
 	if o.GitHub != nil {
 		names = append(names, methodGitHub)
 	}
-	for name, there := range map[string]bool{methodProxy: o.Proxy != nil, methodDev: o.Dev != nil, methodDisabled: o.Disabled != nil} {
+	for name, there := range map[string]bool{methodProxy: o.Proxy != nil, methodDev: o.Dev != nil, MethodDisabled: o.Disabled != nil} {
 		if there {
 			names = append(names, name)
 		}
@@ -276,7 +279,7 @@ func (p *OIDC) check(bad *complaints, at string, names map[string]bool) {
 	case !methodName.MatchString(p.Name):
 		bad.add(at+".name", "%q is not lower-case letters, digits and dashes", p.Name)
 	case slices.Contains(reserved, p.Name) || names[p.Name]:
-		bad.add(at+".name", "%q is taken", p.Name)
+		bad.add(at+".name", "%q is reserved, or the name of another provider", p.Name)
 	}
 	names[p.Name] = true
 	checkURL(bad, at+".issuer", p.Issuer)
@@ -334,6 +337,9 @@ func (p *Proxy) check(bad *complaints) {
 		if h != "" && !headerName.MatchString(h) {
 			bad.add("auth.proxy."+field, "%q is not a header's name", h)
 		}
+	}
+	if s := p.TeamsSeparator; s != "" && !slices.Contains([]string{",", ";", "|", " "}, s) {
+		bad.add("auth.proxy.teamsSeparator", "%q is not one of \",\", \";\", \"|\" and \" \"", s)
 	}
 	claimDomains(bad, "auth.proxy", p.IDDomains, map[string]string{})
 }

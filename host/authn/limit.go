@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -109,36 +108,80 @@ func (s *Service) AdmitAccount(p *host.Principal) error {
 	return nil
 }
 
-// client names where a request comes from.
+// client names the bucket of a request: the network of its client's address, or
+// the proxy that does not know it.
 func (s *Service) client(r *http.Request) string {
-	if s.forwarded.contain(r) {
-		// The last address is the one that our own proxy saw (and the ones before
-		// it are the client's word), unless it is one of ours as well.
-		list := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-		for i := len(list) - 1; i >= 0; i-- {
-			addr, err := netip.ParseAddr(strings.TrimSpace(list[i]))
-			if err != nil {
-				break
-			}
-			if !s.forwarded.has(addr) {
-				return network(addr)
-			}
-		}
-	}
-	peer, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	addr, err := netip.ParseAddr(peer)
-	if err != nil {
-		return peer
+	addr, known := s.clientAddr(r)
+	switch {
+	case !addr.IsValid():
+		return r.RemoteAddr // of a Unix socket
+	case !known:
+		return "unknown, by " + network(addr)
 	}
 	return network(addr)
 }
 
+// RemoteAddr is the address of the request's client, without a port, for logs
+// and lists. It is what limits.rates.forwardedFrom makes of X-Forwarded-For on a
+// connection from those networks, and else the connection's peer.
+func (s *Service) RemoteAddr(r *http.Request) string {
+	if addr, _ := s.clientAddr(r); addr.IsValid() {
+		return addr.String()
+	}
+	return r.RemoteAddr
+}
+
+// clientAddr returns the address of the request's client. Of what
+// X-Forwarded-For lists the last is what our own proxy saw, unless that is one
+// of ours too; what is before it is the client's word. Where a proxy writes
+// something that is not an address, "unknown" for one, the client is not known,
+// and the address is that proxy's. The address is invalid for a Unix socket.
+func (s *Service) clientAddr(r *http.Request) (addr netip.Addr, known bool) {
+	addr, _ = parseAddr(r.RemoteAddr)
+	if len(r.Header["X-Forwarded-For"]) == 0 || !s.forwarded.contain(r) {
+		return addr, true
+	}
+	rest, item := strings.Join(r.Header["X-Forwarded-For"], ","), ""
+	for more := true; more; {
+		if i := strings.LastIndexByte(rest, ','); i >= 0 {
+			rest, item = rest[:i], rest[i+1:]
+		} else {
+			item, more = rest, false
+		}
+		next, ok := parseAddr(strings.TrimSpace(item))
+		switch {
+		case !ok:
+			return addr, false
+		case !s.forwarded.has(next):
+			return next, true
+		}
+		addr = next
+	}
+	return addr, true
+}
+
+// parseAddr reads an address with or without a port, as RemoteAddr and proxies
+// write it: 203.0.113.7, 203.0.113.7:51000, 2001:db8::1, [2001:db8::1] and
+// [2001:db8::1]:443. A zone does not count.
+func parseAddr(s string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return plainAddr(a.Addr()), true
+	}
+	if in, ok := strings.CutPrefix(s, "["); ok {
+		if s, ok = strings.CutSuffix(in, "]"); !ok {
+			return netip.Addr{}, false
+		}
+		a, err := netip.ParseAddr(s)
+		return plainAddr(a), err == nil && a.Is6()
+	}
+	a, err := netip.ParseAddr(s)
+	return plainAddr(a), err == nil
+}
+
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
 // network is what one client can have many addresses of.
 func network(addr netip.Addr) string {
-	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
 		p, _ := addr.Prefix(64)
 		return p.String()

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -104,19 +105,24 @@ type leaver struct {
 
 // leaving finds the login a request signs out of: the one it resolves to, as
 // at every door, else any of its credentials that belongs to a live login. The
-// error is of kind Limited: too much of what this client sent was no good.
+// error is of kind Limited if too much of what this client sent was no good, of
+// kind Unauthenticated if a trusted proxy names a user that is refused, and of
+// kind Unavailable if the store cannot tell whether a login is live.
 func (s *Service) leaving(r *http.Request) (leaver, bool, error) {
 	p, err := s.Resolve(r)
 	if err == nil {
 		return leaver{p.User, p.Login.ID, p.Login.Method}, true, nil
 	}
-	if host.KindOf(err) == host.Limited {
+	if _, refused := errors.AsType[*refusal](err); refused || host.KindOf(err) == host.Limited {
 		return leaver{}, false, err
 	}
 	for _, raw := range s.presented(r) {
 		if who, ok := s.ours(raw); ok {
 			return who, true, nil
 		}
+	}
+	if host.KindOf(err) == host.Unavailable {
+		return leaver{}, false, err
 	}
 	return leaver{}, false, nil
 }

@@ -21,8 +21,8 @@ type built struct {
 }
 
 // Resolve returns who is asking. A valid bearer token wins outright; if there
-// is none, for whatever reason, the proxy in front is believed, if it is one
-// that is and says who it is; then the cookie is asked. The error is of kind
+// is none, for whatever reason, a trusted proxy that says something is believed,
+// or refused if that cannot be used; if it says nothing the cookie is asked. The error is of kind
 // Unauthenticated, Limited, or Unavailable while nobody can be told apart from
 // somebody who logged out. The principal may be shared with other requests.
 func (s *Service) Resolve(r *http.Request) (*host.Principal, error) {
@@ -50,7 +50,11 @@ func (s *Service) credential(r *http.Request) (*token, *host.Principal, error) {
 		}
 	}
 	if s.hop != nil {
-		if a, ok := s.hop.asserts(r); ok {
+		a, said, err := s.hop.asserts(r)
+		if err != nil {
+			return nil, nil, s.refuseHop(r, err)
+		}
+		if said {
 			return s.acceptHop(r, a)
 		}
 	}
@@ -257,6 +261,9 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 	if !ok {
 		return nil, errNobody
 	}
+	if t.name != "" {
+		p.Name = t.name
+	}
 	t.built.Store(&built{revision, p})
 	return p, nil
 }
@@ -268,9 +275,11 @@ func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*ho
 	if !ok {
 		return nil, false
 	}
+	asserted := way.asserted(claims)
+	asserted.Teams = set(host.CanonicalIDs(asserted.Teams))
 	p := &host.Principal{
 		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Claims: claims,
-		Asserted: way.asserted(claims), Unlisted: way.unlisted(),
+		Asserted: asserted, Unlisted: way.unlisted(),
 		Login: host.Login{ID: rec.ID, Method: rec.Method, At: rec.At, Until: rec.Until},
 	}
 	person, ok := s.Directory.PersonOf(p)

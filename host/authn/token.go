@@ -37,6 +37,7 @@ type token struct {
 	expires    time.Time
 	epoch      uint64         // of the keys it was verified against
 	foreign    bool           // not ours: not refreshed here, not idle
+	name       string         // for the record, where the credential brings it with each request
 	claims     map[string]any // those of now, where the credential brings them with each request
 	built      atomic.Pointer[built]
 }

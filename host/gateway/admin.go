@@ -27,7 +27,7 @@ func (g *Gateway) administer(rt route) handler {
 			info.log = info.log.With("reason", reason)
 		}
 		s, err := g.Sessions.Open(r.Context(), info.principal, session.Info{
-			Kind: session.Call, Plugin: adminPlugin, Route: name, RequestID: info.id, RemoteAddr: remoteHost(r),
+			Kind: session.Call, Plugin: adminPlugin, Route: name, RequestID: info.id, RemoteAddr: g.Authn.RemoteAddr(r),
 		})
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func (g *Gateway) access(info *requestInfo, r *http.Request, began time.Time) {
 	}
 	// The user is already among the logger's attributes.
 	info.log.Info("request", "method", r.Method, "path", r.URL.Path, "status", info.w.status, "bytes", info.w.bytes,
-		"action", string(info.action), "remote", remoteHost(r), "took", time.Since(began))
+		"action", string(info.action), "remote", g.Authn.RemoteAddr(r), "took", time.Since(began))
 }
 
 // screen refuses what could be read in two ways, before anything is matched.
@@ -157,5 +157,3 @@ func isLoopback(listen string) bool {
 	addr, err := netip.ParseAddr(hostOnly(listen))
 	return err == nil && addr.IsLoopback()
 }
-
-func remoteHost(r *http.Request) string { return hostOnly(r.RemoteAddr) }

@@ -85,7 +85,7 @@ func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Ki
 
 	v.session, err = g.Sessions.Open(parent, p, session.Info{
 		Kind: kind, Plugin: name, Route: question.Route.Name, Target: target(question.Resource, path),
-		RequestID: info.id, RemoteAddr: remoteHost(r),
+		RequestID: info.id, RemoteAddr: g.Authn.RemoteAddr(r),
 	})
 	if err != nil {
 		return nil, err

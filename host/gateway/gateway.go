@@ -255,6 +255,9 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) error {
 	info := infoOf(r.Context())
 	info.principal = p
 	info.log = info.log.With("user", string(p.User))
+	if p.Login.Method == authn.MethodDisabled && p.Name != "" {
+		info.log = info.log.With("name", p.Name) // what the request says of itself, for the record
+	}
 	if err := g.Authn.AdmitAccount(p); err != nil {
 		return err
 	}

@@ -1,0 +1,391 @@
+package authn
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// behindProxy is a service that believes the headers of 10.1.0.0/16.
+func behindProxy(t testing.TB, edit ...func(*Proxy)) *fixture {
+	p := &Proxy{From: []string{"10.1.0.0/16", "fd00:1::/32"}}
+	for _, e := range edit {
+		e(p)
+	}
+	f := setUp(t, func(c *Config) { c.Options = Options{Proxy: p} })
+	f.people.set("ann@example.com", Person{Name: "Ann Lee"})
+	f.people.set("ben@example.com", Person{Name: "Ben"})
+	return f
+}
+
+// via is a request over a connection from somewhere, as the gateway hands it on.
+func (f *fixture) via(from string, headers ...string) *http.Request {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = from
+	for i := 0; i < len(headers); i += 2 {
+		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
+	}
+	f.Screen(r)
+	return r
+}
+
+const (
+	proxyAddr = "10.1.2.3:4444"
+	email     = "X-Auth-Request-Email"
+)
+
+func TestOnlyTheProxySaysWhoSomebodyIs(t *testing.T) {
+	f := behindProxy(t)
+	for name, c := range map[string]struct {
+		from    string
+		headers []string
+		want    host.UserID
+	}{
+		"the proxy":                   {proxyAddr, []string{email, "ann@example.com"}, "ann@example.com"},
+		"the proxy, capitals":         {proxyAddr, []string{email, "Ann@Example.com"}, "ann@example.com"},
+		"the proxy, IPv6":             {"[fd00:1::9]:1", []string{email, "ann@example.com"}, "ann@example.com"},
+		"the proxy, IPv4 in IPv6":     {"[::ffff:10.1.2.3]:1", []string{email, "ann@example.com"}, "ann@example.com"},
+		"somebody else":               {"10.2.2.3:4444", []string{email, "ann@example.com"}, ""},
+		"loopback is not the proxy":   {"127.0.0.1:4444", []string{email, "ann@example.com"}, ""},
+		"an address that is none":     {"@", []string{email, "ann@example.com"}, ""},
+		"says nothing":                {proxyAddr, nil, ""},
+		"says nobody":                 {proxyAddr, []string{email, ""}, ""},
+		"says two":                    {proxyAddr, []string{email, "ann@example.com", email, "ben@example.com"}, ""},
+		"a list":                      {proxyAddr, []string{email, "ann@example.com,ben@example.com"}, ""},
+		"underscores":                 {proxyAddr, []string{"X_auth_request_email", "ann@example.com"}, ""},
+		"some underscores":            {proxyAddr, []string{"X-Auth_request-Email", "ann@example.com"}, ""},
+		"raw capitals":                {proxyAddr, []string{"X-AUTH-REQUEST-EMAIL", "ann@example.com"}, ""},
+		"another proxy's name for it": {proxyAddr, []string{"X-Forwarded-User", "ann@example.com"}, ""},
+		"the client's twin beside it": {proxyAddr, []string{"X_auth_request_email", "ben@example.com", email, "ann@example.com"}, "ann@example.com"},
+		"not in the directory":        {proxyAddr, []string{email, "eve@example.com"}, ""},
+		"system user":                 {proxyAddr, []string{email, "system:admin"}, ""},
+		"with a space":                {proxyAddr, []string{email, "ann@example.com "}, ""},
+		"system user, in capitals":    {proxyAddr, []string{email, "SYSTEM:admin@example.com"}, ""},
+		"very long":                   {proxyAddr, []string{email, strings.Repeat("a", 5000)}, ""},
+	} {
+		p, err := f.Resolve(f.via(c.from, c.headers...))
+		if c.want == "" && (p != nil || host.KindOf(err) != host.Unauthenticated) || c.want != "" && (err != nil || p.User != c.want) {
+			t.Errorf("%s: %+v, %v; want %q", name, p, err, c.want)
+		}
+	}
+}
+
+// Origin: kobs kept the first user's cookie when somebody switched accounts at
+// the proxy, and split groups without trimming; an empty header was one team.
+func TestTheProxysWordIsOfThisRequest(t *testing.T) {
+	f := behindProxy(t, func(p *Proxy) {
+		p.Unlisted = true
+		p.Map = map[string]Belongs{"ops": {Roles: []string{"admin"}}}
+	})
+	assert := func(user, groups string) *host.Principal {
+		t.Helper()
+		p, err := f.Resolve(f.via(proxyAddr, email, user, "X-Auth-Request-Groups", groups))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	claims := func(p *host.Principal) []string { return texts(p.Claims[groupsClaim]) }
+	ann := assert("ann@example.com", "payments, ops ,,")
+	if !slices.Equal(claims(ann), []string{"payments", "ops"}) {
+		t.Errorf("groups %q", claims(ann))
+	}
+	if got := claims(assert("ann@example.com", "")); len(got) != 0 {
+		t.Errorf("an empty list of groups is %q", got)
+	}
+	r := f.via(proxyAddr, email, "ben@example.com")
+	cookie, _ := f.signInBy(t, "ann@example.com")
+	r.AddCookie(&http.Cookie{Name: "bulkhead", Value: cookie})
+	if p, err := f.Resolve(r); err != nil || p.User != "ben@example.com" {
+		t.Errorf("the proxy says ben, a cookie ann: %+v, %v", p, err)
+	}
+	m := f.hop.mapping.asserted(map[string]any{groupsClaim: []any{"ops", "payments"}})
+	if !slices.Equal(m.Roles, []string{"admin"}) || !slices.Equal(m.Teams, []string{"payments"}) {
+		t.Errorf("asserted %+v", m)
+	}
+	if again := assert("ann@example.com", "payments, ops ,,"); again != ann {
+		t.Error("the same words made another principal")
+	}
+	if again := assert("ann@example.com", "x"); again.Login.ID != ann.Login.ID {
+		t.Error("other groups made another login")
+	}
+}
+
+// signInBy makes a login by the way that the fixture has.
+func (f *fixture) signInBy(t testing.TB, user host.UserID) (string, *host.Principal) {
+	t.Helper()
+	raw, p, err := f.Issue(t.Context(), Identity{Issuer: "x", Subject: string(user), User: user, Method: f.hop.method})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw, p
+}
+
+func TestLogoutBehindAProxyEndsWhatRuns(t *testing.T) {
+	f := behindProxy(t, func(p *Proxy) { p.SignOut = "/oauth2/sign_out" })
+	before, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(headers ...string) (*httptest.ResponseRecorder, error) {
+		r := f.via(proxyAddr, append([]string{email, "ann@example.com"}, headers...)...)
+		r.Method = "POST"
+		w := httptest.NewRecorder()
+		return w, f.Logout(w, r)
+	}
+	// The proxy's cookie is as much the browser's doing as ours.
+	if _, err := post("Content-Type", "application/x-www-form-urlencoded"); host.KindOf(err) != host.Forbidden {
+		t.Errorf("a form: %v", err)
+	}
+	if _, err := post("X-Requested-With", "XMLHttpRequest", "Origin", "https://evil.example"); host.KindOf(err) != host.Forbidden {
+		t.Errorf("a foreign page: %v", err)
+	}
+	w, err := post("X-Requested-With", "XMLHttpRequest")
+	if err != nil || !strings.Contains(w.Body.String(), `"signOut":"/oauth2/sign_out"`) {
+		t.Errorf("%s, %v", w.Body, err)
+	}
+	if err := f.store.Revoked(before); !errors.Is(err, host.ErrLoggedOut) {
+		t.Errorf("what began before goes on: %v", err)
+	}
+	after, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com"))
+	if err != nil || after.Login.ID == before.Login.ID {
+		t.Errorf("the proxy's next word: %+v, %v", after, err)
+	}
+	// A cookie would be good without the proxy; it is the proxy that renews.
+	r := f.via(proxyAddr, email, "ann@example.com", "X-Requested-With", "XMLHttpRequest")
+	r.Method = "POST"
+	if err := f.Refresh(httptest.NewRecorder(), r); host.KindOf(err) != host.Invalid {
+		t.Errorf("refresh: %v", err)
+	}
+}
+
+// A Unix socket is the proxy only if from lists it, whatever else it lists.
+func TestAUnixSocketMayBeTheProxy(t *testing.T) {
+	for _, c := range []struct {
+		from, network string
+		want          host.UserID
+	}{
+		{"unix", "unix", "ann@example.com"}, {"unix", "tcp", ""}, {"10.1.0.0/16", "unix", ""},
+	} {
+		f := behindProxy(t, func(p *Proxy) { p.From = []string{c.from} })
+		network, want := c.network, c.want
+		var local net.Addr = &net.UnixAddr{Name: "/run/bulkhead.sock", Net: "unix"}
+		if network == "tcp" {
+			local = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}
+		}
+		r := httptest.NewRequest("GET", "/", nil).WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, local))
+		r.RemoteAddr = "@"
+		r.Header.Set(email, "ann@example.com")
+		f.Screen(r)
+		p, err := f.Resolve(r)
+		if (want == "") != (err != nil) || want != "" && p.User != want {
+			t.Errorf("from %s, over %s: %+v, %v", c.from, network, p, err)
+		}
+	}
+}
+
+// FuzzScreen: whatever header a client that is not the proxy sends, under no
+// name that any server reads as one of the identity headers does it get past.
+func FuzzScreen(f *testing.F) {
+	service := &Service{hop: &hop{user: email, teams: "X-Auth-Request-Groups"}}
+	for _, name := range []string{email, "x_auth_request_email", "X-Auth_Request-Email", "Remote-User", "IMPERSONATE-USER", "X-Forwarded-For", "", "İmpersonate-User"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		r := &http.Request{Header: http.Header{name: {"ann@example.com"}}, RemoteAddr: "192.0.2.1:1"}
+		service.Screen(r)
+		if strings.ContainsFunc(name, func(c rune) bool { return c > 0x7e }) {
+			return // net/http accepts no such name
+		}
+		read := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if _, there := r.Header[name]; !there {
+			return
+		}
+		for _, forbidden := range []string{"x-auth-request-email", "x-auth-request-groups", "x-forwarded-user", "x-remote-user", "remote-user", "impersonate-user", "impersonate-group"} {
+			if read == forbidden || strings.HasPrefix(read, "impersonate-extra-") {
+				t.Fatalf("%q gets through", name)
+			}
+		}
+	})
+}
+
+// Origin: kobs with authentication off still knew for its log who somebody said
+// they were. Found in review: that name gave the rights of whom it named.
+func TestWithoutAuthenticationEverybodyIsAnonymousAndNamedForTheRecord(t *testing.T) {
+	f := setUp(t, func(c *Config) { c.Options = Options{Disabled: &Disabled{Roles: []string{"viewer"}}} })
+	f.people.everybody = true
+	f.people.set("root@example.com", Person{Name: "Root", Roles: []string{"admin"}})
+	var login host.LoginID
+	for said, name := range map[string]string{
+		"": "", "root@example.com": "root@example.com", "system:admin": "system:admin", "J\u00fcrgen\n\x1b[31m": "J\u00fcrgen[31m",
+		strings.Repeat("x", 500): strings.Repeat("x", 100),
+	} {
+		r := f.via("127.0.0.1:5")
+		if said != "" {
+			r = f.via("127.0.0.1:5", email, said)
+		}
+		p, err := f.Resolve(r)
+		if err != nil || p.User != anonymous || p.Name != name || p.Subject != anonymous || !p.Unlisted || len(p.Roles) > 0 ||
+			!slices.Equal(f.hop.mapping.asserted(nil).Roles, []string{"viewer"}) {
+			t.Errorf("%q: %+v, %v", said, p, err)
+		}
+		// There is one user, who has one login: whoever asks fills no store.
+		if login = cmp.Or(login, p.Login.ID); p.Login.ID != login {
+			t.Errorf("%q has a login of its own", said)
+		}
+	}
+	if n := len(f.store.Logins("root@example.com")); n != 0 {
+		t.Errorf("%d logins of a user who was only named", n)
+	}
+	// A page that somebody visits must not act through the browser on this machine.
+	r := f.via("127.0.0.1:5", "Origin", "https://evil.example")
+	r.Method = "POST"
+	if err := f.CheckOrigin(r); host.KindOf(err) != host.Forbidden {
+		t.Errorf("a foreign page: %v", err)
+	}
+}
+
+// A trusted proxy that says something is believed or refused. It is never
+// ignored: then another person's cookie would decide who acts.
+func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
+	const groups = "X-Auth-Request-Groups"
+	for name, c := range map[string]struct {
+		headers []string
+		source  string
+		rule    string
+	}{
+		"a Windows domain":           {[]string{email, `CORP\ann`}, email, "no login method accepts"},
+		"not ASCII":                  {[]string{email, "J\u00fcrgen"}, email, "not printable ASCII"},
+		"a space":                    {[]string{email, "ann lee"}, email, "a space"},
+		"a space at the end":         {[]string{email, "ann@example.com "}, email, "a space"},
+		"system user":                {[]string{email, "system:admin"}, email, "system:"},
+		"empty":                      {[]string{email, ""}, email, "is empty"},
+		"twice":                      {[]string{email, "ann@example.com", email, "ann@example.com"}, email, "more than once"},
+		"a list":                     {[]string{email, "ann@example.com,ben@example.com"}, email, "no login method accepts"},
+		"very long":                  {[]string{email, strings.Repeat("a", 5000)}, email, "longer than"},
+		"outside idDomains":          {[]string{email, "mal@other.example"}, email, "idDomains"},
+		"no address, with idDomains": {[]string{email, "ann"}, email, "idDomains"},
+		"not in the directory":       {[]string{email, "zed@example.com"}, email, "does not list"},
+		"groups of no user":          {[]string{groups, "ops"}, email, "missing beside header " + groups},
+		"a token as the user":        {[]string{email, "eyJhbGciOiJub25lIn0.e30."}, email, "idDomains"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := behindProxy(t, func(p *Proxy) { p.IDDomains = []string{"example.com"} })
+			log := f.keepLog()
+			cookie, eve := f.signInBy(t, "ben@example.com")
+			ask := func() *http.Request {
+				r := f.via(proxyAddr, c.headers...)
+				r.AddCookie(&http.Cookie{Name: "bulkhead", Value: cookie})
+				return r
+			}
+			for _, authorization := range []string{"", "Bearer garbage", "Basic x"} {
+				r := ask()
+				if authorization != "" {
+					r.Header.Set("Authorization", authorization)
+				}
+				p, err := f.Resolve(r)
+				e, _ := errors.AsType[*host.Error](err)
+				if p != nil || host.KindOf(err) != host.Unauthenticated || !strings.Contains(e.Detail, c.rule) || !strings.Contains(e.Detail, c.source) {
+					t.Errorf("with %q: %+v, %v", authorization, p, err)
+				}
+				if f.RefreshDue(r) {
+					t.Error("another's cookie is due")
+				}
+			}
+			if lines := log.with("sign-in refused", c.source, c.rule, "method=proxy"); len(lines) != 1 || strings.Contains(lines[0], "eyJ") {
+				t.Errorf("log %q, want one line", lines)
+			}
+			// Neither is the other person signed out, nor renewed.
+			r := ask()
+			r.Method = "POST"
+			r.Header.Set("X-Requested-With", "XMLHttpRequest")
+			if err := f.Logout(httptest.NewRecorder(), r); host.KindOf(err) != host.Unauthenticated {
+				t.Errorf("logout: %v", err)
+			}
+			if err := f.Refresh(httptest.NewRecorder(), r); host.KindOf(err) != host.Unauthenticated {
+				t.Errorf("refresh: %v", err)
+			}
+			if err := f.store.Revoked(eve); err != nil {
+				t.Errorf("the cookie's login: %v", err)
+			}
+		})
+	}
+	f := behindProxy(t)
+	cookie, _ := f.signInBy(t, "ben@example.com")
+	for name, r := range map[string]*http.Request{
+		"says nothing":        f.via(proxyAddr),
+		"an empty list":       f.via(proxyAddr, groups, ""),
+		"is not the proxy":    f.via("192.0.2.7:1", email, `CORP\ann`),
+		"of another spelling": f.via(proxyAddr, "X_auth_request_email", `CORP\ann`),
+	} {
+		r.AddCookie(&http.Cookie{Name: "bulkhead", Value: cookie})
+		if p, err := f.Resolve(r); err != nil || p.User != "ben@example.com" {
+			t.Errorf("%s: %+v, %v, want the cookie's user", name, p, err)
+		}
+	}
+}
+
+// A valid bearer token wins over what the proxy says, as over everything.
+func TestABearerTokenWinsOverTheProxy(t *testing.T) {
+	f := behindProxy(t)
+	raw, _ := f.signInBy(t, "ben@example.com")
+	if p, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com", "Authorization", "Bearer "+raw)); err != nil || p.User != "ben@example.com" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestAProxysIDDomainsRestrictWhomItNames(t *testing.T) {
+	f := behindProxy(t, func(p *Proxy) { p.IDDomains, p.Unlisted = []string{"example.com"}, true })
+	f.people.everybody = true
+	for user, ok := range map[string]bool{
+		"ann@example.com": true, "Zed@Example.COM": true, "zed@other.example": false, "zed@sub.example.com": false, "zed": false,
+		"zed@other.example@example.com": false, "@example.com": false, "example.com": false,
+	} {
+		if p, err := f.Resolve(f.via(proxyAddr, email, user)); (err == nil) != ok {
+			t.Errorf("%s: %+v, %v", user, p, err)
+		}
+	}
+}
+
+// Silence about a list that is separated by something else cost people all
+// their teams.
+func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
+	const groups = "X-Auth-Request-Groups"
+	for _, c := range []struct {
+		separator, header string
+		want              []string
+		warns             bool
+	}{
+		{"", "payments, ops", []string{"payments", "ops"}, false},
+		{"|", "payments|ops", []string{"payments", "ops"}, false},
+		{";", "CN=ops,OU=Groups,DC=x; CN=dev,DC=x", []string{"CN=ops,OU=Groups,DC=x", "CN=dev,DC=x"}, false},
+		{" ", "payments  ops", []string{"payments", "ops"}, false},
+		{"", "payments|ops", []string{"payments|ops"}, true},
+		{"", "payments;ops", []string{"payments;ops"}, true},
+		{"", `["payments","ops"]`, []string{`["payments"`, `"ops"]`}, true},
+		{"", "CN=ops,OU=Groups,DC=x", []string{"CN=ops", "OU=Groups", "DC=x"}, true},
+		{"|", "payments,ops", []string{"payments,ops"}, true},
+		{"", "Domain Users,ops", []string{"Domain Users", "ops"}, false},
+	} {
+		f := behindProxy(t, func(p *Proxy) { p.TeamsSeparator = c.separator })
+		log := f.keepLog()
+		p, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com", groups, c.header))
+		if err != nil || !slices.Equal(texts(p.Claims[groupsClaim]), c.want) {
+			t.Errorf("%q by %q: %+v, %v", c.header, c.separator, p, err)
+		}
+		if lines := log.with(groups, "teamsSeparator"); (len(lines) == 1) != c.warns || len(lines) > 1 {
+			t.Errorf("%q by %q: log %q", c.header, c.separator, lines)
+		}
+	}
+	if bad := (&Options{Proxy: &Proxy{From: []string{"10.0.0.1"}, TeamsSeparator: "--"}}).Check(false); len(bad) != 1 || !strings.Contains(bad[0].Error(), "auth.proxy.teamsSeparator") {
+		t.Errorf("%v", bad)
+	}
+}
