@@ -25,7 +25,12 @@ type visit struct {
 }
 
 // close ends what enter began.
-func (v *visit) close() { v.session.Close() }
+func (v *visit) close() {
+	if v.call != nil {
+		v.call.Release()
+	}
+	v.session.Close()
+}
 
 // target names what a request is about to people: what the route declares of
 // it, such as "dev/shop/web-0", or its path.

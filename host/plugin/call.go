@@ -21,11 +21,24 @@ type Call struct {
 	URL         string           // path below the plugin's root, and query
 	Header      []abi.Pair
 	Body        []byte
+
+	held []func() // frees what is counted for the answer
 }
+
+// Release ends the call for the budgets of person and plugin: the answer, which
+// they count until then, was written or given up. It may be called repeatedly.
+func (c *Call) Release() {
+	for _, free := range c.held {
+		free()
+	}
+	c.held = nil
+}
+
+// usual is how many bytes of a request's frame are not its body.
+const usual = 1 << 10
 
 // frame is the request as the guest gets it.
 func (c *Call) frame(ctx context.Context) []byte {
-	const usual = 1 << 10 // bytes beside the body
 	return abi.AppendRequest(make([]byte, 0, usual+len(c.Body)), c.request(ctx))
 }
 
@@ -42,16 +55,51 @@ func (c *Call) request(ctx context.Context) *abi.Request {
 	return &abi.Request{Method: c.Match.Route.Method, URL: c.URL, Header: c.Header, Body: c.Body, Host: h}
 }
 
+// answered counts the answer for the caller until Release.
+func (c *Call) answered(g *Generation, free func()) {
+	c.held = append(c.held, func() {
+		free()
+		g.people.settle(c.Caller.Principal.User)
+	})
+}
+
+func bytesOf(pairs []abi.Pair) (n int) {
+	for _, p := range pairs {
+		n += len(p.Name) + len(p.Value) + 8
+	}
+	return n
+}
+
 // call is the state of one entry into a guest: for whom it runs and what its
 // imports have open. It belongs to the goroutine of the entry.
 type call struct {
 	caller  *capability.Caller // nil while the plugin starts
 	socket  *socket            // nil outside a session
+	account sandbox.Account    // of the instance
 	log     *slog.Logger
 	logs    int    // log imports so far
 	kept    []byte // a result that did not fit the guest's buffer
+	free    func() // ends counting it; nil: there is none
 	streams []capability.Stream
+	held    []func() // frees what is counted for streams
 	spliced capability.Stream
+}
+
+// hold counts n bytes for the call until they are freed, or ends the guest.
+func (c *call) hold(n int) (free func()) {
+	free, err := c.account.Hold(n)
+	if err != nil {
+		sandbox.Stop(err)
+	}
+	return free
+}
+
+// keep keeps a frame for take, instead of the one before.
+func (c *call) keep(frame []byte, free func()) {
+	if c.free != nil {
+		c.free()
+	}
+	c.kept, c.free = frame, free
 }
 
 type callKey struct{}
@@ -62,11 +110,15 @@ func withCall(ctx context.Context, c *call) context.Context {
 
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// release closes the streams that the guest opened.
+// release closes the streams that the guest opened, and frees what is counted.
 func (c *call) release() {
 	for _, s := range c.streams {
 		_ = s.Close() // nothing is left to say to anybody
 	}
+	for _, free := range c.held {
+		free()
+	}
+	c.keep(nil, nil)
 }
 
 // Handle runs a unary route. ctx carries the deadline and the session's end.
@@ -76,9 +128,21 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 		return nil, g.failure(ctx, c, err)
 	}
 	defer release()
-	state := &call{caller: c.Caller, log: c.Caller.Logger}
+	state := &call{caller: c.Caller, log: c.Caller.Logger, account: i.Account()}
 	defer state.release()
-	resp, err := enter(withCall(ctx, state), i, abi.ExportHandle, c.frame(ctx))
+	// The body, and the frame around a copy of it.
+	free, err := state.account.Hold(2*len(c.Body) + len(c.URL) + bytesOf(c.Header) + usual)
+	if err != nil {
+		return nil, g.failure(ctx, c, err)
+	}
+	defer free()
+	resp, held, err := enter(withCall(ctx, state), i, abi.ExportHandle, c.frame(ctx))
+	if err == nil {
+		c.answered(g, held)
+		if resp == nil {
+			err = broken("%s returned no frame", abi.ExportHandle)
+		}
+	}
 	if err = c.lost(err); err != nil {
 		return nil, g.failure(ctx, c, err)
 	}
@@ -94,53 +158,46 @@ func (c *Call) lost(err error) error {
 	return c.Caller.Authority.Cause()
 }
 
-// enter writes a frame into the guest, enters it, and copies its answer out.
-func enter(ctx context.Context, i *sandbox.Instance, export string, frame []byte) (*abi.Response, error) {
-	out, err := exchange(ctx, i, export, frame)
-	if err != nil {
-		return nil, err
-	}
-	if out == nil {
-		return nil, broken("%s returned no frame", export)
-	}
-	return decode(export, out)
-}
-
-func decode(export string, frame []byte) (*abi.Response, error) {
-	resp, err := abi.DecodeReply(frame)
-	if bad, ok := errors.AsType[*abi.FrameError](err); ok {
-		return nil, broken("%s returned a bad frame: %v", export, bad)
-	}
-	return resp, err
-}
-
-func exchange(ctx context.Context, i *sandbox.Instance, export string, frame []byte) ([]byte, error) {
+// enter writes a frame into the guest, enters it, and decodes its answer, which is
+// nil if it returned no frame. The answer is counted until it is freed.
+func enter(ctx context.Context, i *sandbox.Instance, export string, frame []byte) (_ *abi.Response, free func(), err error) {
 	if len(frame) > abi.MaxFrame {
-		return nil, host.E(host.TooLarge, "", "the request is larger than a plugin can take")
+		return nil, nil, host.E(host.TooLarge, "", "the request is larger than a plugin can take")
 	}
 	ptr, err := i.Call(ctx, abi.ExportAlloc, uint64(len(frame)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if ptr == 0 || !i.Memory().Write(uint32(ptr), frame) {
-		return nil, broken("%s(%d) returned no memory", abi.ExportAlloc, len(frame))
+		return nil, nil, broken("%s(%d) returned no memory", abi.ExportAlloc, len(frame))
 	}
 	result, err := i.Call(ctx, export, ptr, uint64(len(frame)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	at, size := uint32(result>>32), uint32(result)
 	if size == 0 {
-		return nil, nil
+		return nil, func() {}, nil
 	}
 	if size > abi.MaxFrame {
-		return nil, broken("%s returned a frame of %d bytes", export, size)
+		return nil, nil, broken("%s returned a frame of %d bytes", export, size)
 	}
-	out, ok := i.Memory().Copy(at, size)
+	out, ok := i.Memory().View(at, size)
 	if !ok {
-		return nil, broken("%s returned a frame outside its memory", export)
+		return nil, nil, broken("%s returned a frame outside its memory", export)
 	}
-	return out, nil
+	if free, err = i.Account().Hold(len(out)); err != nil {
+		return nil, nil, err
+	}
+	resp, err := abi.DecodeReply(out) // which copies what is valid
+	if err == nil {
+		return resp, free, nil
+	}
+	free()
+	if bad, ok := errors.AsType[*abi.FrameError](err); ok {
+		err = broken("%s returned a bad frame: %v", export, bad)
+	}
+	return nil, nil, err
 }
 
 func broken(format string, args ...any) error {

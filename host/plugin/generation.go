@@ -244,10 +244,9 @@ func (g *Generation) spec(start []byte) sandbox.Spec {
 			abi.ExportStart: entry, abi.ExportHandle: entry,
 		},
 		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry},
-		Init: func(ctx context.Context, i *sandbox.Instance) error {
-			return g.start(withCall(ctx, &call{log: g.log}), i, start)
-		},
-		Log: func(ctx context.Context, line string) { g.output(ctx, line) },
+		Context:  func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
+		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.start(ctx, i, start) },
+		Log:      func(ctx context.Context, line string) { g.output(ctx, line) },
 	}
 }
 
@@ -264,7 +263,12 @@ func (g *Generation) start(ctx context.Context, i *sandbox.Instance, frame []byt
 			return fmt.Errorf("has the %s route %q but does not export %s", r.Kind, r.Name, abi.ExportSession)
 		}
 	}
-	_, err := enter(ctx, i, abi.ExportStart, frame)
+	resp, free, err := enter(ctx, i, abi.ExportStart, frame)
+	if err == nil {
+		if free(); resp == nil {
+			err = broken("%s returned no frame", abi.ExportStart)
+		}
+	}
 	if refused, ok := errors.AsType[*abi.Error](err); ok {
 		return fmt.Errorf("refused to start: %s", refused.Message)
 	}

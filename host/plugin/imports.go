@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -17,6 +18,14 @@ const (
 	maxLogLine = 8 << 10 // of one log import
 	maxLogs    = 1000    // log imports per call; more are dropped
 	maxStreams = 16      // open per call
+	// streamBytes is what an open stream takes of the host, about: its connection's
+	// buffers, and the goroutines that serve it.
+	streamBytes = 64 << 10
+
+	// What the host does for a guest, in processor time: it encodes and decodes,
+	// asks policy, and writes a record.
+	fetchCost = 50 * time.Microsecond
+	ownCost   = 5 * time.Microsecond
 )
 
 // own are the modules that every plugin may import.
@@ -28,10 +37,10 @@ func (g *Generation) imports() []sandbox.Import {
 	list := []sandbox.Import{
 		{
 			Module: abi.ModuleABI, Name: abi.ImportTake,
-			Signature: signature(i64, i32, i32), Call: take,
+			Signature: signature(i64, i32, i32), Call: take, Cost: ownCost,
 		}, {
 			Module: abi.ModuleLog, Name: abi.ImportWrite,
-			Signature: signature(0, i32, i32, i32), Call: g.logWrite,
+			Signature: signature(0, i32, i32, i32), Call: g.logWrite, Cost: ownCost,
 		},
 	}
 	list = append(list, sessionImports()...)
@@ -40,10 +49,10 @@ func (g *Generation) imports() []sandbox.Import {
 		module := abi.CapabilityModule(name)
 		list = append(list, sandbox.Import{
 			Module: module, Name: abi.ImportFetch,
-			Signature: signature(i64, i32, i32, i32, i32), Call: g.fetch(name),
+			Signature: signature(i64, i32, i32, i32, i32), Call: g.fetch(name), Cost: fetchCost,
 		}, sandbox.Import{
 			Module: module, Name: abi.ImportOpen,
-			Signature: signature(i64, i32, i32, i32, i32), Call: g.open(name),
+			Signature: signature(i64, i32, i32, i32, i32), Call: g.open(name), Cost: fetchCost,
 		})
 	}
 	return list
@@ -79,11 +88,13 @@ func (g *Generation) open(name string) func(context.Context, sandbox.Memory, []u
 			if len(c.streams) >= maxStreams {
 				return nil, host.E(host.Limited, "open", "more than %d streams", maxStreams)
 			}
+			free := c.hold(streamBytes)
 			s, err := g.granted.Open(ctx, c.caller, name, r)
 			if err != nil {
+				free()
 				return nil, err
 			}
-			c.streams = append(c.streams, s)
+			c.streams, c.held = append(c.streams, s), append(c.held, free)
 			number := strconv.Itoa(len(c.streams))
 			return &abi.Response{Status: 200, Header: []abi.Pair{{Name: abi.HeaderStream, Value: number}}}, nil
 		})
@@ -95,24 +106,34 @@ func outbound(ctx context.Context, m sandbox.Memory, stack []uint64, do func(*ca
 	c := callOf(ctx)
 	c.live()
 	resp, capacity := uint32(stack[2]), uint32(stack[3])
-	frame, ok := copyFrame(m, stack[0], stack[1])
+	frame, ok := viewFrame(m, stack[0], stack[1])
 	if !ok {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
-	stack[0] = c.answer(m, resp, capacity, reply(c, frame, do))
+	free := c.hold(len(frame)) // decoding copies it
+	defer free()
+	c.keep(nil, nil)
+	answer, ended := reply(c, frame, do)
+	stack[0] = c.answer(m, resp, capacity, answer, ended)
 	c.live()
 }
 
-func copyFrame(m sandbox.Memory, ptr, n uint64) ([]byte, bool) {
+// viewFrame is a frame in the guest's memory, for a decoder, which copies it.
+func viewFrame(m sandbox.Memory, ptr, n uint64) ([]byte, bool) {
 	if n > abi.MaxFrame {
 		return nil, false
 	}
-	return m.Copy(uint32(ptr), uint32(n))
+	return m.View(uint32(ptr), uint32(n))
 }
 
-// reply is the frame that answers an outbound request.
-func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, error)) []byte {
+// reply is the frame that answers an outbound request. It is counted until it is
+// freed.
+func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, error)) (_ []byte, free func()) {
+	fail := func(err error) ([]byte, func()) {
+		frame := abi.AppendError(nil, capability.ErrorFrame(err))
+		return frame, c.hold(len(frame))
+	}
 	r, err := abi.DecodeRequest(frame)
 	if err != nil {
 		return fail(host.E(host.Invalid, "", "%w", err))
@@ -127,18 +148,22 @@ func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, e
 	if len(resp.Body) > abi.MaxBody {
 		return fail(host.E(host.TooLarge, "", "the answer is larger than %d MiB", abi.MaxBody>>20))
 	}
-	return abi.AppendResponse(nil, resp)
+	size := len(resp.Body) + bytesOf(resp.Header) + usual
+	freeAnswer := c.hold(size) // beside its frame
+	defer freeAnswer()
+	free = c.hold(size)
+	return abi.AppendResponse(make([]byte, 0, size), resp), free
 }
 
-func fail(err error) []byte { return abi.AppendError(nil, capability.ErrorFrame(err)) }
-
 // answer writes a frame to the guest's buffer, or keeps it for take, and
-// returns its length.
-func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, frame []byte) uint64 {
-	c.kept = nil
+// returns its length. free ends counting it.
+func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, frame []byte, free func()) uint64 {
 	if len(frame) > int(capacity) {
-		c.kept = frame
-	} else if !m.Write(ptr, frame) {
+		c.keep(frame, free)
+		return uint64(len(frame))
+	}
+	defer free()
+	if !m.Write(ptr, frame) {
 		return status(abi.StatusInvalid)
 	}
 	return uint64(len(frame))
@@ -152,7 +177,9 @@ func take(ctx context.Context, m sandbox.Memory, stack []uint64) {
 		stack[0] = 0
 		return
 	}
-	stack[0] = c.answer(m, uint32(stack[0]), uint32(stack[1]), c.kept)
+	frame, free := c.kept, c.free
+	c.kept, c.free = nil, nil
+	stack[0] = c.answer(m, uint32(stack[0]), uint32(stack[1]), frame, free)
 }
 
 // logWrite is (level, ptr, n): one record in the host's log, under the

@@ -175,7 +175,7 @@ func run(t *testing.T, g *Generation, log *slog.Logger, method, target string) s
 	defer release()
 	state := &call{caller: c.Caller, log: c.Caller.Logger}
 	defer state.release()
-	_, err = enter(withCall(t.Context(), state), i, abi.ExportHandle, abi.AppendRequest(nil, c.request(t.Context())))
+	_, _, err = enter(withCall(t.Context(), state), i, abi.ExportHandle, abi.AppendRequest(nil, c.request(t.Context())))
 	if _, refused := errors.AsType[*abi.Error](err); err != nil && !refused {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}

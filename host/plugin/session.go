@@ -50,17 +50,17 @@ func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Res
 		return nil, false, g.failure(ctx, c, err)
 	}
 	sock := &socket{ctx: ctx, upgrade: s, record: c.Obligations.Record}
-	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger}
+	state := &call{caller: c.Caller, socket: sock, log: c.Caller.Logger, account: i.Account()}
+	sock.account = state.account
+	defer g.people.settle(c.Caller.Principal.User)
 	defer state.release()
 
-	frame, err := exchange(sandbox.WithBurst(withCall(ctx, state), sessionBurst), i, abi.ExportSession, abi.AppendRequest(nil, c.request(ctx)))
+	resp, held, err := enter(sandbox.WithBurst(withCall(ctx, state), sessionBurst), i, abi.ExportSession, abi.AppendRequest(nil, c.request(ctx)))
 	release() // a spliced session holds no instance
-	err = c.lost(err)
-	var resp *abi.Response
-	if err == nil && frame != nil {
-		resp, err = decode(abi.ExportSession, frame)
+	if err == nil {
+		c.answered(g, held)
 	}
-	if err != nil {
+	if err = c.lost(err); err != nil {
 		err = g.failure(ctx, c, err)
 	}
 	switch {
@@ -95,14 +95,21 @@ func (s *socket) splice(auth host.Authority, up capability.Stream) (_ *abi.Respo
 type socket struct {
 	ctx     context.Context // of the session
 	upgrade Socket
+	account sandbox.Account // of the session's instance
 	record  host.Record
 	client  capability.Client // nil until accepted
 	refused error             // why it cannot be accepted
 	closed  bool              // by the guest
 
-	messages chan abi.Message // from the reader, once next was called; closed at its end
+	messages chan message // from the reader, once next was called; closed at its end
 	done     chan struct{}
 	reader   sync.WaitGroup
+}
+
+// message is one of the client's, counted until it is freed.
+type message struct {
+	abi.Message
+	free func()
 }
 
 // own is the client for a guest that speaks to it by itself. Nothing can record
@@ -124,7 +131,7 @@ func (s *socket) accept(protocols []string, longest int) (capability.Client, err
 // read starts the reader. It holds one message at most, so that a guest that
 // does not ask makes the client wait.
 func (s *socket) read(client capability.Client) {
-	s.messages, s.done = make(chan abi.Message), make(chan struct{})
+	s.messages, s.done = make(chan message), make(chan struct{})
 	s.reader.Go(func() {
 		defer close(s.messages)
 		for {
@@ -136,13 +143,19 @@ func (s *socket) read(client capability.Client) {
 				client.Close(closeTooLarge, "message is too large")
 				return
 			}
-			m := abi.Message{Kind: abi.MessageText, Data: data}
+			free, err := s.account.Hold(len(data))
+			if err != nil {
+				client.Close(closeTooLarge, "your calls and sessions use all the memory they may")
+				return
+			}
+			m := message{abi.Message{Kind: abi.MessageText, Data: data}, free}
 			if binary {
 				m.Kind = abi.MessageBinary
 			}
 			select {
 			case s.messages <- m:
 			case <-s.done:
+				free()
 				return
 			}
 		}
@@ -171,7 +184,7 @@ func (s *socket) end(auth host.Authority, err error) {
 
 func sessionImports() []sandbox.Import {
 	def := func(name string, s sandbox.Signature, call func(context.Context, *call, sandbox.Memory, []uint64)) sandbox.Import {
-		return sandbox.Import{Module: abi.ModuleSession, Name: name, Signature: s,
+		return sandbox.Import{Module: abi.ModuleSession, Name: name, Signature: s, Cost: ownCost,
 			Call: func(ctx context.Context, m sandbox.Memory, stack []uint64) {
 				c := callOf(ctx)
 				c.live()
@@ -214,11 +227,12 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 	var msg abi.Message
 	select {
 	case got, ok := <-s.messages:
-		msg = got
 		if !ok {
 			msg = abi.Message{Kind: abi.MessageClose}
 			break
 		}
+		defer got.free()
+		msg = got.Message
 		sandbox.Rested(ctx)
 	case <-timer.C:
 		msg = abi.Message{Kind: abi.MessageIdle}
@@ -226,7 +240,9 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		sandbox.Stop(context.Cause(ctx))
 	}
 	c.live()
-	stack[0] = c.answer(m, ptr, capacity, abi.AppendMessage(nil, &msg))
+	free := c.hold(len(msg.Data) + usual)
+	c.keep(nil, nil)
+	stack[0] = c.answer(m, ptr, capacity, abi.AppendMessage(make([]byte, 0, len(msg.Data)+usual), &msg), free)
 }
 
 // send is (ptr, n) -> status.
@@ -236,11 +252,13 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		stack[0] = status(abi.StatusClosed)
 		return
 	}
-	frame, ok := copyFrame(m, stack[0], stack[1])
+	frame, ok := viewFrame(m, stack[0], stack[1])
 	if !ok {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
+	free := c.hold(len(frame)) // decoding copies it
+	defer free()
 	msg, err := abi.DecodeMessage(frame)
 	if err != nil || msg.Kind > abi.MessageBinary || msg.Kind == abi.MessageText && !utf8.Valid(msg.Data) {
 		stack[0] = status(abi.StatusInvalid)

@@ -86,9 +86,23 @@ func (p *people) take(user host.UserID) *sandbox.Budget {
 func (p *people) put(user host.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h := p.held[user]; h.instances > 1 {
-		h.instances--
-	} else {
+	h := p.held[user]
+	h.instances--
+	p.forget(user, h)
+}
+
+// settle is called when something was freed that outlived an instance.
+func (p *people) settle(user host.UserID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.held[user]; h != nil {
+		p.forget(user, h)
+	}
+}
+
+// forget drops who holds nothing. An answer that is still being written counts.
+func (p *people) forget(user host.UserID, h *holding) {
+	if h.instances == 0 && h.memory.Used() == 0 {
 		delete(p.held, user)
 	}
 }

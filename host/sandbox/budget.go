@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -39,20 +40,45 @@ func (b *Budget) take(delta int64) bool {
 	return true
 }
 
-// charge is where every byte of an instance is counted, its tables included: by
-// the module, and by who holds it. A refusal is remembered, because a guest
-// that is refused memory mostly traps.
+// Account is where a caller's use of an instance is counted: in its module, and
+// in the Budget that Acquire was given. It stays valid after Release. The zero
+// value counts nothing.
+type Account struct{ module, holder *Budget }
+
+// Account is the caller's.
+func (i *Instance) Account() Account { return Account{i.module.budget, i.holder} }
+
+// Hold counts n bytes of the host's own memory that are needed for the guest,
+// before they are allocated, until free is called, which may be repeated. The
+// error is ErrMemory or ErrHolder; nothing is counted then.
+func (a Account) Hold(n int) (free func(), err error) {
+	if err := a.take(int64(n)); err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { _ = a.take(-int64(n)) }), nil // giving back cannot fail
+}
+
+// take charges delta bytes to both or to neither.
+func (a Account) take(delta int64) error {
+	if !a.module.take(delta) {
+		return ErrMemory
+	}
+	if !a.holder.take(delta) {
+		a.module.take(-delta)
+		return ErrHolder
+	}
+	return nil
+}
+
+// charge is where every byte of an instance is counted, its tables and its stack
+// included: by the module, and by who holds it. A refusal is remembered, because a
+// guest that is refused memory mostly traps.
 func (i *Instance) charge(delta int64) bool {
-	if !i.module.budget.take(delta) {
-		i.refused = ErrMemory
+	if err := i.Account().take(delta); err != nil {
+		i.refused = err
 		return false
 	}
 	if i.holder != nil {
-		if !i.holder.take(delta) {
-			i.module.budget.take(-delta)
-			i.refused = ErrHolder
-			return false
-		}
 		i.charged += delta
 	}
 	i.bytes += delta
