@@ -60,7 +60,7 @@ func checkName(name string) error {
 // default.
 type Limits struct {
 	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64
-	TotalMiB  int               `json:"totalMiB,omitempty"`  // of all instances together, their tables included; 1024
+	TotalMiB  int               `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
 	Instances int               `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
 	Timeout   manifest.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
 	Fuel      int64             `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
@@ -74,7 +74,7 @@ type Limits struct {
 // A zero field takes the default.
 type UserLimits struct {
 	Instances int `json:"instances,omitempty"` // 64
-	MemoryMiB int `json:"memoryMiB,omitempty"` // of those instances, their tables included; 512
+	MemoryMiB int `json:"memoryMiB,omitempty"` // of those instances, and of answers that are being written; 512
 }
 
 // What a plugin gets when neither operator nor manifest says otherwise.
