@@ -189,6 +189,17 @@ func (e *Engine) Changed() <-chan struct{} { return e.current.Load().superseded 
 // with the cache and read-only. A decision that is not cached takes at most
 // a little longer than the deadline.
 func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
+	return e.decideAndTell(ctx, q, false)
+}
+
+// Redecide answers q again for what runs by an earlier answer. It is Decide, except
+// that a full decision log does not deny: nothing new happens that would go
+// unrecorded.
+func (e *Engine) Redecide(ctx context.Context, q *host.Question) host.Decision {
+	return e.decideAndTell(ctx, q, true)
+}
+
+func (e *Engine) decideAndTell(ctx context.Context, q *host.Question, running bool) host.Decision {
 	start := time.Now()
 	if !q.Principal.Known() {
 		return host.Decision{Reason: host.Reason{Code: "nobody"}, ID: e.ids.next(), Revision: e.Revision()}
@@ -198,7 +209,7 @@ func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
 	d := a.decision
 	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
 	if e.decisions != nil || e.shadow != nil {
-		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration}, q)
+		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration, running: running}, q)
 	}
 	return d
 }

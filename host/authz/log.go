@@ -37,6 +37,7 @@ type record struct {
 	cached   bool
 	at       time.Time
 	took     time.Duration
+	running  bool // what was asked about had begun before
 }
 
 func (r *record) set(q *host.Question) {
@@ -112,7 +113,7 @@ func (l *decisionLog) offer(r *record) bool {
 		room[i] = d.reserve()
 		full = full || !room[i]
 	}
-	if full && l.denies && r.answer.decision.Allow && r.question.Route.Mutates {
+	if full && l.denies && r.answer.decision.Allow && r.question.Route.Mutates && !r.running {
 		l.denied.Add(1)
 		r.answer, stands = &answer{decision: host.Decision{Reason: host.Reason{Code: logFull}}, matching: r.answer.matching}, false
 	}

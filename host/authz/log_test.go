@@ -282,15 +282,19 @@ func TestAFullLogDeniesEffectsOrDrops(t *testing.T) {
 			if d := e.Decide(t.Context(), ask(ada, "gitops", "helm.read")); !d.Allow {
 				t.Errorf("reading: %+v", d)
 			}
-			await(t, "writing the file", written(5))
+			// What runs by an earlier answer goes on: nothing new would go unrecorded.
+			if d := e.Redecide(t.Context(), change); !d.Allow {
+				t.Errorf("what runs already: %+v", d)
+			}
+			await(t, "writing the file", written(6))
 			s := e.Status().Log
-			if h := s.Destinations["http"]; h != (DestinationStatus{Dropped: 2, Waiting: 3}) || (s.Denied == 1) != (whenFull == "deny") {
+			if h := s.Destinations["http"]; h != (DestinationStatus{Dropped: 3, Waiting: 3}) || (s.Denied == 1) != (whenFull == "deny") {
 				t.Errorf("%+v", s)
 			}
 			close(gate)
 			records := read()
 			s = e.Status().Log
-			if h, f := s.Destinations["http"], s.Destinations["file"]; h != (DestinationStatus{Written: 3, Dropped: 2}) || f != (DestinationStatus{Written: 5}) {
+			if h, f := s.Destinations["http"], s.Destinations["file"]; h != (DestinationStatus{Written: 3, Dropped: 3}) || f != (DestinationStatus{Written: 6}) {
 				t.Errorf("after closing %+v", s)
 			}
 			if r := records[3]; r["decision_id"] != d.ID || at(r, "result", "allow") != d.Allow || at(r, "result", "reason", "code") != d.Reason.Code {

@@ -14,15 +14,37 @@ func (s *Session) Limit(longest, idle time.Duration) {
 	longest, idle = shorter(longest, s.table.longest), shorter(idle, s.table.idle)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.Touch()
+	s.arm(longest, idle)
+}
+
+// tighten applies those of the bounds that are shorter than what is armed, counted
+// from where that is: the start and the last Touch.
+func (s *Session) tighten(longest, idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	longest, idle = shorter(longest, s.longest), shorter(idle, s.unused)
+	if longest != s.longest || idle != s.unused {
+		s.arm(longest, idle)
+	}
+}
+
+// arm needs s.mu.
+func (s *Session) arm(longest, idle time.Duration) {
 	s.stopTimers()
 	if !s.Alive() {
 		return
 	}
+	s.longest, s.unused = longest, idle
 	s.armLimit(longest)
 	if idle > 0 {
-		s.Touch()
-		s.idle = time.AfterFunc(idle, func() { s.checkIdle(idle) })
+		s.idle = time.AfterFunc(s.unusedFor(idle), func() { s.checkIdle(idle) })
 	}
+}
+
+// unusedFor is how much is left of idle since the last Touch.
+func (s *Session) unusedFor(idle time.Duration) time.Duration {
+	return time.Duration(s.touched.Load()) + idle - time.Since(s.info.Started)
 }
 
 // shorter compares bounds of which 0 means none.
@@ -52,7 +74,11 @@ func (s *Session) armLimit(longest time.Duration) {
 // it may have been.
 func (s *Session) checkIdle(idle time.Duration) {
 	s.mu.Lock()
-	left := time.Duration(s.touched.Load()) + idle - time.Since(s.info.Started)
+	if s.unused != idle { // another bound was armed meanwhile
+		s.mu.Unlock()
+		return
+	}
+	left := s.unusedFor(idle)
 	if left > 0 && s.Alive() && s.idle != nil {
 		s.idle.Reset(left)
 	}

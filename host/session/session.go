@@ -54,6 +54,8 @@ type Session struct {
 	mu      sync.Mutex
 	id      string
 	streams []*stream
+	longest time.Duration // bounds that are armed, 0 means none; they never grow by Redecide
+	unused  time.Duration
 	limit   *time.Timer // absolute end: the login's or the session's own
 	idle    *time.Timer
 	closed  bool // it has left the table

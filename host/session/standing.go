@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +20,8 @@ type Standing struct {
 
 // Stand makes the session live by what policy allowed: when Redecide finds that
 // the same question is denied now, or allowed on narrower terms, the session
-// ends with host.ErrNoLonger. The decision must have been made after Open, and q
+// ends with host.ErrNoLonger; shorter bounds in time than those of Limit apply
+// from now on. The decision must have been made after Open, and q
 // is not written to any more.
 //
 // The facts may have changed between the decision and this call. Then the
@@ -78,7 +80,9 @@ func (s *Session) reconsider(ctx context.Context) {
 		d := s.table.decide(ctx, st.question)
 		if !d.Allow || narrower(&st.allowed, &d.Obligations) {
 			s.End(host.ErrNoLonger)
+			return
 		}
+		s.tighten(shortened(st.allowed.MaxSession, d.Obligations.MaxSession), shortened(st.allowed.Idle, d.Obligations.Idle))
 	}
 }
 
@@ -89,6 +93,14 @@ func narrower(before, now *host.Obligations) bool {
 		fewer(before.Namespaces, now.Namespaces) || fewer(before.ResourceGroups, now.ResourceGroups) ||
 		!within(now.Redact, before.Redact) ||
 		now.Record != host.RecordNothing && now.Record != before.Record && before.Record != host.RecordAll
+}
+
+// shortened is now if it is a shorter bound than before, otherwise none.
+func shortened(before, now time.Duration) time.Duration {
+	if shorter(before, now) == before {
+		return 0
+	}
+	return now
 }
 
 // lesser reports whether the identity has lost something. One that gained a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -229,4 +230,66 @@ func TestTheTablesOwnBoundsCountBesideThePolicys(t *testing.T) {
 	s.Limit(0, time.Hour)
 	<-s.Context().Done()
 	wantDead(t, s, host.ErrIdle)
+}
+
+// A policy that shortens its bounds shortens what runs, counted from where it began
+// and was last used; one that lengthens them changes nothing.
+func TestShorterBoundsApplyToWhatRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, now host.Obligations
+		lives       time.Duration // from the start; 0: for an hour at least
+		cause       error
+	}{
+		"max_session, where there was none": {host.Obligations{}, host.Obligations{MaxSession: 10 * time.Minute}, 10 * time.Minute, host.ErrTooLong},
+		"a shorter max_session":             {host.Obligations{MaxSession: time.Hour}, host.Obligations{MaxSession: 10 * time.Minute}, 10 * time.Minute, host.ErrTooLong},
+		"one that has passed already":       {host.Obligations{}, host.Obligations{MaxSession: time.Minute}, 5 * time.Minute, host.ErrTooLong},
+		"idle, where there was none":        {host.Obligations{}, host.Obligations{Idle: 5 * time.Minute}, 9 * time.Minute, host.ErrIdle},
+		"a shorter idle":                    {host.Obligations{Idle: time.Hour}, host.Obligations{Idle: 5 * time.Minute}, 9 * time.Minute, host.ErrIdle},
+		"a longer max_session":              {host.Obligations{MaxSession: 10 * time.Minute}, host.Obligations{MaxSession: time.Hour}, 10 * time.Minute, host.ErrTooLong},
+		"no max_session any more":           {host.Obligations{MaxSession: 10 * time.Minute}, host.Obligations{}, 10 * time.Minute, host.ErrTooLong},
+		"a longer idle":                     {host.Obligations{Idle: 5 * time.Minute}, host.Obligations{Idle: time.Hour}, 9 * time.Minute, host.ErrIdle},
+		"nothing":                           {host.Obligations{}, host.Obligations{}, 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				table, r := withRights()
+				s := open(t, table, person("ann", "1"))
+				defer s.Close()
+				began := time.Now()
+				s.Limit(c.before.MaxSession, c.before.Idle)
+				stand(t, s, c.before)
+				time.Sleep(4 * time.Minute)
+				s.Touch()
+				time.Sleep(time.Minute)
+				r.set(func() { r.terms = c.now })
+				table.Redecide(t.Context())
+				table.Redecide(t.Context()) // again changes nothing
+				select {
+				case <-s.Context().Done():
+					if lived := time.Since(began); lived != c.lives || !errors.Is(s.Cause(), c.cause) {
+						t.Errorf("it ended after %v with %v, want %v and %v", lived, s.Cause(), c.lives, c.cause)
+					}
+				case <-time.After(time.Hour):
+					if c.lives != 0 {
+						t.Errorf("it lives for more than %v", time.Hour)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The change of policy may fall between the decision and Stand.
+func TestShorterBoundsThatCameMeanwhileApply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, r := withRights()
+		s := open(t, table, person("ann", "1"))
+		defer s.Close()
+		r.set(func() { r.terms = host.Obligations{MaxSession: time.Minute} })
+		table.Redecide(t.Context())
+		s.Limit(0, 0)
+		stand(t, s, host.Obligations{})
+		time.Sleep(time.Minute + 1)
+		wantDead(t, s, host.ErrTooLong)
+	})
 }

@@ -26,7 +26,8 @@ type Options struct {
 	// with that error, so that a process that was stopped does nothing more for
 	// anybody when it goes on. It must answer from memory.
 	Lapsed func() error
-	// Decide is policy, for Stand and Redecide; nil never asks again.
+	// Decide is policy, for Stand and Redecide; nil never asks again. It is about
+	// what runs already, so that a full decision log is no reason to deny.
 	Decide func(context.Context, *host.Question) host.Decision
 	// Longest and Idle bound every session for which Limit is called, beside
 	// what the call says; 0 means no bound of the table's own.
