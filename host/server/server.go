@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -27,6 +26,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -39,7 +39,7 @@ type Server struct {
 	config      *Config
 	log         *slog.Logger
 	listener    net.Listener
-	certificate tls.Certificate // if the configuration names one
+	certificate *follow.Value[*tls.Certificate] // nil without TLS
 	public      *url.URL
 	started     time.Time
 	stopping    atomic.Bool
@@ -73,8 +73,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
 	if t := c.TLS; t != nil {
-		s.certificate, err = tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
+		if s.certificate, err = follow.KeyPair(t.Cert, t.Key, log); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}
@@ -87,28 +86,6 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 		}
 	}
 	return s, nil
-}
-
-// listen takes the listener. A socket that a host left which did not end orderly
-// is in nobody's use and is replaced.
-func listen(c *Config) (net.Listener, error) {
-	kind, path := c.network()
-	if kind == "tcp" {
-		return net.Listen(kind, c.Listen)
-	}
-	if old, err := net.Dial(kind, path); err == nil {
-		old.Close()
-		return nil, fmt.Errorf("%s: in use", path)
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		_ = os.Remove(path)
-	}
-	l, err := net.Listen(kind, path)
-	if err == nil {
-		// Who may open it may say who they are: its owner's group, such as a proxy's.
-		err = os.Chmod(path, 0o660)
-	}
-	return l, err
 }
 
 // closing registers what Close does, last opened first.
@@ -130,7 +107,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 	}
 	s.closing(func(context.Context) error { return s.state.Close() })
 	s.sessions = session.NewTable(s.state.Revoked, session.Options{
-		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Decide: s.policy.Decide, Logger: s.log,
+		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Decide: s.policy.Redecide, Logger: s.log,
 		Longest: time.Duration(s.config.Limits.MaxSession), Idle: time.Duration(s.config.Limits.Idle),
 	})
 	publishing, stop := context.WithCancel(ctx)
@@ -285,6 +262,9 @@ func (s *Server) checks() map[string]error {
 
 func (s *Server) degraded() map[string]error {
 	degraded := map[string]error{"directory": s.people.Degraded()}
+	if s.certificate != nil {
+		degraded["tls"] = s.certificate.Problem()
+	}
 	if s.config.Policy.Log.Enabled() {
 		degraded["decisionLog"] = s.policy.LogProblem()
 	}
@@ -324,7 +304,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {
 		if s.config.TLS != nil {
-			srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{s.certificate}}
+			srv.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Get(), nil }}
 			failed <- srv.ServeTLS(s.listener, "", "")
 		} else {
 			failed <- srv.Serve(s.listener)

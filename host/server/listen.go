@@ -1,0 +1,40 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+)
+
+// listen takes the listener. A socket that a host left which did not end orderly
+// has no listener any more and is replaced.
+func listen(c *Config) (net.Listener, error) {
+	kind, path := c.network()
+	if kind == "tcp" {
+		return net.Listen(kind, c.Listen)
+	}
+	if old, err := net.Dial(kind, path); err == nil {
+		old.Close()
+		return nil, fmt.Errorf("%s: in use", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		_ = os.Remove(path)
+	}
+	l, err := bind(path)
+	if err == nil {
+		// A client that may open it may say for whom it speaks: its owner's group,
+		// such as a proxy's.
+		err = os.Chmod(path, 0o660)
+	}
+	return l, err
+}
+
+// bind makes a Unix socket that is closed to others from its first moment, whatever
+// the process's umask. That is of the whole process: files that are made meanwhile
+// are closed to others, too.
+func bind(path string) (net.Listener, error) {
+	before := syscall.Umask(0o007)
+	defer syscall.Umask(before)
+	return net.Listen("unix", path)
+}
