@@ -29,12 +29,16 @@ type people struct {
 	listed   map[host.UserID]Person
 
 	everybody bool // unlisted people are somebody
+	mirror    bool // and have every role and team that is asserted
 }
 
 func (d *people) PersonOf(p *host.Principal) (Person, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x, ok := d.listed[p.User]
+	if d.mirror {
+		x.Roles, x.Teams = p.Asserted.Roles, p.Asserted.Teams
+	}
 	return x, ok || d.everybody && p.Unlisted
 }
 

@@ -39,6 +39,7 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 	if err := s.knows(rec, id.Source); err != nil {
 		return nil, err
 	}
+	s.warn(id.Identity)
 	if rec, err = s.State.AdmitLogin(ctx, rec); err != nil {
 		return nil, err
 	}
@@ -62,17 +63,27 @@ func (p *oidcProvider) verifyBearer(ctx context.Context, raw string) (bearerIden
 	if err != nil {
 		return bearerIdentity{}, err
 	}
-	allowed := append([]string{p.ClientID}, p.Audiences...)
-	if !slices.ContainsFunc(id.Audience, func(a string) bool { return a != "" && slices.Contains(allowed, a) }) {
-		return bearerIdentity{}, errors.New("the token is meant for somebody else")
+	if !slices.ContainsFunc(id.Audience, p.ours) {
+		return bearerIdentity{}, refuse(sourceClaim("aud"), id.Audience, "names others; the token must be for clientID or one of audiences")
 	}
-	claims, err := p.claimsOf(id)
+	claims, err := claimsOf(id)
 	if err != nil {
 		return bearerIdentity{}, err
 	}
+	// A token for us alone may have been issued to any client (Google puts a service
+	// account's number there). One for others as well could come from any of these.
+	if slices.ContainsFunc(id.Audience, func(a string) bool { return !p.ours(a) }) {
+		if err := p.authorized(claims); err != nil {
+			return bearerIdentity{}, err
+		}
+	}
 	// A token of the future would not be older than a logout of today.
-	if now := time.Now(); id.IssuedAt.After(now) || !now.Before(id.Expiry) {
-		return bearerIdentity{}, errors.New("the token is not good now")
+	now := time.Now()
+	if id.IssuedAt.After(now) {
+		return bearerIdentity{}, refuse(sourceClaim("iat"), id.IssuedAt, "is in the future; synchronise this host's clock and the provider's")
+	}
+	if !now.Before(id.Expiry) {
+		return bearerIdentity{}, errors.New("the token has expired")
 	}
 	who, err := p.identity(id, claims)
 	return bearerIdentity{who, id.IssuedAt, id.Expiry}, err

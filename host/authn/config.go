@@ -33,8 +33,8 @@ type Options struct {
 	Signing *Signing `json:"signing,omitempty"`
 }
 
-// Mapping says what of a provider's claims counts. Claims are named at the top
-// level.
+// Mapping says what of a provider's claims counts. A claim is named as it is, or
+// by a path into objects: realm_access.roles. In a path "\." is a dot of a name.
 type Mapping struct {
 	// User is the claim that holds the user id. An e-mail address counts as it
 	// is, and only in a domain listed in IDDomains; anything else is prefixed
@@ -45,12 +45,14 @@ type Mapping struct {
 	IDDomains []string `json:"idDomains,omitempty"`
 	// Display is the claim with the person's name; "name" if empty.
 	Display string `json:"display,omitempty"`
-	// Teams is the claim that lists groups: each is replaced by what Map says of
-	// it, or else is itself the id of a team.
+	// Teams is the claim that lists groups, or is an object whose keys are the
+	// groups: each is replaced by what Map says of it, or else is itself the id of a
+	// team.
 	Teams string `json:"teams,omitempty"`
 	// Map gives roles and teams to members of a group.
 	Map map[string]Belongs `json:"map,omitempty"`
-	// Roles is the claim that lists role names, as they are.
+	// Roles is the claim that lists role names, or is an object whose keys are
+	// these; they count as they are.
 	Roles string `json:"roles,omitempty"`
 	// Claims are further claims for policies to read, as input.principal.claims.
 	Claims []string `json:"claims,omitempty"`
@@ -83,6 +85,14 @@ type OIDC struct {
 	Bearer bool `json:"bearer,omitempty"`
 	// Audiences are those that a bearer token may be meant for, besides ClientID.
 	Audiences []string `json:"audiences,omitempty"`
+	// ClientAuth is how the host authenticates at the token endpoint:
+	// client_secret_basic, encoded as RFC 6749 says, or client_secret_post, for
+	// providers that read the former otherwise. If empty, what the provider names.
+	ClientAuth string `json:"clientAuth,omitempty"`
+	// EntraAddresses counts an address in upn or preferred_username as that of the
+	// user, in IDDomains, although Microsoft Entra does not say email_verified. The
+	// issuer must be one tenant, and guests are refused.
+	EntraAddresses bool `json:"entraAddresses,omitempty"`
 	// EndSession tells a browser that signs out where to sign out of the provider.
 	EndSession bool `json:"endSession,omitempty"`
 	Mapping    `json:",inline"`
@@ -298,7 +308,25 @@ func (p *OIDC) check(bad *complaints, at string, names map[string]bool) {
 	if p.User == "email" && len(p.IDDomains) == 0 {
 		bad.add(at+".idDomains", "are missing; they are the domains whose addresses %s may assert", p.Name)
 	}
+	if c := p.ClientAuth; c != "" && c != authBasic && c != authPost {
+		bad.add(at+".clientAuth", "%q is not %s or %s", c, authBasic, authPost)
+	}
+	p.checkEntra(bad, at)
+	for field, name := range map[string]string{"user": p.User, "teams": p.Teams, "roles": p.Roles, "display": p.Display} {
+		if name != "" {
+			checkPath(bad, at+"."+field, name)
+		}
+	}
+	for i, name := range p.Claims {
+		checkPath(bad, fmt.Sprintf("%s.claims[%d]", at, i), name)
+	}
 }
+
+// Ways to authenticate at a token endpoint (OpenID Connect Core 1.0, section 9).
+const (
+	authBasic = "client_secret_basic"
+	authPost  = "client_secret_post"
+)
 
 func (g *GitHub) check(bad *complaints) {
 	if g.ClientID == "" {

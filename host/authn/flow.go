@@ -341,14 +341,14 @@ func exchangeFailure(err error) failure {
 		}
 	} else if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
 		f.code = "network_error"
-	} else if _, ok := errors.AsType[*refusal](err); ok {
-		f.code = "not_allowed"
 	} else if host.KindOf(err) == host.TooLarge {
 		f.code = "too_many_groups"
 	} else if _, ok := errors.AsType[busy](err); ok {
 		f.code = "temporarily_unavailable"
 	} else if _, ok := errors.AsType[unreadable](err); ok {
 		f.code = "user_fetch_failed"
+	} else if _, ok := errors.AsType[*refusal](err); ok {
+		f.code = "not_allowed"
 	}
 	return f
 }

@@ -21,6 +21,19 @@ type Identity struct {
 	Name    string
 	Claims  map[string]any
 	Source  string // what named User, for the log: `claim "email"`
+	Hint    string // the provider's ID token, to sign out there with; may be empty
+	// Warnings are what of the provider's words has no effect, for the log.
+	Warnings []error
+}
+
+// warn logs what of a provider's words has no effect, of each user and claim once
+// a minute.
+func (s *Service) warn(id Identity) {
+	for _, err := range id.Warnings {
+		if s.reports.take("warn\x00"+id.Method+"\x00"+string(id.User)+"\x00"+err.Error(), time.Now()) {
+			s.log.Warn("a claim is not used", append(about(err), "user", string(id.User), "method", id.Method)...)
+		}
+	}
 }
 
 // Issue signs somebody in: it makes a login of its own, never one that existed
@@ -35,10 +48,17 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 	if err := s.knows(rec, id.Source); err != nil {
 		return "", nil, err
 	}
-	rec, err := s.State.CreateLogin(ctx, rec)
+	s.warn(id)
+	rec.Hint = id.Hint
+	stored, err := s.State.CreateLogin(ctx, rec)
+	if rec.Hint != "" && host.KindOf(err) == host.TooLarge { // who is in many groups signs out without it
+		rec.Hint = ""
+		stored, err = s.State.CreateLogin(ctx, rec)
+	}
 	if err != nil {
 		return "", nil, err
 	}
+	rec = stored
 	raw, err := s.sign(rec.User, rec.ID, now, s.expiry(now, rec.Until))
 	if err != nil {
 		return "", nil, err

@@ -68,7 +68,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		s.log.Info("signed out", "user", string(who.user), "scope", scope, "sessions", ended.Ended, "closed", ended.Closed)
 		answer.Message = "Logged out"
 		answer.Sessions.Ended, answer.Sessions.Closed = ended.Ended, ended.Closed
-		answer.SignOut = s.signOut(who.method)
+		answer.SignOut = s.signOut(who)
 	}
 	// A cookie of another login that goes on is left: nobody could sign out of it.
 	if _, alive := s.ours(s.cookie.read(r)); !alive {
@@ -101,6 +101,7 @@ type leaver struct {
 	user   host.UserID
 	login  host.LoginID
 	method string
+	hint   string // for the provider
 }
 
 // leaving finds the login a request signs out of: the one it resolves to, as
@@ -111,7 +112,8 @@ type leaver struct {
 func (s *Service) leaving(r *http.Request) (leaver, bool, error) {
 	p, err := s.Resolve(r)
 	if err == nil {
-		return leaver{p.User, p.Login.ID, p.Login.Method}, true, nil
+		rec, _ := s.State.Login(p.Login.ID)
+		return leaver{p.User, p.Login.ID, p.Login.Method, rec.Hint}, true, nil
 	}
 	if _, refused := errors.AsType[*refusal](err); refused || host.KindOf(err) == host.Limited {
 		return leaver{}, false, err
@@ -134,16 +136,16 @@ func (s *Service) ours(raw string) (leaver, bool) {
 		return leaver{}, false
 	}
 	rec, ok := s.State.Login(t.login)
-	return leaver{rec.User, rec.ID, rec.Method}, ok && rec.User == t.user
+	return leaver{rec.User, rec.ID, rec.Method, rec.Hint}, ok && rec.User == t.user
 }
 
-// signOut is where people sign out of the way they came in by, "" if nowhere.
-func (s *Service) signOut(method string) string {
-	if method == methodProxy && s.Options.Proxy != nil {
+// signOut is where a user signs out of what signed them in, empty if nowhere.
+func (s *Service) signOut(who leaver) string {
+	if who.method == methodProxy && s.Options.Proxy != nil {
 		return s.Options.Proxy.SignOut
 	}
-	if p, ok := s.mappers[method].(*oidcProvider); ok {
-		return p.signOut(s.PublicURL)
+	if p, ok := s.mappers[who.method].(*oidcProvider); ok {
+		return p.signOut(s.PublicURL, who.hint)
 	}
 	return ""
 }

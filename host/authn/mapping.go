@@ -37,10 +37,10 @@ func (m *Mapping) unlisted() bool { return m.Unlisted }
 func (m *Mapping) asserted(claims map[string]any) host.Membership {
 	var out host.Membership
 	if m.Roles != "" {
-		out.Roles = texts(claims[m.Roles])
+		out.Roles = textsAt(claims, m.Roles)
 	}
 	if m.Teams != "" {
-		for _, g := range texts(claims[m.Teams]) {
+		for _, g := range textsAt(claims, m.Teams) {
 			if to, ok := m.Map[g]; ok {
 				out.Roles, out.Teams = append(out.Roles, to.Roles...), append(out.Teams, to.Teams...)
 			} else {
@@ -56,30 +56,12 @@ func set(list []string) []string {
 	return slices.Compact(list)
 }
 
-// texts reads a claim that is a string or a list of strings. What is empty or
-// anything else is left out.
-func texts(claim any) []string {
-	var out []string
-	switch v := claim.(type) {
-	case string:
-		out = []string{v}
-	case []string:
-		out = slices.Clone(v)
-	case []any:
-		for _, x := range v {
-			if s, ok := x.(string); ok {
-				out = append(out, s)
-			}
-		}
-	}
-	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
-}
-
-// kept selects the claims that are remembered with the login.
+// kept selects the claims that are remembered with the login, each under the name
+// that the configuration gives it.
 func (m *Mapping) kept(claims map[string]any) map[string]any {
 	out := map[string]any{}
-	for _, name := range append([]string{m.Teams, m.Roles}, m.Claims...) {
-		if v, ok := claims[name]; ok && name != "" {
+	for _, name := range m.keeps() {
+		if v, ok := claimAt(claims, name); ok {
 			out[name] = v
 		}
 	}
@@ -91,9 +73,10 @@ func (m *Mapping) kept(claims map[string]any) map[string]any {
 // else is kept apart from other providers' ids by a prefix.
 func (m *Mapping) userID(provider string, claims map[string]any) (host.UserID, error) {
 	source := sourceClaim(m.User)
-	value, ok := claims[m.User].(string)
+	claim, _ := claimAt(claims, m.User)
+	value, ok := claim.(string)
 	if !ok || value == "" {
-		return "", refuse(source, claims[m.User], "is not a text that could be a user id")
+		return "", refuse(source, claim, "is not a text that could be a user id")
 	}
 	id, address := value, strings.Contains(value, "@")
 	if !address {
@@ -110,7 +93,7 @@ func (m *Mapping) userID(provider string, claims map[string]any) (host.UserID, e
 	}
 	// Some providers write the boolean as a string.
 	if v := claims["email_verified"]; v != true && v != "true" {
-		return "", refuse(source, value, "is an address that the provider has not verified: email_verified is %s", shown(v))
+		return "", refuse(source, value, "is an address that the provider has not verified: email_verified is %s (Microsoft Entra never says it; see entraAddresses)", shown(v))
 	}
 	if email, _ := claims["email"].(string); host.CanonicalID(email) != host.CanonicalID(value) {
 		return "", refuse(source, value, "is an address, but not the verified one, which is that in claim \"email\": %s", shown(claims["email"]))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -164,7 +163,7 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 		return nil, fmt.Errorf("discovery of %s: %w", p.Name, err)
 	}
 	for field, u := range map[string]string{"authorization_endpoint": d.also.Authorize, "token_endpoint": d.also.Token,
-		"jwks_uri": d.also.Keys, "userinfo_endpoint": d.also.UserInfo} {
+		"jwks_uri": d.also.Keys, "userinfo_endpoint": d.also.UserInfo, "end_session_endpoint": d.also.EndSession} {
 		var bad complaints
 		if u != "" || field == "jwks_uri" {
 			checkEndpoint(&bad, field, u)
@@ -175,7 +174,8 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 	}
 	endpoint := provider.Endpoint()
 	endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	if m := d.also.AuthMethods; len(m) > 0 && !slices.Contains(m, "client_secret_basic") {
+	m := d.also.AuthMethods
+	if p.ClientAuth == authPost || p.ClientAuth == "" && len(m) > 0 && !slices.Contains(m, authBasic) {
 		endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
 	scopes := p.Scopes
@@ -242,73 +242,156 @@ func (p *oidcProvider) finish(ctx context.Context, code string, once secrets) (I
 			return Identity{}, unreadable{err}
 		}
 	}
-	claims, err := p.claimsOf(id)
+	claims, err := claimsOf(id)
+	if err == nil {
+		err = p.authorized(claims)
+	}
 	if err != nil {
 		return Identity{}, unreadable{err}
 	}
+	var without error
 	if p.wants(claims) && d.also.UserInfo != "" {
-		if err := addUserInfo(ctx, d, tokens, id.Subject, claims); err != nil {
+		without, err = p.addUserInfo(ctx, d, tokens, id.Subject, claims)
+		if err != nil {
 			return Identity{}, unreadable{err}
 		}
 	}
-	return p.identity(id, claims)
+	who, err := p.identity(id, claims)
+	if err != nil {
+		return Identity{}, err
+	}
+	if without != nil {
+		who.Warnings = append(who.Warnings, without)
+	}
+	if p.EndSession && d.also.EndSession != "" && len(raw) <= maxHint {
+		who.Hint = raw
+	}
+	return who, nil
 }
+
+// maxHint bounds the ID token that is kept to sign out with. It becomes part of a
+// URL, and of the login's record.
+const maxHint = 6 << 10
 
 // maxIDToken bounds a provider's token before it is parsed.
 const maxIDToken = 64 << 10
 
 // claimsOf returns a verified token's claims, of which it demands what both
 // uses of ID tokens need.
-func (p *oidcProvider) claimsOf(id *oidc.IDToken) (map[string]any, error) {
+func claimsOf(id *oidc.IDToken) (map[string]any, error) {
 	var claims map[string]any
 	if err := id.Claims(&claims); err != nil {
 		return nil, err
 	}
-	azp, _ := claims["azp"].(string)
-	switch {
-	case id.Subject == "" || id.IssuedAt.IsZero() || id.Expiry.IsZero():
+	if id.Subject == "" || id.IssuedAt.IsZero() || id.Expiry.IsZero() {
 		return nil, errors.New("the id_token lacks sub, iat or exp")
-	case azp != "" && azp != p.ClientID && !slices.Contains(p.Audiences, azp):
-		return nil, errors.New("the id_token was given to another client")
 	}
 	return claims, nil
 }
 
+// authorized refuses a token that was issued to another client (OpenID Connect
+// Core 1.0, section 3.1.3.7).
+func (p *oidcProvider) authorized(claims map[string]any) error {
+	azp, ok := claims["azp"]
+	if name, _ := azp.(string); ok && azp != nil && !p.ours(name) {
+		return refuse(sourceClaim("azp"), azp, "names another client, to which the token was issued; clients whose tokens count are clientID and audiences")
+	}
+	return nil
+}
+
+// ours reports whether tokens may be for, or issued to, this client.
+func (p *oidcProvider) ours(client string) bool {
+	return client != "" && (client == p.ClientID || slices.Contains(p.Audiences, client))
+}
+
 // wants reports whether claims that the mapping reads are absent.
 func (p *oidcProvider) wants(claims map[string]any) bool {
-	for _, name := range append([]string{p.User, p.Teams, p.Roles}, p.Claims...) {
-		if _, ok := claims[name]; !ok && name != "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.reads(), func(name string) bool {
+		_, ok := claimAt(claims, name)
+		return !ok
+	})
 }
 
 // addUserInfo adds what the provider says at its userinfo endpoint and not in
-// the token (OpenID Connect Core 1.0, section 5.3).
-func addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subject string, claims map[string]any) error {
-	info, err := d.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
+// the token (OpenID Connect Core 1.0, section 5.3). Providers need not answer
+// there: if one refuses to, and the token says who it is, without says so, and
+// the person has the groups of the token alone. A failure that may pass is an
+// error, so that nobody is without their groups for the length of a login.
+func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subject string, claims map[string]any) (without, err error) {
+	asked := &lastStatus{RoundTripper: p.client.Transport}
+	client := *p.client
+	client.Transport = asked
+	info, err := d.UserInfo(oidc.ClientContext(ctx, &client), oauth2.StaticTokenSource(tokens))
 	if err != nil {
-		return err
+		_, known := claimAt(claims, p.User)
+		switch {
+		case isBusy(asked.status):
+			return nil, busy{fmt.Errorf("the userinfo endpoint answers with status %d", asked.status)}
+		case !asked.refused():
+			return nil, err
+		case !known:
+			return nil, refuse(sourceClaim(p.User), nil, "is not in the id_token, and the userinfo endpoint answers with status %d", asked.status)
+		}
+		return refuse("userinfo_endpoint", fmt.Sprintf("status %d", asked.status), "says nothing; what the id_token lacks is missing"), nil
 	}
 	if info.Subject != subject {
-		return errors.New("the userinfo is about somebody else")
+		return nil, errors.New("the userinfo is about another user")
 	}
 	var more map[string]any
 	if err := info.Claims(&more); err != nil {
-		return err
+		return nil, err
 	}
 	// That an address is verified is said of that address alone.
 	if email, ok := claims["email"]; ok && more["email"] != email {
 		delete(more, "email_verified")
 	}
-	maps.Copy(more, claims)
-	maps.Copy(claims, more)
-	return nil
+	addClaims(claims, more)
+	return nil, nil
+}
+
+// addClaims adds to claims what they lack of more, in objects, too.
+func addClaims(claims, more map[string]any) {
+	for name, v := range more {
+		have, ok := claims[name]
+		if !ok {
+			claims[name] = v
+			continue
+		}
+		object, isObject := have.(map[string]any)
+		if others, too := v.(map[string]any); isObject && too {
+			addClaims(object, others)
+		}
+	}
+}
+
+// lastStatus remembers the status of an answer.
+type lastStatus struct {
+	http.RoundTripper
+	status int
+}
+
+func (l *lastStatus) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		l.status = resp.StatusCode
+	}
+	return resp, err
+}
+
+// refused reports whether asking again would be answered alike.
+func (l *lastStatus) refused() bool {
+	return l.status >= 400 && l.status < 500 && l.status != http.StatusRequestTimeout
 }
 
 func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identity, error) {
-	user, err := p.userID(p.Name, claims)
+	if err := p.complete(claims); err != nil {
+		return Identity{}, err
+	}
+	as, err := p.verified(claims)
+	if err != nil {
+		return Identity{}, err
+	}
+	user, err := p.userID(p.Name, as)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -316,10 +399,11 @@ func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identi
 	if display == "" {
 		display = "name"
 	}
-	name, _ := claims[display].(string)
+	shownAs, _ := claimAt(claims, display)
+	name, _ := shownAs.(string)
 	return Identity{
 		Issuer: id.Issuer, Subject: id.Subject, User: user, Method: methodOf(p.Name), Name: printableName(name), Source: sourceClaim(p.User),
-		Claims: p.kept(claims),
+		Claims: p.kept(claims), Warnings: p.unusable(claims),
 	}, nil
 }
 
@@ -333,8 +417,10 @@ func printableName(s string) string {
 	return string(runes)
 }
 
-// signOut is where a browser signs out of the provider, if it has such a place.
-func (p *oidcProvider) signOut(public *url.URL) string {
+// signOut is where a browser signs out of the provider, if it has such a place
+// (OpenID Connect RP-Initiated Logout 1.0). The hint is the ID token of the
+// sign-in, without which some providers refuse; it may be empty.
+func (p *oidcProvider) signOut(public *url.URL, hint string) string {
 	p.mu.Lock()
 	d := p.found
 	p.mu.Unlock()
@@ -347,6 +433,9 @@ func (p *oidcProvider) signOut(public *url.URL) string {
 	}
 	q := u.Query()
 	q.Set("client_id", p.ClientID)
+	if hint != "" {
+		q.Set("id_token_hint", hint)
+	}
 	q.Set("post_logout_redirect_uri", originOf(public)+signInPage)
 	u.RawQuery = q.Encode()
 	return u.String()

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -37,6 +38,11 @@ type idp struct {
 	answer   func(w http.ResponseWriter, code string) bool // answers the token request itself
 	keyLoads int
 	exchange int
+
+	meta           jwt.MapClaims // of the discovery document, beside what is always there
+	inBody         bool          // takes the client's secret in the body alone
+	userinfoStatus int           // 0: 200, or 404 without userinfo
+	sent           string        // the last ID token of a sign-in
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -52,20 +58,26 @@ func newIDP(t testing.TB) *idp {
 		"sub": "1001", "email": "ann@example.com", "email_verified": true, "name": "Ann Lee", "groups": []string{"payments"},
 	}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(w).Encode(map[string]any{
+	discovery := func(w http.ResponseWriter, _ *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		doc := map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
 			"userinfo_endpoint": p.URL + "/userinfo", "id_token_signing_alg_values_supported": []string{"ES256"},
 			"authorization_response_iss_parameter_supported": true, "end_session_endpoint": p.URL + "/end",
-		})
-	})
+		}
+		maps.Copy(doc, p.meta)
+		json.NewEncoder(w).Encode(doc)
+	}
+	mux.HandleFunc("GET /.well-known/openid-configuration", discovery)
+	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", discovery)
 	mux.HandleFunc("GET /keys", p.serveKeys)
 	mux.HandleFunc("POST /token", p.serveToken)
 	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.userinfo == nil {
-			w.WriteHeader(http.StatusNotFound)
+		if p.userinfo == nil || p.userinfoStatus != 0 {
+			w.WriteHeader(cmp.Or(p.userinfoStatus, http.StatusNotFound))
 			return
 		}
 		json.NewEncoder(w).Encode(p.userinfo)
@@ -107,6 +119,9 @@ func (p *idp) serveToken(w http.ResponseWriter, r *http.Request) {
 	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 	id, secret, _ := r.BasicAuth()
 	secret, _ = url.QueryUnescape(secret) // RFC 6749, section 2.3.1
+	if p.inBody {
+		id, secret = r.PostFormValue("client_id"), r.PostFormValue("client_secret")
+	}
 	switch {
 	case id != "console" || secret != "the client's secret":
 		refuse("invalid_client")
@@ -119,6 +134,7 @@ func (p *idp) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	raw := p.idToken(jwt.MapClaims{"nonce": asked.Get("nonce")})
+	p.sent = raw
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(map[string]any{"access_token": "an access token", "token_type": "Bearer", "id_token": raw, "expires_in": 60})
 }

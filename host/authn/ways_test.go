@@ -16,15 +16,20 @@ import (
 
 func withBearer(t *testing.T) (*fixture, *idp) {
 	f, p, _ := withIDP(t, func(c *OIDC) { c.Bearer, c.Audiences = true, []string{"cli"} })
-	// The store began just now, and believes nothing issued before. Tokens say
-	// when they were issued in whole seconds.
+	settle()
+	return f, p
+}
+
+// settle waits until ID tokens are younger than a store that began just now,
+// which believes none from before. They say when they were issued in whole
+// seconds.
+func settle() {
 	began := time.Now().Unix()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for time.Now().Unix() == began {
 		<-tick.C
 	}
-	return f, p
 }
 
 func bearing(raw string) *http.Request { return request("GET", "Bearer "+raw, "") }
@@ -36,17 +41,23 @@ func TestProgramsMaySendIDTokens(t *testing.T) {
 		claims jwt.MapClaims
 		ok     bool
 	}{
-		"for us":               {nil, true},
-		"for a listed client":  {jwt.MapClaims{"aud": "cli"}, true},
-		"for somebody else":    {jwt.MapClaims{"aud": "other"}, false},
-		"for nobody":           {jwt.MapClaims{"aud": ""}, false},
-		"of another client":    {jwt.MapClaims{"azp": "other"}, false},
-		"expired":              {jwt.MapClaims{"exp": past}, false},
-		"of the future":        {jwt.MapClaims{"iat": future}, false},
-		"unverified address":   {jwt.MapClaims{"email_verified": false}, false},
-		"foreign domain":       {jwt.MapClaims{"email": "ann@evil.example"}, false},
-		"another issuer":       {jwt.MapClaims{"iss": "https://evil.example"}, false},
-		"not in the directory": {jwt.MapClaims{"email": "eve@example.com"}, false},
+		"for us":              {nil, true},
+		"for a listed client": {jwt.MapClaims{"aud": "cli"}, true},
+		"for somebody else":   {jwt.MapClaims{"aud": "other"}, false},
+		"for nobody":          {jwt.MapClaims{"aud": ""}, false},
+		// Google puts a service account's number there.
+		"issued to another client":           {jwt.MapClaims{"azp": "1234567890"}, true},
+		"for others too, issued to one":      {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": "other"}, false},
+		"for others too, issued to none":     {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": ""}, false},
+		"for others too, issued to a number": {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": 7}, false},
+		"for others too, issued to us":       {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": "console"}, true},
+		"for all of ours, issued to another": {jwt.MapClaims{"aud": []string{"console", "cli"}, "azp": "other"}, true},
+		"expired":                            {jwt.MapClaims{"exp": past}, false},
+		"of the future":                      {jwt.MapClaims{"iat": future}, false},
+		"unverified address":                 {jwt.MapClaims{"email_verified": false}, false},
+		"foreign domain":                     {jwt.MapClaims{"email": "ann@evil.example"}, false},
+		"another issuer":                     {jwt.MapClaims{"iss": "https://evil.example"}, false},
+		"not in the directory":               {jwt.MapClaims{"email": "eve@example.com"}, false},
 	} {
 		who, err := f.Resolve(bearing(p.token(c.claims)))
 		if c.ok && (err != nil || who.User != "ann@example.com" || who.Login.Method != "oidc:corp") || !c.ok && host.KindOf(err) != host.Unauthenticated {
