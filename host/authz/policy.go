@@ -136,10 +136,21 @@ func (p *Policy) Eval(ctx context.Context, query string, input io.Reader) (value
 	return values, true, nil
 }
 
+// maxInput bounds an input document, in bytes.
+const maxInput = 16 << 20
+
 // readInput reads an input document. A record of the decision log has one and is
 // none: to a policy it would be somebody without a name.
 func readInput(r io.Reader) (ast.Value, error) {
-	v, err := ast.ValueFromReader(r)
+	text, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err != nil {
+		return nil, err
+	}
+	var document any
+	if err := source.DecodeJSON(text, &document); err != nil {
+		return nil, err
+	}
+	v, err := ast.InterfaceToValue(document)
 	if err != nil {
 		return nil, err
 	}

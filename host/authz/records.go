@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 // maxLine bounds one record of a decision log, in bytes.
@@ -17,7 +19,7 @@ const maxLine = 4 << 20
 const maxBetween = 64 << 10
 
 // records reads a decision log, JSON lines or arrays of records one after
-// another. It keeps one record in memory at a time, however long the log or an
+// another. A byte order mark at its beginning is passed over. It keeps one record in memory at a time, however long the log or an
 // array is.
 type records struct {
 	dec   *json.Decoder
@@ -28,14 +30,17 @@ type records struct {
 // readRecords begins to read log, gzipped or not, until ctx is done.
 func readRecords(ctx context.Context, log io.Reader) (*records, error) {
 	b := bufio.NewReader(log)
-	in := &bounded{Reader: b, ctx: ctx}
 	if head, _ := b.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(b)
 		if err != nil {
 			return nil, fmt.Errorf("decision log: %w", err)
 		}
-		in.Reader = z
+		b = bufio.NewReader(z)
 	}
+	if head, _ := b.Peek(3); len(strictyaml.TrimBOM(head)) < len(head) {
+		_, _ = b.Discard(len(head)) // it is there
+	}
+	in := &bounded{Reader: b, ctx: ctx}
 	return &records{dec: json.NewDecoder(in), in: in}, nil
 }
 

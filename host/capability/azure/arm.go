@@ -27,6 +27,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -101,7 +102,7 @@ func httpClient(c *Cloud) (*http.Client, error) {
 			return nil, fmt.Errorf("cloud.caFile: %w", err)
 		}
 		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(text) {
+		if !roots.AppendCertsFromPEM(strictyaml.TrimBOM(text)) {
 			return nil, errors.New("cloud.caFile: holds no certificate in PEM form")
 		}
 		t.TLSClientConfig.RootCAs = roots

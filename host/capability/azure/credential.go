@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const (
@@ -71,7 +72,7 @@ func (c *Config) credential(client *http.Client) (azcore.TokenCredential, error)
 		if err != nil {
 			return nil, fmt.Errorf("clientCertificateFile: %w", err)
 		}
-		chain, key, err := azidentity.ParseCertificates(data, nil)
+		chain, key, err := azidentity.ParseCertificates(strictyaml.TrimBOM(data), nil)
 		if err != nil {
 			return nil, errors.New("clientCertificateFile: holds no certificate with its private key")
 		}
@@ -83,8 +84,10 @@ func (c *Config) credential(client *http.Client) (azcore.TokenCredential, error)
 	return nil, fmt.Errorf("credential: %q is unknown", c.Credential)
 }
 
-// trimNewline takes off what an editor leaves at the end of a file.
+// trimNewline takes off what editors leave around a secret: a byte order mark in
+// front, line ends at the end.
 func trimNewline(secret []byte) string {
+	secret = strictyaml.TrimBOM(secret)
 	for n := len(secret); n > 0 && (secret[n-1] == '\n' || secret[n-1] == '\r'); n-- {
 		secret = secret[:n-1]
 	}

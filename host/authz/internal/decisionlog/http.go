@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const (
@@ -41,7 +42,7 @@ func openServer(c *Server) (*server, error) {
 			return nil, err
 		}
 		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
+		if !pool.AppendCertsFromPEM(strictyaml.TrimBOM(pem)) {
 			return nil, fmt.Errorf("caFile: %s holds no certificate", c.CAFile)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
@@ -73,7 +74,7 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 		if err != nil {
 			return nil, nil, err
 		}
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(strictyaml.TrimBOM(token))))
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/keys"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -74,6 +76,11 @@ func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
 		text, err := os.ReadFile(k.File)
 		if err != nil {
 			return nil, fmt.Errorf("bundle.keys: %s: %w", k.ID, err)
+		}
+		if trimmed := strictyaml.TrimBOM(text); len(trimmed) < len(text) {
+			if block, _ := pem.Decode(trimmed); block != nil { // a secret is what it is
+				text = trimmed
+			}
 		}
 		how, err := algorithm(text, false, k.Algorithm)
 		if err != nil {

@@ -3,7 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,9 +12,9 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/util"
-	"sigs.k8s.io/yaml"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 type dir struct {
@@ -106,7 +105,7 @@ func addData(data map[string]any, f dirwatch.File) error {
 	var v any
 	var err error
 	if strings.HasSuffix(f.Name, ".json") {
-		err = decodeJSON(f.Data, &v)
+		err = DecodeJSON(f.Data, &v)
 	} else {
 		err = decodeYAML(f.Data, &v)
 	}
@@ -123,21 +122,16 @@ func addData(data map[string]any, f dirwatch.File) error {
 	return nil
 }
 
-// decodeJSON decodes the one value that text is. Its errors have the line.
-func decodeJSON(text []byte, v any) error {
-	var whole json.RawMessage
-	err := json.Unmarshal(text, &whole)
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:max(e.Offset-1, 0)], []byte("\n")), err)
-	}
-	return util.NewJSONDecoder(bytes.NewReader(whole)).Decode(v)
+// limits are those of one file of data.
+var limits = strictyaml.Limits{
+	Bytes: strictyaml.Large.Bytes, Nodes: strictyaml.Large.Nodes, Depth: strictyaml.Large.Depth, NoAliases: true,
 }
 
-// decodeYAML decodes the first document of text, in which no key may come twice.
+// decodeYAML decodes the one document that text is.
 func decodeYAML(text []byte, v any) error {
-	first, err := yaml.YAMLToJSONStrict(text)
+	value, err := strictyaml.JSON(text, limits)
 	if err != nil {
 		return err
 	}
-	return util.NewJSONDecoder(bytes.NewReader(first)).Decode(v)
+	return util.NewJSONDecoder(bytes.NewReader(value)).Decode(v)
 }

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 // fetchTimeout bounds one download.
@@ -52,7 +54,7 @@ func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
 			return nil, fmt.Errorf("bundle.caFile: %w", err)
 		}
 		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
+		if !pool.AppendCertsFromPEM(strictyaml.TrimBOM(pem)) {
 			return nil, fmt.Errorf("bundle.caFile: %s holds no certificate", b.CAFile)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
@@ -173,7 +175,7 @@ func (r *remote) token() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("bundle.tokenFile: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	return strings.TrimSpace(string(strictyaml.TrimBOM(text))), nil
 }
 
 func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, error) {

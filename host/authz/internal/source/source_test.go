@@ -124,14 +124,56 @@ func TestADirectoryMergesItsDataAndNamesConflicts(t *testing.T) {
 	}
 }
 
+// Editors on Windows put a byte order mark in front of what they save.
+func TestAByteOrderMarkIsPassedOver(t *testing.T) {
+	const mark = "\xef\xbb\xbf"
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.json"), []byte(mark+`{"a": 1.50}`))
+	put(t, filepath.Join(dir, "b.yaml"), []byte(mark+"b: 2\n"))
+	put(t, filepath.Join(dir, "p.rego"), []byte(mark+rego))
+	c, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Data["a"] != json.Number("1.50") || c.Data["b"] != json.Number("2") {
+		t.Errorf("%#v", c.Data)
+	}
+	private, public := keyPair(t)
+	text, err := os.ReadFile(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, public, append([]byte(mark), text...))
+	token := put(t, filepath.Join(dir, "token"), []byte(mark+"sesame\r\n"))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "Bearer sesame" {
+			t.Errorf("the token is sent as %q", got)
+		}
+		_, _ = w.Write(packed(t, "r1", &Signing{KeyFile: private}))
+	}))
+	defer srv.Close()
+	if _, err := open(t, Bundle{URL: srv.URL, TokenFile: token, Keys: []Key{{ID: "ops", File: public}}}, "").Load(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAMistakeInDataNamesItsLine(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
-		{"d.json", "{\n\"site\": {\n", "d.json: line 2: unexpected end"},
-		{"d.json", "{\n}\n}\n", "d.json: line 3: invalid character '}'"},
+		{"d.json", "{\n\"site\": {\n", "d.json: line 2: unexpected EOF"},
+		{"d.json", "{\n}\n}\n", "d.json: line 3: something follows"},
+		{"d.json", "{}\n{}\n", "d.json: line 2: something follows"},
+		{"d.json", "{\"a\":\n{\"b\": 1,\n \"b\": 2}}", `d.json: line 3: it has the key "b" twice`},
+		{"d.json", `{"a": ` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}", "d.json: line 1: it holds over 4000000 values, or is nested deeper than 100"},
+		{"d.json", "{\"a\": 1,}", "d.json: line 1: "},
+		{"d.json", "{\"a\" 1}", "d.json: line 1: "},
+		{"d.json", "{\"a\": [1}", "d.json: line 1: "},
 		{"d.json", "{\n\"a\": tru\n}", "d.json: line 2: "},
 		{"d.json", "", "d.json: line 1: "},
-		{"e.yaml", "e: 1\ne: 2\n", "line 2: key \"e\" already set"},
-		{"e.yaml", "e: [\n", "e.yaml: yaml: line 1"},
+		{"e.yaml", "e: 1\ne: 2\n", `e.yaml: line 2: has the key "e" twice`},
+		{"e.yaml", "e: [\n", "e.yaml: line 1: is not YAML"},
+		{"e.yaml", "e: 1\n---\nf: 2\n", "e.yaml: line 3: a second document begins"},
+		{"e.yaml", "e: &e 1\nf: *e\n", "e.yaml: line 2: uses an alias"},
+		{"e.yml", "e: " + strings.Repeat("[", 200) + strings.Repeat("]", 200), "e.yml: line 1: is nested deeper than 100 levels"},
 	} {
 		dir := t.TempDir()
 		put(t, filepath.Join(dir, c.file), []byte(c.text))
