@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"compress/gzip"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -47,7 +49,9 @@ type fetcher func(ctx context.Context, tag string) (packed []byte, newTag string
 
 func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 2
+	// A bundle is packed by itself. What the transport unpacked in passing would be
+	// no bundle, and in a registry not what the digest names.
+	transport.MaxIdleConns, transport.DisableCompression = 2, true
 	if b.CAFile != "" {
 		pem, err := os.ReadFile(b.CAFile)
 		if err != nil {
@@ -213,7 +217,33 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 	case err != nil && ctx.Err() == nil:
 		return nil, "", unreachable(r.origin, err)
 	}
+	if err == nil {
+		if packed, err = decoded(packed, resp.Header.Get("Content-Encoding")); err != nil {
+			err = fmt.Errorf("%s: %w", r.origin, err)
+		}
+	}
 	return packed, resp.Header.Get("ETag"), err
+}
+
+// decoded takes off a content encoding (RFC 9110, section 8.4). Many servers call a
+// file's own gzip that, so one layer of two is taken off, and an only one stays.
+func decoded(packed []byte, encoding string) ([]byte, error) {
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "", "identity":
+		return packed, nil
+	case "gzip", "x-gzip":
+	default:
+		return nil, fmt.Errorf("it is sent with the content encoding %q, which was not asked for", encoding)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return packed, nil // unpacking says what it is
+	}
+	inner, err := readBounded(z)
+	if err == nil && bytes.HasPrefix(inner, []byte{0x1f, 0x8b}) {
+		return inner, nil
+	}
+	return packed, nil
 }
 
 // unreachable is without the URL, in whose query or that of a redirect there may

@@ -442,6 +442,57 @@ func TestTheCopyOnDiskCountsUntilThePlaceAnswers(t *testing.T) {
 	}
 }
 
+// File servers call the gzip of a .tar.gz a content encoding; others pack it again.
+func TestABundleIsTakenHoweverItsServerEncodesIt(t *testing.T) {
+	text := packed(t, "r1", nil)
+	again := func(in []byte) []byte {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		if _, err := z.Write(in); err != nil || z.Close() != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	z, err := gzip.NewReader(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tarball, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		encoding string
+		body     []byte
+		want     string
+	}{
+		"plain":        {"", text, ""},
+		"named gzip":   {"gzip", text, ""},
+		"named x-gzip": {"X-GZip", text, ""},
+		"packed twice": {"gzip", again(text), ""},
+		"a packed tar": {"gzip", again(tarball), ""},
+		"identity":     {"identity", text, ""},
+		"a plain tar":  {"", tarball, "it is not a gzipped tar"},
+		"not packed":   {"gzip", tarball, "it is not a gzipped tar"},
+		"another":      {"br", text, `content encoding "br"`},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if got := r.Header.Get("Accept-Encoding"); got != "" {
+				t.Errorf("asked for %q", got)
+			}
+			if c.encoding != "" {
+				w.Header().Set("Content-Encoding", c.encoding)
+			}
+			_, _ = w.Write(c.body)
+		}))
+		got, err := open(t, Bundle{URL: srv.URL, Unsigned: true}, "").Load(t.Context())
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || err == nil && got.Revision != "r1" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		srv.Close()
+	}
+}
+
 // A URL may have a secret in its query, and so may one that it leads to.
 func TestASecretInAURLIsToldNobody(t *testing.T) {
 	text := packed(t, "r1", nil)
