@@ -25,10 +25,13 @@ type Config struct {
 	Dir string
 	// Clusters are where custom resources are entries beside those of files.
 	Clusters []Source
+	// Replace lists, for each cluster by name, the namespaces whose custom resources
+	// may replace roles of Base. Elsewhere one with such a name is left out.
+	Replace map[string][]string
 	// Patience is how long Open waits for clusters that are away; 0 means 5 s.
 	Patience time.Duration
 	// Base holds roles that are there without any file, as YAML documents. A
-	// role in Dir replaces the one of the same name.
+	// role in Dir replaces the one of the same name; one of a cluster, see Replace.
 	Base   []byte
 	Logger *slog.Logger
 }
@@ -40,17 +43,21 @@ type Directory struct {
 	now     func() time.Time // the wall clock
 	log     *slog.Logger
 	base    []entry
-	shipped []string // names in base
+	shipped []string            // names in base
+	replace map[string][]string // Config.Replace
 	current atomic.Pointer[snapshot]
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 
 	sources atomic.Pointer[[]SourceStatus]
+	stale   atomic.Pointer[staleFiles] // nil: what the files hold is in force
 
 	// Used by the one goroutine that reloads.
-	files map[string]cachedFile
-	feeds []*feed
-	gone  bool
+	files   map[string]cachedFile
+	feeds   []*feed
+	resting resting
+	// changing is since when the files change; zero: they do not.
+	changing time.Time
 }
 
 type cachedFile struct {
@@ -66,7 +73,7 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) { return open(ctx
 
 func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, err error) {
 	const op = "directory.open"
-	d := &Directory{dir: cfg.Dir, now: now, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+	d := &Directory{dir: cfg.Dir, now: now, replace: cfg.Replace, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if err := d.loadBase(cfg.Base); err != nil {
 		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
 	}
@@ -126,21 +133,13 @@ func (d *Directory) loadBase(data []byte) error {
 	return nil
 }
 
-// changed is called after files or sources may have changed, or time has passed.
-// While the directory of files cannot be listed, what they held last stays in
-// force.
-func (d *Directory) changed() {
-	err := d.reload()
-	if err != nil && !d.gone {
-		d.log.Error("directory.files cannot be read; its last state stays in force", "error", err)
-	}
-	d.gone = err != nil
-}
-
 // reload publishes a new snapshot if any entry differs from what it was, or the
-// time is one for which the current snapshot is not right.
+// time is one for which the current snapshot is not right. It is called after
+// files or sources may have changed, or time has passed. While the files cannot be
+// used as they are, what they held last stays in force.
 func (d *Directory) reload() error {
 	all, same, err := d.readFiles()
+	d.noteFiles(err)
 	for _, f := range d.feeds {
 		more, unchanged := f.read(d)
 		all, same = append(all, more...), same && unchanged
@@ -155,12 +154,15 @@ func (d *Directory) reload() error {
 }
 
 // readFiles parses what is new in the files. While their directory cannot be
-// listed it returns what they held last.
+// listed, or changes, it returns what they held last.
 func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 	if d.dir == "" {
 		return nil, true, nil
 	}
 	files, err := dirwatch.Read(d.dir, ".yaml", ".yml")
+	if err == nil && d.files != nil {
+		err = d.resting.look(files, d.files)
+	}
 	if err != nil {
 		for _, name := range slices.Sorted(maps.Keys(d.files)) {
 			all = append(all, d.files[name].parsed)
@@ -170,10 +172,7 @@ func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 	next, same := make(map[string]cachedFile, len(files)), len(files) == len(d.files)
 	for _, f := range files {
 		c, ok := d.files[f.Name]
-		var sum [sha256.Size]byte
-		if f.Err == nil {
-			sum = sha256.Sum256(f.Data)
-		}
+		sum := sumOf(&f)
 		if !ok || c.sum != sum {
 			c, same = cachedFile{sum, d.parse(f, c.parsed)}, false
 		}
@@ -283,9 +282,13 @@ func (d *Directory) Problems() []Problem { return d.current.Load().problems }
 func (d *Directory) Sources() []SourceStatus { return *d.sources.Load() }
 
 // Degraded is why the directory may know less than it was told, nil if it knows
-// everything: entries that are left out, clusters that are away.
+// everything: files that cannot be read or do not come to rest, entries that are
+// left out, clusters that are away.
 func (d *Directory) Degraded() error {
 	var all []error
+	if f := d.stale.Load(); f != nil {
+		all = append(all, f)
+	}
 	if n := len(d.Problems()); n > 0 {
 		all = append(all, fmt.Errorf("%d entries or parts of entries are left out", n))
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -93,6 +94,14 @@ func change(t *testing.T, d *Directory, edit func()) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the change was not seen")
 	}
+}
+
+// reread has d look at its files as often as a change takes. For a bubble of
+// synctest.
+func reread(d *Directory) {
+	_ = d.reload()
+	time.Sleep(lookAgain)
+	_ = d.reload()
 }
 
 func route(user host.UserID, plugin, action string) *host.Question {
@@ -354,7 +363,7 @@ func TestAVolumeUpdateIsSeen(t *testing.T) {
 
 func TestOneChangeOfAFileIsOneRevisionAndNoChangeIsNone(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people, "empty.yaml": "# nothing\n"})
-	d := f.open()
+	d := byHand(t, f)
 	for range 3 {
 		if err := d.reload(); err != nil {
 			t.Fatal(err)
@@ -366,6 +375,10 @@ func TestOneChangeOfAFileIsOneRevisionAndNoChangeIsNone(t *testing.T) {
 }
 
 func TestADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
+	synctest.Test(t, testADirectoryThatGoesAwayStaysInForceAndComesBack)
+}
+
+func testADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the test reloads by hand
@@ -378,14 +391,14 @@ func TestADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 	if err := os.RemoveAll(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	d.changed()
+	reread(d)
 	if _, ok := d.Person("ann@example.com"); !ok || d.Revision() != 1 {
 		t.Error("ann was forgotten")
 	}
 	if err := os.Mkdir(f.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d.changed()
+	reread(d)
 	if _, ok := d.Person("ann@example.com"); ok || d.Revision() != 2 {
 		t.Error("ann outlived her entry")
 	}
@@ -393,6 +406,10 @@ func TestADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 
 // Otherwise the shipped role would be back that the file has narrowed.
 func TestAFileThatCannotBeReadStaysInForce(t *testing.T) {
+	synctest.Test(t, testAFileThatCannotBeReadStaysInForce)
+}
+
+func testAFileThatCannotBeReadStaysInForce(t *testing.T) {
 	const narrow = head + "kind: Role\nmetadata: {name: viewer}\nspec: {permissions: {actions: ['pods:list.read']}}\n"
 	f := newFiles(t, map[string]string{"people.yaml": people, "roles.yaml": narrow})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -410,14 +427,14 @@ func TestAFileThatCannotBeReadStaysInForce(t *testing.T) {
 	if err := errors.Join(os.Remove(path), os.Symlink("nowhere", path)); err != nil {
 		t.Fatal(err)
 	}
-	d.changed()
+	reread(d)
 	if p := problems(d); read() || len(p) != 1 || !strings.HasPrefix(p[0], "roles.yaml: cannot be read") {
 		t.Errorf("the role is the shipped one: %t; problems %q", read(), p)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	d.changed()
+	reread(d)
 	if !read() || d.Degraded() != nil {
 		t.Errorf("without the file the role is the shipped one: %t, %v", read(), d.Degraded())
 	}

@@ -17,15 +17,15 @@
 //   - a malformed permission or membership, an unknown role or an unknown team is
 //     left out alone.
 //
-// A role of the directory replaces the shipped one of the same name, also while
-// its document is unusable: a slip in a narrowed role must not bring back the
-// wide one. For the same reason an entry of a file that cannot be used still
+// A role of the directory's files replaces the shipped one of the same name, also
+// while its document is unusable: a slip in a narrowed role must not bring back the
+// wide one. One of a cluster does if Config.Replace lists its namespace. For the same reason an entry of a file that cannot be used still
 // keeps custom resources with its id out.
 //
-// A cluster that is away, or a directory of files that cannot be listed, or one
-// of them that cannot be read, leaves in force what it held last, and Degraded
-// and the log say so. What was never
-// read is not known: whoever is only there is nobody.
+// A cluster that is away, a directory of files that cannot be listed or is being
+// written, or one of them that cannot be read, leaves in force what it held last, and
+// Degraded and the log say so. What was never read is not known: whoever is only
+// there is nobody.
 //
 // A membership in a role or team may end. A snapshot holds what counts between
 // two such times of the wall clock, and is replaced at the next as by any other

@@ -172,7 +172,7 @@ func TestAMembershipEndsWhileFilesCannotBeListed(t *testing.T) {
 		roles    []string
 	}{{0, 1, []string{"oncall", "viewer"}}, {time.Hour, 2, []string{"viewer"}}, {2 * time.Hour, 2, []string{"viewer"}}} {
 		ahead = c.ahead
-		d.changed()
+		_ = d.reload()
 		if p, _ := d.Person("ann"); !slices.Equal(p.Roles, c.roles) || d.Revision() != c.revision {
 			t.Errorf("after %v: %v, revision %d", c.ahead, p.Roles, d.Revision())
 		}

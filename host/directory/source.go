@@ -3,6 +3,7 @@ package directory
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math"
@@ -75,7 +76,7 @@ func (d *Directory) awaitFeeds(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// follow calls changed whenever the files or a source may have changed, when a
+// follow calls reload whenever the files or a source may have changed, when a
 // membership ends, and at intervals, until ctx is done.
 func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 	wake := make(chan struct{}, 1)
@@ -102,7 +103,7 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		d.changed()
+		_ = d.reload() // what it met, Degraded tells
 		look.Reset(d.pause())
 	}
 }
@@ -112,8 +113,11 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 const lookEvery = 5 * time.Second
 
 // pause is how long the current snapshot stays right if nothing happens, and at
-// most lookEvery.
+// most lookEvery; until files are looked at again, if they have changed.
 func (d *Directory) pause() time.Duration {
+	if d.resting.seen != [sha256.Size]byte{} {
+		return lookAgain
+	}
 	if until := d.current.Load().until; !until.IsZero() {
 		return min(until.Sub(d.now()), lookEvery)
 	}
@@ -139,7 +143,7 @@ func (f *feed) read(d *Directory) (all []*parsed, same bool) {
 		key := kind + "/" + o.Namespace + "/" + o.Name
 		c, ok := f.objects[key]
 		if !ok || c.uid != o.UID || c.version != o.Version {
-			c, same = cachedObject{o.UID, o.Version, parseObject(f.Cluster(), &o)}, false
+			c, same = cachedObject{o.UID, o.Version, parseObject(f.Cluster(), &o, d.kept(f.Cluster(), o.Namespace))}, false
 		}
 		next[key] = c
 	}
@@ -174,9 +178,18 @@ func (f *feed) note(d *Directory, objects int, known bool) {
 	f.status = s
 }
 
+// kept lists the roles that no custom resource of that namespace may replace.
+func (d *Directory) kept(cluster, namespace string) []string {
+	if slices.Contains(d.replace[cluster], namespace) {
+		return nil
+	}
+	return d.shipped
+}
+
 // parseObject reads a custom resource as a document of a file is read. Its
-// place is CLUSTER/NAMESPACE/NAME, and it has no lines.
-func parseObject(cluster string, o *Object) *parsed {
+// place is CLUSTER/NAMESPACE/NAME, and it has no lines. A role of one of the kept
+// names is left out, whatever is in it.
+func parseObject(cluster string, o *Object, kept []string) *parsed {
 	r := &reader{file: cluster + "/" + o.Namespace + "/" + o.Name}
 	spec, ok := o.Content["spec"]
 	if !ok {
@@ -187,10 +200,15 @@ func parseObject(cluster string, o *Object) *parsed {
 		"metadata": map[string]any{"name": o.Name}, "spec": spec,
 	})
 	out := &parsed{}
-	if e, ok := r.entry(root); ok {
+	e, ok := r.entry(root)
+	switch {
+	case r.kind == kindRole && slices.Contains(kept, r.id):
+		r.problems = nil // it counts nowhere
+		r.bad(0, "the role ships with the host; a custom resource replaces it only from a namespace in directory.clusters[].replaceShippedRoles")
+	case ok:
 		e.cluster = cluster
 		out.entries = append(out.entries, e)
-	} else if r.kind == kindRole {
+	case r.kind == kindRole:
 		out.spoiled = append(out.spoiled, r.id)
 	}
 	out.problems = r.problems

@@ -25,6 +25,10 @@ type Directory struct {
 type DirectoryCluster struct {
 	Name       string   `json:"name"`       // one of clusters
 	Namespaces []string `json:"namespaces"` // read from these only
+	// ReplaceShippedRoles lists those of namespaces whose Role may replace a role that
+	// ships with the host (viewer, editor, admin, breakglass). Elsewhere a Role of such
+	// a name is left out.
+	ReplaceShippedRoles []string `json:"replaceShippedRoles,omitempty"`
 }
 
 func (d *Directory) check(clusters []cluster.Config, bad func(field, format string, args ...any)) {
@@ -49,6 +53,11 @@ func (d *Directory) check(clusters []cluster.Config, bad func(field, format stri
 				bad(fmt.Sprintf("%s.namespaces[%d]", at, j), "%q is no name of a namespace, or there twice", ns)
 			}
 		}
+		for j, ns := range x.ReplaceShippedRoles {
+			if !slices.Contains(x.Namespaces, ns) {
+				bad(fmt.Sprintf("%s.replaceShippedRoles[%d]", at, j), "%q is not among namespaces", ns)
+			}
+		}
 	}
 }
 
@@ -56,7 +65,7 @@ var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // openDirectory opens who people are, from files and from clusters.
 func (s *Server) openDirectory(ctx context.Context) error {
-	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Logger: s.log}
+	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Logger: s.log}
 	for i, x := range s.config.Directory.Clusters {
 		f, err := s.clusters.Follow(ctx, x.Name, x.Namespaces, directory.Resources()...)
 		if err != nil {
@@ -64,6 +73,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 		}
 		s.closing(func(context.Context) error { f.Close(); return nil })
 		c.Clusters = append(c.Clusters, followed{x.Name, f})
+		c.Replace[x.Name] = x.ReplaceShippedRoles
 	}
 	var err error
 	if s.people, err = directory.Open(ctx, c); err != nil {

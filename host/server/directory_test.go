@@ -42,7 +42,7 @@ func TestCustomResourcesSayWhoMayDoWhat(t *testing.T) {
 	}
 	w := prepare(t, c.HostKubeconfig)
 	w.write(t, "bulkhead.yaml", strings.Replace(read(t, w.dir+"/bulkhead.yaml"),
-		"directory: {files: ./directory}", "directory: {files: ./directory, clusters: [{name: dev, namespaces: [bulkhead]}]}", 1))
+		"directory: {files: ./directory}", "directory: {files: ./directory, clusters: [{name: dev, namespaces: [bulkhead], replaceShippedRoles: [bulkhead]}]}", 1))
 	apply(entry("Role", "operator", `{permissions: {actions: ["gitops:*"], plugins: [{name: gitops}]}}`) +
 		entry("Team", "payments", `{id: payments, permissions: {actions: ["echo:*"], plugins: [{name: echo}]}}`) +
 		entry("User", "cas", `{id: cas@example.com, roles: [operator], teams: [payments], profile: {fullName: Cas Cade}}`))
@@ -58,6 +58,9 @@ func TestCustomResourcesSayWhoMayDoWhat(t *testing.T) {
 	expect(t, cas.get("/api/echo/echo"), 200, "by the team")
 	expect(t, cas.post("/api/gitops/helm-uninstall", "{}"), 400, "by the role")
 	expect(t, w.as(t, "vic").get("/api/echo/echo"), 200, "somebody of a file")
+
+	apply(entry("Role", "viewer", `{permissions: {actions: ["gitops:*.read"], plugins: [{name: gitops}]}}`))
+	eventually(t, "the shipped role to be replaced", func() bool { return w.as(t, "vic").get("/api/echo/echo").status == 403 })
 
 	apply(entry("User", "vic", `{id: vic@example.com, roles: [admin]}`) + entry("User", "dot", `{id: dot@example.com, roles: [nosuch]}`))
 	ada := w.as(t, "ada")
@@ -101,6 +104,7 @@ func TestADirectoryClusterMustBeListedWithNamespaces(t *testing.T) {
 		"[{name: dev, namespaces: ['*']}]":                             "directory.clusters[0].namespaces[0]",
 		"[{name: dev, namespaces: [a, a]}]":                            "directory.clusters[0].namespaces[1]",
 		"[{name: dev, namespaces: [a]}, {name: dev, namespaces: [b]}]": "directory.clusters[1].name",
+		"[{name: dev, namespaces: [a], replaceShippedRoles: [a, b]}]":  `directory.clusters[0].replaceShippedRoles[1]: "b" is not among namespaces`,
 		"[{name: dev, namespaces: [a], labels: x}]":                    "labels",
 	} {
 		w.write(t, "bulkhead.yaml", strings.Replace(good, "{files: ./directory}", "{files: ./directory, clusters: "+clusters+"}", 1))

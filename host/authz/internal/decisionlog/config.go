@@ -34,9 +34,9 @@ type Config struct {
 	WhenFull string `json:"whenFull,omitempty"`
 }
 
-// File is a file with one record a line. Anything at Path but a regular file, as
+// File is a file with one record a line. Anything at path but a regular file, as
 // a device, a pipe or a link (/dev/stdout), is appended to and never rotated;
-// MaxMiB and Keep are then refused.
+// maxMiB and keep are then refused.
 type File struct {
 	Path   string `json:"path"`             // its directory is made if need be
 	MaxMiB int    `json:"maxMiB,omitempty"` // when it is renamed PATH.1 and a new one begun; 100
