@@ -9,7 +9,7 @@ import (
 )
 
 //go:embed azure.rego break_glass.rego default.rego prohibitions.rego shim.rego
-//go:embed roles.yaml schemas/input.json
+//go:embed roles/roles.yaml schemas/input.json
 var files embed.FS
 
 // Rules returns the Rego files by name, without their tests. An operator's file
@@ -31,7 +31,7 @@ func Rules() map[string][]byte {
 const Shim = "shim.rego"
 
 // Roles returns the shipped roles as YAML documents.
-func Roles() []byte { return file("roles.yaml") }
+func Roles() []byte { return file("roles/roles.yaml") }
 
 // InputSchema returns the JSON Schema (draft 7) of a policy's input. Policies
 // name it schema.input in their annotations.

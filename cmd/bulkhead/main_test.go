@@ -168,6 +168,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 	file("divides/site.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n\ntest_x if 1 / 0 == 1\n\ntodo_test_y if true\n")
 	file("checked/site.rego", "# METADATA\n# schemas:\n#   - input: schema.input\n"+reads)
 	file("late/site.rego", "package bulkhead.authz\n\ndecision := {\"allow\": false, \"reason\": {\"code\": \"late\"}} if {\n\ttime.now_ns() > 0\n} else := data.bulkhead.default.decision\n")
+	file("seven/site.rego", "package bulkhead.authz\n\ndecision := 7\n")
 	file("people/p.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: vic}\nspec: {id: vic@example.com, roles: [viewer]}\n"+
 		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ada}\nspec: {id: ada@example.com, roles: [admin]}\n"+
 		"---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: edd}\nspec: {id: edd@example.com, roles: [{name: editor, until: 2020-01-01T00:00:00Z}, {name: viewer, until: 2126-01-01T00:00:00Z}]}\n")
@@ -204,6 +205,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "check", at("late")}, "uncached", 0},
 		{[]string{"policy", "check", at("late")}, "1 warnings; it has no tests\n", 0},
 		{[]string{"policy", "check", at("good")}, "0 warnings\n", 0},
+		{[]string{"policy", "check", at("seven")}, "fails: it decides nothing, whatever is asked, so a host denies everything: decision: is not an object", 0},
 		{[]string{"policy", "check", at("reads")}, "site.rego:1: schema: a misspelt path", 0},
 		{[]string{"policy", "check", at("reads")}, "1 warnings\n", 0},
 		{[]string{"policy", "check", at("checked"), "--strict"}, "0 warnings\n", 0},

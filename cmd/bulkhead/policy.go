@@ -137,7 +137,9 @@ makes deciding slow, and of what is not checked:
   schema     a package that reads the input without the schema annotation, so that
              a path which no input has is undefined and no mistake
   unread     rules in a subdirectory, or in a file whose name does not end in .rego
-  strict     what OPA's strict mode refuses, such as unused imports`,
+  strict     what OPA's strict mode refuses, such as unused imports
+  fails      a policy whose decision fails whatever is asked; a host denies everything
+             by it and is not ready`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)

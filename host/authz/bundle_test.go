@@ -88,6 +88,9 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 		t.Errorf("the mistake is taken back: %+v", s)
 	}
 	p.text.Store(nil)
+	if reload(e); e.Ready() == nil || !strings.Contains(e.Ready().Error(), "cannot be reached") || e.Deciding() != nil {
+		t.Errorf("readiness without the place: %v, %v", e.Ready(), e.Deciding())
+	}
 	e = start()
 	if s := e.Status(); s.Revision != 1 || s.Origin != srv.URL+" (the copy on disk)" {
 		t.Errorf("a start: %+v", s)

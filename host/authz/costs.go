@@ -19,7 +19,7 @@ const manyRules = 5
 type Warning struct {
 	File string `json:"file"`
 	Line int    `json:"line"` // 0: the whole of it
-	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "unread", "strict"
+	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "unread", "strict", "fails"
 	Text string `json:"text"`
 }
 
@@ -69,6 +69,9 @@ func (p *Policy) Warnings() []Warning {
 	}
 	for _, name := range p.content.Unread {
 		list = append(list, Warning{File: name, Code: "unread", Text: "rules in subdirectories and under other names than *.rego are not read"})
+	}
+	if err := p.published.fails; err != nil {
+		list = append(list, Warning{File: p.Origin(), Code: "fails", Text: fmt.Sprintf("it decides nothing, whatever is asked, so a host denies everything: %v", err)})
 	}
 	list = append(list, p.unindexed()...)
 	list = append(list, p.unchecked()...)

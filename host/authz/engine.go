@@ -158,9 +158,15 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// Ready returns nil while the newest policy is the one that serves, otherwise
-// why it cannot be used, with file and line where there is one.
+// Ready returns nil while the newest policy is the one that serves and decides,
+// otherwise why not, with file and line where there is one: it cannot be used, its
+// source does not answer, or it fails whenever it is asked.
 func (e *Engine) Ready() error { return e.track.ready() }
+
+// Deciding returns nil while the policy that serves can decide something, otherwise
+// why everything is denied: none has arrived yet, or whatever it is asked it fails,
+// as one whose decision is a number does.
+func (e *Engine) Deciding() error { return e.track.deciding() }
 
 // LogProblem says why decisions cannot be written to one of their destinations
 // now; nil if they can or are not logged.
@@ -226,6 +232,9 @@ func (e *Engine) Would(ctx context.Context, q *host.Question) host.Decision {
 
 func (e *Engine) answer(ctx context.Context, rev *published, q *host.Question) (a *answer, cached bool) {
 	a, cached, err := e.decide(ctx, rev, q)
+	if ctx.Err() == nil { // otherwise it says nothing of the policy
+		rev.health.note(err)
+	}
 	if err != nil {
 		e.log.Error("policy failed to decide", "revision", rev.number, "user", q.Principal.User,
 			"action", q.Route.Action, "error", err)

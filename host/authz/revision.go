@@ -42,6 +42,7 @@ type revision struct {
 	cacheable bool
 	reads     *reads
 	tests     int
+	fails     error // why it decides nothing, whatever is asked; nil: it may decide
 }
 
 func newRevision(ctx context.Context, c *compiled, tests int) (*revision, error) {
@@ -49,10 +50,12 @@ func newRevision(ctx context.Context, c *compiled, tests int) (*revision, error)
 	if err != nil {
 		return nil, err
 	}
-	return &revision{
+	r := &revision{
 		content: c.content, eval: eval, compiler: c.compiler, tests: tests,
 		cacheable: deterministic(c.compiler), reads: readsOf(c.compiler),
-	}, nil
+	}
+	r.fails = r.probe(ctx)
+	return r, nil
 }
 
 // factual evaluates over one state of the directory.
@@ -90,6 +93,12 @@ func (r *revision) evaluator(ctx context.Context, d Directory, q *host.Question,
 	return nil, errors.New("the directory changes too fast to be read")
 }
 
+// Errors of an evaluation that say nothing about other questions.
+var (
+	errUndefined = fmt.Errorf("%s is undefined", decisionRef)
+	errDeadline  = errors.New("took longer than")
+)
+
 func newStore(data map[string]any) storage.Store {
 	return inmem.NewFromObjectWithOpts(data, inmem.OptReturnASTValuesOnRead(true))
 }
@@ -116,11 +125,11 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store) (evaluat
 		results, err := query.Eval(ctx, options...)
 		switch {
 		case over.Cancelled():
-			return nil, fmt.Errorf("took longer than %v", deadline)
+			return nil, fmt.Errorf("%w %v", errDeadline, deadline)
 		case err != nil:
 			return nil, err
 		case len(results) != 1 || len(results[0].Expressions) != 1:
-			return nil, fmt.Errorf("%s is undefined", decisionRef)
+			return nil, errUndefined
 		}
 		return results[0].Expressions[0].Value, nil
 	}, nil

@@ -21,6 +21,7 @@ type published struct {
 	number     uint64 // from 1; 0 stands for none having arrived yet
 	at         time.Time
 	superseded chan struct{}
+	health     health
 }
 
 // track follows one source and publishes its revisions.
@@ -123,6 +124,9 @@ func (t *track) publish(r *revision, number uint64) {
 		if unread := r.content.Unread; len(unread) > 0 {
 			t.log.Warn("rules beside the policy are not read", "source", t.field, "in", unread)
 		}
+		if r.fails != nil {
+			t.log.Error("policy decides nothing", "source", t.field, "revision", number, "error", r.fails)
+		}
 	}
 	if old != nil {
 		close(old.superseded)
@@ -130,8 +134,7 @@ func (t *track) publish(r *revision, number uint64) {
 }
 
 // note keeps and logs how the last reload went. A source that is away is no
-// fault of a revision: what serves goes on, and readiness is told only if
-// nothing does.
+// fault of a revision: what serves goes on.
 func (t *track) note(err error) {
 	to, text := &t.failed, "policy cannot be used"
 	if errors.Is(err, source.ErrUnreachable) {
@@ -165,13 +168,34 @@ func (t *track) meanwhile(number uint64) string {
 	return "nothing is compared"
 }
 
-// ready returns nil while the newest revision serves.
+// ready returns nil while the newest revision serves and decides, and the source
+// says which that is.
 func (t *track) ready() error {
+	if err := t.deciding(); err != nil {
+		return err
+	}
 	if err := t.failed.Load(); err != nil {
 		return err
 	}
-	if err := t.away.Load(); err != nil && t.current.Load().number == 0 {
+	if err := t.away.Load(); err != nil {
 		return err
+	}
+	return t.current.Load().health.problem(t.field)
+}
+
+// deciding returns nil while a revision serves that can decide.
+func (t *track) deciding() error {
+	p := t.current.Load()
+	switch {
+	case p.number == 0:
+		if err := t.failed.Load(); err != nil {
+			return err
+		}
+		if err := t.away.Load(); err != nil {
+			return err
+		}
+	case p.fails != nil && !p.health.worked.Load():
+		return host.E(host.Unavailable, "policy", "%s: revision %d decides nothing, so every request is denied: %w", t.field, p.number, p.fails)
 	}
 	return nil
 }

@@ -38,11 +38,11 @@ type Source interface {
 
 // SourceStatus is how one source does.
 type SourceStatus struct {
-	Cluster string
-	Known   bool // it was read at least once
-	Objects int
-	Problem string    // why what is known may be out of date; empty: nothing says so
-	Since   time.Time // of Problem
+	Cluster string    `json:"cluster"`
+	Known   bool      `json:"known"` // it was read at least once
+	Objects int       `json:"objects"`
+	Problem string    `json:"problem,omitempty"` // why what is known may be out of date; empty: nothing says so
+	Since   time.Time `json:"since,omitzero"`    // of Problem
 }
 
 // feed is a source as the directory follows it.

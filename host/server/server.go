@@ -80,7 +80,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	if s.public, err = c.public(s.listener.Addr()); err != nil {
 		return nil, fmt.Errorf("publicURL: %w", err)
 	}
-	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts} {
+	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts, s.openStatus} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -251,11 +251,12 @@ func (s *Server) openGateway(context.Context) error {
 
 // checks must pass for requests to be sent here. A policy that is refused while
 // an earlier one serves is no reason to send them elsewhere: every replica
-// follows the same, and one slip would take out all of them.
+// follows the same, and one slip would take out all of them. One that can decide
+// nothing is: whatever is sent here is denied.
 func (s *Server) checks() map[string]error {
 	checks := map[string]error{"state": s.state.Ready()}
-	if s.policy.Revision() == 0 {
-		checks["policy"] = s.policy.Ready()
+	if err := s.policy.Deciding(); err != nil {
+		checks["policy"] = err
 	}
 	return checks
 }
@@ -268,7 +269,7 @@ func (s *Server) degraded() map[string]error {
 	if s.config.Policy.Log.Enabled() {
 		degraded["decisionLog"] = s.policy.LogProblem()
 	}
-	if s.policy.Revision() > 0 {
+	if s.policy.Deciding() == nil {
 		degraded["policy"] = s.policy.Ready()
 	}
 	return degraded
