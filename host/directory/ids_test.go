@@ -88,7 +88,7 @@ func TestEntriesThatDifferInCaseAloneAreDuplicates(t *testing.T) {
 	// A resource's entry does not escape a file's, even an unreadable one, by case.
 	resource := parseObject("dev", &Object{Namespace: "ns", Name: "ann", Content: map[string]any{
 		"apiVersion": apiVersion, "kind": "User", "spec": map[string]any{"id": "ANN@example.com"},
-	}})
+	}}, nil)
 	for name, text := range map[string]string{
 		"usable":     user("ann@Example.com", "viewer"),
 		"unusable":   head + "kind: User\nmetadata: {name: a}\nspec: {id: ann@Example.com, disabled: maybe}\n",
