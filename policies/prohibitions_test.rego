@@ -25,6 +25,36 @@ test_secrets_are_out_of_reach_whatever_the_verb if {
 	}
 }
 
+test_a_chart_may_declare_secrets if {
+	every verb in ["get", "create", "update", "patch", "delete"] {
+		decide(base.call("kube", {"resource": "secrets", "verb": verb, "via": "helm"})).allow
+	}
+}
+
+test_a_chart_does_not_read_secrets if {
+	every verb in ["get", "list", "watch", "create"] {
+		refused(base.call("kube", {"resource": "secrets", "verb": verb, "via": "helm.lookup"}), "secrets")
+	}
+	every verb in ["list", "watch", "deletecollection"] {
+		refused(base.call("kube", {"resource": "secrets", "verb": verb, "via": "helm"}), "secrets")
+	}
+}
+
+test_a_chart_is_held_by_the_other_prohibitions if {
+	refused(
+		base.call("kube", {"resource": "serviceaccounts", "subresource": "token", "verb": "create", "via": "helm"}),
+		"serviceaccounts/token",
+	)
+}
+
+test_a_chart_needs_permissions_for_what_it_declares if {
+	every via in ["helm", "helm.lookup"] {
+		asked := base.asking(base.call("kube", {"resource": "configmaps", "verb": "create", "via": via}))
+		decision := authz.decision with input as base.without(asked, "resources")
+		decision.reason.code == "no_resource"
+	}
+}
+
 test_secrets_are_out_of_reach_without_a_named_group if {
 	refused(object.remove(base.call("kube", {"resource": "secrets"}), ["group"]), "secrets")
 }

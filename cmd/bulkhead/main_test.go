@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
@@ -23,6 +24,7 @@ import (
 // streams are the real ones.
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
+	helm.Child()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
 		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "SOAK"} { // for tests, not for the host
 			os.Unsetenv("BULKHEAD_" + name)

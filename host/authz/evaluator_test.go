@@ -103,6 +103,9 @@ func reaches(r [4][]string, q *host.Question) bool {
 
 func forbidden(c *host.CapabilityCall) bool {
 	kind := c.GroupResource()
+	if c.Via == "helm" && fits(kind, "secrets", "secrets/*") && fits(c.Verb, "get", "create", "update", "patch", "delete") && !fits(c.Subresource, "proxy", "exec", "attach", "portforward") {
+		return false
+	}
 	return c.Name == "kube" && (c.Verb == "proxy" || fits(kind, "secrets", "secrets/*", "serviceaccounts/token", "serviceaccounts.*/token", "*/proxy", "*/exec", "*/attach", "*/portforward")) ||
 		c.Name == "exec" && !fits(kind, "pods/exec", "pods/attach", "pods/portforward")
 }

@@ -36,6 +36,8 @@ func TestThePoliciesInTheReadmeWork(t *testing.T) {
 		call host.CapabilityCall
 		ok   func(host.Decision) bool
 	}{
+		{ada, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "secrets", Via: "helm.lookup", Cluster: "prod", Namespace: "shop"},
+			func(d host.Decision) bool { return d.Allow && d.Obligations.Impersonate != nil }},
 		{ada, host.CapabilityCall{Name: "helm", Verb: "upgrade", Cluster: "prod", Namespace: "shop"},
 			func(d host.Decision) bool { return d.Reason.Code == "production_is_frozen" }},
 		{vic, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods", Cluster: "prod", Namespace: "shop"},

@@ -39,6 +39,8 @@ var calls = []string{
 	"kube delete pods", "kube deletecollection pods", "kube list nodes all", "kube patch nodes all", "kube get secrets", "kube list secrets all",
 	"kube create serviceaccounts/token", "kube create pods/exec", "kube create pods/attach", "kube create pods/portforward", "kube get services/proxy",
 	"kube list applications.argoproj.io", "kube patch applications.argoproj.io",
+	"kube get configmaps via helm.lookup", "kube create configmaps via helm", "kube get secrets via helm.lookup", "kube list secrets via helm",
+	"kube get secrets via helm", "kube create secrets via helm", "kube delete secrets via helm",
 	"helm list", "helm list all", "helm history", "helm values", "helm upgrade", "helm rollback", "helm uninstall",
 	"exec create pods/exec", "exec create pods/attach",
 	"azure get containerinstances", "azure get containerinstances all", "azure restart containerinstances", "azure get resourcegroups all",
@@ -47,8 +49,9 @@ var calls = []string{
 }
 
 func callOf(text string) *host.CapabilityCall {
+	text, via, _ := strings.Cut(text, " via ")
 	words := strings.Fields(text)
-	c := &host.CapabilityCall{Name: words[0], Verb: words[1], Object: "web"}
+	c := &host.CapabilityCall{Name: words[0], Verb: words[1], Object: "web", Via: via}
 	if c.Name == "azure" {
 		c.Instance, c.Resource, c.ResourceGroup = "prod", words[2], "rg1"
 	} else {

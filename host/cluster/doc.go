@@ -13,6 +13,11 @@
 // ready, and, where the configuration says so, for the custom resources of one
 // API group in the namespaces listed (Follow), which say who people are.
 //
+// Two clients are narrower than As's. Over is a child process's, which holds no
+// credentials: its parent passes each request on with Forward, once it was decided.
+// Closing outlives the user's authority for a short time and for the requests that
+// put in order what an operation left, such as marking a release as failed.
+//
 // Whether the user may do it is decided by policy before, and by the API
 // server's RBAC after; this package decides neither.
 package cluster

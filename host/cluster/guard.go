@@ -22,9 +22,9 @@ type guard struct {
 }
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !g.auth.Alive() {
+	if err := g.ended(); err != nil {
 		closeBody(req)
-		return nil, lost(g.auth)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 	"go.uber.org/goleak"
@@ -19,6 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
+	helm.Child()
 	statetest.Member()
 	hostProcess()
 	code := m.Run()

@@ -13,6 +13,19 @@
 // where charts come from: only from repositories that the operator configured,
 // never from a path or an address that a guest names. Nothing waits for pods.
 //
+// A change is carried out by helm in a child process (child.go), which is bounded
+// in processor time, memory and time and holds no credentials: templates and
+// schemas of a chart are programs that nothing can stop in this process. Each
+// request of the child comes back here (bridge.go), is put to policy as the kube
+// call that it is, and is sent as the user. The release's own records are excepted.
+//
+// A change leaves no release behind that cannot be changed again. One operation
+// per release runs at a time; a second one is a conflict. The child ends before the
+// call does, and the host then marks a record that is still pending as failed, also
+// after a logout and at its own end (operate.go). A record says which operation
+// owns it and until when, so that another replica can tell one that is under way
+// from one whose host is gone (pending.go).
+//
 // helm keeps a release's history in Secrets of its namespace, so the user needs
 // RBAC for Secrets there: get and list to look; create, update, delete to change.
 // Whoever may write Secrets can put anything there. What is read is bounded

@@ -2,15 +2,18 @@ package helm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -43,21 +46,33 @@ type Helm struct {
 	clusters *cluster.Set
 	charts   *charts
 	slots    *slots
+	busy     busy
+	running  sync.WaitGroup
 	logger   *slog.Logger
+	limits   child.Limits       // of one operation, but for its time
+	started  func(childPID int) // for tests; may be nil
 }
 
 // New checks the configuration; errors name the field, for example
 // "helm.repositories[0].path". Close releases the repositories.
 func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
+	if !operating.Ready() {
+		return nil, errors.New("helm: main must call Child first")
+	}
 	charts, err := openCharts(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Helm{clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger}, nil
+	return &Helm{clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger,
+		limits: child.Limits{CPU: childCPU, Memory: childMemory}}, nil
 }
 
-// Close releases what New opened.
-func (h *Helm) Close() { h.charts.close() }
+// Close releases what New opened, once the operations that are under way have put
+// their releases in order: closingTime at most after their sessions have ended.
+func (h *Helm) Close() {
+	h.running.Wait()
+	h.charts.close()
+}
 
 // Name is "helm".
 func (*Helm) Name() string { return name }
@@ -221,6 +236,18 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 	if p.Caller.Logger != nil {
 		logger = p.Caller.Logger
 	}
-	run := &run{request: q, client: client, charts: h.charts, within: p.Within, logger: logger}
-	return h.detached(ctx, p.Caller.Principal.User, run)
+	do := func() (*abi.Response, error) {
+		return (&run{request: q, client: client, within: p.Within, logger: logger}).contained(ctx)
+	}
+	if r.Method != http.MethodGet {
+		done, err := h.busy.begin(q)
+		if err != nil {
+			return nil, err
+		}
+		do = func() (*abi.Response, error) {
+			defer done()
+			return h.operate(ctx, q, p, client, logger)
+		}
+	}
+	return h.detached(ctx, p.Caller.Principal.User, q, client, do)
 }

@@ -7,5 +7,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	Child()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
 }

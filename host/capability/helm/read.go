@@ -32,7 +32,7 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, partial := r.records(nil), capability.NewPartial(len(namespaces))
+	s, partial := r.records(), capability.NewPartial(len(namespaces))
 	keys, err := s.keysIn(ctx, namespaces, partial)
 	if err != nil {
 		return nil, r.failure(err)
@@ -147,7 +147,7 @@ func (r *run) namespaces(ctx context.Context) ([]string, error) {
 
 // history leaves out what cannot be read, unless nothing else is there.
 func (r *run) history(ctx context.Context) (*abi.Response, error) {
-	s := r.records(nil)
+	s := r.records()
 	keys, err := s.history(ctx, r.release)
 	if err != nil {
 		return nil, r.failure(err)
@@ -176,7 +176,7 @@ func (r *run) history(ctx context.Context) (*abi.Response, error) {
 }
 
 func (r *run) showValues(ctx context.Context) (*abi.Response, error) {
-	s := r.records(nil)
+	s := r.records()
 	var rel *release.Release
 	var err error
 	if r.revision == 0 {
@@ -199,19 +199,4 @@ func (r *run) showValues(ctx context.Context) (*abi.Response, error) {
 		values = map[string]any{}
 	}
 	return answer(map[string]any{"values": values})
-}
-
-// failure says what an error of helm means for the user.
-func (r *run) failure(err error) error {
-	op := name + "." + r.action
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, driver.ErrReleaseNotFound):
-		return &host.Error{Kind: host.NotFound, Op: op, Message: "release not found", Err: err}
-	case pending(err):
-		return &host.Error{Kind: host.Conflict, Op: op, Message: "another operation on the release is under way",
-			Detail: "if it was cut short, roll back to the last good revision", Err: err}
-	}
-	return r.client.Failure(op, r.action+" failed", err)
 }

@@ -39,6 +39,7 @@ const (
 	maxRelease  = 16 << 20  // unpacked
 	maxHeld     = 256 << 20 // unpacked, of all that are held at a time
 	maxListed   = 1 << 30   // unpacked, of all that a list looks into, one after the other
+	maxPacked   = 1 << 20   // a Secret's data
 	maxSecret   = 4 << 20   // as JSON; etcd's own limit is 1.5 MiB
 	maxKeys     = 100_000   // revisions of one look
 	pageOfKeys  = 500
@@ -70,17 +71,17 @@ func parseKey(namespace, secret string) (k key, ok bool) {
 	return k, err == nil && revision > 0 && k.secret() == secret
 }
 
-// records is helm's storage of releases, in Secrets. It replaces how helm's own
-// driver reads, which unpacks without a bound and takes whatever is in there
-// for a release; every read here is bounded and what it returns is complete
-// enough for helm. Its client is bound to the action's context. Safe for
-// concurrent use.
+// records is helm's storage of releases, in Secrets. It replaces helm's own driver,
+// which unpacks without a bound and takes whatever is in there for a release;
+// every read here is bounded and what it returns is complete enough for helm. Its
+// client is bound to the action's context. Safe for concurrent use.
 type records struct {
-	driver.Driver // writes
-	client        *cluster.Client
-	namespace     string // of the driver's methods; empty: none
-	logger        *slog.Logger
-	skips         atomic.Int64
+	client    *cluster.Client
+	namespace string // of the driver's methods; empty: none
+	logger    *slog.Logger
+	claim     *claim      // what it writes while an operation is under way; see writes.go
+	began     atomic.Bool // a revision was created
+	skips     atomic.Int64
 }
 
 // Get reads one revision; helm names it by its Secret.
@@ -91,7 +92,7 @@ func (s *records) Get(secret string) (*release.Release, error) {
 	}
 	rel, err := s.read(context.Background(), k, true, newBudget(maxRelease))
 	if err == nil { // as helm's own driver has it: a rollback copies them
-		maps.DeleteFunc(rel.Labels, func(label, _ string) bool { return slices.Contains(driver.GetSystemLabels(), label) })
+		maps.DeleteFunc(rel.Labels, func(label, _ string) bool { return ownLabel(label) })
 	}
 	return rel, err
 }
@@ -292,37 +293,46 @@ func (s *records) skip(err error) {
 // read reads one revision, whole or what lists show of it. errDamaged is in the
 // error of one that is none, driver.ErrReleaseNotFound of one that is absent.
 func (s *records) read(ctx context.Context, k key, whole bool, b *budget) (*release.Release, error) {
+	rel, _, err := s.readVersion(ctx, k, whole, b)
+	return rel, err
+}
+
+// readVersion is read; it returns the Secret's resource version, too.
+func (s *records) readVersion(ctx context.Context, k key, whole bool, b *budget) (*release.Release, string, error) {
 	resp, err := s.client.Do(ctx, &cluster.Request{Method: http.MethodGet, Path: secretPath(k.namespace, k.secret()), Limit: maxSecret})
 	switch {
 	case errors.Is(err, cluster.ErrTooLarge):
-		return nil, k.damaged(err)
+		return nil, "", k.damaged(err)
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	case resp.Status == http.StatusNotFound:
-		return nil, driver.ErrReleaseNotFound
+		return nil, "", driver.ErrReleaseNotFound
 	case resp.Err() != nil:
-		return nil, resp.Err()
+		return nil, "", resp.Err()
 	}
 	var secret struct {
-		Metadata struct{ Labels map[string]string }
-		Data     struct{ Release []byte }
+		Metadata struct {
+			Labels          map[string]string
+			ResourceVersion string
+		}
+		Data struct{ Release []byte }
 	}
 	if err := json.Unmarshal(resp.Body, &secret); err != nil {
-		return nil, k.damaged(err)
+		return nil, "", k.damaged(err)
 	}
 	text, err := unpack(secret.Data.Release, b)
 	if err != nil {
-		return nil, k.damaged(err)
+		return nil, "", k.damaged(err)
 	}
 	rel, err := decodeRelease(text, whole)
 	if err == nil {
 		err = k.check(rel)
 	}
 	if err != nil {
-		return nil, k.damaged(err)
+		return nil, "", k.damaged(err)
 	}
 	rel.Labels = secret.Metadata.Labels
-	return rel, nil
+	return rel, secret.Metadata.ResourceVersion, nil
 }
 
 // errDamaged is in the error of a record that cannot be used.

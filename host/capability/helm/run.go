@@ -3,11 +3,14 @@ package helm
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"time"
 
 	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/kube"
 	"helm.sh/helm/v3/pkg/storage"
-	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -21,13 +24,19 @@ const maxValues = 1 << 20 // bytes; a release's Secret holds no more anyway
 // valuesLimits let values use aliases, as helm does.
 var valuesLimits = strictyaml.Limits{Bytes: maxValues, Nodes: strictyaml.Small.Nodes, Depth: strictyaml.Small.Depth}
 
-// run is one action under way.
+// run is one action under way: a read in this process, a change in a child.
 type run struct {
 	*request
-	client *cluster.Client
-	charts *charts
+	client *cluster.Client // for the releases' records
 	within capability.Within
 	logger *slog.Logger
+
+	// The rest is for changes.
+	objects, lookup *cluster.Client // for what the chart declares, and its templates read
+	chart           *chart.Chart    // to upgrade to
+	claim           *claim
+	end             time.Time // when the child is ended
+	store           *records  // once there is a configuration
 }
 
 // readBody reads and checks what the action takes.
@@ -76,35 +85,35 @@ func (q *request) readValues() error {
 	return nil
 }
 
-// detached runs the action where the caller need not wait for it: helm does not
-// look at contexts. Once ctx ends or authority is lost, every request that the
-// action still makes is refused by the client's transport; hooks that helm
-// waits for keep it busy for writeTimeout at most.
-func (h *Helm) detached(ctx context.Context, user host.UserID, r *run) (*abi.Response, error) {
+// detached does what holds a slot where the caller need not wait for it: a read
+// ends with ctx or authority, and what a change leaves is put in order for
+// closingTime beyond that.
+func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, client *cluster.Client, do func() (*abi.Response, error)) (*abi.Response, error) {
+	op := name + "." + q.action
 	if err := h.slots.acquire(ctx, user); err != nil {
-		return nil, r.client.Failure(name, "", err)
+		return nil, client.Failure(op, "", err)
 	}
 	type result struct {
 		resp *abi.Response
 		err  error
 	}
 	done := make(chan result, 1)
-	go func() {
+	h.running.Go(func() {
 		defer h.slots.release(user)
-		resp, err := r.contained(ctx)
-		done <- result{resp, err}
-	}()
+		var res result
+		defer func() { done <- res }()
+		defer capability.Contain(h.logger, name, &res.err)
+		res.resp, res.err = do()
+	})
 	select {
 	case res := <-done:
 		return res.resp, res.err
 	case <-ctx.Done():
-		return nil, r.client.Failure(name+"."+r.action, "", context.Cause(ctx))
 	}
+	return nil, client.Failure(op, "", context.Cause(ctx))
 }
 
-// contained turns a panic of helm or of a template into an error; it runs in a
-// goroutine of its own, where nobody else would. Goroutines that helm starts
-// cannot be contained: records keeps from helm what makes those panic.
+// contained turns a panic of helm or of a template into an error.
 func (r *run) contained(ctx context.Context) (resp *abi.Response, err error) {
 	defer capability.Contain(r.logger, name, &err)
 	switch r.action {
@@ -119,27 +128,28 @@ func (r *run) contained(ctx context.Context) (resp *abi.Response, err error) {
 	case actRollback:
 		return r.rollback(ctx)
 	case actUninstall:
-		return r.uninstall()
+		return r.uninstall(ctx)
 	}
 	return nil, host.E(host.Invalid, name, "there is no action %q", r.action)
 }
 
-// configuration is helm's for the namespace, with bounded storage.
-func (r *run) configuration() (*action.Configuration, *records, error) {
+// configuration is helm's for the namespace, with bounded storage, and with one
+// client for what the chart declares and another for what its templates read.
+func (r *run) configuration() (*action.Configuration, *records) {
 	c := new(action.Configuration)
 	log := func(format string, args ...any) {
 		r.logger.Debug("helm: "+fmt.Sprintf(format, args...), "release", r.release)
 	}
-	if err := c.Init(r.client.Getter(r.namespace), r.namespace, "secret", log); err != nil {
-		return nil, nil, err
-	}
-	s := r.records(c.Releases.Driver)
-	c.Releases = storage.Init(s)
+	objects := kube.New(r.objects.Getter(r.namespace))
+	objects.Log = log
+	r.store = r.records()
+	c.KubeClient, c.RESTClientGetter, c.Log = objects, r.lookup.Getter(r.namespace), log
+	c.HookOutputFunc = func(string, string, string) io.Writer { return io.Discard }
+	c.Releases = storage.Init(r.store)
 	c.Releases.Log = log
-	return c, s, nil
+	return c, r.store
 }
 
-// records reads releases; writes need helm's own driver.
-func (r *run) records(writes driver.Driver) *records {
-	return &records{Driver: writes, client: r.client, namespace: r.namespace, logger: r.logger}
+func (r *run) records() *records {
+	return &records{client: r.client, namespace: r.namespace, logger: r.logger, claim: r.claim}
 }

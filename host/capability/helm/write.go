@@ -2,14 +2,12 @@ package helm
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -18,28 +16,33 @@ import (
 const keepRevisions = 20
 
 func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
-	ch, err := r.charts.load(ctx, r.upgrade.Chart, r.upgrade.Version)
-	if err != nil {
+	if err := selfContained(r.chart); err != nil {
 		return nil, err
 	}
-	if err := installable(ch); err != nil {
-		return nil, err
-	}
-	c, records, err := r.configuration()
-	if err != nil {
-		return nil, r.failure(err)
-	}
-	last, err := records.newest(ctx, r.release)
+	c, records := r.configuration()
+	last, err := records.ready(ctx, r.request)
 	var rel *release.Release
 	switch {
-	case errors.Is(err, driver.ErrReleaseNotFound):
-		rel, err = r.install(c, ch, false)
 	case err != nil:
 		return nil, r.failure(err)
+	case last == nil:
+		rel, err = r.install(c, r.chart, false)
 	case last.Info.Status == release.StatusUninstalled:
-		rel, err = r.install(c, ch, true)
+		rel, err = r.install(c, r.chart, true)
+	case last.Info.Status == release.StatusFailed:
+		// Where no revision was ever good, an installation begins again, with
+		// its hooks: an upgrade would run others.
+		var good int
+		if good, err = records.lastGood(ctx, r.release, last.Version); err != nil {
+			return nil, r.failure(err)
+		}
+		if good == 0 {
+			rel, err = r.install(c, r.chart, true)
+			break
+		}
+		rel, err = r.change(c, r.chart)
 	default:
-		rel, err = r.change(c, ch)
+		rel, err = r.change(c, r.chart)
 	}
 	if err != nil {
 		return nil, r.failure(err)
@@ -58,32 +61,36 @@ func installable(ch *chart.Chart) error {
 	return nil
 }
 
-// install and change leave the context to the transport: helm, told of a
-// cancellation, leaves a goroutine behind for good.
+// wait is how long helm may wait for a hook. It is shorter than what the child
+// has, so that helm itself can record how the operation failed.
+func (r *run) wait() time.Duration {
+	left := time.Until(r.end)
+	return max(left-min(2*time.Second, left/8), time.Second)
+}
 
 func (r *run) install(c *action.Configuration, ch *chart.Chart, replace bool) (*release.Release, error) {
 	a := action.NewInstall(c)
-	a.ReleaseName, a.Namespace, a.Replace, a.Timeout = r.release, r.namespace, replace, writeTimeout
+	a.ReleaseName, a.Namespace, a.Replace, a.Timeout = r.release, r.namespace, replace, r.wait()
 	return a.RunWithContext(context.Background(), ch, r.values)
 }
 
 func (r *run) change(c *action.Configuration, ch *chart.Chart) (*release.Release, error) {
 	a := action.NewUpgrade(c)
-	a.Namespace, a.Timeout, a.MaxHistory = r.namespace, writeTimeout, keepRevisions
+	a.Namespace, a.Timeout, a.MaxHistory = r.namespace, r.wait(), keepRevisions
 	r.upgrade.keep(a)
 	return a.RunWithContext(context.Background(), r.release, ch, r.values)
 }
 
 func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
-	c, records, err := r.configuration()
-	if err != nil {
+	c, records := r.configuration()
+	if _, err := records.ready(ctx, r.request); err != nil {
 		return nil, r.failure(err)
 	}
 	if _, err := c.Releases.Get(r.release, r.revision); err != nil {
 		return nil, r.failure(records.missing(ctx, r.request, err))
 	}
 	a := action.NewRollback(c)
-	a.Version, a.Timeout, a.MaxHistory = r.revision, writeTimeout, keepRevisions
+	a.Version, a.Timeout, a.MaxHistory = r.revision, r.wait(), keepRevisions
 	if err := a.Run(r.release); err != nil {
 		return nil, r.failure(err)
 	}
@@ -94,13 +101,13 @@ func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
 	return answer(changed{describe(rel), fmt.Sprintf("release %q was rolled back to revision %d", r.release, r.revision)})
 }
 
-func (r *run) uninstall() (*abi.Response, error) {
-	c, _, err := r.configuration()
-	if err != nil {
+func (r *run) uninstall(ctx context.Context) (*abi.Response, error) {
+	c, records := r.configuration()
+	if _, err := records.ready(ctx, r.request); err != nil {
 		return nil, r.failure(err)
 	}
 	a := action.NewUninstall(c)
-	a.Timeout = writeTimeout
+	a.Timeout = r.wait()
 	gone, err := a.Run(r.release)
 	if err != nil {
 		return nil, r.failure(err)
@@ -110,10 +117,4 @@ func (r *run) uninstall() (*abi.Response, error) {
 		output += "\n" + gone.Info
 	}
 	return answer(map[string]string{"output": output})
-}
-
-// pending reports helm's refusal of a release that is being changed; its error
-// is not exported.
-func pending(err error) bool {
-	return strings.Contains(err.Error(), "another operation (install/upgrade/rollback) is in progress")
 }

@@ -49,11 +49,11 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // Job is one run of a child.
 type Job struct {
-	Argument any       // marshalled as JSON, at most some 100 KiB; see Role.Main
-	Dir      string    // the child's working directory; empty: this process's own
-	Stdin    io.Reader // nil: empty
-	Stdout   io.Writer // nil: discarded
-	Files    []*os.File
+	Argument any        // marshalled as JSON, at most some 100 KiB; see Role.Main
+	Dir      string     // the child's working directory; empty: this process's own
+	Stdin    io.Reader  // nil: empty
+	Stdout   io.Writer  // nil: discarded
+	Files    []*os.File // from descriptor 3 on; Run closes them here
 	Limits   Limits
 	Started  func(pid int) // for tests; may be nil
 }
@@ -77,6 +77,12 @@ const (
 // Run runs a child to its end. A child that had to be ended, or crashed, is an
 // *Error; other errors are failures of this process, such as no memory to fork.
 func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
+	given := sync.OnceFunc(func() {
+		for _, f := range j.Files {
+			f.Close()
+		}
+	})
+	defer given()
 	if !r.Ready() {
 		return Result{}, fmt.Errorf("%s: main must call the role's Main first", r.Name)
 	}
@@ -99,6 +105,7 @@ func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
 		}
 		return Result{}, err
 	}
+	given() // so that the child's end of a connection ends with the child
 	if j.Started != nil {
 		j.Started(cmd.Process.Pid)
 	}

@@ -1,0 +1,219 @@
+package helm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http2"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// The hosts that a child's requests name say what they are for. The child is this
+// program, and a template cannot choose.
+const (
+	hostObjects = "objects.helm" // what the chart declares
+	hostLookup  = "lookup.helm"  // what its templates ask for
+	hostRecords = "records.helm" // the release's own records
+)
+
+// viaHelm and viaLookup are host.CapabilityCall.Via of the requests.
+const (
+	viaHelm   = "helm"
+	viaLookup = "helm.lookup"
+)
+
+// bridge passes the requests of one operation's child on to the cluster: each as
+// the kube call that it is, once policy allows it, but for the release's own
+// records. Safe for concurrent use.
+type bridge struct {
+	*request
+	client *cluster.Client
+	permit *capability.Permit
+
+	handlers sync.WaitGroup // requests under way
+
+	mu      sync.Mutex
+	refused error // the first refusal of the host's own
+	failed  error // the last write that the cluster refused, or that did not reach it
+	record  key   // the newest revision that was written
+}
+
+// serve answers on conn until it is closed.
+func (b *bridge) serve(ctx context.Context, conn net.Conn) {
+	server := http2.Server{MaxConcurrentStreams: 64}
+	server.ServeConn(conn, &http2.ServeConnOpts{Context: ctx, Handler: b, BaseConfig: &http.Server{ErrorLog: log.New(io.Discard, "", 0)}})
+}
+
+func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.handlers.Add(1)
+	defer b.handlers.Done()
+	f, err := b.admit(r)
+	if err != nil {
+		cluster.Refuse(w, err)
+	} else {
+		err = b.client.Forward(w, r, f)
+	}
+	switch e, ok := errors.AsType[*host.Error](err); {
+	case err == nil:
+	case ok && e.Kind != host.Upstream && e.Kind != host.Unavailable && e.Kind != host.Timeout:
+		b.refuse(err)
+	default:
+		b.note(err)
+	}
+}
+
+// admit decides about one request.
+func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
+	f.As = b.permit.Obligations.Impersonate
+	if cluster.Discovers(r.Method, r.URL.Path) {
+		return f, nil
+	}
+	access, err := cluster.Classify(r.Method, r.URL.Path, r.URL.Query())
+	if err != nil {
+		return f, err
+	}
+	via := viaHelm
+	switch r.Host {
+	case hostRecords:
+		return f, b.own(r, access)
+	case hostLookup:
+		via = viaLookup
+	case hostObjects:
+	default:
+		return f, host.E(host.Forbidden, name, "helm does not make requests to %q", r.Host)
+	}
+	call := host.CapabilityCall{
+		Name: "kube", Cluster: b.cluster, Verb: access.Verb, Group: access.Group, Resource: access.Resource,
+		Subresource: access.Subresource, Namespace: access.Namespace, Object: access.Name, Path: r.URL.Path,
+		Effect: access.Effect(r.ContentLength != 0), Via: via,
+	}
+	o, err := b.permit.Also(r.Context(), call)
+	if err != nil {
+		return f, err
+	}
+	f.As, f.Within = o.Impersonate, o.MaxSession
+	f.Answer = func(resp *http.Response) error {
+		if resp.StatusCode >= 400 && r.Method != http.MethodGet {
+			b.note(&host.Error{Kind: host.KindOfStatus(resp.StatusCode), Status: resp.StatusCode, Op: name,
+				Message: fmt.Sprintf("the cluster refuses %s (%s)", &call, http.StatusText(resp.StatusCode))})
+		}
+		if via == viaLookup && resp.StatusCode < 400 {
+			return redacted(resp, o.Redact)
+		}
+		return nil
+	}
+	if via == viaLookup && len(o.Redact) > 0 {
+		r.Header.Set("Accept", "application/json")
+		r.Header.Del("Accept-Encoding")
+	}
+	return f, nil
+}
+
+// own refuses what is not a request for the release's own records. It notes which
+// of them is written.
+func (b *bridge) own(r *http.Request, access cluster.Access) error {
+	mine := access.Group == "" && access.Resource == "secrets" && access.Subresource == "" && access.Namespace == b.namespace && !access.Endless
+	object := access.Name
+	switch access.Verb {
+	case "get", "update", "delete":
+	case "list":
+		set, err := labels.ConvertSelectorToLabelsMap(r.URL.Query().Get("labelSelector"))
+		if mine && err == nil && set["owner"] == "helm" && set["name"] == b.release {
+			return nil
+		}
+		mine = false
+	case "create":
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxSecret+1))
+		if err != nil || len(body) > maxSecret {
+			return host.E(host.Invalid, name, "a release's record is over %d bytes or broke off", maxSecret)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var secret struct{ Metadata struct{ Name string } }
+		if err := json.Unmarshal(body, &secret); err != nil {
+			return host.E(host.Invalid, name, "a release's record is not JSON")
+		}
+		object = secret.Metadata.Name
+	default:
+		mine = false
+	}
+	k, ok := parseKey(b.namespace, object)
+	if !mine || !ok || k.release != b.release {
+		return host.E(host.Forbidden, name, "%s %s is not a record of release %q", r.Method, r.URL.Path, b.release)
+	}
+	if r.Method != http.MethodGet {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if k.revision > b.record.revision {
+			b.record = k
+		}
+	}
+	return nil
+}
+
+// refuse notes the first refusal of the host's own.
+func (b *bridge) refuse(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refused == nil {
+		b.refused = err
+	}
+}
+
+// note notes a write that failed.
+func (b *bridge) note(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
+}
+
+// seen is what was noted.
+func (b *bridge) seen() (refused, failed error, record key) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused, b.failed, b.record
+}
+
+// redacted removes from an answer what policy wants removed.
+func redacted(resp *http.Response, pointers []string) error {
+	if len(pointers) == 0 {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, abi.MaxBody+1))
+	_ = resp.Body.Close()
+	if err == nil && len(body) > abi.MaxBody {
+		err = host.E(host.Upstream, name, "the answer is over %d bytes", abi.MaxBody)
+	}
+	if err != nil {
+		return err
+	}
+	if body, err = redact.JSON(body, pointers); err != nil {
+		return &host.Error{Kind: host.Forbidden, Op: name, Message: "not permitted: the answer to lookup is no JSON", Detail: "not_redactable", Err: err}
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	resp.Header.Set("Content-Length", fmt.Sprint(len(body)))
+	resp.Header.Del("Content-Encoding")
+	return nil
+}
+
+// ownRecord reports whether a request reads or replaces a record of the release,
+// which is all that putting it in order takes.
+func (q *request) ownRecord(method, path string) bool {
+	secret, ok := strings.CutPrefix(path, secretPath(q.namespace, "")+"/")
+	k, valid := parseKey(q.namespace, secret)
+	return (method == http.MethodGet || method == http.MethodPut) && ok && valid && k.release == q.release
+}

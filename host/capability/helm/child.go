@@ -1,0 +1,173 @@
+package helm
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http2"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
+)
+
+// operating is what a child of this package does: one operation on a release. A
+// chart's templates, its schema and what helm makes of both are programs and data
+// of the requester's choosing, which nothing can stop or bound in this process.
+var operating = child.Role{Name: "bulkhead: helm"}
+
+// order is what a child is to do.
+type order struct {
+	Cluster, Namespace, Release, Action string
+	Revision                            int
+	Upgrade                             upgradeBody
+	Chart                               []chart.File // as loaded, subcharts included
+	Operation                           string
+	Until                               time.Time // when the operation has ended for certain
+	End                                 time.Time // when the parent ends the child
+}
+
+// outcome is what a child answers.
+type outcome struct {
+	Response json.RawMessage
+	Error    *failed
+	Warnings string // for the operator, a line each
+}
+
+// failed is a host.Error on its way.
+type failed struct {
+	Kind            host.Kind
+	Message, Detail string
+	Status          int
+	Cause           string
+}
+
+const (
+	exitDone   = 10
+	exitFailed = 11
+
+	maxOutcome  = 4 << 20
+	maxWarnings = 16 << 10
+)
+
+// Child must be called first in main, and in TestMain, of every program that makes
+// a Helm. In a child it carries out its operation and exits; otherwise it returns
+// at once.
+func Child() {
+	operating.Main(func(json.RawMessage) int {
+		if err := obey(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitFailed
+		}
+		return exitDone
+	})
+}
+
+// obey carries out the order on in and writes the outcome.
+func obey(in io.Reader, out io.Writer) error {
+	var o order
+	if err := gob.NewDecoder(in).Decode(&o); err != nil {
+		return fmt.Errorf("reading the order: %w", err)
+	}
+	conn, err := child.Inherited()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	rt, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
+	if err != nil {
+		return err
+	}
+	var answer outcome
+	answer.Response, answer.Error, answer.Warnings = o.carryOut(context.Background(), rt)
+	return json.NewEncoder(out).Encode(&answer)
+}
+
+func (o *order) carryOut(ctx context.Context, rt http.RoundTripper) (json.RawMessage, *failed, string) {
+	var lines clipped
+	over := func(base string) *cluster.Client { return cluster.Over(ctx, o.Cluster, "http://"+base, rt) }
+	r := &run{
+		request: &request{cluster: o.Cluster, namespace: o.Namespace, release: o.Release, action: o.Action, revision: o.Revision, upgrade: o.Upgrade},
+		client:  over(hostRecords), objects: over(hostObjects), lookup: over(hostLookup),
+		claim: &claim{o.Operation, o.Until}, end: o.End,
+		logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	resp, err := r.prepared(ctx, o)
+	if err != nil {
+		return nil, failure(err), lines.String()
+	}
+	return resp, nil, lines.String()
+}
+
+// prepared loads what the operation needs and carries it out.
+func (r *run) prepared(ctx context.Context, o *order) (json.RawMessage, error) {
+	if r.action == actUpgrade {
+		if err := r.readValues(); err != nil {
+			return nil, err
+		}
+		files := make([]*loader.BufferedFile, len(o.Chart))
+		for i, f := range o.Chart {
+			files[i] = &loader.BufferedFile{Name: f.Name, Data: f.Data}
+		}
+		var err error
+		if r.chart, err = loader.LoadFiles(files); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := r.contained(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// failure is err for the parent.
+func failure(err error) *failed {
+	e, ok := errors.AsType[*host.Error](err)
+	if !ok {
+		e = &host.Error{Kind: host.Internal, Err: err}
+	}
+	f := &failed{Kind: e.Kind, Message: e.Message, Detail: e.Detail, Status: e.Status}
+	if e.Err != nil {
+		f.Cause = e.Err.Error()
+	}
+	return f
+}
+
+// err is the opposite of failure.
+func (f *failed) err(op string) error {
+	return &host.Error{Kind: f.Kind, Op: op, Message: f.Message, Detail: f.Detail, Status: f.Status, Err: errors.New(f.Cause)}
+}
+
+// clipped keeps the first bytes of what is written to it.
+type clipped struct{ strings.Builder }
+
+func (c *clipped) Write(p []byte) (int, error) {
+	c.Builder.Write(p[:min(len(p), max(0, maxWarnings-c.Len()))])
+	return len(p), nil
+}
+
+// limited keeps what is written to it, and fails beyond a bound.
+type limited struct {
+	bytes.Buffer
+	most int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.Len()+len(p) > l.most {
+		return 0, fmt.Errorf("over %d bytes", l.most)
+	}
+	return l.Buffer.Write(p)
+}

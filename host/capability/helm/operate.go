@@ -1,0 +1,208 @@
+package helm
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/storage/driver"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Bounds of the child that carries out one operation.
+const (
+	childCPU    = 30 * time.Second
+	childMemory = 512 << 20
+)
+
+// closingTime is how long putting a release in order may take, after the end of
+// the call, of the session or of the host. The host waits for it at its end.
+const closingTime = 8 * time.Second
+
+// operation is one change of a release, under way in a child.
+type operation struct {
+	*request
+	charts  *charts
+	bridge  *bridge
+	closing *cluster.Client // see cluster.Client.Closing
+	logger  *slog.Logger
+	id      string
+	until   time.Time // when closing ends
+	end     time.Time // when the child is ended
+	limits  child.Limits
+	started func(pid int)
+}
+
+// operate carries out the change that q asks for. helm's record of it is never
+// left pending: whatever ends the child, the host marks the record as failed. ctx
+// is the call's; as it ends the child is killed.
+func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, client *cluster.Client, logger *slog.Logger) (*abi.Response, error) {
+	now := time.Now()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = now.Add(writeTimeout)
+	}
+	// The end of the child leaves room for the record and the answer.
+	room := min(closingTime+2*time.Second, deadline.Sub(now)/4)
+	o := &operation{
+		request: q, charts: h.charts, bridge: &bridge{request: q, client: client, permit: p}, logger: logger,
+		id: rand.Text(), end: deadline.Add(-room), until: deadline.Add(closingTime), limits: h.limits, started: h.started,
+	}
+	var stop context.CancelFunc
+	var err error
+	if o.closing, stop, err = client.Closing(time.Until(o.until), q.ownRecord); err != nil {
+		return nil, err
+	}
+	defer stop()
+	resp, err := o.run(ctx)
+	if unsettled := o.settle(err); unsettled != nil {
+		logger.Error("a release's record is left pending; it is replaced by the next operation after its time",
+			"release", q.release, "namespace", q.namespace, "cluster", q.cluster, "until", o.until.Add(clockSkew), "error", unsettled)
+	}
+	return resp, err
+}
+
+// run runs the child to its end and says what came of it.
+func (o *operation) run(ctx context.Context) (*abi.Response, error) {
+	op := name + "." + o.action
+	var files []chart.File
+	if o.action == actUpgrade {
+		ch, err := o.charts.load(ctx, o.upgrade.Chart, o.upgrade.Version)
+		if err != nil {
+			return nil, err
+		}
+		if err := installable(ch); err != nil {
+			return nil, err
+		}
+		for _, f := range ch.Raw {
+			files = append(files, chart.File{Name: f.Name, Data: f.Data})
+		}
+	}
+	var text bytes.Buffer
+	if err := gob.NewEncoder(&text).Encode(&order{
+		Cluster: o.cluster, Namespace: o.namespace, Release: o.release, Action: o.action, Revision: o.revision,
+		Upgrade: o.upgrade, Chart: files, Operation: o.id, Until: o.until, End: o.end,
+	}); err != nil {
+		return nil, err
+	}
+	ours, theirs, err := child.Pair()
+	if err != nil {
+		return nil, err
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		o.bridge.serve(ctx, ours)
+	}()
+	out := &limited{most: maxOutcome}
+	o.limits.Wall = time.Until(o.end)
+	result, err := operating.Run(ctx, child.Job{
+		Stdin: &text, Stdout: out, Started: o.started, Files: []*os.File{theirs}, Limits: o.limits,
+	})
+	_ = ours.Close() // ends what the child left under way
+	<-served
+	o.bridge.handlers.Wait()
+	if err != nil {
+		return nil, o.ended(ctx, op, err)
+	}
+	var answer outcome
+	if result.Exit != exitDone || json.Unmarshal(out.Bytes(), &answer) != nil {
+		return nil, &host.Error{Kind: host.Internal, Op: op, Err: fmt.Errorf("exit status %d: %s", result.Exit, result.Line)}
+	}
+	if answer.Warnings != "" {
+		o.logger.Warn("helm", "release", o.release, "output", answer.Warnings)
+	}
+	if answer.Error != nil {
+		return nil, o.better(answer.Error.err(op))
+	}
+	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: answer.Response}, nil
+}
+
+// better is the error that says most: what the host refused, and for one that helm
+// made a text of without saying why, the last write that failed.
+func (o *operation) better(err error) error {
+	refused, failed, _ := o.bridge.seen()
+	if refused != nil {
+		return refused
+	}
+	if e, ok := errors.AsType[*host.Error](err); ok && e.Status == 0 && (e.Kind == host.Upstream || e.Kind == host.Internal) && failed != nil {
+		return failed
+	}
+	return err
+}
+
+// ended says why a child that did not end by itself was ended.
+func (o *operation) ended(ctx context.Context, op string, err error) error {
+	refused, _, _ := o.bridge.seen()
+	e, ok := errors.AsType[*child.Error](err)
+	switch {
+	case !ok:
+		return err
+	case refused != nil:
+		return refused
+	case e.Fault == child.Canceled:
+		return o.bridge.client.Failure(op, "", cmp.Or(context.Cause(ctx), e.Cause))
+	case e.Fault == child.TooLong:
+		return &host.Error{Kind: host.Timeout, Op: op, Message: "the operation took too long and was ended",
+			Detail: "the release is marked as failed; a hook or the cluster did not finish in time", Err: err}
+	case e.Fault == child.Memory:
+		return &host.Error{Kind: host.Unprocessable, Op: op, Err: err,
+			Message: fmt.Sprintf("the chart with these values takes over %d MiB of memory", o.limits.Memory>>20)}
+	case e.Fault == child.CPU:
+		return &host.Error{Kind: host.Unprocessable, Op: op, Err: err,
+			Message: fmt.Sprintf("the chart with these values takes over %v of processor time", o.limits.CPU)}
+	}
+	return &host.Error{Kind: host.Internal, Op: op, Err: err}
+}
+
+// settle marks the record that the operation left unfinished as failed. It acts as
+// the user with what Closing allows, because the session may have ended. A record
+// that another operation owns by now is left alone.
+func (o *operation) settle(why error) error {
+	_, _, k := o.bridge.seen()
+	if k.revision == 0 {
+		return nil
+	}
+	s := &records{client: o.closing, namespace: o.namespace, logger: o.logger}
+	for range 3 { // a write of the child's may still arrive
+		rel, version, err := s.readVersion(context.Background(), k, true, newBudget(maxRelease))
+		switch {
+		case errors.Is(err, driver.ErrReleaseNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		if c, mine := owner(rel.Labels); !mine || c.operation != o.id || !unfinished(rel.Info.Status) {
+			return nil
+		}
+		err = s.fail(k, rel, version, cutShort(o.action, why))
+		if host.KindOf(err) != host.Conflict {
+			return err
+		}
+	}
+	return errors.New("its record keeps changing")
+}
+
+// cutShort is a record's description of how its operation ended.
+func cutShort(action string, why error) string {
+	text := "the host was not able to finish it"
+	if e, ok := errors.AsType[*host.Error](why); ok {
+		text = e.Public()
+	}
+	return fmt.Sprintf("%s was cut short: %s", action, text)
+}

@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Forwarding says how a request is passed on.
+type Forwarding struct {
+	As     *host.Impersonation        // who sends it
+	Within time.Duration              // how long it may take; 0: as long as its session
+	Answer func(*http.Response) error // may change the answer; nil: it is passed on as it is
+}
+
+// Forward passes r, which came from a child process, on to the API server and its
+// answer back. Whom the request says that it is from does not count. The error is
+// why no answer came back; w has it as the API server would word it.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (failed error) {
+	if err := admissible(f.As); err != nil {
+		Refuse(w, err)
+		return err
+	}
+	if f.Within > 0 {
+		ctx, cancel := context.WithTimeoutCause(r.Context(), f.Within, host.ErrTooLong)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	base, err := url.Parse(c.endpoint.url)
+	if err != nil {
+		return err
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			// From its parts, so that what was classified is what is sent.
+			p.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path + r.URL.Path, RawQuery: r.URL.RawQuery}
+			p.Out.Host = ""
+		},
+		Transport:      &guard{ctx: c.ctx, user: f.As, auth: c.auth, next: c.endpoint.transport},
+		FlushInterval:  -1, // watches
+		ModifyResponse: f.Answer,
+		ErrorLog:       log.New(nothing{}, "", 0), // the caller has the error
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			failed = c.Failure(op, "the request failed", err)
+			Refuse(w, failed)
+		},
+	}
+	proxy.ServeHTTP(w, r)
+	return failed
+}
+
+type nothing struct{}
+
+func (nothing) Write(p []byte) (int, error) { return len(p), nil }
+
+// Refuse answers like an API server that refuses with err.
+func Refuse(w http.ResponseWriter, err error) {
+	status := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+		Code: http.StatusInternalServerError, Reason: metav1.StatusReasonInternalError, Message: "the host failed"}
+	if e, ok := errors.AsType[*host.Error](err); ok {
+		status.Code, status.Message = int32(e.HTTPStatus()), e.Public()
+		if e.Detail != "" {
+			status.Message += ": " + e.Detail
+		}
+	}
+	if status.Code == http.StatusForbidden {
+		status.Reason = metav1.StatusReasonForbidden
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(int(status.Code))
+	_ = json.NewEncoder(w).Encode(&status) // the child may be gone
+}
+
+// Discovers reports whether a request only reads what the API server has to offer:
+// its version, its groups and resources, and their schemas.
+func Discovers(method, at string) bool {
+	if method != http.MethodGet || at != path.Clean(at) {
+		return false
+	}
+	parts := strings.Split(strings.TrimPrefix(at, "/"), "/")
+	switch parts[0] {
+	case "version", "api":
+		return len(parts) == 1 || parts[0] == "api" && len(parts) == 2
+	case "apis":
+		return len(parts) <= 3
+	case "openapi":
+		return len(parts) > 1
+	}
+	return false
+}
+
+// Over returns a client whose requests go through rt to base, which sends them as
+// a user. It is for a child process, which holds neither credentials nor an
+// identity; name is the cluster's.
+func Over(ctx context.Context, name, base string, rt http.RoundTripper) *Client {
+	return &Client{
+		ctx: ctx, endpoint: &endpoint{cluster: name, url: base},
+		http: &http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+}
+
+// Closing returns a client of the same user for what has to be put in order when
+// an operation was cut short: it outlives c's context and authority, by now for
+// limit at most, and sends only the requests that only reports true for. The
+// authority must be there when Closing is called.
+func (c *Client) Closing(limit time.Duration, only func(method, path string) bool) (*Client, context.CancelFunc, error) {
+	if !c.auth.Alive() {
+		return nil, nil, lost(c.auth)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), limit)
+	closing := newClient(ctx, c.endpoint, c.user, lasting{})
+	base, err := url.Parse(c.endpoint.url)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	next := closing.http.Transport
+	closing.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if path, ok := strings.CutPrefix(r.URL.Path, base.Path); !ok || !only(r.Method, path) {
+			closeBody(r)
+			return nil, host.E(host.Forbidden, op, "%s %s is not part of putting things in order", r.Method, r.URL.Path)
+		}
+		return next.RoundTrip(r)
+	})
+	return closing, cancel, nil
+}
+
+// lasting is the authority of Closing; its client's context bounds it.
+type lasting struct{}
+
+func (lasting) Alive() bool  { return true }
+func (lasting) Cause() error { return nil }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
