@@ -102,13 +102,16 @@ func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 	if i.Op == wasm.OpMemoryInit {
 		k.segment = i.A
 	}
-	for n, have := range w.pieces {
-		if have == k {
-			return w.deeper + 1 + uint32(n)
+	n, ok := w.pieceIndex[k]
+	if !ok {
+		if w.pieceIndex == nil {
+			w.pieceIndex = make(map[pieceKey]uint32)
 		}
+		w.pieces = append(w.pieces, k)
+		n = w.deeper + uint32(len(w.pieces))
+		w.pieceIndex[k] = n
 	}
-	w.pieces = append(w.pieces, k)
-	return w.deeper + uint32(len(w.pieces))
+	return n
 }
 
 func (w *writer) addPieceFunctions() {

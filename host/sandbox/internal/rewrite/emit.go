@@ -1,6 +1,10 @@
 package rewrite
 
-import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+import (
+	"fmt"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+)
 
 // emitter writes instructions.
 type emitter struct{ code []byte }
@@ -31,7 +35,9 @@ type body struct {
 	sized   bool   // the second is used
 }
 
-func (w *writer) rewriteBodies() {
+// rewriteBodies stops when the bodies have more than most bytes together.
+func (w *writer) rewriteBodies(most int) error {
+	total := 0
 	w.refill = w.imported + added + uint32(len(w.m.Functions))
 	w.deeper = w.refill + 1
 	for i := range w.m.Code {
@@ -52,7 +58,15 @@ func (w *writer) rewriteBodies() {
 		}
 		w.result.Report.Instructions += b.f.instrs
 		w.result.Report.Loops += b.f.loops
+		if total += len(b.code); total > most {
+			return &wasm.Error{
+				Section: "code", Function: int(w.imported) + i, Kind: wasm.ErrLimit, Limit: "rewrittenBytes",
+				Reason: fmt.Sprintf("more than %d bytes of functions with what counts their work", max(most, 0)),
+			}
+		}
 	}
+	w.result.Report.FunctionBytes = total
+	return nil
 }
 
 func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {

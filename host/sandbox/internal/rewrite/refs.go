@@ -72,4 +72,6 @@ func (w *writer) addRefTable() {
 		Offset: wasm.Instr{Op: wasm.OpI32Const}, Functions: w.refs.functions,
 	})
 	w.result.TableEntries += int(n)
+	w.result.Elements += int(n)
+	w.result.Segments++
 }

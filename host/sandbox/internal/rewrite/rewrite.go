@@ -1,8 +1,10 @@
 package rewrite
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
@@ -51,7 +53,9 @@ func (o Options) withDefaults() Options {
 // Result is a rewritten module and what the host has to know about it.
 type Result struct {
 	// Wasm is the module to compile: the same bytes for the same input.
-	Wasm []byte
+	Wasm []byte `json:"-"`
+	// Stub stands for it where there is its machine code (see wasm.EncodeStub).
+	Stub []byte `json:"-"`
 	// Globals are the module's own mutable globals.
 	Globals []Global
 	// Start is the export name of the start function, "" if there is none. The
@@ -78,6 +82,11 @@ type Result struct {
 	// TableEntries is how many entries the tables of an instance have together:
 	// a table that the module's code grows counts with what it may grow to.
 	TableEntries int
+	// Elements is how many references the element segments make in an instance.
+	Elements int
+	// Segments, of data and of elements, and GlobalCount are what else the engine
+	// keeps in an instance.
+	Segments, GlobalCount int
 	// Fresh says why an instance of this module cannot be restored; empty if it can.
 	Fresh  []string
 	Report Report
@@ -94,7 +103,7 @@ type Global struct {
 type Segment struct {
 	Offset uint32
 	Global string
-	Bytes  []byte
+	Bytes  []byte `json:"-"`
 }
 
 // Import names an imported function.
@@ -103,6 +112,7 @@ type Import struct{ Module, Name string }
 // Report is what there is in the module and what was added.
 type Report struct {
 	Bytes, RewrittenBytes                int
+	FunctionBytes                        int // of rewritten functions
 	Types, Imports, Exports              int
 	Functions, Instructions, Loops       int
 	Globals, Tables, Elements            int
@@ -113,8 +123,9 @@ type Report struct {
 	StackFunctions, StackCalls           int // places that count stack
 }
 
-// Rewrite decodes a module, refuses it if it is beyond l, and rewrites it. An
-// error of decoding is a *wasm.Error. The result shares memory with module.
+// Rewrite decodes a module, refuses it if it is beyond l, and rewrites it. Time
+// and memory grow as the module does, or as what it becomes. An error of decoding,
+// or about a limit, is a *wasm.Error. The result shares memory with module.
 func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
 	m, err := wasm.Decode(module, l)
 	if err != nil {
@@ -135,6 +146,8 @@ func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
 		return nil, err
 	}
 	w.result.Wasm = m.Encode()
+	sum := sha256.Sum256(w.result.Wasm)
+	w.result.Stub = m.EncodeStub(sum[:])
 	w.result.Report.RewrittenBytes = len(w.result.Wasm)
 	return w.result, nil
 }
@@ -182,6 +195,8 @@ type writer struct {
 	refill      uint32     // index of the first added function
 	deeper      uint32     // of the second
 	pieces      []pieceKey // functions added after them
+	pieceIndex  map[pieceKey]uint32
+	types       map[string]uint32 // the first type of each kind
 	refs        refs
 	maxPages    uint32
 	maxEntries  uint32
@@ -201,7 +216,9 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.boundTables()
 	w.countEntries()
 	w.refs.declare(w.m)
-	w.rewriteBodies()
+	if err := w.rewriteBodies(l.RewrittenBytes); err != nil {
+		return err
+	}
 	w.addRefTable()
 	w.addRefill()
 	w.addDeeper()
@@ -340,27 +357,29 @@ func (w *writer) moveConstant(i *wasm.Instr) {
 	}
 }
 
-// typeOf finds or appends a type.
+// typeOf finds the first such type or appends one.
 func (w *writer) typeOf(t wasm.FuncType) uint32 {
-	for i := range w.m.Types {
-		if sameTypes(w.m.Types[i].Params, t.Params) && sameTypes(w.m.Types[i].Results, t.Results) {
-			return uint32(i)
+	if w.types == nil {
+		w.types = make(map[string]uint32, len(w.m.Types))
+		for i := range w.m.Types {
+			if k := typeKey(w.m.Types[i]); !has(w.types, k) {
+				w.types[k] = uint32(i)
+			}
 		}
 	}
-	w.m.Types = append(w.m.Types, t)
-	return uint32(len(w.m.Types) - 1)
+	k := typeKey(t)
+	if !has(w.types, k) {
+		w.types[k] = uint32(len(w.m.Types))
+		w.m.Types = append(w.m.Types, t)
+	}
+	return w.types[k]
 }
 
-func sameTypes(a, b []wasm.ValueType) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+func has[K comparable, V any](m map[K]V, k K) bool { _, ok := m[k]; return ok }
+
+// typeKey is the same for equal types. No value type is zero.
+func typeKey(t wasm.FuncType) string {
+	return string(slices.Concat(t.Params, []wasm.ValueType{0}, t.Results))
 }
 
 func (w *writer) addGlobals() {
@@ -396,7 +415,8 @@ func (w *writer) boundTables() {
 	}
 }
 
-// countEntries comes after boundTables and before the bodies are rewritten.
+// countEntries counts what an instance holds in the engine. It comes after
+// boundTables and before the bodies are rewritten.
 func (w *writer) countEntries() {
 	grown := make(map[uint64]bool)
 	for k := range w.m.Code {
@@ -414,6 +434,13 @@ func (w *writer) countEntries() {
 		}
 		w.result.TableEntries += int(n)
 	}
+	for _, e := range w.m.Elements {
+		if e.Mode != wasm.Declarative {
+			w.result.Elements += len(e.Functions) + len(e.Exprs)
+		}
+	}
+	w.result.Segments = len(w.m.Data) + len(w.m.Elements)
+	w.result.GlobalCount = len(w.m.Globals)
 }
 
 // addFunction appends a function and returns its index.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wattest"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -414,5 +415,71 @@ func TestNamesCannotCollide(t *testing.T) {
 	_, err := i.call("run")
 	if err == nil || !strings.Contains(err.Error(), ".a()") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestRewrittenBytesAreBounded: the sum over all functions, as what counts their
+// work has made them.
+func TestRewrittenBytesAreBounded(t *testing.T) {
+	m := module(types(nothing), functions(0, 0, 0), exports("run", 0), code("\x00\x0b", "\x00\x03\x40\x0b\x0b", "\x00\x03\x40\x0b\x0b"))
+	r := mustRewrite(t, m, wasm.Limits{}, rewrite.Options{})
+	most := r.Report.FunctionBytes
+	if got := mustRewrite(t, m, wasm.Limits{RewrittenBytes: most}, rewrite.Options{}); !bytes.Equal(got.Wasm, r.Wasm) {
+		t.Error("the limit changes the module")
+	}
+	_, err := rewrite.Rewrite(m, wasm.Limits{RewrittenBytes: most - 1}, rewrite.Options{})
+	if e, ok := errors.AsType[*wasm.Error](err); !ok || e.Kind != wasm.ErrLimit || e.Limit != "rewrittenBytes" || e.Function != 2 {
+		t.Errorf("a byte more: %v (%+v)", err, e)
+	}
+}
+
+// TestWhatAnInstanceHolds: what of its tables, segments and globals is counted.
+func TestWhatAnInstanceHolds(t *testing.T) {
+	m := wattest.Must(`(module (memory 1) (table 3 funcref) (table 5 funcref) (global i32 (i32.const 0)) (global (mut i64) (i64.const 0))
+		(elem (i32.const 0) func $f $f) (elem func $f) (elem declare func $f $f $f $f)
+		(data "passive") (data (i32.const 0) "active")
+		(func $f (drop (table.grow 1 (ref.null func) (i32.const 1))) (data.drop 0)))`)
+	r := mustRewrite(t, m, wasm.Limits{TableEntries: 100}, rewrite.Options{})
+	if r.TableEntries != 103 || r.Elements != 3 || r.Segments != 5 || r.GlobalCount != 4 {
+		t.Errorf("%d entries, %d elements, %d segments, %d globals; want 103, 3, 5 and, with the rewriter's two, 4",
+			r.TableEntries, r.Elements, r.Segments, r.GlobalCount)
+	}
+}
+
+// TestAStubHasTheInterfaceAndNoCode: an engine finds everything in it but what
+// functions do, and no other module's stub is the same.
+func TestAStubHasTheInterfaceAndNoCode(t *testing.T) {
+	of := func(value string) (whole, stub *wasm.Module, r *rewrite.Result) {
+		r = mustRewrite(t, wattest.Must(`(module (import "a" "b" (func (param i64))) (memory (export "memory") 1) (table 2 funcref)
+			(global (mut i32) (i32.const 3)) (elem (i32.const 0) func $f) (data "passive")
+			(func $f (export "f") (result i32) (local i64 i64) (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const `+value+`)))`),
+			wasm.Limits{}, rewrite.Options{})
+		var err error
+		if whole, err = wasm.Decode(r.Wasm, wasm.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if stub, err = wasm.Decode(r.Stub, wasm.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		return whole, stub, r
+	}
+	whole, stub, r := of("1")
+	if len(stub.Code) != len(whole.Code) {
+		t.Fatalf("%d functions of %d", len(stub.Code), len(whole.Code))
+	}
+	for i, b := range stub.Code {
+		if len(b.Locals) != 0 || string(b.Code) != "\x00\x0b" {
+			t.Errorf("function %d is %x with %d runs of locals", i, b.Code, len(b.Locals))
+		}
+	}
+	if len(stub.Customs) != 2 || !strings.Contains(stub.Customs[1].Name, "stub") { // beside the names
+		t.Errorf("custom sections: %+v", stub.Customs)
+	}
+	stub.Code, stub.Customs, whole.Customs = whole.Code, nil, nil
+	if !bytes.Equal(stub.Encode(), whole.Encode()) {
+		t.Error("it differs in more than the functions")
+	}
+	if _, _, other := of("2"); bytes.Equal(other.Stub, r.Stub) {
+		t.Error("another module has the same stub")
 	}
 }

@@ -3,6 +3,9 @@ package rewrite
 const (
 	// rounds bound the search for the few functions that break all cycles.
 	rounds = 64
+	// maxLooks bounds it where functions all call each other. A real module has
+	// some hundred thousand calls, most of them in no cycle.
+	maxLooks = 20_000_000
 	// maxPath is how many bytes of stack functions that count nothing may take
 	// in a chain, and so the error of an estimate.
 	maxPath = 2048
@@ -54,40 +57,59 @@ func (f *function) below(list []function, counted []bool) int64 {
 }
 
 // breakCycles picks functions without which the direct calls have no cycle. In
-// each component it takes the one with most callers inside, then looks again;
-// whatever is left after some rounds is taken whole.
+// each component it takes the one with most callers inside, then looks again at
+// what is left of it; whatever is left after some rounds, or after looking at
+// maxLooks calls, is taken whole.
 func breakCycles(list []function) []bool {
 	taken := make([]bool, len(list))
-	for round := range rounds {
+	done := make([]bool, len(list)) // taken, or in no cycle
+	callers := make([]int, len(list))
+	for i := range callers {
+		callers[i] = elsewhere
+	}
+	looks := 0
+	for round := 0; ; round++ {
 		found := false
-		for _, component := range components(list, func(i int) bool { return taken[i] }) {
+		for _, component := range components(list, func(i int) bool { return done[i] }) {
 			if len(component) == 1 && !list[component[0]].callsSelf(component[0]) {
+				done[component[0]] = true
 				continue
 			}
 			found = true
-			if round == rounds-1 {
+			for _, f := range component {
+				looks += len(list[f].calls)
+			}
+			if round == rounds-1 || looks > maxLooks {
 				for _, f := range component {
-					taken[f] = true
+					taken[f], done[f] = true, true
 				}
 				continue
 			}
-			taken[mostCalled(list, component)] = true
+			most := mostCalled(list, component, callers)
+			taken[most], done[most] = true, true
 		}
 		if !found {
-			break
+			return taken
 		}
 	}
-	return taken
 }
 
-func mostCalled(list []function, component []int) int {
-	callers := make(map[int]int, len(component))
+// elsewhere marks the functions that are not in the component looked at.
+const elsewhere = -1
+
+// mostCalled needs callers to be elsewhere for all functions, and leaves it so.
+func mostCalled(list []function, component []int, callers []int) int {
 	for _, f := range component {
 		callers[f] = 0
 	}
+	defer func() {
+		for _, f := range component {
+			callers[f] = elsewhere
+		}
+	}()
 	for _, f := range component {
 		for _, c := range list[f].calls {
-			if _, inside := callers[c.callee]; inside {
+			if c.callee >= 0 && callers[c.callee] != elsewhere {
 				callers[c.callee]++
 			}
 		}

@@ -6,7 +6,7 @@ import "fmt"
 // everything but operand types: structure, indices, limits.
 func (d *decoder) body(r *reader, function int) Body {
 	params := len(d.m.Types[d.m.Functions[function-d.imported[KindFunction]]].Params)
-	locals, total := d.locals(r, params)
+	locals, total := d.localsOf(r, params)
 	c := bodyCheck{d: d, r: r, locals: total, open: append(d.open[:0], OpBlock)}
 	start := r.at
 	for len(c.open) > 0 && r.err == nil {
@@ -19,9 +19,9 @@ func (d *decoder) body(r *reader, function int) Body {
 	return Body{Locals: locals, Code: r.b[start:r.at]}
 }
 
-// locals reads runs of locals without expanding them: five bytes can declare
+// localsOf reads runs of locals without expanding them: five bytes can declare
 // four billion.
-func (d *decoder) locals(r *reader, params int) ([]Locals, int) {
+func (d *decoder) localsOf(r *reader, params int) ([]Locals, int) {
 	n := r.count("runs of locals", d.limits.Locals)
 	runs := make([]Locals, 0, n)
 	total := uint64(params)
@@ -32,6 +32,9 @@ func (d *decoder) locals(r *reader, params int) ([]Locals, int) {
 		}
 		runs = append(runs, l)
 	}
+	if d.locals += int(total); !r.within("locals of all functions", uint64(d.locals), d.limits.AllLocals) {
+		return nil, 0
+	}
 	return runs, int(total)
 }
 
@@ -39,6 +42,7 @@ type bodyCheck struct {
 	d      *decoder
 	r      *reader
 	locals int
+	bulk   int  // operations
 	open   []Op // what each open block is; the function's own is a block
 }
 
@@ -48,6 +52,10 @@ func (c *bodyCheck) next(i *Instr) {
 	shape := r.read(i)
 	if r.err != nil {
 		return
+	}
+	if i.Op.bulk() {
+		c.bulk++
+		r.within("bulk operations", uint64(c.bulk), c.d.limits.BulkOperations)
 	}
 	check := func(what string, index uint64, n int) {
 		if index >= uint64(n) {

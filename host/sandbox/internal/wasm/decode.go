@@ -15,6 +15,7 @@ type decoder struct {
 	dataSeen  bool
 	dataCount uint32
 	entries   int // of element segments
+	locals    int // of all functions
 	open      []Op
 	instr     Instr
 }
@@ -139,7 +140,7 @@ func (d *decoder) custom(r *reader) {
 }
 
 func (d *decoder) types(r *reader) {
-	n := r.count("types", d.limits.Types)
+	n, values := r.count("types", d.limits.Types), 0
 	for range n {
 		switch b := r.byte(); b {
 		case 0x60:
@@ -153,7 +154,7 @@ func (d *decoder) types(r *reader) {
 			Params:  r.valueTypes("parameters", d.limits.Params),
 			Results: r.valueTypes("results", d.limits.Results),
 		}
-		if r.err != nil {
+		if values += len(t.Params) + len(t.Results); !r.within("parameters and results of all types", uint64(values), d.limits.AllParams) {
 			return
 		}
 		d.m.Types = append(d.m.Types, t)

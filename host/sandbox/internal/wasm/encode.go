@@ -45,6 +45,22 @@ func (m *Module) estimate() int {
 	return n
 }
 
+// EncodeStub writes a module with the same interface and state, whose functions
+// trap at once. It is for an engine that has the module's machine code from
+// elsewhere and would only hold the bodies in memory. Two stubs differ if the
+// tags do, which should identify the code.
+func (m *Module) EncodeStub(tag []byte) []byte {
+	stub := *m
+	stub.Code = make([]Body, len(m.Code))
+	for i := range stub.Code {
+		stub.Code[i].Code = []byte{byte(OpUnreachable), byte(OpEnd)}
+	}
+	return appendSection(stub.Encode(), 0, append(appendBytes(nil, stubTag), tag...))
+}
+
+// stubTag is the name of the custom section with a stub's tag.
+const stubTag = "bulkhead:sandbox/stub"
+
 func appendSection(b []byte, id byte, body []byte) []byte {
 	return appendBytes(append(b, id), body)
 }

@@ -18,7 +18,7 @@ type Error struct {
 	Function int    // index in the function index space, -1 outside function bodies
 	Offset   int    // bytes from the start of the module
 	Reason   string
-	Kind     error  // ErrMalformed, ErrUnsupported or ErrLimit
+	Kind     error  `json:"-"` // ErrMalformed, ErrUnsupported or ErrLimit
 	Limit    string // of ErrLimit: the JSON name of the field of Limits, "memory" for MemoryPages
 }
 

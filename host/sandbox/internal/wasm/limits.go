@@ -13,13 +13,16 @@ type Limits struct {
 	Types          int `json:"types,omitempty"`          // default 10,000
 	Params         int `json:"params,omitempty"`         // of one type; default 256
 	Results        int `json:"results,omitempty"`        // of one type; default 64
+	AllParams      int `json:"allParams,omitempty"`      // parameters and results of all types; default 100,000
 	Imports        int `json:"imports,omitempty"`        // default 1,000
 	Exports        int `json:"exports,omitempty"`        // default 4,096
 	Functions      int `json:"functions,omitempty"`      // defined ones; default 60,000
 	BodyBytes      int `json:"bodyBytes,omitempty"`      // of one function; default 1 MiB
 	Locals         int `json:"locals,omitempty"`         // of one function, parameters included; default 2,048
+	AllLocals      int `json:"allLocals,omitempty"`      // of all functions, parameters included; default 4,000,000
 	Nesting        int `json:"nesting,omitempty"`        // blocks within each other; default 8,192
 	BranchTargets  int `json:"branchTargets,omitempty"`  // of one br_table; default 8,192
+	BulkOperations int `json:"bulkOperations,omitempty"` // on memory or tables, of one function; default 4,096
 	AllTargets     int `json:"allTargets,omitempty"`     // of all br_tables; default 1,000,000
 	Globals        int `json:"globals,omitempty"`        // default 4,096
 	Tables         int `json:"tables,omitempty"`         // default 8
@@ -32,17 +35,29 @@ type Limits struct {
 	CustomSections int `json:"customSections,omitempty"` // default 200
 	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name, function names are cut there; default 4,096
 	AllNameBytes   int `json:"allNameBytes,omitempty"`   // of all function names, the rest is dropped; default 8 MiB
+	RewrittenBytes int `json:"rewrittenBytes,omitempty"` // of all functions with what counts their work; default 96 MiB
+	CodeBytes      int `json:"codeBytes,omitempty"`      // of machine code, which stays in the host; default 128 MiB
 	// ImportedState lets memories, tables and globals be imported. Their
 	// owner is another module then. Default: refused.
 	ImportedState bool `json:"-"`
 }
 
 var defaults = Limits{
-	ModuleBytes: 32 << 20, Types: 10_000, Params: 256, Results: 64, Imports: 1000, Exports: 4096,
-	Functions: 60_000, BodyBytes: 1 << 20, Locals: 2048, Nesting: 8192, BranchTargets: 8192,
+	ModuleBytes: 32 << 20, Types: 10_000, Params: 256, Results: 64, AllParams: 100_000, Imports: 1000, Exports: 4096,
+	Functions: 60_000, BodyBytes: 1 << 20, Locals: 2048, AllLocals: 4_000_000, Nesting: 8192, BranchTargets: 8192, BulkOperations: 4096,
 	AllTargets: 1_000_000, Globals: 4096, Tables: 8, TableEntries: 200_000, Elements: 10_000,
 	ElementEntries: 400_000, Memories: 1, MemoryPages: 1024, DataSegments: 100_000,
-	CustomSections: 200, NameBytes: 4096, AllNameBytes: 8 << 20,
+	CustomSections: 200, NameBytes: 4096, AllNameBytes: 8 << 20, RewrittenBytes: 96 << 20, CodeBytes: 128 << 20,
+}
+
+// CheckSize refuses a module of so many bytes if that is above the limit. l has
+// its defaults.
+func (l Limits) CheckSize(bytes int) error {
+	r := &reader{function: -1}
+	if r.within("bytes", uint64(bytes), l.ModuleBytes) {
+		return nil
+	}
+	return r.err
 }
 
 // WithDefaults returns l with its zero fields filled in.
@@ -59,8 +74,8 @@ func (l Limits) WithDefaults() Limits {
 }
 
 // Counts is how much of what each limit is about a module of so many bytes has.
-// Limits of one thing, such as of one function, count the largest. Names are
-// not counted.
+// Limits of one thing, such as of one function, count the largest. Names, and
+// what the module becomes, are not counted.
 func (m *Module) Counts(size int) Limits {
 	l := Limits{
 		ModuleBytes: size, Types: len(m.Types), Imports: len(m.Imports), Exports: len(m.Exports),
@@ -69,6 +84,7 @@ func (m *Module) Counts(size int) Limits {
 		DataSegments: len(m.Data), CustomSections: len(m.Customs),
 	}
 	for _, t := range m.Types {
+		l.AllParams += len(t.Params) + len(t.Results)
 		l.Params, l.Results = max(l.Params, len(t.Params)), max(l.Results, len(t.Results))
 	}
 	for _, t := range m.Tables {
@@ -86,12 +102,17 @@ func (m *Module) Counts(size int) Limits {
 		for _, run := range b.Locals {
 			locals += int(run.Count)
 		}
-		l.Locals = max(l.Locals, locals)
+		l.Locals, l.AllLocals = max(l.Locals, locals), l.AllLocals+locals
+		bulk := 0
 		for i := range b.Instrs() {
 			if i.Op == OpBrTable {
 				l.BranchTargets = max(l.BranchTargets, len(i.Targets)-1)
 			}
+			if i.Op.bulk() {
+				bulk++
+			}
 		}
+		l.BulkOperations = max(l.BulkOperations, bulk)
 	}
 	return l
 }
@@ -100,10 +121,10 @@ const maxPages = 1 << 16 // 4 GiB
 
 // names are the limits by what within and count call the thing.
 var names = map[string]string{
-	"bytes": "moduleBytes", "types": "types", "parameters": "params", "results": "results",
+	"bytes": "moduleBytes", "types": "types", "parameters": "params", "results": "results", "parameters and results of all types": "allParams",
 	"imports": "imports", "exports": "exports", "functions": "functions", "function bodies": "functions",
-	"bytes of a function": "bodyBytes", "locals": "locals", "runs of locals": "locals", "nested blocks": "nesting",
-	"targets of a br_table": "branchTargets", "targets of all br_tables": "allTargets",
+	"bytes of a function": "bodyBytes", "locals": "locals", "runs of locals": "locals", "locals of all functions": "allLocals", "nested blocks": "nesting",
+	"targets of a br_table": "branchTargets", "bulk operations": "bulkOperations", "targets of all br_tables": "allTargets",
 	"globals": "globals", "tables": "tables", "entries of a table": "tableEntries",
 	"element segments": "elements", "elements": "elementEntries", "elements of all segments": "elementEntries",
 	"memories": "memories", "pages of memory": "memory", "data segments": "dataSegments",

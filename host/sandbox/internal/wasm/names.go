@@ -35,10 +35,11 @@ func (d *decoder) debugNames(r reader) {
 	}
 }
 
-// functionNames reads names until their total reaches the limit. That they
-// ascend bounds their number by that of the functions.
+// functionNames reads names until their total reaches the limit, or one is of a
+// function that no module can have. They ascend, so that bounds their number.
 func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
 	n, last, total := r.u32(), -1, 0
+	most := maxZero(d.limits.Functions) + maxZero(d.limits.Imports)
 	for range n {
 		i := r.u32()
 		name := d.debugName(r)
@@ -46,7 +47,7 @@ func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
 			return nil, false
 		}
 		last = int(i)
-		if total += len(name); total > d.limits.AllNameBytes {
+		if total += len(name); total > d.limits.AllNameBytes || last >= most {
 			return names, true
 		}
 		names = append(names, FuncName{Function: i, Name: name})

@@ -62,6 +62,12 @@ const (
 	opV128Const Op = 0xfd0c
 )
 
+// bulk reports whether the work depends on an operand, so that counting it takes
+// code of its own.
+func (op Op) bulk() bool {
+	return op >= OpMemoryInit && op <= OpTableFill && op != OpDataDrop && op != OpElemDrop && op != OpTableSize
+}
+
 // immediate is the shape of what follows an opcode.
 type immediate byte
 

@@ -6,12 +6,15 @@
 // instructions, flat ones without blocks, and (module binary "…"). It checks
 // little: a module that is wrong is what many tests are about.
 //
-// Four forms are not in the standard:
+// Six forms are not in the standard:
 //
-//	(repeat N x…)    x… N times; in atoms of x, "%" stands for the count from 0 and
+//	(repeat N x…)    x… N times; in atoms and strings of x, "%" stands for the count from 0 and
 //	                 "%+" for one more; where repeats are nested, that of the outermost
 //	(nest N (x…) y)  (x… (x… … y)), N deep
 //	(locals N T)     in a function: N locals of type T, which take five bytes
 //	(section N x…), (sized x…), (u32 N)
 //	                 in (module binary …): a section, a length in front, a LEB128 number
+//	(times N x…)     in (module binary …): the bytes of x N times, however many
+//	(numbered N x y…)
+//	                 in (module binary …): x, a LEB128 number and y, for all numbers below N
 package wattest

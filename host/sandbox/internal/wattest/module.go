@@ -1,6 +1,7 @@
 package wattest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -69,6 +70,13 @@ func raw(list []node) (out []byte) {
 			out = append(out, sized(raw(n.rest()))...)
 		case "u32":
 			out = binary.AppendUvarint(out, integer(n.list[1]))
+		case "times":
+			out = append(out, bytes.Repeat(raw(n.list[2:]), int(integer(n.list[1])))...)
+		case "numbered":
+			before, after := raw(n.list[2:3]), raw(n.list[3:])
+			for i := range integer(n.list[1]) {
+				out = append(binary.AppendUvarint(append(out, before...), i), after...)
+			}
 		case "":
 			out = append(out, n.text...)
 		default:

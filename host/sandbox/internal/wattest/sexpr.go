@@ -1,6 +1,7 @@
 package wattest
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -115,6 +116,8 @@ func expand(list []node, count int) (out []node) {
 		case n.kind == 'a' && count >= 0 && strings.Contains(n.atom, "%"):
 			n.atom = strings.ReplaceAll(n.atom, "%+", strconv.Itoa(count+1))
 			n.atom = strings.ReplaceAll(n.atom, "%", strconv.Itoa(count))
+		case n.kind == 's' && count >= 0:
+			n.text = bytes.ReplaceAll(n.text, []byte("%"), []byte(strconv.Itoa(count)))
 		case n.kind != 'l':
 		case n.head() == "repeat":
 			for i := range integer(n.list[1]) {
