@@ -148,7 +148,7 @@ func declared(counts, limits sandbox.ModuleLimits) (lines []string) {
 	used, most := reflect.ValueOf(counts), reflect.ValueOf(limits)
 	for k := range used.NumField() {
 		name, _, _ := strings.Cut(used.Type().Field(k).Tag.Get("json"), ",")
-		if name == "-" || strings.HasSuffix(strings.ToLower(name), "namebytes") { // names are not counted
+		if name == "-" || name == "codeBytes" || strings.HasSuffix(strings.ToLower(name), "namebytes") { // not counted
 			continue
 		}
 		line = append(line, fmt.Sprintf("%s %d of %d", name, used.Field(k).Int(), max(0, most.Field(k).Int())))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 )
 
 // ErrMemory says that Limits.TotalBytes leaves no room, for another instance or
@@ -115,5 +117,16 @@ func (i *Instance) shortage(cause error) error {
 // growth is what Go's runtime asks for at a time, at least.
 const growth = 4 << 20
 
-// tableEntry is what an entry of a table takes in the engine.
-const tableEntry = 8
+// What an instance has in the engine beside its memory, in bytes, rounded up.
+const (
+	entryBytes   = 8  // of a table
+	elementBytes = 48 // the function's object, where the engine keeps that, and the segment's entry
+	segmentBytes = 24 // of data or elements
+	globalBytes  = 96 // the global, its place in the context, and a handle of the host's
+)
+
+// fixedBytes is what all instances of a module have in the engine.
+func fixedBytes(r *rewrite.Result) int64 {
+	return int64(r.TableEntries)*entryBytes + int64(r.Elements)*elementBytes +
+		int64(r.Segments)*segmentBytes + int64(r.GlobalCount)*globalBytes
+}

@@ -22,6 +22,7 @@ import (
 // cost is what one hostile module takes from the host, from before Load until
 // its last call has ended.
 type cost struct {
+	peak    int64         // resident bytes at any time, more than before
 	kept    int64         // resident bytes that stay after a collection: the module loaded, its instances idle
 	host    time.Duration // processor time of the goroutine that loads and calls
 	child   time.Duration // processor time of the compiler's children
@@ -32,11 +33,19 @@ type cost struct {
 // leaves zero. Processor time is bounded for what grows faster than the module
 // does, which takes many times as much: it says nothing about speed. A module
 // may be called up to tries times.
-var usual = cost{kept: 24 << 20, host: 3 * time.Second, child: 30 * time.Second, records: 100}
+var usual = cost{
+	// Beside the instances' own memory there are the collector's slack and the
+	// race detector.
+	peak: hostileTotal + 128<<20,
+	kept: 24 << 20, host: 3 * time.Second, child: 30 * time.Second, records: 100,
+}
 
 // bounds are those of the families under testdata/hostile that differ.
 var bounds = map[string]cost{
-	"log-flood": {records: 5000}, // lines of no bytes, up to Limits.LogBytes
+	"call-graph": {kept: 48 << 20}, // machine code of two million calls
+	"log-flood":  {records: 5000},  // lines of no bytes, up to Limits.LogBytes
+	"names":      {kept: 56 << 20}, // Limits.Module.AllNameBytes, several times
+	"types":      {kept: 40 << 20}, // Limits.Module.AllParams, and 16 MiB of export names
 }
 
 func (c cost) orUsual() cost {
@@ -47,7 +56,7 @@ func (c cost) orUsual() cost {
 		return n
 	}
 	return cost{
-		kept: def(c.kept, usual.kept), records: int(def(int64(c.records), int64(usual.records))),
+		peak: def(c.peak, usual.peak), kept: def(c.kept, usual.kept), records: int(def(int64(c.records), int64(usual.records))),
 		host: time.Duration(def(int64(c.host), int64(usual.host))), child: time.Duration(def(int64(c.child), int64(usual.child))),
 	}
 }
@@ -83,8 +92,11 @@ func (c *costs) keep() {
 func (c *costs) check(t *testing.T, family string) {
 	runtime.UnlockOSThread()
 	most := bounds[family].orUsual()
-	t.Logf("keeps %d KiB; %v of processor time here, %v in children; %d records",
-		c.kept>>10, c.host.Round(time.Millisecond), c.child.Round(time.Millisecond), c.cost.records)
+	t.Logf("peak %d KiB, keeps %d KiB; %v of processor time here, %v in children; %d records",
+		c.peak>>10, c.kept>>10, c.host.Round(time.Millisecond), c.child.Round(time.Millisecond), c.cost.records)
+	if c.peak > most.peak {
+		t.Errorf("took %d MiB of the host's memory, at most %d are allowed", c.peak>>20, most.peak>>20)
+	}
 	if c.kept > most.kept {
 		t.Errorf("keeps %d MiB of the host's memory, at most %d may stay", c.kept>>20, most.kept>>20)
 	}
@@ -96,7 +108,7 @@ func (c *costs) check(t *testing.T, family string) {
 	}
 	worst := familyCosts[family]
 	familyCosts[family] = cost{
-		kept: max(worst.kept, c.kept), host: max(worst.host, c.host),
+		peak: max(worst.peak, c.peak), kept: max(worst.kept, c.kept), host: max(worst.host, c.host),
 		child: max(worst.child, c.child), records: max(worst.records, c.cost.records),
 	}
 }
@@ -107,8 +119,8 @@ var familyCosts = map[string]cost{}
 func logCosts(t *testing.T) {
 	for _, family := range slices.Sorted(maps.Keys(familyCosts)) {
 		c := familyCosts[family]
-		t.Logf("%-14s keeps %6d KiB; processor %6d ms here, %6d ms in children; %5d records",
-			family, c.kept>>10, c.host.Milliseconds(), c.child.Milliseconds(), c.records)
+		t.Logf("%-14s peak %6d, keeps %6d KiB; processor %6d ms here, %6d ms in children; %5d records",
+			family, c.peak>>10, c.kept>>10, c.host.Milliseconds(), c.child.Milliseconds(), c.records)
 	}
 }
 

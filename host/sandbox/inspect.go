@@ -17,7 +17,8 @@ type Inspection struct {
 	DataBytes      int      `json:"dataBytes"`
 	MemoryBytes    int      `json:"memoryBytes"` // at the start
 	RewrittenBytes int      `json:"rewrittenBytes"`
-	// Counts is how much of what a limit is about there is in the module.
+	// Counts is how much of what a limit is about there is in the module, except
+	// for names and machine code.
 	Counts ModuleLimits `json:"counts"`
 	// FreshBecause says why an instance cannot be put back after a call and
 	// each call gets a new one. Empty: it is put back.
@@ -25,7 +26,8 @@ type Inspection struct {
 }
 
 // Inspect admits and rewrites a module as Load would with these limits, and
-// reports on it, without compiling or running anything. An error says why it
+// reports on it, without compiling or running anything. Unlike Load it does so in
+// this process: it is for a tool, not for a host. An error says why it
 // would be refused.
 func Inspect(module []byte, l Limits) (*Inspection, error) {
 	limits := l.withDefaults().Module
@@ -38,6 +40,7 @@ func Inspect(module []byte, l Limits) (*Inspection, error) {
 	if err != nil {
 		return nil, err
 	}
+	counts.RewrittenBytes = r.Report.FunctionBytes
 	i := &Inspection{
 		Instructions: r.Report.Instructions, Loops: r.Report.Loops,
 		DataBytes: r.Report.DataBytes, MemoryBytes: r.Report.MemoryPages * pageSize,

@@ -132,7 +132,7 @@ func (i *Instance) discard() {
 		// The only error is a second close, which is harmless.
 		_ = i.mod.Close(context.Background())
 	}
-	fixed := i.module.tableBytes + stack.Base
+	fixed := i.module.fixedBytes + stack.Base
 	err := i.memory.Unmap()
 	if i.stack != nil {
 		fixed += int64(i.stack.Size() - stack.Base)

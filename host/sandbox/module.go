@@ -27,7 +27,7 @@ type Module struct {
 	code       wazero.CompiledModule
 	exports    map[string]Signature
 	minBytes   uint64    // of memory, by declaration
-	tableBytes int64     // of an instance
+	fixedBytes int64     // of an instance, beside its memory
 	template   *template // nil: every caller gets a fresh instance
 
 	pool   pool
@@ -59,6 +59,7 @@ func (m *Module) start(ctx context.Context, restorable bool) error {
 			return err
 		}
 		m.template, m.pool.lifetime = t, m.spec.Limits.Idle
+		m.rewritten.Data = nil // the template has it
 	}
 	first, err := m.make(ctx)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/compile"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
-	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/tetratelabs/wazero"
 )
 
@@ -58,15 +57,18 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 			m.unload()
 		}
 	}()
-	if m.rewritten, err = rewrite.Rewrite(module, spec.Limits.Module, rewrite.Options{}); err != nil {
+	admitted, err := s.compiler.Admit(ctx, module, spec.Limits.Module)
+	if err != nil {
 		return nil, fmt.Errorf("module %s: is refused: %w", spec.Name, err)
 	}
-	m.tableBytes = int64(m.rewritten.TableEntries) * tableEntry
-	err = s.compiler.Load(ctx, m.rewritten.Wasm, func(dir string) error { return m.loadCode(ctx, dir) })
+	defer admitted.Close() // a file without a name, only read
+	m.rewritten = admitted.Result
+	m.fixedBytes = fixedBytes(m.rewritten)
+	err = s.compiler.Load(ctx, admitted, func(dir string) error { return m.loadCode(ctx, dir) })
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", spec.Name, err)
 	}
-	m.rewritten.Wasm = nil // some megabytes that nobody needs any more
+	m.rewritten.Stub = nil // wazero has what it needs of it
 	if err := m.checkExports(); err != nil {
 		return nil, err
 	}
@@ -74,7 +76,10 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module
 		return nil, err
 	}
 	restorable := len(m.rewritten.Fresh) == 0 && !s.config.neverReuse
-	return m, m.start(ctx, restorable)
+	if err := m.start(ctx, restorable); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // loadCode makes a runtime of the module's own with the code in dir: wazero
@@ -86,6 +91,6 @@ func (m *Module) loadCode(ctx context.Context, dir string) (err error) {
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
 		WithMemoryLimitPages(uint32(m.spec.Limits.MemoryBytes/pageSize)).
 		WithCompilationCache(m.cache))
-	m.code, err = m.runtime.CompileModule(ctx, m.rewritten.Wasm)
+	m.code, err = m.runtime.CompileModule(ctx, m.rewritten.Stub)
 	return err
 }

@@ -114,7 +114,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance, err error) {
 	i := &Instance{module: m}
 	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, i.charge)
-	if err == nil && !i.charge(m.tableBytes+stack.Base) {
+	if err == nil && !i.charge(m.fixedBytes+stack.Base) {
 		err = errors.Join(image.ErrBudget, mem.Unmap())
 	}
 	if errors.Is(err, image.ErrBudget) {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
 // compiling is what a child of this package does.
@@ -17,8 +19,11 @@ var compiling = &child.Role{Name: "bulkhead: compiling"}
 
 // order is what a child is to do.
 type order struct {
-	Size               int // of the module on stdin
+	Stub, Size         int // of what comes on stdin, in this order: stub and module
 	CloseOnContextDone bool
+
+	Admit       *wasm.Limits // admit the module into descriptor 3; nil: compile it
+	MemoryPages int          // of Admit, which JSON leaves out
 }
 
 // How a child ends.
@@ -29,11 +34,11 @@ const (
 )
 
 // Child must be called first in main, and in TestMain, of every program that
-// makes a Compiler. In a child it compiles and exits; otherwise it returns at
-// once.
+// makes a Compiler. In a child it admits or compiles and exits; otherwise it
+// returns at once.
 func Child() {
 	compiling.Main(func(argument json.RawMessage) int {
-		code, err := obey(argument, os.Stdin)
+		code, err := obey(argument, os.Stdin, func() io.Writer { return os.NewFile(3, "admitted") })
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -41,25 +46,66 @@ func Child() {
 	})
 }
 
-// obey compiles the module on in into the working directory.
-func obey(argument json.RawMessage, in io.Reader) (exit int, err error) {
+// obey admits the module on in into what out returns, or compiles it into the
+// working directory.
+func obey(argument json.RawMessage, in io.Reader, out func() io.Writer) (exit int, err error) {
 	var o order
 	if err := json.Unmarshal(argument, &o); err != nil {
 		return exitFailed, err
 	}
-	if o.Size < 0 || o.Size > maxModule {
-		return exitFailed, fmt.Errorf("module of %d bytes", o.Size)
+	if o.Size < 0 || o.Size > maxModule || o.Stub < 0 || o.Stub > maxModule {
+		return exitFailed, fmt.Errorf("module of %d bytes, stub of %d", o.Size, o.Stub)
 	}
-	wasm := make([]byte, o.Size)
-	if _, err := io.ReadFull(in, wasm); err != nil {
-		return exitFailed, fmt.Errorf("reading the module: %w", err)
+	stub, module := make([]byte, o.Stub), make([]byte, o.Size)
+	for _, b := range [][]byte{stub, module} {
+		if _, err := io.ReadFull(in, b); err != nil {
+			return exitFailed, fmt.Errorf("reading the module: %w", err)
+		}
 	}
-	err = compileInto(context.Background(), codeName, wasm, o.CloseOnContextDone)
+	if o.Admit != nil {
+		o.Admit.MemoryPages = o.MemoryPages
+		if err := admitInto(out(), module, *o.Admit); err != nil {
+			return exitFailed, err
+		}
+		return exitDone, nil
+	}
+	err = compileAs(stub, module, o.CloseOnContextDone)
 	if err == nil {
 		return exitDone, nil
 	}
-	if _, disk := errors.AsType[*fs.PathError](err); disk {
+	if isDisk(err) {
 		return exitFailed, err
 	}
 	return exitInvalid, err
+}
+
+func isDisk(err error) bool {
+	_, path := errors.AsType[*fs.PathError](err)
+	_, link := errors.AsType[*os.LinkError](err)
+	return path || link
+}
+
+// compileAs leaves the module's code under the name that wazero gives to the
+// stub's. The name is a hash of all that code depends on, which only wazero
+// knows how to make; it is found out by having the stub compiled.
+func compileAs(stub, module []byte, closeOnContextDone bool) error {
+	const moduleName = "module"
+	if err := compileInto(context.Background(), moduleName, module, closeOnContextDone); err != nil {
+		return err
+	}
+	if err := compileInto(context.Background(), codeName, stub, closeOnContextDone); err != nil {
+		return err
+	}
+	from, err := onlyFile(moduleName)
+	if err != nil {
+		return err
+	}
+	to, err := onlyFile(codeName)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(moduleName, from.path), filepath.Join(codeName, to.path)); err != nil {
+		return err
+	}
+	return os.RemoveAll(moduleName)
 }

@@ -47,7 +47,7 @@ type Config struct {
 	Logger             *slog.Logger // default: none
 }
 
-// Compiler compiles modules, few at a time. It is safe for concurrent use.
+// Compiler admits and compiles modules, few at a time. It is safe for concurrent use.
 type Compiler struct {
 	config Config
 	print  fingerprint
@@ -106,17 +106,19 @@ func private(dir string) (string, error) {
 	return dir, os.Chmod(dir, 0o700)
 }
 
-// Load has wasm compiled if the cache has no intact code for it, and calls
-// load with a directory for wazero.NewCompilationCacheWithDir that holds this
-// code and nothing else. The directory is there until load returns; code that
-// was loaded does not need it any longer.
+// Load has a compiled if the cache has no intact code for it, and calls load
+// with a directory for wazero.NewCompilationCacheWithDir that holds this code and
+// nothing else, under the name of a.Stub, which is what wazero is to be given.
+// The directory is there until load returns; code that was loaded does not need
+// it any longer.
 //
-// Load fails with an *Error if wasm is refused, and with load's error. If load
-// made wazero compile after all, the code is in this process already; Load
-// reports that as an error and drops the entry. Loads of one module take turns.
-func (c *Compiler) Load(ctx context.Context, wasm []byte, load func(dir string) error) error {
-	if len(wasm) > maxModule {
-		return &Error{Invalid, fmt.Errorf("it has %d bytes, the limit is %d", len(wasm), maxModule)}
+// Load fails with an *Error if the module is refused, with a *wasm.Error if its
+// code is larger than it may be, and with load's error. If load made wazero
+// compile after all, the code is in this process already; Load reports that as
+// an error and drops the entry. Loads of one module take turns.
+func (c *Compiler) Load(ctx context.Context, a *Admitted, load func(dir string) error) error {
+	if n := max(a.stub, a.size); n > maxModule {
+		return &Error{Invalid, fmt.Errorf("it has %d bytes, the limit is %d", n, maxModule)}
 	}
 	if c.config.Dir == "" {
 		dir, err := os.MkdirTemp("", "bulkhead-compile-")
@@ -124,27 +126,30 @@ func (c *Compiler) Load(ctx context.Context, wasm []byte, load func(dir string) 
 			return fmt.Errorf("compile: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		return c.load(ctx, entry{dir, c.print.digest(wasm)}, wasm, load)
+		return c.load(ctx, entry{dir, c.print.digest(a.Stub)}, a, load)
 	}
-	e := entry{c.config.Dir, c.print.digest(wasm)}
+	e := entry{c.config.Dir, c.print.digest(a.Stub)}
 	unlock, err := c.lock(ctx, e)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return c.load(ctx, e, wasm, load)
+	return c.load(ctx, e, a, load)
 }
 
-func (c *Compiler) load(ctx context.Context, e entry, wasm []byte, load func(dir string) error) error {
+func (c *Compiler) load(ctx context.Context, e entry, a *Admitted, load func(dir string) error) error {
 	if err := e.verify(); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.config.Logger.Warn("compiled code is not as it was left; compiling again", "digest", e.digest, "error", err)
 		}
-		if err := c.compile(ctx, e, wasm); err != nil {
+		if err := c.compile(ctx, e, a); err != nil {
 			return err
 		}
 	}
 	e.touch()
+	if err := e.within(a.codeBytes); err != nil {
+		return err
+	}
 	if err := load(e.code()); err != nil {
 		return err
 	}
@@ -155,14 +160,23 @@ func (c *Compiler) load(ctx context.Context, e entry, wasm []byte, load func(dir
 	return nil
 }
 
-// compile makes the entry anew. Its lock is held.
-func (c *Compiler) compile(ctx context.Context, e entry, wasm []byte) error {
+// takeTurn waits until one child more may run.
+func (c *Compiler) takeTurn(ctx context.Context) (release func(), err error) {
 	select {
 	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+		return func() { <-c.turn }, nil
 	case <-ctx.Done():
-		return &Error{Canceled, context.Cause(ctx)}
+		return nil, &Error{Canceled, context.Cause(ctx)}
 	}
+}
+
+// compile makes the entry anew. Its lock is held.
+func (c *Compiler) compile(ctx context.Context, e entry, a *Admitted) error {
+	release, err := c.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := e.remove(); err != nil {
 		return fmt.Errorf("compilation cache: %w", err)
 	}
@@ -171,7 +185,8 @@ func (c *Compiler) compile(ctx context.Context, e entry, wasm []byte) error {
 		return fmt.Errorf("compilation cache: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	if err := c.spawn(ctx, tmp, wasm); err != nil {
+	o := order{Stub: len(a.Stub), Size: int(a.size)}
+	if err := c.spawn(ctx, job{order: o, in: a.source(), dir: tmp}); err != nil {
 		return err
 	}
 	if err := e.seal(tmp, c.print.subdir); err != nil {

@@ -43,6 +43,16 @@ func compiler(t testing.TB, c Config) *rig {
 	return r
 }
 
+// Load compiles wasm as it is.
+func (r *rig) Load(ctx context.Context, wasm []byte, load func(dir string) error) error {
+	a, err := asItIs(wasm)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return r.Compiler.Load(ctx, a, load)
+}
+
 // run loads wasm through wazero from dir and returns what its f returns, or 0
 // if it has none.
 func run(dir string, wasm []byte, config wazero.RuntimeConfig) (uint64, error) {

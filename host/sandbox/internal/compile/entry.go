@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
 // entry is the code of one module, which may not be there yet. Its methods
@@ -89,6 +91,21 @@ func (e entry) intact() error {
 	}
 	if !bytes.Equal(have, e.lines(f, hash)) {
 		return errors.New("code and manifest differ")
+	}
+	return nil
+}
+
+// within fails if the code has more than most bytes.
+func (e entry) within(most int) error {
+	f, err := onlyFile(e.code())
+	if err != nil {
+		return err
+	}
+	if f.size > int64(most) {
+		return &wasm.Error{
+			Function: -1, Kind: wasm.ErrLimit, Limit: "codeBytes",
+			Reason: fmt.Sprintf("%d bytes of machine code, at most %d are allowed", f.size, most),
+		}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type fingerprint struct {
 }
 
 // format is changed when the layout of the cache changes.
-const format = "bulkhead compiled code 1"
+const format = "bulkhead compiled code 2"
 
 // probe is a module with one empty function.
 const probe = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x04\x01\x02\x00\x0b"
@@ -71,11 +71,12 @@ func wazeroBuild() string {
 	return ""
 }
 
-// digest is the name of the entry for wasm.
-func (f *fingerprint) digest(wasm []byte) string {
+// digest is the name of the entry for the module of a stub, which has the hash
+// of the whole in it.
+func (f *fingerprint) digest(stub []byte) string {
 	h := sha256.New()
 	h.Write(f.sum[:])
-	h.Write(wasm)
+	h.Write(stub)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

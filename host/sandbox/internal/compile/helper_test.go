@@ -42,7 +42,12 @@ func helpLoad(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = c.Load(context.Background(), wasm, func(dir string) error {
+	a, err := asItIs(wasm)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	err = c.Load(context.Background(), a, func(dir string) error {
 		_, err := run(dir, wasm, wazero.NewRuntimeConfigCompiler())
 		return err
 	})
@@ -56,5 +61,10 @@ func helpHang(dir string) error {
 		return err
 	}
 	c.start = func(pid int) { fmt.Println(pid) }
-	return c.Load(context.Background(), huge(), func(string) error { return nil })
+	a, err := asItIs(huge())
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return c.Load(context.Background(), a, func(string) error { return nil })
 }

@@ -127,8 +127,8 @@ func TestCancelEndsTheChild(t *testing.T) {
 
 // TestOrderIsBounded: a child refuses before it allocates or limits anything.
 func TestOrderIsBounded(t *testing.T) {
-	for _, argument := range []string{"", "{", `{"Size":-1}`, fmt.Sprintf(`{"Size":%d}`, maxModule+1)} {
-		if exit, err := obey([]byte(argument), strings.NewReader("")); exit != exitFailed || err == nil {
+	for _, argument := range []string{"", "{", `{"Size":-1}`, `{"Stub":-1}`, fmt.Sprintf(`{"Size":%d}`, maxModule+1)} {
+		if exit, err := obey([]byte(argument), strings.NewReader(""), nil); exit != exitFailed || err == nil {
 			t.Errorf("%q: exit %d, %v", argument, exit, err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 )
 
 func section(id byte, content []byte) []byte {
@@ -24,6 +26,22 @@ func function(locals, body []byte) []byte {
 	m = append(m, section(7, []byte{1, 1, 'f', 0, 0})...)
 	code := append(append(locals, body...), 0x0b)
 	return append(m, section(10, append(binary.AppendUvarint([]byte{1}, uint64(len(code))), code...))...)
+}
+
+// asItIs is wasm, as if it had been admitted, and its own stub.
+func asItIs(wasm []byte) (*Admitted, error) {
+	file, err := unnamed()
+	if err != nil {
+		return nil, err
+	}
+	n := int64(len(wasm))
+	a := &Admitted{Result: &rewrite.Result{Stub: wasm}, file: file, stub: n, size: n, codeBytes: 1 << 30}
+	for range 2 {
+		if _, err := file.Write(wasm); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
 }
 
 // answer returns n, which must be below 64.

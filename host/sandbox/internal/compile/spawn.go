@@ -1,22 +1,35 @@
 package compile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
-// spawn runs one child to its end. The code is then in dir.
-func (c *Compiler) spawn(ctx context.Context, dir string, wasm []byte) error {
+// job is what one child is to do: with what comes on in, in dir, or into out.
+type job struct {
+	order
+	in  io.Reader
+	dir string
+	out *os.File
+}
+
+// spawn runs one child to its end.
+func (c *Compiler) spawn(ctx context.Context, j job) error {
 	l := c.config.Limits
-	result, err := compiling.Run(ctx, child.Job{
-		Argument: order{Size: len(wasm), CloseOnContextDone: c.config.CloseOnContextDone},
-		Dir:      dir, Stdin: bytes.NewReader(wasm),
+	j.CloseOnContextDone = c.config.CloseOnContextDone
+	run := child.Job{
+		Argument: j.order, Dir: j.dir, Stdin: j.in,
 		Limits: child.Limits{CPU: l.CPU, Memory: l.Memory, Wall: l.Wall}, Started: c.start,
-	})
+	}
+	if j.out != nil {
+		run.Files = []*os.File{j.out}
+	}
+	result, err := compiling.Run(ctx, run)
 	if ended, ok := errors.AsType[*child.Error](err); ok {
 		return &Error{faults[ended.Fault], ended.Cause}
 	}

@@ -1,0 +1,204 @@
+package compile
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
+)
+
+// Admitted is a module that may be compiled, rewritten. Its functions are in a
+// file without a name, so that this process never holds them.
+type Admitted struct {
+	*rewrite.Result // without Wasm
+	file            *os.File
+	stub, size      int64 // bytes in the file: the stub, then the module, at its end
+	at              int64
+	codeBytes       int
+}
+
+// Close removes the file.
+func (a *Admitted) Close() error { return a.file.Close() }
+
+// source is the stub and then the module.
+func (a *Admitted) source() io.Reader { return io.NewSectionReader(a.file, a.at, a.stub+a.size) }
+
+// header comes first in the file that a child admits into: its length in four
+// bytes, then JSON. Data, stub and module follow.
+type header struct {
+	Result     *rewrite.Result
+	Data       []int // bytes of each active data segment
+	Stub, Wasm int
+	Refused    *refusal // instead of all others
+}
+
+// maxHeader bounds what is read of a header: some hundred thousand segments.
+const maxHeader = 64 << 20
+
+// Admit has a child read a module, refuse it if it is beyond l, and rewrite it.
+// It fails with a *wasm.Error, with an *Error if the child was stopped, or with
+// what the rewriter says. The caller closes the result.
+func (c *Compiler) Admit(ctx context.Context, module []byte, l wasm.Limits) (*Admitted, error) {
+	l = l.WithDefaults()
+	if err := l.CheckSize(len(module)); err != nil {
+		return nil, err
+	}
+	file, err := unnamed()
+	if err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
+	}
+	a := &Admitted{file: file, codeBytes: max(l.CodeBytes, 0)}
+	if err := c.admit(ctx, module, l, a); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return a, nil
+}
+
+func (c *Compiler) admit(ctx context.Context, module []byte, l wasm.Limits, a *Admitted) error {
+	release, err := c.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	o := order{Size: len(module), Admit: &l, MemoryPages: l.MemoryPages}
+	if err := c.spawn(ctx, job{order: o, in: bytes.NewReader(module), out: a.file}); err != nil {
+		return err
+	}
+	return a.read()
+}
+
+// unnamed is a temporary file that goes with its last descriptor.
+func unnamed() (*os.File, error) {
+	f, err := os.CreateTemp("", "bulkhead-admit-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// read takes what the child wrote, except for stub and module.
+func (a *Admitted) read() error {
+	var length [4]byte
+	if _, err := a.file.ReadAt(length[:], 0); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	n := int64(binary.LittleEndian.Uint32(length[:]))
+	if n > maxHeader {
+		return fmt.Errorf("admission: a header of %d bytes", n)
+	}
+	var h header
+	if err := json.NewDecoder(io.NewSectionReader(a.file, 4, n)).Decode(&h); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	if h.Refused != nil {
+		return h.Refused.error()
+	}
+	if h.Result == nil || len(h.Data) != len(h.Result.Data) || h.Stub < 0 || h.Wasm < 0 {
+		return errors.New("admission: a header without its parts")
+	}
+	a.Result, a.at, a.stub, a.size = h.Result, 4+n, int64(h.Stub), int64(h.Wasm)
+	return a.readData(h.Data)
+}
+
+func (a *Admitted) readData(sizes []int) error {
+	info, err := a.file.Stat()
+	if err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	left := info.Size() - a.at - a.stub - a.size
+	for _, n := range sizes {
+		if left -= int64(n); n < 0 || left < 0 {
+			break
+		}
+	}
+	if left != 0 {
+		return errors.New("admission: the parts have other lengths than the header says")
+	}
+	data := make([]byte, info.Size()-a.at-a.stub-a.size)
+	if _, err := a.file.ReadAt(data, a.at); err != nil && len(data) > 0 {
+		return fmt.Errorf("admission: %w", err)
+	}
+	for k, n := range sizes {
+		a.Data[k].Bytes, data = data[:n:n], data[n:]
+		a.at += int64(n)
+	}
+	a.Stub = make([]byte, a.stub)
+	if _, err := a.file.ReadAt(a.Stub, a.at); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	return nil
+}
+
+// admitInto is the child's part.
+func admitInto(file io.Writer, module []byte, l wasm.Limits) error {
+	out := bufio.NewWriter(file)
+	r, err := rewrite.Rewrite(module, l, rewrite.Options{})
+	if err != nil {
+		return errors.Join(writeHeader(out, header{Refused: refuse(err)}), out.Flush())
+	}
+	h := header{Result: r, Stub: len(r.Stub), Wasm: len(r.Wasm)}
+	for _, d := range r.Data {
+		h.Data = append(h.Data, len(d.Bytes))
+	}
+	if err := writeHeader(out, h); err != nil {
+		return err
+	}
+	for _, d := range r.Data {
+		if _, err := out.Write(d.Bytes); err != nil {
+			return err
+		}
+	}
+	_, err1 := out.Write(r.Stub)
+	_, err2 := out.Write(r.Wasm)
+	return errors.Join(err1, err2, out.Flush())
+}
+
+func writeHeader(out io.Writer, h header) error {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...))
+	return err
+}
+
+// refusal is an error of rewrite.Rewrite on its way to the parent.
+type refusal struct {
+	Text    string // of an error that is no *wasm.Error
+	Kind    string
+	Refused *wasm.Error
+}
+
+var kinds = []error{wasm.ErrMalformed, wasm.ErrUnsupported, wasm.ErrLimit}
+
+func refuse(err error) *refusal {
+	e, ok := errors.AsType[*wasm.Error](err)
+	if !ok {
+		return &refusal{Text: err.Error()}
+	}
+	return &refusal{Kind: e.Kind.Error(), Refused: e}
+}
+
+func (r *refusal) error() error {
+	if r.Refused == nil {
+		return errors.New(r.Text)
+	}
+	for _, kind := range kinds {
+		if kind.Error() == r.Kind {
+			r.Refused.Kind = kind
+			return r.Refused
+		}
+	}
+	return fmt.Errorf("admission: refused for the unknown reason %q", r.Kind)
+}
