@@ -361,3 +361,25 @@ func TestOnlyThePrimaryVerifiedAddressOfGitHubCounts(t *testing.T) {
 		t.Errorf("led to %q as %q", to, b.who())
 	}
 }
+
+// GitHub is asked for no more than the configuration needs.
+func TestGitHubIsAskedForWhatIsNeeded(t *testing.T) {
+	for want, g := range map[string]GitHub{
+		"read:user":            {},
+		"read:user user:email": {IDDomains: []string{"example.com"}},
+		"read:user read:org":   {Organizations: []string{"Example"}},
+	} {
+		g.ClientID, g.Secret = "id", secretFile(t, "shh")
+		p, err := newGitHub(g, &url.URL{Scheme: "https", Host: "x"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := p.begin(t.Context(), "state", secrets{verifier: "v"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, _ := url.Parse(page); u.Query().Get("scope") != want || u.Query().Get("code_challenge_method") != "S256" {
+			t.Errorf("asked for %q, want %q", u.Query().Get("scope"), want)
+		}
+	}
+}

@@ -180,3 +180,34 @@ func FuzzForwardedAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestRatesHaveDefaultsAndMayBeOff(t *testing.T) {
+	if b := newBuckets(0, 20); b == nil || b.rate != 20 {
+		t.Errorf("by default %+v", b)
+	}
+	if b := newBuckets(-1, 20); b != nil || !b.take("x", time.Now()) {
+		t.Errorf("off: %+v", b)
+	}
+	if b := newBuckets(3, 20); b.rate != 3 {
+		t.Errorf("configured: %+v", b)
+	}
+	f := setUp(t, func(c *Config) { c.Rates = Rates{} })
+	if f.clients.rate != 20 || f.accounts.rate != 200 {
+		t.Errorf("client %v, account %v", f.clients.rate, f.accounts.rate)
+	}
+}
+
+// A client that is over its rate stays so although others fill the table.
+func TestOthersDoNotRefillABucket(t *testing.T) {
+	b := newBuckets(1, 0)
+	now := time.Now()
+	for range 20 {
+		b.take("busy", now)
+	}
+	for i := range maxBuckets / 2 {
+		b.take(time.Duration(i).String(), now)
+	}
+	if b.take("busy", now) {
+		t.Error("the bucket was forgotten while it was empty")
+	}
+}

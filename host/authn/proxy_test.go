@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -387,5 +390,98 @@ func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
 	}
 	if bad := (&Options{Proxy: &Proxy{From: []string{"10.0.0.1"}, TeamsSeparator: "--"}}).Check(false); len(bad) != 1 || !strings.Contains(bad[0].Error(), "auth.proxy.teamsSeparator") {
 		t.Errorf("%v", bad)
+	}
+}
+
+// The names of headers are compared as HTTP does, whatever the configuration
+// writes.
+func TestTheProxysHeadersMayBeWrittenInAnyCase(t *testing.T) {
+	f := behindProxy(t, func(p *Proxy) { p.User, p.Teams = "x-remote-user", "X-REMOTE-groups" })
+	p, err := f.Resolve(f.via(proxyAddr, "X-Remote-User", "ann@example.com", "X-Remote-Groups", "ops"))
+	if err != nil || p.User != "ann@example.com" || !slices.Equal(texts(p.Claims[groupsClaim]), []string{"ops"}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// What a client could be taken for goes before anything reads it; of a trusted
+// proxy the two configured headers stay and nothing else.
+func TestScreenLeavesWhatTheProxySaysAlone(t *testing.T) {
+	f := behindProxy(t, func(p *Proxy) { p.User = "X-My-User" })
+	all := []string{"X-My-User", "a", "X_my_user", "b", "X-Auth-Request-Groups", "c", "X-Auth-Request-User", "d", "X-Forwarded-User", "e",
+		"Remote-User", "f", "Impersonate-User", "g", "Impersonate-Extra-Scopes", "h", "X-Webauth-User", "i", "X-Forwarded-For", "j", "Accept", "k"}
+	for from, want := range map[string][]string{
+		proxyAddr:     {"Accept", "X-Auth-Request-Groups", "X-Forwarded-For", "X-My-User"},
+		"192.0.2.7:1": {"Accept", "X-Forwarded-For"},
+	} {
+		if got := slices.Sorted(maps.Keys(f.via(from, all...).Header)); !slices.Equal(got, want) {
+			t.Errorf("from %s stay %q, want %q", from, got, want)
+		}
+	}
+	// Without a proxy they count for nothing either.
+	none := setUp(t)
+	if got := slices.Sorted(maps.Keys(none.via(proxyAddr, all...).Header)); slices.Contains(got, "Remote-User") || slices.Contains(got, "Impersonate-User") {
+		t.Errorf("without a proxy stay %q", got)
+	}
+}
+
+// Many requests at once of a user whom the proxy names make one login, and one
+// who may not sign in makes none. Each that is new counts against its client.
+func TestAProxysUserHasOneLogin(t *testing.T) {
+	f := behindProxy(t)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com")); err != nil {
+				t.Error(err)
+			}
+			if _, err := f.Resolve(f.via(proxyAddr, email, "zed@example.com")); err == nil {
+				t.Error("zed is not listed")
+			}
+		})
+	}
+	all.Wait()
+	if n := len(f.store.Logins("ann@example.com")); n != 1 {
+		t.Errorf("ann has %d logins", n)
+	}
+	if n := len(f.store.Logins("zed@example.com")); n != 0 {
+		t.Errorf("zed has %d logins", n)
+	}
+	f = behindProxy(t)
+	f.clients = newBuckets(1, 0)
+	limited := 0
+	for i := range 20 {
+		if _, err := f.Resolve(f.via(proxyAddr, email, "user"+strconv.Itoa(i)+"@example.com")); host.KindOf(err) == host.Limited {
+			limited++
+		}
+	}
+	if limited < 5 {
+		t.Errorf("%d of 20 users whom nobody knows were refused unlooked at", limited)
+	}
+}
+
+func TestTheMemoryOfAProxysUsersIsBounded(t *testing.T) {
+	var s standing
+	for i := range 2*maxStanding + 1 {
+		s.put(host.UserID(strconv.Itoa(i)), "x")
+	}
+	if n := len(s.logins); n == 0 || n > maxStanding {
+		t.Errorf("%d logins are remembered", n)
+	}
+}
+
+// Everybody's roles are admin if none are configured, and those configured stay
+// theirs although the directory may lack one for a while.
+func TestEverybodysRolesStay(t *testing.T) {
+	if got := newDisabled(&Disabled{}).mapping.asserted(nil).Roles; !slices.Equal(got, []string{"admin"}) {
+		t.Errorf("by default %q", got)
+	}
+	f := setUp(t, func(c *Config) { c.Options = Options{Disabled: &Disabled{Roles: []string{"viewer", "editor"}}} })
+	f.people.everybody = true
+	for _, has := range [][]string{nil, {"viewer"}, {"editor", "viewer"}} {
+		f.people.set(anonymous, Person{Roles: has})
+		p, err := f.Resolve(f.via("127.0.0.1:5"))
+		if err != nil || !slices.Equal(p.Asserted.Roles, has) {
+			t.Errorf("the directory has %q: %+v, %v", has, p, err)
+		}
 	}
 }

@@ -134,6 +134,14 @@ func question(t *testing.T, a Ask) *host.Question {
 	return q
 }
 
+// A question about an address finds the user however the address is written.
+func TestAQuestionNamesUsersAndTeamsAsPoliciesKnowThem(t *testing.T) {
+	q := question(t, Ask{User: "Ann@Example.com", Action: "pods:delete", Teams: []string{"Ops@Example.com", "ops@example.com", "CORP-Ops"}})
+	if p := q.Principal; p.User != "ann@example.com" || strings.Join(p.Asserted.Teams, " ") != "CORP-Ops ops@example.com" {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestQuestionsInWordsAreRead(t *testing.T) {
 	for resource, want := range map[string]host.CapabilityCall{
 		"dev/shop/pods:web":             {Name: "kube", Verb: "get", Resource: "pods", Object: "web", Namespace: "shop"},

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -74,5 +75,89 @@ spec: {id: ann, roles: [oncall]}
 		if len(m.Roles)+len(m.Teams)+len(m.Matched) > 0 || len(m.BreakGlass) != want {
 			t.Errorf("%s: %+v", user, m)
 		}
+	}
+}
+
+// The version of a principal is what a cached decision hangs on: it changes with
+// each of the roles and teams that are asserted, and one that does not exist has
+// none, whatever comes before it.
+func TestAVersionChangesWithWhatIsAsserted(t *testing.T) {
+	f := newFiles(t, map[string]string{"people.yaml": people})
+	d := f.open()
+	version := func(roles, teams []string) []byte {
+		return d.AppendVersion(nil, &host.Principal{User: "ann@example.com", Asserted: host.Membership{Roles: roles, Teams: teams}})
+	}
+	if got := version([]string{"viewer", "nowhere"}, []string{"nowhere"}); len(got) != 32 || !slices.Equal(got[16:], make([]byte, 16)) || slices.Equal(got[8:16], make([]byte, 8)) {
+		t.Errorf("a role that is there and two that are not: %x", got)
+	}
+	stranger := &host.Principal{User: "zed", Unlisted: true, Asserted: host.Membership{Teams: []string{"payments@example.com"}}}
+	before, other := d.AppendVersion(nil, stranger), version([]string{"viewer"}, nil)
+	change(t, d, func() {
+		f.write("people.yaml", strings.Replace(people, "namespaces: [shop, ", "namespaces: [bank, ", 1))
+	})
+	if slices.Equal(before, d.AppendVersion(nil, stranger)) {
+		t.Error("the team has changed and the version has not")
+	}
+	if got := version([]string{"viewer"}, nil); !slices.Equal(got[8:], other[8:]) {
+		t.Error("the role has not changed and its version has")
+	}
+}
+
+// What is asserted in one request does not reach another of the same user.
+func TestWhatIsAssertedIsOfOnePrincipal(t *testing.T) {
+	d := newFiles(t, map[string]string{"people.yaml": people + `---
+apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: one}
+spec: {permissions: {actions: ["pods:one"]}}
+---
+apiVersion: bulkhead.internal/v1
+kind: Role
+metadata: {name: two}
+spec: {permissions: {actions: ["pods:two"]}}
+`}).open()
+	s := d.current.Load()
+	as := func(role string) *person {
+		return s.personOf(&host.Principal{User: "ann@example.com", Asserted: host.Membership{Roles: []string{role}}})
+	}
+	one, two := as("one"), as("two")
+	if !slices.Contains(one.sets, s.roles["one"]) || slices.Contains(one.sets, s.roles["two"]) || !slices.Contains(two.sets, s.roles["two"]) {
+		t.Error("the roles of two principals are mixed up")
+	}
+}
+
+// An empty list matches nothing, not even what a route does not name; nor does a
+// plugin permission without a plugin.
+func TestAnEmptyListAndNoPluginAreNotCovered(t *testing.T) {
+	const narrow = `apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: ann}
+spec:
+  id: ann
+  permissions:
+    plugins: [{name: "*"}]
+    resources:
+      - {clusters: [dev], namespaces: [], resources: ["*"], verbs: ["*"]}
+      - {clusters: [dev], namespaces: [shop], resources: ["*"], verbs: ["*"]}
+`
+	d := newFiles(t, map[string]string{"people.yaml": narrow}).open()
+	kinds := func(q *host.Question) (plugins, resources int) {
+		for _, m := range d.Match(q).Matched {
+			if m.Plugin != nil {
+				plugins++
+			}
+			if m.Resource != nil {
+				resources++
+			}
+		}
+		return plugins, resources
+	}
+	q := route("ann", "pods", "list.read")
+	if plugins, resources := kinds(q); plugins != 1 || resources != 1 {
+		t.Errorf("a route that names nothing: %d plugins, %d resources", plugins, resources)
+	}
+	q.Route.Plugin = ""
+	if plugins, _ := kinds(q); plugins != 0 {
+		t.Errorf("no plugin: %d plugins", plugins)
 	}
 }
