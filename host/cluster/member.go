@@ -37,7 +37,7 @@ var kubeconfigLimits = strictyaml.Limits{Bytes: maxKubeconfig, Nodes: strictyaml
 type member struct {
 	config  Config
 	logger  *slog.Logger
-	digest  [sha256.Size]byte // of the kubeconfig in use; watch only
+	digest  [sha256.Size]byte // of the kubeconfig in use and its certificates; watch only
 	current atomic.Pointer[endpoint]
 	started atomic.Bool            // current may be used
 	problem atomic.Pointer[string] // of the last look; nil: none
@@ -69,20 +69,20 @@ func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
 	return nil, fmt.Errorf("%s.%s: %w", at, field, err)
 }
 
-// load reads the kubeconfig and replaces the endpoint if the file changed. It
-// returns the field that is wrong.
+// load reads the kubeconfig and the certificates that it names, and replaces the
+// endpoint if one of them changed. It returns the field that is wrong.
 func (m *member) load() (field string, err error) {
 	text, err := readFile(m.config.Kubeconfig)
 	if err != nil {
 		return "kubeconfig", err
 	}
-	digest := sha256.Sum256(text)
-	if m.current.Load() != nil && digest == m.digest {
-		return "", nil
-	}
 	config, field, err := parse(m.config, text)
 	if err != nil {
 		return field, err
+	}
+	digest := digestOf(text, config)
+	if m.current.Load() != nil && digest == m.digest {
+		return "", nil
 	}
 	e, err := newEndpoint(m.config.Name, config)
 	if err != nil {
@@ -162,7 +162,22 @@ func parse(c Config, text []byte) (config *rest.Config, field string, err error)
 	if config.Impersonate.UserName != "" {
 		return nil, "kubeconfig", fmt.Errorf("%s: context %q impersonates; the host must hold rights of its own to impersonate its users", c.Kubeconfig, name)
 	}
+	// client-go would read files anew by itself, and then cut every connection,
+	// terminals included; and an authority's never. So it gets their content.
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
+	}
+	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
 	return config, "", nil
+}
+
+func digestOf(text []byte, config *rest.Config) [sha256.Size]byte {
+	h := sha256.New()
+	for _, part := range [][]byte{text, config.CAData, config.CertData, config.KeyData} {
+		fmt.Fprintf(h, "%d:", len(part))
+		h.Write(part)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 func newEndpoint(name string, config *rest.Config) (*endpoint, error) {

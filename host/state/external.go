@@ -11,13 +11,17 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -38,12 +42,12 @@ type Options struct {
 	KeyRotation manifest.Duration `json:"keyRotation,omitempty"`
 
 	User         string `json:"user,omitempty"`         // of etcd's own authentication
-	PasswordFile string `json:"passwordFile,omitempty"` // of that user
+	PasswordFile string `json:"passwordFile,omitempty"` // of that user; read at the start, unlike certificates
 	TLS          TLS    `json:"tls,omitzero"`
 }
 
-// TLS names PEM files. Certificate and key are read again for each connection,
-// so that they can be renewed in place.
+// TLS names PEM files. They are followed: a connection is made by what they hold
+// then.
 type TLS struct {
 	CA   string `json:"ca,omitempty"`   // the system's if empty
 	Cert string `json:"cert,omitempty"` // the client's, for mutual TLS
@@ -122,6 +126,13 @@ func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
 	if cfg.TLS, err = o.tls(); err != nil {
 		return nil, err
 	}
+	if cfg.TLS != nil {
+		renewed, err := o.renewedTLS(log)
+		if err != nil {
+			return nil, err
+		}
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithTransportCredentials(renewed)) // instead of cfg.TLS
+	}
 	if o.PasswordFile != "" {
 		password, err := os.ReadFile(o.PasswordFile)
 		if err != nil {
@@ -134,6 +145,29 @@ func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
 		return nil, o.unreachable(err)
 	}
 	return client, nil
+}
+
+// renewedTLS is TLS by what the files hold at the time of each handshake.
+type renewedTLS struct {
+	credentials.TransportCredentials // by what they held at first
+	config                           *follow.Value[*tls.Config]
+}
+
+func (r *renewedTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return credentials.NewTLS(r.config.Get()).ClientHandshake(ctx, authority, conn)
+}
+
+func (r *renewedTLS) Clone() credentials.TransportCredentials {
+	return &renewedTLS{r.TransportCredentials.Clone(), r.config}
+}
+
+func (o *Options) renewedTLS(log *slog.Logger) (*renewedTLS, error) {
+	files := slices.DeleteFunc([]string{o.TLS.CA, o.TLS.Cert, o.TLS.Key}, func(f string) bool { return f == "" })
+	config, err := follow.Open(log, func([][]byte) (*tls.Config, error) { return o.tls() }, files...)
+	if err != nil {
+		return nil, err
+	}
+	return &renewedTLS{credentials.NewTLS(config.Get()), config}, nil
 }
 
 func (o *Options) tls() (*tls.Config, error) {

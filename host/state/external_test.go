@@ -180,3 +180,43 @@ func enableUsers(t *testing.T, o Options) {
 	must(root.UserGrantRole(ctx, o.User, "bulkhead"))
 	must(root.AuthEnable(ctx))
 }
+
+// A new authority is trusted once the file names it: the host comes back to a
+// store whose certificate it issued.
+func TestTheStoresAuthorityIsFollowed(t *testing.T) {
+	t.Parallel()
+	before, after := newAuthority(t), newAuthority(t)
+	before.issue("server", &x509.Certificate{})
+	before.issue("host", &x509.Certificate{})
+	after.issue("server", &x509.Certificate{})
+	copyFile := func(to, from string) {
+		t.Helper()
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusted := before.path("trusted.pem")
+	copyFile(trusted, before.path("ca.pem"))
+	c := statetest.Start(t, 1, statetest.TLS{Cert: before.path("server.pem"), Key: before.path("server.key"), CA: before.path("ca.pem")})
+	link := c.Link(t)
+	s, err := Open(t.Context(), Config{Dir: t.TempDir(), Options: Options{
+		Endpoints: link.Endpoints, KeyFile: statetest.Key(t),
+		TLS: TLS{CA: trusted, Cert: before.path("host.pem"), Key: before.path("host.key")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	copyFile(before.path("server.pem"), after.path("server.pem"))
+	copyFile(before.path("server.key"), after.path("server.key"))
+	copyFile(trusted, after.path("ca.pem"))
+	link.Cut()
+	eventually(t, "the store is gone", func() bool { return s.Ready() != nil })
+	link.Heal()
+	eventually(t, "the store is back", func() bool { return s.Ready() == nil })
+	signIn(t, s, "ann", "1")
+}

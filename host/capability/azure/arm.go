@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +25,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -62,8 +60,8 @@ type instance struct {
 	scope    policy.TokenRequestOptions
 }
 
-func newInstance(c Config) (*instance, error) {
-	client, err := httpClient(&c.Cloud)
+func newInstance(c Config, log *slog.Logger) (*instance, error) {
+	client, err := httpClient(&c.Cloud, log)
 	if err != nil {
 		return nil, err
 	}
@@ -91,24 +89,17 @@ func newInstance(c Config) (*instance, error) {
 }
 
 // httpClient follows no redirects: a token is for the host that it is sent to.
-func httpClient(c *Cloud) (*http.Client, error) {
+func httpClient(c *Cloud, log *slog.Logger) (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, 16
 	t.ResponseHeaderTimeout = tryTimeout
-	if c.CAFile != "" {
-		text, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("cloud.caFile: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(strictyaml.TrimBOM(text)) {
-			return nil, errors.New("cloud.caFile: holds no certificate in PEM form")
-		}
-		t.TLSClientConfig.RootCAs = roots
+	followed, err := follow.NewTransport(t, c.CAFile, log)
+	if err != nil {
+		return nil, fmt.Errorf("cloud.caFile: %w", err)
 	}
 	return &http.Client{
-		Transport:     t,
+		Transport:     followed,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }

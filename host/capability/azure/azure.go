@@ -42,7 +42,7 @@ func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	a := &Azure{instances: map[string]*instance{}, names: names(list), sealer: sealer, logger: logger}
 	var problems []error
 	for i, c := range list {
-		instance, err := newInstance(c)
+		instance, err := newInstance(c, logger)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("azure[%d]: %w", i, err))
 			continue

@@ -17,7 +17,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const (
@@ -114,17 +117,15 @@ func same(a, b [][]byte) bool {
 }
 
 func read(name string) ([]byte, error) {
-	// Opening a named pipe would wait for a writer.
-	if info, err := os.Stat(name); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", name)
-	}
-	f, err := os.Open(name)
+	// Opening a named pipe would wait for a writer otherwise.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, fmt.Errorf("%s: is not a regular file", name))
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
@@ -132,5 +133,5 @@ func read(name string) ([]byte, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s: is over %d bytes", name, maxFile)
 	}
-	return text, nil
+	return strictyaml.TrimBOM(text), nil
 }

@@ -19,14 +19,19 @@ func KeyPair(cert, key string, log *slog.Logger) (*Value[*tls.Certificate], erro
 	}, cert, key)
 }
 
+// authorities parses a bundle of certificates in PEM form.
+func authorities(file string, text []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}
+
 // Authorities follows a bundle of certificates of authorities, a PEM file.
 func Authorities(file string, log *slog.Logger) (*Value[*x509.CertPool], error) {
 	return Open(log, func(contents [][]byte) (*x509.CertPool, error) {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(contents[0]) {
-			return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
-		}
-		return pool, nil
+		return authorities(file, contents[0])
 	}, file)
 }
 
@@ -44,9 +49,9 @@ func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Trans
 	}
 	var last *http.Transport
 	v, err := Open(log, func(contents [][]byte) (*http.Transport, error) {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(contents[0]) {
-			return nil, fmt.Errorf("%s holds no certificate in PEM form", caFile)
+		pool, err := authorities(caFile, contents[0])
+		if err != nil {
+			return nil, err
 		}
 		t := base.Clone()
 		if t.TLSClientConfig == nil {

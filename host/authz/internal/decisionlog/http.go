@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
@@ -36,19 +35,12 @@ type server struct {
 func openServer(c *Server) (*server, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxResponseHeaderBytes = 1, maxAnswer
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(strictyaml.TrimBOM(pem)) {
-			return nil, fmt.Errorf("caFile: %s holds no certificate", c.CAFile)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	followed, err := follow.NewTransport(transport, c.CAFile, nil)
+	if err != nil {
+		return nil, fmt.Errorf("caFile: %w", err)
 	}
 	client := &http.Client{
-		Transport: transport, Timeout: uploadTimeout,
+		Transport: followed, Timeout: uploadTimeout,
 		// Decisions and the token go where they were meant to.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -6,8 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
@@ -52,21 +51,14 @@ func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
 	// A bundle is packed by itself. What the transport unpacked in passing would be
 	// no bundle, and in a registry not what the digest names.
 	transport.MaxIdleConns, transport.DisableCompression = 2, true
-	if b.CAFile != "" {
-		pem, err := os.ReadFile(b.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("bundle.caFile: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(strictyaml.TrimBOM(pem)) {
-			return nil, fmt.Errorf("bundle.caFile: %s holds no certificate", b.CAFile)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	followed, err := follow.NewTransport(transport, b.CAFile, log)
+	if err != nil {
+		return nil, fmt.Errorf("bundle.caFile: %w", err)
 	}
 	if _, err := b.verification(); err != nil { // a mistake in it is told at once
 		return nil, err
 	}
-	r := &remote{bundle: b, log: log, client: &http.Client{Transport: transport, CheckRedirect: staysEncrypted}}
+	r := &remote{bundle: b, log: log, client: &http.Client{Transport: followed, CheckRedirect: staysEncrypted}}
 	if b.OCI != "" {
 		r.fetch, r.origin = r.fetchOCI, "oci://"+b.OCI
 	} else {
