@@ -44,7 +44,8 @@ type Streams struct {
 // ended and its output is written. The end of ctx, or of the client's own
 // context, closes the connection at once, and the node kills the command.
 //
-// WebSocket is tried first, then SPDY, which older API servers speak. Exec may
+// WebSocket is tried first, then SPDY, which older API servers speak and which
+// takes less of RBAC. Exec may
 // return while a Read of Stdin is still under way: the caller ends it.
 func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -116,10 +117,27 @@ func (c *Client) executor(o ExecOptions, started func()) (remotecommand.Executor
 	if err != nil {
 		return nil, err
 	}
-	return remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool {
-		_, answered := errors.AsType[*apierrors.StatusError](upgradeCause(err)) // SPDY would hear the same
-		return !answered && (httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err))
-	})
+	return remotecommand.NewFallbackExecutor(ws, spdy, needsSPDY)
+}
+
+// needsSPDY reports whether SPDY may work where a WebSocket failed with err: the
+// upgrade was forbidden (it is a GET, so RBAC asks for get on pods/exec besides
+// create; SPDY's is a POST and takes create alone) or is not supported by the API
+// server or a proxy before it. To anything else the API server says, such as that
+// there is no such pod, SPDY would hear the same.
+func needsSPDY(err error) bool {
+	if !httpstream.IsUpgradeFailure(err) && !httpstream.IsHTTPSProxyError(err) {
+		return false
+	}
+	answer, answered := errors.AsType[*apierrors.StatusError](upgradeCause(err))
+	if !answered {
+		return true
+	}
+	switch answer.Status().Code {
+	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusUpgradeRequired, http.StatusNotImplemented:
+		return true
+	}
+	return false
 }
 
 // upgrade compares authority before the handshake and tells when it succeeded.
