@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The Go release that go.mod names, also where go.env says GOTOOLCHAIN=local.
 export GOTOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)+auto
+# In a clone the commit is part of `bulkhead version`, whatever GOFLAGS says.
+VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.json)))
 
 .PHONY: help
@@ -12,7 +14,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build the host (build/bulkhead)
 	@echo "building the host (the first time takes a few minutes)"
-	@examples/dev/progress.sh "building the host" go build -o build/bulkhead ./cmd/bulkhead
+	@examples/dev/progress.sh "building the host" go build -buildvcs=$(VCS) -o build/bulkhead ./cmd/bulkhead
 
 # Always handed to the go command, whose cache knows what has changed.
 .PHONY: plugins
@@ -83,6 +85,10 @@ fuzz: ## run every fuzz target for FUZZTIME
 	@go list ./... | while read -r p; do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit; done; done
+
+.PHONY: vuln
+vuln: ## match the code and its dependencies against Go's vulnerability database
+	@.ci/vuln
 
 .PHONY: clean
 clean: ## remove what was built and the data of make run
