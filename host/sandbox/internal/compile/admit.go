@@ -51,40 +51,42 @@ func (c *Compiler) Admit(ctx context.Context, module []byte, l wasm.Limits) (*Ad
 	if err := l.CheckSize(len(module)); err != nil {
 		return nil, err
 	}
-	file, err := unnamed()
+	file, forChild, err := unnamed()
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
+	defer forChild.Close() // if no child was started, which closes it too
 	a := &Admitted{file: file, codeBytes: max(l.CodeBytes, 0)}
-	if err := c.admit(ctx, module, l, a); err != nil {
+	if err := c.admit(ctx, module, l, a, forChild); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return a, nil
 }
 
-func (c *Compiler) admit(ctx context.Context, module []byte, l wasm.Limits, a *Admitted) error {
+func (c *Compiler) admit(ctx context.Context, module []byte, l wasm.Limits, a *Admitted, out *os.File) error {
 	release, err := c.takeTurn(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
 	o := order{Size: len(module), Admit: &l, MemoryPages: l.MemoryPages}
-	if err := c.spawn(ctx, job{order: o, in: bytes.NewReader(module), out: a.file}); err != nil {
+	if err := c.spawn(ctx, job{order: o, in: bytes.NewReader(module), out: out}); err != nil {
 		return err
 	}
 	return a.read()
 }
 
-// unnamed is a temporary file that goes with its last descriptor.
-func unnamed() (*os.File, error) {
-	f, err := os.CreateTemp("", "bulkhead-admit-")
+// unnamed is a temporary file, opened twice, that goes with its last descriptor.
+func unnamed() (file, again *os.File, err error) {
+	file, err = os.CreateTemp("", "bulkhead-admit-")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
+	again, err = os.OpenFile(file.Name(), os.O_WRONLY, 0)
+	if err = errors.Join(err, os.Remove(file.Name())); err != nil {
+		return nil, nil, errors.Join(err, file.Close(), again.Close())
 	}
-	return f, nil
+	return file, again, nil
 }
 
 // read takes what the child wrote, except for stub and module.

@@ -213,10 +213,11 @@ func TestAnAnswerThatLiesIsRefused(t *testing.T) {
 		"refused, wrong kind": asHeader(header{Refused: &refusal{Refused: &wasm.Error{}}}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			file, err := unnamed()
+			file, again, err := unnamed()
 			if err != nil {
 				t.Fatal(err)
 			}
+			again.Close()
 			defer file.Close()
 			if _, err := file.Write(answer); err != nil {
 				t.Fatal(err)

@@ -30,10 +30,11 @@ func function(locals, body []byte) []byte {
 
 // asItIs is wasm, as if it had been admitted, and its own stub.
 func asItIs(wasm []byte) (*Admitted, error) {
-	file, err := unnamed()
+	file, again, err := unnamed()
 	if err != nil {
 		return nil, err
 	}
+	defer again.Close()
 	n := int64(len(wasm))
 	a := &Admitted{Result: &rewrite.Result{Stub: wasm}, file: file, stub: n, size: n, codeBytes: 1 << 30}
 	for range 2 {

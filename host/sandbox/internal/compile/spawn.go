@@ -15,7 +15,7 @@ type job struct {
 	order
 	in  io.Reader
 	dir string
-	out *os.File
+	out *os.File // closed by spawn
 }
 
 // spawn runs one child to its end.
