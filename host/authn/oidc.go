@@ -316,7 +316,7 @@ func (p *oidcProvider) wants(claims map[string]any) bool {
 // the token (OpenID Connect Core 1.0, section 5.3). Providers need not answer
 // there: if one refuses to, and the token says who it is, without says so, and
 // the person has the groups of the token alone. A failure that may pass is an
-// error, so that nobody is without their groups for the length of a login.
+// error, since they would be without their groups for the length of a login.
 func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subject string, claims map[string]any) (without, err error) {
 	asked := &lastStatus{RoundTripper: p.client.Transport}
 	client := *p.client

@@ -317,6 +317,8 @@ func TestOnlyTheHonestFlowSignsIn(t *testing.T) {
 		"expired":                   {claim("exp", time.Now().Add(-time.Minute).Unix()), nil, "user_fetch_failed"},
 		"no subject":                {claim("sub", nil), nil, "user_fetch_failed"},
 		"no issue time":             {claim("iat", nil), nil, "user_fetch_failed"},
+		"another access token":      {claim("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"), nil, "user_fetch_failed"},
+		"issued to a number":        {claim("azp", 7), nil, "user_fetch_failed"},
 		"unverified address":        {person("email_verified", false), nil, "not_allowed"},
 		"verification unsaid":       {claim("email_verified", nil), nil, "not_allowed"},
 		"foreign domain":            {person("email", "ann@evil.example"), nil, "not_allowed"},

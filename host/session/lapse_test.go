@@ -69,7 +69,7 @@ func TestALapseIsNoticedWhereverItIsAskedAbout(t *testing.T) {
 func TestTheEmptyIDEndsNoSession(t *testing.T) {
 	table, _ := newTable(0)
 	s := open(t, table, person("ann", "1")) // whose id was not asked for yet
-	if r := table.EndSession(t.Context(), "ann", "", host.ErrRevoked); r != (Result{}) {
+	if r := table.EndSession(gone(t), "ann", "", host.ErrRevoked); r != (Result{}) {
 		t.Errorf("result %+v", r)
 	}
 	wantAlive(t, s)
