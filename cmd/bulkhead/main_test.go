@@ -295,8 +295,12 @@ func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
 		want string
 		code int
 	}{
-		{"--key ec.key --algorithm ES384 --key-id ops", "  signed by ops (ES384)\n", 0},
-		{"--key ec.key", "  signed by a key without id (ES384)\n", 0},
+		{"--key ec.key --algorithm ES384 --key-id ops --serial 7", "  signed by ops (ES384), serial 7\n", 0},
+		{"--key ec.key --serial 0", "  signed by a key without id (ES384)\n", 0},
+		{"--key ec.key --expires-in 720h", "  signed by a key without id (ES384), serial 1", 0},
+		{"--key ec.key --expires-in -1h", "--expires-in -1h0m0s is less than 0", 2},
+		{"--serial 7", "--serial is about signing, which takes --key", 2},
+		{"--expires-in 1h", "--expires-in is about signing, which takes --key", 2},
 		{"--key secret --algorithm HS256 --json", `"signed": true`, 0},
 		{"--key= --algorithm ES384", "--key is empty", 2},
 		{"--algorithm ES384", "--algorithm is about signing, which takes --key", 2},

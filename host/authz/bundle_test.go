@@ -79,6 +79,9 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 	if s := reload(e); s.Revision != 1 || s.Problem != before.Problem || !strings.Contains(s.SourceOut, "404") || e.Ready() == nil {
 		t.Errorf("the place has gone: %+v", s)
 	}
+	if again := start(); again.Revision() != 1 || again.Status().Digest != e.Status().Digest {
+		t.Errorf("a start then, by what was published last: %+v", again.Status())
+	}
 	p.put(t, broken["failing test"].text)
 	if s := reload(e); s.Revision != 1 || s.Problem != before.Problem || s.SourceOut != "" {
 		t.Errorf("it is back: %+v", s)

@@ -169,8 +169,12 @@ func Format(name string, text []byte) ([]byte, error) {
 	return format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
 }
 
-// Signing is what a bundle is signed with.
-type Signing = source.Signing
+// Signing is what a bundle is signed with, Stamp what it says against being
+// replayed.
+type (
+	Signing = source.Signing
+	Stamp   = source.Stamp
+)
 
 // Pack writes p's own files as an OPA bundle, signed if s is not nil.
 func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {

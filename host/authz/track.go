@@ -98,7 +98,7 @@ func (t *track) reload(ctx context.Context) error {
 	number := uint64(1)
 	if old := t.current.Load(); old != nil {
 		if old.number > 0 && old.content.Digest == content.Digest {
-			return nil
+			return t.source.Publish(content)
 		}
 		number = old.number + 1
 	}
@@ -108,6 +108,9 @@ func (t *track) reload(ctx context.Context) error {
 	r, err := build(ctx, content)
 	if err != nil {
 		t.refused, t.why = content.Digest, err
+		return err
+	}
+	if err := t.source.Publish(content); err != nil {
 		return err
 	}
 	t.publish(r, number)

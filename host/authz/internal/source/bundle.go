@@ -38,9 +38,12 @@ type Bundle struct {
 	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
 	// Keys verify the bundle's signature. With none, URL and OCI are refused,
 	// unless Unsigned says that it is meant.
-	Keys     []Key  `json:"keys,omitempty"`
-	Scope    string `json:"scope,omitempty"`    // that the signature must carry
-	Unsigned bool   `json:"unsigned,omitempty"` // accept a bundle without a signature
+	Keys  []Key  `json:"keys,omitempty"`
+	Scope string `json:"scope,omitempty"` // that the signature must carry
+	// MinSerial is the least serial that a signed bundle must carry. It keeps an old
+	// bundle from a host that has taken none yet. Needs Keys.
+	MinSerial uint64 `json:"minSerial,omitempty"`
+	Unsigned  bool   `json:"unsigned,omitempty"` // accept a bundle without a signature
 }
 
 // Key is a public key that bundles are verified with.
@@ -127,7 +130,30 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 	for i, m := range b.Modules {
 		modules[i] = Module{m.RelativePath, m.Raw}
 	}
-	return newContent(origin, b.Manifest.Revision, modules, b.Data), nil
+	c := newContent(origin, b.Manifest.Revision, modules, b.Data)
+	if v == nil { // what is not signed says nothing about itself
+		return c, nil
+	}
+	if c.Stamp, err = readStamp(b.Manifest.Metadata); err == nil {
+		err = c.Stamp.fresh(time.Now())
+	}
+	return c, err
+}
+
+// verified unpacks a bundle as b wants it verified.
+func (b *Bundle) verified(packed []byte, origin string) (*Content, error) {
+	v, err := b.verification()
+	if err != nil {
+		return nil, err
+	}
+	c, err := unpack(packed, origin, v)
+	if err == nil && c.Stamp.Serial < b.MinSerial {
+		err = fmt.Errorf("%s: its serial %d is below bundle.minSerial, %d", origin, c.Stamp.Serial, b.MinSerial)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // checkUnpacked bounds what OPA's reader, which bounds single files only, would

@@ -47,6 +47,8 @@ func (c *Config) Check(at string) error {
 	p.bad(remote && !b.Unsigned && len(b.Keys) == 0, ".keys",
 		"is missing: whoever can write to the bundle's place would decide; unsigned: true accepts that")
 	p.bad(b.Scope != "" && len(b.Keys) == 0, ".scope", "needs keys")
+	p.bad(b.MinSerial > 0 && len(b.Keys) == 0, ".minSerial", "needs keys")
+	p.bad(b.MinSerial > maxSerial, ".minSerial", "is over %d", uint64(maxSerial))
 	seen := map[string]bool{}
 	for i, k := range b.Keys {
 		field := fmt.Sprintf(".keys[%d]", i)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/util"
 
@@ -20,19 +21,60 @@ import (
 type dir struct {
 	path  string
 	watch *dirwatch.Watcher
+	last  string // digest of what was loaded last
 }
+
+// A change counts once two readings that far apart are equal: half of a file of
+// data, or of a checkout, may be well-formed.
+const (
+	readAgain = 150 * time.Millisecond
+	readings  = 20 // at most, for one load
+)
 
 func openDir(path string, log *slog.Logger) (Source, error) {
 	watch, err := dirwatch.Open(path, log)
 	if err != nil {
 		return nil, err
 	}
-	return &dir{path, watch}, nil
+	return &dir{path: path, watch: watch}, nil
 }
 
-func (d *dir) Load(context.Context) (*Content, error) { return ReadDir(d.path) }
+func (d *dir) Load(ctx context.Context) (*Content, error) {
+	c, err := ReadDir(d.path)
+	for n := 1; d.last != "" && (err != nil || c.Digest != d.last); n++ {
+		if n == readings {
+			return nil, fmt.Errorf("the files in %s are changing", d.path)
+		}
+		timer := time.NewTimer(readAgain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+		before, failed := c, err
+		if c, err = ReadDir(d.path); equal(before, failed, c, err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.last = c.Digest
+	return c, nil
+}
+
+// equal reports whether two readings came to the same.
+func equal(a *Content, err error, b *Content, err2 error) bool {
+	if err != nil || err2 != nil {
+		return err != nil && err2 != nil && err.Error() == err2.Error()
+	}
+	return a.Digest == b.Digest
+}
 
 func (d *dir) Run(ctx context.Context, changed func()) { d.watch.Run(ctx, changed) }
+
+func (*dir) Publish(*Content) error { return nil }
 
 func (d *dir) Close() error { return d.watch.Close() }
 

@@ -23,17 +23,15 @@ func openFile(b *Bundle, log *slog.Logger) (Source, error) {
 }
 
 func (f *file) Load(context.Context) (*Content, error) {
-	v, err := f.bundle.verification()
-	if err != nil {
-		return nil, err
-	}
 	packed, err := readFile(f.bundle.File)
 	if err != nil {
 		return nil, err
 	}
-	return unpack(packed, f.bundle.File, v)
+	return f.bundle.verified(packed, f.bundle.File)
 }
 
 func (f *file) Run(ctx context.Context, changed func()) { f.watch.Run(ctx, changed) }
+
+func (*file) Publish(*Content) error { return nil }
 
 func (f *file) Close() error { return f.watch.Close() }

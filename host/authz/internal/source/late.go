@@ -39,6 +39,9 @@ func (l *late) Run(ctx context.Context, changed func()) {
 	l.source.Run(ctx, changed)
 }
 
+// Publish follows a Load that succeeded, so the source is open.
+func (l *late) Publish(c *Content) error { return l.source.Publish(c) }
+
 func (l *late) Close() error {
 	if l.source == nil {
 		return nil

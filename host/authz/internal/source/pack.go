@@ -12,6 +12,7 @@ type Signing struct {
 	KeyFile   string // PEM; the secret itself for HS256, HS384, HS512
 	Algorithm string // as in RFC 7518; if empty, by the key's type
 	KeyID     string
+	Stamp     Stamp // against replaying; the zero value says nothing
 }
 
 // Check reports what keeps a bundle from being signed so, and fills in Algorithm.
@@ -39,6 +40,7 @@ func Pack(w io.Writer, c *Content, revision string, s *Signing) error {
 		if err := s.Check(); err != nil {
 			return fmt.Errorf("signing: %w", err)
 		}
+		b.Manifest.Metadata = s.Stamp.metadata()
 		cfg := bundle.NewSigningConfig(s.KeyFile, s.Algorithm, "")
 		if err := b.GenerateSignature(cfg, s.KeyID, false); err != nil {
 			return fmt.Errorf("signing: %w", err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,19 +27,20 @@ import (
 // fetchTimeout bounds one download.
 const fetchTimeout = time.Minute
 
-// remote is a bundle somewhere else. What was verified last is kept on disk, so
+// remote is a bundle somewhere else. What was published last is kept on disk, so
 // that a host can start while that place is away.
 type remote struct {
 	bundle *Bundle
 	fetch  fetcher
 	origin string
-	kept   string // file of the last good bundle; empty: none is kept
+	kept   string // file of the bundle that was published last; empty: none is kept
 	client *http.Client
 	log    *slog.Logger
 
 	// Of the last bundle that was taken, so that "not modified" means it again.
 	tag     string
 	content *Content
+	packed  []byte // of content, until it is published
 	// answered: there was something to take; the copy on disk may be older.
 	answered bool
 }
@@ -84,23 +86,57 @@ func (r *remote) Load(ctx context.Context) (*Content, error) {
 	case err != nil:
 		return nil, err
 	case packed == nil:
+		if err := r.content.Stamp.fresh(time.Now()); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.origin, err)
+		}
 		return r.content, nil
 	}
 	content, err := r.read(packed, r.origin)
 	if err != nil {
 		return nil, err // it is asked for again, since it may be a key that is mended
 	}
-	r.tag, r.content = tag, content
-	r.keep(packed)
+	r.tag, r.content, r.packed = tag, content, packed
 	return content, nil
 }
 
+// read verifies a bundle, and that it is no older than what was published before.
 func (r *remote) read(packed []byte, origin string) (*Content, error) {
-	v, err := r.bundle.verification()
-	if err != nil {
-		return nil, err
+	c, err := r.bundle.verified(packed, origin)
+	if err != nil || r.kept == "" || len(r.bundle.Keys) == 0 {
+		return c, err
 	}
-	return unpack(packed, origin, v)
+	last, err := readRemembered(r.serialPath())
+	if err == nil {
+		err = last.admits(c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", origin, err)
+	}
+	return c, nil
+}
+
+func (r *remote) serialPath() string { return r.kept + ".serial" }
+
+// Publish remembers the serial first: a serial without its copy costs a start while
+// the place is away, a copy without its serial could be replayed.
+func (r *remote) Publish(c *Content) error {
+	if c != r.content || r.packed == nil || r.kept == "" {
+		return nil
+	}
+	if c.Stamp.Serial > 0 {
+		text, err := json.Marshal(remembered{c.Stamp.Serial, c.Digest})
+		if err == nil {
+			err = r.write(r.serialPath(), text)
+		}
+		if err != nil {
+			return fmt.Errorf("its serial cannot be remembered: %w", err)
+		}
+	}
+	if err := r.write(r.kept, r.packed); err != nil {
+		r.log.Warn("no copy of the policy could be kept on disk", "error", err)
+	}
+	r.packed = nil
+	return nil
 }
 
 // loadKept answers with the copy on disk, which is verified like any other.
@@ -122,20 +158,15 @@ func (r *remote) loadKept(why error) (*Content, error) {
 	return r.content, nil
 }
 
-func (r *remote) keep(packed []byte) {
-	if r.kept == "" {
-		return
+// write leaves either the old or the new content at path.
+func (r *remote) write(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
 	}
-	err := os.MkdirAll(filepath.Dir(r.kept), 0o700)
-	if err == nil {
-		err = os.WriteFile(r.kept+".next", packed, 0o600)
+	if err := os.WriteFile(path+".next", text, 0o600); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(r.kept+".next", r.kept)
-	}
-	if err != nil {
-		r.log.Warn("no copy of the policy could be kept on disk", "error", err)
-	}
+	return os.Rename(path+".next", path)
 }
 
 func (r *remote) Run(ctx context.Context, changed func()) {

@@ -37,6 +37,7 @@ type Content struct {
 	Data     map[string]any
 	Digest   string   // "sha256:…" of Modules and Data, the same for a directory and a bundle of it
 	Unread   []string // what there seems to be Rego and is not read: "sub/", "a.REGO"
+	Stamp    Stamp    // as a verified bundle says; zero otherwise
 }
 
 // Module is one Rego file, its text not parsed yet.
@@ -53,6 +54,10 @@ type Source interface {
 	// Run calls changed, on its own goroutine, each time that Load may return
 	// something else, and ends when ctx is done. It is called once.
 	Run(ctx context.Context, changed func())
+	// Publish notes that content, which Load returned last, is about to be in use: it
+	// is what a start finds while the place is away, and nothing older is loaded from
+	// now on. An error says why it must not be in use.
+	Publish(*Content) error
 	// Close frees what Open took, if Run is never called.
 	Close() error
 }
@@ -90,6 +95,7 @@ func (nothing) Load(context.Context) (*Content, error) {
 	return Shipped(), nil
 }
 func (nothing) Run(ctx context.Context, _ func()) { <-ctx.Done() }
+func (nothing) Publish(*Content) error            { return nil }
 func (nothing) Close() error                      { return nil }
 
 // Shipped is the content of no source at all, the same each time. Its digest is

@@ -285,6 +285,17 @@ func TestAnAlgorithmFitsItsKey(t *testing.T) {
 // tamper changes the Rego in a packed bundle and nothing else.
 func tamper(t *testing.T, in []byte) []byte {
 	t.Helper()
+	return repack(t, in, func(name string, text []byte) []byte {
+		if strings.HasSuffix(name, ".rego") {
+			return append(text, "\n# more\n"...)
+		}
+		return text
+	})
+}
+
+// repack passes each file of a packed bundle through change.
+func repack(t *testing.T, in []byte, change func(name string, text []byte) []byte) []byte {
+	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(in))
 	if err != nil {
 		t.Fatal(err)
@@ -301,10 +312,8 @@ func tamper(t *testing.T, in []byte) []byte {
 		if err != nil || err2 != nil {
 			t.Fatal(err, err2)
 		}
-		if strings.HasSuffix(h.Name, ".rego") {
-			text = append(text, "\n# more\n"...)
-			h.Size = int64(len(text))
-		}
+		text = change(h.Name, text)
+		h.Size = int64(len(text))
 		if err := errors.Join(tw.WriteHeader(h), func() error { _, err := tw.Write(text); return err }()); err != nil {
 			t.Fatal(err)
 		}
@@ -397,8 +406,15 @@ func TestTheLastGoodBundleServesWhileItsPlaceIsAway(t *testing.T) {
 	defer srv.Close()
 	keep := t.TempDir()
 	b := Bundle{URL: srv.URL, Keys: []Key{{ID: "ops", File: public, Algorithm: "ES256"}}}
-	want, err := open(t, b, keep).Load(t.Context())
+	s := open(t, b, keep)
+	want, err := s.Load(t.Context())
 	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, _ := filepath.Glob(filepath.Join(keep, "*")); len(kept) != 0 {
+		t.Errorf("%v is kept before it is published", kept)
+	}
+	if err := s.Publish(want); err != nil {
 		t.Fatal(err)
 	}
 	srv.Close()
@@ -428,10 +444,12 @@ func TestTheCopyOnDiskCountsUntilThePlaceAnswers(t *testing.T) {
 	}))
 	defer srv.Close()
 	b, keep := Bundle{URL: srv.URL, Unsigned: true}, t.TempDir()
-	if _, err := open(t, b, keep).Load(t.Context()); err != nil {
+	s := open(t, b, keep)
+	c, err := s.Load(t.Context())
+	if err := errors.Join(err, s.Publish(c)); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, b, keep)
+	s = open(t, b, keep)
 	text = []byte("no bundle")
 	if _, err := s.Load(t.Context()); err == nil || errors.Is(err, ErrUnreachable) {
 		t.Fatal(err)
