@@ -172,9 +172,7 @@ func (c *Config) resolve(base string) {
 	for i := range c.Plugins {
 		paths = append(paths, &c.Plugins[i].Source)
 	}
-	for i := range c.Helm.Repositories {
-		paths = append(paths, &c.Helm.Repositories[i].Path)
-	}
+	paths = append(paths, c.Helm.Paths()...)
 	for i := range c.Azure {
 		paths = append(paths, c.Azure[i].Paths()...)
 	}

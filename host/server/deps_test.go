@@ -33,7 +33,7 @@ var owners = []struct {
 	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
 	{"github.com/open-policy-agent/opa", []string{"host/authz"}, "one engine, one revision, deny on every failure"},
 	{"go.opentelemetry.io/proto", []string{"host/authz"}, "what is said of decisions elsewhere is said after the mask"},
-	{"oras.land/oras-go", []string{"host/authz"}, "what is downloaded is verified where it is used"},
+	{"oras.land/oras-go", []string{"host/authz", "host/capability/helm"}, "what is downloaded is verified where it is used"},
 	{"go.etcd.io/", []string{"host/state"}, "facts about revocation have one reader and one writer"},
 	{"k8s.io/client-go", []string{"host/cluster", "host/capability/helm"}, "a client exists only with an impersonated user and an authority"},
 	{"helm.sh/helm", []string{"host/capability/helm"}, "helm reads files and environments unless it is held"},

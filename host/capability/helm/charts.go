@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v3/pkg/chart"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -17,9 +18,15 @@ import (
 // Repository is a place that charts may come from. Exactly one of Path and URL
 // is set.
 type Repository struct {
-	Name string `json:"name"`           // NAME in the chart reference NAME/CHART
-	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz
-	URL  string `json:"url,omitempty"`  // of a directory with an index.yaml; https
+	Name string `json:"name"`           // before the "/" of a chart's name
+	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz; looked up for each chart
+	// URL is that of a directory with an index.yaml, https://…, or of a path of an
+	// OCI registry, oci://…, below which each chart is a repository of its own.
+	URL       string `json:"url,omitempty"`
+	User      string `json:"user,omitempty"`      // signs in at URL with the token as the password; without it the token is a bearer token
+	TokenFile string `json:"tokenFile,omitempty"` // holds the token, which is sent to URL's own address alone
+	TokenEnv  string `json:"tokenEnv,omitempty"`  // names the variable that holds the token, instead of tokenFile
+	CAFile    string `json:"caFile,omitempty"`    // PEM; authorities for certificates, instead of the system's
 }
 
 // Bounds of what is read from a repository, in bytes.
@@ -66,6 +73,9 @@ func (r *Repository) check() error {
 		return errors.New("path: either path or url is needed, not both")
 	}
 	if r.Path != "" {
+		if r.User+r.TokenFile+r.TokenEnv+r.CAFile != "" {
+			return errors.New("path: user, tokenFile, tokenEnv and caFile are for url")
+		}
 		return nil
 	}
 	u, err := url.Parse(r.URL)
@@ -73,11 +83,33 @@ func (r *Repository) check() error {
 	case err != nil:
 		return errors.New("url: is malformed")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("url: must have neither user, query nor fragment")
-	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())):
-		return errors.New("url: is not https")
+		return errors.New("url: must have neither user, query nor fragment; credentials are user and tokenFile or tokenEnv")
+	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "oci" || u.Scheme == "http" && loopback(u.Hostname())):
+		return errors.New("url: is neither https:// nor oci://")
+	case u.Scheme == "oci" && !ociPathRE.MatchString(u.Path):
+		return errors.New("url: is not oci://REGISTRY/PATH in lower case")
+	case r.TokenFile != "" && r.TokenEnv != "":
+		return errors.New("tokenEnv: either tokenFile or tokenEnv is needed, not both")
+	case r.User != "" && r.TokenFile+r.TokenEnv == "":
+		return errors.New("user: needs tokenFile or tokenEnv")
+	case strings.Contains(r.User, ":"):
+		return errors.New("user: has a colon")
 	}
 	return nil
+}
+
+// ociPathRE is the path of a registry below which charts are, by the grammar of
+// the OCI distribution specification, or empty.
+var ociPathRE = regexp.MustCompile(`^(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?$`)
+
+// Paths returns the places in c that hold paths of files.
+func (c *Config) Paths() []*string {
+	var list []*string
+	for i := range c.Repositories {
+		r := &c.Repositories[i]
+		list = append(list, &r.Path, &r.TokenFile, &r.CAFile)
+	}
+	return list
 }
 
 func openCharts(config Config) (*charts, error) {
@@ -108,13 +140,24 @@ func openSource(r Repository) (source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("path: %w", err)
 		}
-		return &directory{root}, nil
+		return &directory{r.Path}, root.Close()
 	}
 	u, err := url.Parse(r.URL)
 	if err != nil {
 		return nil, errors.New("url: is malformed")
 	}
-	return newRemote(u), nil
+	place, oci := strings.CutPrefix(strings.TrimRight(r.URL, "/"), ociScheme)
+	if oci {
+		u = ociBase(u.Host)
+	}
+	a := newAccess(&r, u)
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	if oci {
+		return &ociRepository{a, place}, nil
+	}
+	return newRemote(a), nil
 }
 
 func (c *charts) close() {
@@ -133,8 +176,8 @@ func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, e
 	if s == nil {
 		return nil, host.E(host.NotFound, name, "there is no chart repository %q", repository)
 	}
-	if len(version) > 100 {
-		return nil, host.E(host.Invalid, name, "the chart's version is too long")
+	if err := checkVersion(version); err != nil {
+		return nil, err
 	}
 	ch, err := s.load(ctx, chartName, version)
 	if err != nil {
@@ -144,6 +187,18 @@ func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, e
 		return nil, chartFailure(ref, err)
 	}
 	return ch, nil
+}
+
+// checkVersion refuses what is neither a version nor a constraint.
+func checkVersion(version string) error {
+	const limit = 100
+	if len(version) > limit {
+		return host.E(host.Invalid, name, "the chart's version is over %d characters", limit)
+	}
+	if _, err := semver.NewConstraint(version); version != "" && err != nil {
+		return host.E(host.Invalid, name, "%q is neither a version of a chart nor a constraint such as ^1.2", version)
+	}
+	return nil
 }
 
 var errNoChart = errors.New("no such chart or version")
@@ -156,8 +211,8 @@ func chartFailure(ref string, err error) error {
 		return &host.Error{Kind: host.NotFound, Op: name, Message: fmt.Sprintf("there is no chart %q of this version", ref), Err: err}
 	}
 	out := &host.Error{Kind: host.Upstream, Op: name, Message: fmt.Sprintf("chart %q cannot be loaded", ref), Detail: err.Error(), Err: err}
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		out.Detail = "its repository does not answer as it should" // where it is stays with the operator
+	if p, ok := errors.AsType[*private](err); ok {
+		out.Detail = p.public
 	}
 	return out
 }

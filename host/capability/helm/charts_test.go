@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,13 +26,20 @@ func chartYAML(name, version string) string {
 // archive packs a chart of one file.
 func archive(t *testing.T, name, version string) []byte {
 	t.Helper()
+	return pack(t, map[string]string{name + "/Chart.yaml": chartYAML(name, version)})
+}
+
+func pack(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	w := tar.NewWriter(z)
-	text := chartYAML(name, version)
-	err := w.WriteHeader(&tar.Header{Name: name + "/Chart.yaml", Mode: 0o600, Size: int64(len(text))})
-	if err == nil {
-		_, err = w.Write([]byte(text))
+	var err error
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		err = errors.Join(err, w.WriteHeader(&tar.Header{Name: file, Mode: 0o600, Size: int64(len(files[file]))}))
+		if err == nil {
+			_, err = w.Write([]byte(files[file]))
+		}
 	}
 	for _, c := range []interface{ Close() error }{w, z} {
 		if err == nil {
@@ -139,7 +149,7 @@ func TestChartsOfAnHTTPRepository(t *testing.T) {
 		t.Errorf("got %v, %v", ch, err)
 	}
 	for ref, want := range map[string]string{
-		"stable/forged": "digest", "stable/away": "not https", "stable/moved": "redirect", "stable/absent": "no chart",
+		"stable/forged": "digest", "stable/away": "not https", "stable/moved": "redirect is refused", "stable/absent": "no chart",
 	} {
 		if _, err := c.load(t.Context(), ref, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", ref, err)
@@ -149,14 +159,24 @@ func TestChartsOfAnHTTPRepository(t *testing.T) {
 
 func TestBadRepositoryNamesItsField(t *testing.T) {
 	dir := t.TempDir()
+	write(t, dir+"/junk.pem", []byte("junk"))
 	for want, r := range map[string][]Repository{
-		"helm.repositories[0].name":         {{Name: "No", Path: dir}},
-		"helm.repositories[1].name":         {{Name: "a", Path: dir}, {Name: "a", Path: dir}},
-		"helm.repositories[0].path: either": {{Name: "a"}},
-		"not both":                          {{Name: "a", Path: dir, URL: "https://x"}},
-		"helm.repositories[0].path: open":   {{Name: "a", Path: dir + "/absent"}},
-		"helm.repositories[0].url: is not":  {{Name: "a", URL: "http://example.com"}},
-		"helm.repositories[0].url: must":    {{Name: "a", URL: "https://user:pass@example.com"}},
+		"helm.repositories[0].name":                         {{Name: "No", Path: dir}},
+		"helm.repositories[1].name":                         {{Name: "a", Path: dir}, {Name: "a", Path: dir}},
+		"helm.repositories[0].path: either":                 {{Name: "a"}},
+		"not both":                                          {{Name: "a", Path: dir, URL: "https://x"}},
+		"helm.repositories[0].path: open":                   {{Name: "a", Path: dir + "/absent"}},
+		"helm.repositories[0].url: is neither":              {{Name: "a", URL: "http://example.com"}},
+		"helm.repositories[0].url: must":                    {{Name: "a", URL: "https://user:pass@example.com"}},
+		"helm.repositories[0].url: is not oci":              {{Name: "a", URL: "oci://example.com/Charts"}},
+		"path: user, tokenFile, tokenEnv":                   {{Name: "a", Path: dir, CAFile: "ca.pem"}},
+		"tokenEnv: either":                                  {{Name: "a", URL: "https://example.com", TokenFile: "x", TokenEnv: "X"}},
+		"user: needs tokenFile":                             {{Name: "a", URL: "https://example.com", User: "x"}},
+		"user: has a colon":                                 {{Name: "a", URL: "https://example.com", User: "x:y", TokenEnv: "X"}},
+		"helm.repositories[0].tokenFile: open":              {{Name: "a", URL: "https://example.com", TokenFile: dir + "/absent"}},
+		"helm.repositories[0].tokenEnv: the token is empty": {{Name: "a", URL: "oci://example.com/x", TokenEnv: "BULKHEAD_TEST_ABSENT"}},
+		"helm.repositories[0].caFile: open":                 {{Name: "a", URL: "https://example.com", CAFile: dir + "/absent"}},
+		"holds no certificate":                              {{Name: "a", URL: "https://example.com", CAFile: dir + "/junk.pem"}},
 	} {
 		if c, err := openCharts(Config{r}); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

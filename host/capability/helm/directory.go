@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -19,30 +18,73 @@ import (
 	"helm.sh/helm/v3/pkg/ignore"
 )
 
-// directory is a repository on the host's disk. Nothing outside the root is
-// reached, by ".." or by symbolic link.
-type directory struct{ root *os.Root }
+// directory is a repository on the host's disk, which is looked up for each
+// chart, since what serves it may exchange it: git-sync and volumes of Kubernetes
+// do so with a symbolic link. Nothing outside is reached, by ".." or by symbolic
+// link.
+type directory struct{ path string }
 
-func (d *directory) close() { _ = d.root.Close() }
+func (d *directory) close() {}
+
+// load reads a chart from the directory as it is when it begins. One that was
+// exchanged and removed meanwhile is looked up again.
+func (d *directory) load(_ context.Context, chartName, version string) (*chart.Chart, error) {
+	for again := false; ; again = true {
+		root, err := os.OpenRoot(d.path)
+		if err != nil {
+			return nil, &private{"its repository cannot be read", err}
+		}
+		t := &tree{root}
+		ch, err := t.load(chartName, version)
+		gone := err != nil && !again && !t.current(d.path)
+		_ = root.Close()
+		if !gone {
+			return ch, fileFailure(err)
+		}
+	}
+}
+
+// fileFailure is err without the path of a file on the host for the user.
+func fileFailure(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return &private{"a file of it cannot be read: " + e.Err.Error(), err}
+	}
+	return err
+}
+
+// tree is one version of a directory.
+type tree struct{ root *os.Root }
+
+// current reports whether path is still this version.
+func (t *tree) current(path string) bool {
+	now, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	before, err := t.root.Stat(".")
+	return err == nil && os.SameFile(now, before)
+}
 
 // load prefers an unpacked chart of that version over archives. With no version
 // asked for, it may be a pre-release: whoever unpacks a chart works on it.
-func (d *directory) load(_ context.Context, chartName, version string) (*chart.Chart, error) {
-	ch, err := d.unpacked(chartName)
+func (t *tree) load(chartName, version string) (*chart.Chart, error) {
+	ch, err := t.unpacked(chartName)
 	if err == nil && (version == "" || satisfies(ch.Metadata.Version, version)) {
 		return ch, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, errNoChart) {
 		return nil, err
 	}
-	return d.packed(chartName, version)
+	return t.packed(chartName, version)
 }
 
-func (d *directory) unpacked(chartName string) (*chart.Chart, error) {
-	if _, err := d.root.Stat(chartName + "/Chart.yaml"); err != nil {
+func (t *tree) unpacked(chartName string) (*chart.Chart, error) {
+	if _, err := t.root.Stat(chartName + "/Chart.yaml"); errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoChart
+	} else if err != nil {
 		return nil, err
 	}
-	sub, err := fs.Sub(d.root.FS(), chartName)
+	sub, err := fs.Sub(t.root.FS(), chartName)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +96,12 @@ func (d *directory) unpacked(chartName string) (*chart.Chart, error) {
 	if err := fs.WalkDir(sub, ".", r.visit); err != nil {
 		return nil, err
 	}
-	return loader.LoadFiles(r.files)
+	u := &unpacker{left: maxChart - r.size, files: maxFiles - len(r.files)}
+	files, err := u.expand(r.files, 0)
+	if err != nil {
+		return nil, err
+	}
+	return loadFiles(files)
 }
 
 func ignored(fsys fs.FS) (*ignore.Rules, error) {
@@ -110,58 +157,59 @@ func (r *reader) visit(file string, entry fs.DirEntry, err error) error {
 	defer f.Close()
 	data, err := readAll(f, maxChart)
 	if err == nil {
-		data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 		r.files = append(r.files, &loader.BufferedFile{Name: file, Data: data})
 	}
 	return err
 }
 
 // packed loads the newest archive that satisfies version.
-func (d *directory) packed(chartName, version string) (*chart.Chart, error) {
-	entries, err := fs.ReadDir(d.root.FS(), ".")
+func (t *tree) packed(chartName, version string) (*chart.Chart, error) {
+	entries, err := fs.ReadDir(t.root.FS(), ".")
 	if err != nil {
 		return nil, err
 	}
-	type archive struct {
-		file    string
-		version *semver.Version
-	}
-	var found []archive
+	var found []candidate
 	for _, e := range entries {
 		rest, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), ".tgz"), chartName+"-")
 		if !ok || path.Ext(e.Name()) != ".tgz" {
 			continue
 		}
-		if v, err := semver.StrictNewVersion(rest); err == nil && satisfies(rest, version) {
-			found = append(found, archive{e.Name(), v})
+		if v, ok := parseVersion(rest); ok && satisfies(rest, version) {
+			found = append(found, candidate{e.Name(), v})
 		}
 	}
 	if len(found) == 0 {
 		return nil, errNoChart
 	}
-	newest := slices.MaxFunc(found, func(a, b archive) int { return cmp.Or(a.version.Compare(b.version), cmp.Compare(a.file, b.file)) })
-	f, err := d.root.Open(newest.file)
+	f, err := t.root.Open(slices.MaxFunc(found, candidate.compare).name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return loadArchive(f)
-}
-
-func loadArchive(r io.Reader) (*chart.Chart, error) {
-	data, err := readAll(r, maxArchive)
+	data, err := readAll(f, maxArchive)
 	if err != nil {
 		return nil, err
 	}
-	return loader.LoadArchive(bytes.NewReader(data)) // bounds what it unpacks
+	return loadArchive(data)
 }
 
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("it is over %d bytes", limit)
-	}
-	return data, err
+// candidate is a version of a chart and the file or tag that it has.
+type candidate struct {
+	name    string
+	version *semver.Version
+}
+
+// compare is less than 0 if c is older than d; of equal versions the name decides.
+func (c candidate) compare(d candidate) int {
+	return cmp.Or(c.version.Compare(d.version), cmp.Compare(c.name, d.name))
+}
+
+// parseVersion reads a whole version, which may begin with "v" as in the file
+// names of helm package. It is not ok for part of one, which may belong to the
+// name before it: hello-2-1.0.0.tgz is a chart hello-2.
+func parseVersion(text string) (*semver.Version, bool) {
+	v, err := semver.StrictNewVersion(strings.TrimPrefix(text, "v"))
+	return v, err == nil
 }
 
 // satisfies reports whether version v meets a constraint. An empty one is met

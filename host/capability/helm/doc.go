@@ -26,6 +26,17 @@
 // owns it and until when, so that another replica can tell one that is under way
 // from one whose host is gone (pending.go).
 //
+// A repository is a directory, which is looked up for each chart and so may be
+// exchanged by a symbolic link; an index behind HTTP, revalidated after a minute,
+// whose archives may be in an OCI registry; or a path of an OCI registry. What is
+// remote is reached over TLS, or without it at the very address of a repository
+// on this machine; credentials go to the repository's own address alone. Archives
+// are compared with their digests, and bounded before and after unpacking, those
+// in archives included. Whatever YAML is read is measured first
+// (host/internal/strictyaml), with the digits of its numbers: a whole number is a
+// float64 in templates, as with helm, up to where it would be printed with an
+// exponent, and an integer beyond.
+//
 // helm keeps a release's history in Secrets of its namespace, so the user needs
 // RBAC for Secrets there: get and list to look; create, update, delete to change.
 // Whoever may write Secrets can put anything there. What is read is bounded

@@ -2,15 +2,18 @@ package helm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/repo"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 const indexLife = time.Minute // until the server is asked again
@@ -125,36 +128,59 @@ func (x *index) fetch(before *kept) (_ *kept, err error) {
 	if a.status == http.StatusNotModified {
 		return &kept{before.file, before.etag, now}, nil
 	}
-	file, err := parseIndex(a.body)
+	text, err := a.text(maxIndex)
 	if err != nil {
 		return nil, err
 	}
-	return &kept{slim(file), a.etag, now}, nil
+	file, err := parseIndex(text)
+	if err != nil {
+		return nil, fmt.Errorf("the repository's index: %w", err)
+	}
+	return &kept{file, a.etag, now}, nil
 }
 
+// indexLimits bound an index. The nodes of one that is all nodes take 1 GB for a
+// moment.
+var indexLimits = strictyaml.Limits{Bytes: maxIndex, Nodes: 6_000_000, Depth: 30, NoAliases: true}
+
+// parseIndex keeps what finds an archive, a small part of an index. Versions that
+// are not versions are left out, as helm does.
 func parseIndex(text []byte) (*repo.IndexFile, error) {
-	// helm reads an index from files only.
-	f, err := os.CreateTemp("", "bulkhead-index-*.yaml")
+	var parsed struct {
+		APIVersion string `yaml:"apiVersion"`
+		Entries    map[string][]*struct {
+			Name, Version, Digest string
+			URLs                  []string
+		}
+	}
+	var err error
+	if text = strictyaml.TrimBOM(text); json.Valid(text) {
+		err = json.Unmarshal(text, &parsed)
+	} else if root, e := strictyaml.Parse(text, indexLimits); e != nil {
+		err = e
+	} else if root != nil {
+		err = root.Decode(&parsed)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+	if parsed.APIVersion == "" {
+		return nil, errors.New("has no apiVersion")
 	}
-	return repo.LoadIndexFile(f.Name())
-}
-
-// slim keeps what finds an archive, a small part of an index.
-func slim(file *repo.IndexFile) *repo.IndexFile {
-	small := &repo.IndexFile{APIVersion: file.APIVersion, Entries: make(map[string]repo.ChartVersions, len(file.Entries))}
-	for chartName, versions := range file.Entries {
+	small := &repo.IndexFile{APIVersion: parsed.APIVersion, Entries: make(map[string]repo.ChartVersions, len(parsed.Entries))}
+	for chartName, versions := range parsed.Entries {
 		for _, v := range versions {
+			if v == nil {
+				continue
+			}
+			if _, err := semver.NewVersion(v.Version); err != nil {
+				continue
+			}
 			small.Entries[chartName] = append(small.Entries[chartName], &repo.ChartVersion{
 				Metadata: &chart.Metadata{Name: v.Name, Version: v.Version}, URLs: v.URLs[:min(len(v.URLs), 1)], Digest: v.Digest,
 			})
 		}
 	}
-	return small
+	small.SortEntries()
+	return small, nil
 }

@@ -49,7 +49,7 @@ func openShelf(t *testing.T, s *shelf) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRemote(base)
+	r := newRemote(newAccess(&Repository{}, base))
 	t.Cleanup(r.close)
 	return r
 }

@@ -2,63 +2,34 @@ package helm
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"net"
-	"net/http"
-	"net/url"
+	"fmt"
 	"strings"
-	"time"
 
 	"helm.sh/helm/v3/pkg/chart"
 )
 
-const (
-	downloadTimeout = 20 * time.Second
-	maxRedirects    = 3
-)
-
 // remote is a repository behind HTTP. Its index, which the operator trusts by
-// configuring it, says where archives are and what their digests are.
+// configuring it, says where archives are and what their digests are; an
+// archive may be in an OCI registry.
 type remote struct {
-	base   *url.URL
-	client *http.Client
-	index  *index
+	*access
+	index *index
 }
 
-func newRemote(base *url.URL) *remote {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 4
-	r := &remote{base: base, client: &http.Client{
-		Transport: transport,
-		Timeout:   downloadTimeout,
-		CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects || !sameSafety(base, req.URL) {
-				return errors.New("the redirect is refused")
-			}
-			return nil
-		},
-	}}
+func newRemote(a *access) *remote {
+	r := &remote{access: a}
 	r.index = newIndex(r)
 	return r
 }
 
 func (r *remote) close() {
 	r.index.close()
-	r.client.CloseIdleConnections()
-}
-
-// sameSafety reports whether u is https, or is at the very address of a
-// repository on this machine.
-func sameSafety(base, u *url.URL) bool {
-	return u.Scheme == "https" || base.Scheme == "http" && u.Scheme == "http" && u.Host == base.Host
-}
-
-func loopback(name string) bool {
-	ip := net.ParseIP(name)
-	return name == "localhost" || ip != nil && ip.IsLoopback()
+	r.access.close()
 }
 
 func (r *remote) load(ctx context.Context, chartName, version string) (*chart.Chart, error) {
@@ -70,49 +41,75 @@ func (r *remote) load(ctx context.Context, chartName, version string) (*chart.Ch
 	if err != nil || len(entry.URLs) == 0 {
 		return nil, errNoChart
 	}
+	want := strings.ToLower(entry.Digest)
+	if want != "" && !strings.HasPrefix(want, "sha256:") {
+		want = "sha256:" + want
+	}
+	if place, ok := strings.CutPrefix(entry.URLs[0], ociScheme); ok {
+		archive, digests, err := r.access.pull(ctx, place)
+		if err != nil {
+			return nil, err
+		}
+		if want != "" && want != digests.layer && want != digests.manifest {
+			return nil, errors.New("the archive's digest is not the one in the index")
+		}
+		return loadArchive(archive)
+	}
 	address, err := r.base.JoinPath("/").Parse(entry.URLs[0])
-	if err != nil || !sameSafety(r.base, address) {
+	if err != nil || !r.safe(address) {
 		return nil, errors.New("the index names an address that is not https")
 	}
-	archive, err := r.get(ctx, address, "", maxArchive)
+	d, err := r.get(ctx, address, "", maxArchive)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(archive.body)
-	if want := strings.TrimPrefix(entry.Digest, "sha256:"); want != "" && !strings.EqualFold(want, hex.EncodeToString(sum[:])) {
-		return nil, errors.New("the archive's digest is not the one in the index")
+	archive, err := d.archive(want)
+	if err != nil {
+		return nil, err
 	}
-	return loadArchive(bytes.NewReader(archive.body))
+	return loadArchive(archive)
 }
 
-// download is an answer of a repository: 200, or 304 if a tag was given.
-type download struct {
-	status int
-	etag   string
-	body   []byte
+// archive is the chart's archive that was sent, which must have the digest unless
+// that is empty. Servers that call an archive's own compression its
+// Content-Encoding send it as it is; others compress it once more.
+func (d *download) archive(digest string) ([]byte, error) {
+	found := d.body
+	switch d.encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		if inner, err := gunzip(d.body, maxArchive); err == nil && bytes.HasPrefix(inner, gzipMagic) {
+			found = inner
+		}
+	default:
+		return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", clip(d.encoding))
+	}
+	for _, candidate := range [][]byte{found, d.body} {
+		if sum := sha256.Sum256(candidate); digest == "" || digest == "sha256:"+hex.EncodeToString(sum[:]) {
+			return candidate, nil
+		}
+	}
+	return nil, errors.New("the archive's digest is not the one in the index")
 }
 
-// get downloads u, unless it is still what etag names.
-func (r *remote) get(ctx context.Context, u *url.URL, etag string, limit int64) (*download, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+// text is the text of an answer, unpacked.
+func (d *download) text(limit int64) ([]byte, error) {
+	switch d.encoding {
+	case "", "identity":
+		return d.body, nil
+	case "gzip", "x-gzip":
+		if !bytes.HasPrefix(d.body, gzipMagic) {
+			return d.body, nil
+		}
+		return gunzip(d.body, limit)
+	}
+	return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", clip(d.encoding))
+}
+
+func gunzip(data []byte, limit int64) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	if etag != "" {
-		req.Header.Set("If-None-Match", etag)
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	d := &download{status: resp.StatusCode, etag: resp.Header.Get("ETag")}
-	switch {
-	case d.status == http.StatusNotModified && etag != "":
-		return d, nil
-	case d.status != http.StatusOK:
-		return nil, &url.Error{Op: "Get", URL: u.String(), Err: errors.New(resp.Status)}
-	}
-	d.body, err = readAll(resp.Body, limit)
-	return d, err
+	return readAll(z, limit)
 }
