@@ -122,7 +122,7 @@ func (r *run) prepared(ctx context.Context, o *order) (json.RawMessage, error) {
 			files[i] = &loader.BufferedFile{Name: f.Name, Data: f.Data}
 		}
 		var err error
-		if r.chart, err = loader.LoadFiles(files); err != nil {
+		if r.chart, err = loadFiles(files); err != nil {
 			return nil, err
 		}
 	}
