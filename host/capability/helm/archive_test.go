@@ -111,7 +111,7 @@ func TestAChartIsReadWithinBounds(t *testing.T) {
 	zeros := func(n int) string { return string(zipped(t, make([]byte, n))) }
 	nested := archive(t, "inner", "1.0.0")
 	for range maxNested + 1 {
-		nested = pack(t, map[string]string{"c/Chart.yaml": chartYAML("c", "1.0.0"), "c/charts/inner.tgz": string(nested)})
+		nested = packFiles(t, map[string]string{"c/Chart.yaml": chartYAML("c", "1.0.0"), "c/charts/inner.tgz": string(nested)})
 	}
 	many := map[string]string{}
 	for i := range maxFiles + 1 {
@@ -125,9 +125,9 @@ func TestAChartIsReadWithinBounds(t *testing.T) {
 		"requirements.yaml: line":                        {"c/requirements.yaml": bomb},
 		"requirements.lock: line":                        {"c/requirements.lock": bomb},
 		"charts/d/values.yaml: line 1: is nested deeper": {"c/charts/d/Chart.yaml": chartYAML("d", "1.0.0"), "c/charts/d/values.yaml": deep},
-		"charts/d.tgz!/values.yaml: line 1: is nested":   {"c/charts/d.tgz": string(pack(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/values.yaml": deep}))},
+		"charts/d.tgz!/values.yaml: line 1: is nested":   {"c/charts/d.tgz": string(packFiles(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/values.yaml": deep}))},
 		"over 8 levels deep":                             {"c/charts/d.tgz": string(nested)},
-		"unpacked it is over 33554432 bytes":             {"c/charts/d.tgz": string(pack(t, map[string]string{"d/a": string(make([]byte, 4<<20)), "d/b": string(make([]byte, 30<<20))}))},
+		"unpacked it is over 33554432 bytes":             {"c/charts/d.tgz": string(packFiles(t, map[string]string{"d/a": string(make([]byte, 4<<20)), "d/b": string(make([]byte, 30<<20))}))},
 		"charts/d.tgz: unexpected EOF":                   {"c/charts/d.tgz": "junk"},
 		"or 4096 files":                                  many,
 		"charts/d.tgz":                                   {"c/charts/d.tgz": zeros(1 << 20)},
@@ -135,12 +135,12 @@ func TestAChartIsReadWithinBounds(t *testing.T) {
 		if files["c/Chart.yaml"] == "" {
 			files["c/Chart.yaml"] = chartYAML("c", "1.0.0")
 		}
-		if ch, err := loadArchive(pack(t, files)); err == nil || !strings.Contains(err.Error(), want) {
+		if ch, err := loadArchive(packFiles(t, files)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, %v, want %q", ch, err, want)
 		}
 	}
 	// The same file elsewhere is data or a template.
-	ch, err := loadArchive(pack(t, map[string]string{
+	ch, err := loadArchive(packFiles(t, map[string]string{
 		"c/Chart.yaml": chartYAML("c", "1.0.0"), "c/files/values.yaml": deep, "c/templates/values.yaml": "{{ .Values }}: [", "c/values.yaml": "a: 1\na: 2\n---\n# more\n",
 	}))
 	if err != nil || !reflect.DeepEqual(ch.Values, map[string]any{"a": 2.0}) {
@@ -151,7 +151,7 @@ func TestAChartIsReadWithinBounds(t *testing.T) {
 func TestADirectoryOfAChartHasTheSameBounds(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/c/Chart.yaml", []byte(chartYAML("c", "1.0.0")))
-	write(t, dir+"/c/charts/d.tgz", pack(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/a": string(make([]byte, 30<<20))}))
+	write(t, dir+"/c/charts/d.tgz", packFiles(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/a": string(make([]byte, 30<<20))}))
 	write(t, dir+"/c/files/big", bytes.Repeat([]byte("x"), 3<<20))
 	e := open(t, Repository{Name: "demo", Path: dir}).failure(t, "demo/c", "")
 	if !strings.Contains(e.Detail, "unpacked it is over") {
@@ -162,8 +162,8 @@ func TestADirectoryOfAChartHasTheSameBounds(t *testing.T) {
 // Dependencies in archives and directories come out as helm has them, with the
 // digits of default values.
 func TestDefaultsKeepTheirDigits(t *testing.T) {
-	inner := pack(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/values.yaml": "\xef\xbb\xbfid: 12345678901234567\nsize: 3\n", "d/templates/x.yaml": "x"})
-	ch, err := loadArchive(pack(t, map[string]string{
+	inner := packFiles(t, map[string]string{"d/Chart.yaml": chartYAML("d", "1.0.0"), "d/values.yaml": "\xef\xbb\xbfid: 12345678901234567\nsize: 3\n", "d/templates/x.yaml": "x"})
+	ch, err := loadArchive(packFiles(t, map[string]string{
 		"c/Chart.yaml": "\xef\xbb\xbf" + chartYAML("c", "1.0.0"), "c/values.yaml": "limit: 1000000\nsmall: 5\n", "c/charts/d-1.0.0.tgz": string(inner),
 		"c/charts/e/Chart.yaml": chartYAML("e", "1.0.0"), "c/charts/_f.tgz": "not looked at",
 	}))

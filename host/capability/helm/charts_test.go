@@ -26,10 +26,10 @@ func chartYAML(name, version string) string {
 // archive packs a chart of one file.
 func archive(t *testing.T, name, version string) []byte {
 	t.Helper()
-	return pack(t, map[string]string{name + "/Chart.yaml": chartYAML(name, version)})
+	return packFiles(t, map[string]string{name + "/Chart.yaml": chartYAML(name, version)})
 }
 
-func pack(t *testing.T, files map[string]string) []byte {
+func packFiles(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)

@@ -338,7 +338,7 @@ func TestOneOperationPerReleaseAtATime(t *testing.T) {
 }
 
 func chartDir(s *stage) string {
-	return filepath.Join(s.helm.charts.sources["own"].(*directory).root.Name(), "x")
+	return filepath.Join(s.helm.charts.sources["own"].(*directory).path, "x")
 }
 
 func TestWhatIsWrongWithAChartIsTheRequesters(t *testing.T) {
