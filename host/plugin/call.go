@@ -78,8 +78,7 @@ type call struct {
 	account sandbox.Account    // of the instance
 	log     *slog.Logger
 	logs    int    // log imports so far
-	kept    []byte // a result that did not fit the guest's buffer
-	free    func() // ends counting it; nil: there is none
+	kept    answer // a result that did not fit the guest's buffer
 	streams []capability.Stream
 	held    []func() // frees what is counted for streams
 	spliced capability.Stream
@@ -94,12 +93,19 @@ func (c *call) hold(n int) (free func()) {
 	return free
 }
 
-// keep keeps a frame for take, instead of the one before.
-func (c *call) keep(frame []byte, free func()) {
-	if c.free != nil {
-		c.free()
+// keep keeps an answer for take, instead of the one before.
+func (c *call) keep(a answer) {
+	if c.kept.free != nil {
+		c.kept.free()
 	}
-	c.kept, c.free = frame, free
+	c.kept = a
+}
+
+// answer is a frame for the guest, in two parts so that what is large is never
+// copied. It is counted until it is freed.
+type answer struct {
+	head, tail []byte
+	free       func() // nil: there is none
 }
 
 type callKey struct{}
@@ -118,7 +124,7 @@ func (c *call) release() {
 	for _, free := range c.held {
 		free()
 	}
-	c.keep(nil, nil)
+	c.keep(answer{})
 }
 
 // Handle runs a unary route. ctx carries the deadline and the session's end.

@@ -21,6 +21,9 @@ const (
 	// streamBytes is what an open stream takes of the host, about: its connection's
 	// buffers, and the goroutines that serve it.
 	streamBytes = 64 << 10
+	// roomBytes are counted before a capability is asked; its answer, which may be
+	// abi.MaxBody, is counted when it has arrived.
+	roomBytes = 1 << 20
 
 	// What the host does for a guest, in processor time: it encodes and decodes,
 	// asks policy, and writes a record.
@@ -113,9 +116,8 @@ func outbound(ctx context.Context, m sandbox.Memory, stack []uint64, do func(*ca
 	}
 	free := c.hold(len(frame)) // decoding copies it
 	defer free()
-	c.keep(nil, nil)
-	answer, ended := reply(c, frame, do)
-	stack[0] = c.answer(m, resp, capacity, answer, ended)
+	c.keep(answer{})
+	stack[0] = c.answer(m, resp, capacity, reply(c, frame, do))
 	c.live()
 }
 
@@ -127,12 +129,11 @@ func viewFrame(m sandbox.Memory, ptr, n uint64) ([]byte, bool) {
 	return m.View(uint32(ptr), uint32(n))
 }
 
-// reply is the frame that answers an outbound request. It is counted until it is
-// freed.
-func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, error)) (_ []byte, free func()) {
-	fail := func(err error) ([]byte, func()) {
+// reply answers an outbound request.
+func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, error)) answer {
+	fail := func(err error) answer {
 		frame := abi.AppendError(nil, capability.ErrorFrame(err))
-		return frame, c.hold(len(frame))
+		return answer{head: frame, free: c.hold(len(frame))}
 	}
 	r, err := abi.DecodeRequest(frame)
 	if err != nil {
@@ -141,6 +142,8 @@ func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, e
 	if c.caller == nil {
 		return fail(host.E(host.Unavailable, "", "capabilities are not available while the plugin starts"))
 	}
+	freeRoom := c.hold(roomBytes)
+	defer freeRoom()
 	resp, err := do(c, r)
 	if err != nil {
 		return fail(err)
@@ -148,38 +151,36 @@ func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, e
 	if len(resp.Body) > abi.MaxBody {
 		return fail(host.E(host.TooLarge, "", "the answer is larger than %d MiB", abi.MaxBody>>20))
 	}
-	size := len(resp.Body) + bytesOf(resp.Header) + usual
-	freeAnswer := c.hold(size) // beside its frame
-	defer freeAnswer()
-	free = c.hold(size)
-	return abi.AppendResponse(make([]byte, 0, size), resp), free
+	free := c.hold(len(resp.Body) + bytesOf(resp.Header) + usual)
+	return answer{abi.AppendResponseHead(nil, resp), resp.Body, free}
 }
 
-// answer writes a frame to the guest's buffer, or keeps it for take, and
-// returns its length. free ends counting it.
-func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, frame []byte, free func()) uint64 {
-	if len(frame) > int(capacity) {
-		c.keep(frame, free)
-		return uint64(len(frame))
+// answer writes a to the guest's buffer, or keeps it for take, and returns its
+// length.
+func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, a answer) uint64 {
+	n := len(a.head) + len(a.tail)
+	if n > int(capacity) {
+		c.keep(a)
+		return uint64(n)
 	}
-	defer free()
-	if !m.Write(ptr, frame) {
+	defer a.free()
+	if !m.Write(ptr, a.head) || !m.Write(ptr+uint32(len(a.head)), a.tail) {
 		return status(abi.StatusInvalid)
 	}
-	return uint64(len(frame))
+	return uint64(n)
 }
 
 // take is (ptr, cap) -> length of the kept frame, 0 if there is none.
 func take(ctx context.Context, m sandbox.Memory, stack []uint64) {
 	c := callOf(ctx)
 	c.live()
-	if c.kept == nil {
+	a := c.kept
+	if a.free == nil {
 		stack[0] = 0
 		return
 	}
-	frame, free := c.kept, c.free
-	c.kept, c.free = nil, nil
-	stack[0] = c.answer(m, uint32(stack[0]), uint32(stack[1]), frame, free)
+	c.kept = answer{}
+	stack[0] = c.answer(m, uint32(stack[0]), uint32(stack[1]), a)
 }
 
 // logWrite is (level, ptr, n): one record in the host's log, under the

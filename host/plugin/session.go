@@ -221,6 +221,7 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		s.read(client)
 	}
 	ptr, capacity := uint32(stack[0]), uint32(stack[1])
+	c.keep(answer{})
 	sandbox.Refuel(ctx)
 	timer := time.NewTimer(time.Duration(int32(uint32(stack[2]))) * time.Millisecond)
 	defer timer.Stop()
@@ -231,7 +232,7 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 			msg = abi.Message{Kind: abi.MessageClose}
 			break
 		}
-		defer got.free()
+		c.keep(answer{free: got.free}) // counts it wherever this ends
 		msg = got.Message
 		sandbox.Rested(ctx)
 	case <-timer.C:
@@ -240,9 +241,11 @@ func next(ctx context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		sandbox.Stop(context.Cause(ctx))
 	}
 	c.live()
-	free := c.hold(len(msg.Data) + usual)
-	c.keep(nil, nil)
-	stack[0] = c.answer(m, ptr, capacity, abi.AppendMessage(make([]byte, 0, len(msg.Data)+usual), &msg), free)
+	free := c.kept.free
+	if c.kept = (answer{}); free == nil {
+		free = c.hold(usual)
+	}
+	stack[0] = c.answer(m, ptr, capacity, answer{abi.AppendMessageHead(nil, &msg), msg.Data, free})
 }
 
 // send is (ptr, n) -> status.

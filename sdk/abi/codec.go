@@ -57,6 +57,13 @@ func (e *encoder) finish(start int) []byte {
 	return e.b
 }
 
+// finishHead ends a frame whose last field is tail, but for the bytes of it.
+func (e *encoder) finishHead(start int, tail []byte) []byte {
+	e.u32(uint32(len(tail)))
+	binary.LittleEndian.PutUint32(e.b[start+4:], uint32(len(e.b)-start+len(tail)))
+	return e.b
+}
+
 func (e *encoder) u8(v uint8) { e.b = append(e.b, v) }
 func (e *encoder) bool(v bool) {
 	if v {

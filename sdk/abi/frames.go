@@ -186,6 +186,16 @@ func AppendResponse(b []byte, r *Response) []byte {
 	return e.finish(start)
 }
 
+// AppendResponseHead appends r's frame to b without the bytes of its body, which
+// end the frame: whoever has them need not copy them into one.
+func AppendResponseHead(b []byte, r *Response) []byte {
+	start := len(b)
+	e := begin(b, KindResponse)
+	e.u32(uint32(r.Status))
+	e.pairs(r.Header)
+	return e.finishHead(start, r.Body)
+}
+
 // DecodeResponse decodes a Response frame. A status outside 100 to 599 is an
 // error.
 func DecodeResponse(frame []byte) (*Response, error) {
@@ -265,6 +275,15 @@ func AppendMessage(b []byte, m *Message) []byte {
 	e.u8(uint8(m.Kind))
 	e.raw(m.Data)
 	return e.finish(start)
+}
+
+// AppendMessageHead appends m's frame to b without the bytes of its data, which end
+// the frame.
+func AppendMessageHead(b []byte, m *Message) []byte {
+	start := len(b)
+	e := begin(b, KindMessage)
+	e.u8(uint8(m.Kind))
+	return e.finishHead(start, m.Data)
 }
 
 // DecodeMessage decodes a Message frame.
