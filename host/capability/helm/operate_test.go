@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,7 +40,7 @@ func onStage(t *testing.T, charts map[string]map[string]string) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	for name, files := range charts {
-		if files["Chart.yaml"] == "" {
+		if files = maps.Clone(files); files["Chart.yaml"] == "" {
 			files["Chart.yaml"] = "apiVersion: v2\nname: " + name + "\nversion: 1.0.0\n"
 		}
 		for file, text := range files {
@@ -408,4 +409,24 @@ func TestAChartIsBoundedInMemoryAndProcessor(t *testing.T) {
 	if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 64<<20 {
 		t.Errorf("this process grew by %d MiB", grown>>20)
 	}
+}
+
+// An upgrade would run other hooks: a release whose installation never succeeded
+// would be deployed without what its pre-install hook was to do.
+func TestAnInstallationThatNeverSucceededBeginsAgain(t *testing.T) {
+	s := onStage(t, map[string]map[string]string{"hooked": hooked})
+	s.fresh("again")
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		_, err := s.call(ctx, "POST again/upgrade", upgrade("hooked", "hook: pre-install"))
+		cancel()
+		if host.KindOf(err) != host.Timeout {
+			t.Errorf("the hook did not run: %v", err)
+		}
+		s.helm.running.Wait()
+	}
+	if got := s.statuses("again"); got != "failed failed" {
+		t.Errorf("the revisions are %q", got)
+	}
+	s.must("POST again/upgrade", upgrade("hooked", "a: 1"))
 }

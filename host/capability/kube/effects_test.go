@@ -225,3 +225,21 @@ func TestARouteThatReadsMayCheckAChange(t *testing.T) {
 		t.Errorf("a deletion without a body: %q, %v", call.Effect, err)
 	}
 }
+
+func TestNamespacesAreFilteredWithASelectorToo(t *testing.T) {
+	a := newAPIServer(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"kind":"NamespaceList","items":[{"metadata":{"name":"shop"}},{"metadata":{"name":"bank"}},{"metadata":{"name":"shop-2"}}]}`)
+	})
+	for permitted, want := range map[string]int{"shop": 1, "shop*": 2, "till": 0} {
+		resp, err := a.as(t, everything, func(*host.Question) host.Decision {
+			return host.Decision{Allow: true, Obligations: host.Obligations{Namespaces: []string{permitted}}}
+		})("GET", "kube://dev/api/v1/namespaces?labelSelector=a%3Db", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list struct{ Items []json.RawMessage }
+		if err := json.Unmarshal(resp.Body, &list); err != nil || len(list.Items) != want || strings.Contains(string(resp.Body), "bank") {
+			t.Errorf("%s: %s, %v", permitted, resp.Body, err)
+		}
+	}
+}
