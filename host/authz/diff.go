@@ -15,7 +15,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
 // DiffReport says what a change of policy, or of the directory, would have
@@ -374,58 +373,6 @@ func decisionFrom(result json.RawMessage) (host.Decision, error) {
 		err = errors.New("it was the host that refused")
 	}
 	return d, err
-}
-
-// maxCompare bounds one comparison, in time.
-const maxCompare = 30 * time.Second
-
-// Compare replays the decision log, files that are full included, by the revision
-// that serves and by a candidate, packed as a bundle, or the shadow if packed is
-// empty. If one of them reads data.directory, that is over the host's directory
-// as it is now, otherwise over the permissions recorded. It fails if
-// decisions are not logged to a file, if the candidate cannot be used, if
-// another comparison is under way, or if it takes too long.
-func (e *Engine) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
-	const op = "policy.compare"
-	if e.logFile == nil {
-		return nil, host.E(host.Conflict, op, "decisions are not logged to a file; policy.log.file says where")
-	}
-	if len(packed) == 0 && (e.shadow == nil || e.shadow.current.Load().number == 0) {
-		return nil, host.E(host.Conflict, op, "there is no bundle in the request and no policy.shadow that can be used")
-	}
-	if !e.comparing.CompareAndSwap(false, true) {
-		return nil, host.E(host.Limited, op, "another comparison is under way")
-	}
-	defer e.comparing.Store(false)
-	before := e.current.Load().policy()
-	var after *Policy
-	if len(packed) == 0 {
-		after = e.shadow.current.Load().policy()
-	} else {
-		content, err := source.Unpack(packed, "the request's bundle")
-		if err == nil {
-			after, err = newPolicy(ctx, content)
-		}
-		if err != nil {
-			return nil, host.E(host.Unprocessable, op, "%w", err)
-		}
-	}
-	var over *Over
-	if before.readsDirectory() || after.readsDirectory() {
-		over = &Over{e.directory, fmt.Sprintf("the host's, revision %d", e.directory.Revision())}
-	}
-	log, err := e.logFile.Read()
-	if err != nil {
-		return nil, &host.Error{Kind: host.Internal, Op: op, Err: err}
-	}
-	defer log.Close()
-	ctx, cancel := context.WithTimeout(ctx, maxCompare)
-	defer cancel()
-	report, err := Diff(ctx, before, after, over, log)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, host.E(host.Timeout, op, "the log is too long to be replayed in %v; bulkhead policy diff does it", maxCompare)
-	}
-	return report, err
 }
 
 // policy is r for the tools.

@@ -1,0 +1,108 @@
+package authz
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
+)
+
+// candidate packs a policy as a bundle.
+func candidate(t *testing.T, rego string) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	content := &source.Content{Modules: []source.Module{{Name: "policy.rego", Text: []byte(rego)}}, Data: map[string]any{}}
+	if err := source.Pack(&packed, content, "1", nil); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+const denyAll = `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "no"}, "obligations": {}}
+`
+
+// Origin: a candidate was compiled before the deadline began, and what it took in
+// memory was not bounded at all.
+func TestAComparisonsTimeIsOfAllOfIt(t *testing.T) {
+	e, done := logged(t, Config{})
+	defer done()
+	e.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
+	packed := candidate(t, denyAll)
+	_, err := e.compareWithin(t.Context(), packed, comparison{wall: time.Nanosecond, heap: 1 << 40})
+	if host.KindOf(err) != host.Timeout || !strings.Contains(err.Error(), "compiling the candidate") {
+		t.Errorf("%v", err)
+	}
+	// Whatever was under way ends by itself, and then another may begin.
+	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	if _, err := e.Compare(t.Context(), packed); err != nil {
+		t.Errorf("%v", err)
+	}
+	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	// One that goes away is not told that it was slow.
+	gone, leave := context.WithCancelCause(t.Context())
+	leave(host.ErrClientGone)
+	if _, err := e.Compare(gone, packed); err == nil || host.KindOf(err) == host.Timeout {
+		t.Errorf("%v", err)
+	}
+	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+}
+
+func TestOneComparisonIsUnderWayAtATime(t *testing.T) {
+	e, done := logged(t, Config{})
+	defer done()
+	e.comparing.Store(true)
+	if _, err := e.Compare(t.Context(), candidate(t, denyAll)); host.KindOf(err) != host.Limited {
+		t.Errorf("%v", err)
+	}
+	e.comparing.Store(false)
+}
+
+func TestAComparisonsMemoryIsBounded(t *testing.T) {
+	ctx, stop := boundHeap(t.Context(), 32<<20)
+	defer stop()
+	var held [][]byte
+	for range 64 {
+		held = append(held, make([]byte, 1<<20))
+	}
+	runtime.GC()
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("64 MiB more are in use, and nothing happens")
+	}
+	if context.Cause(ctx) != errHeap {
+		t.Errorf("%v", context.Cause(ctx))
+	}
+	runtime.KeepAlive(held)
+	held = nil
+	runtime.GC()
+
+	// The candidate keeps what it makes in every decision; the log has many.
+	e, done := logged(t, Config{})
+	defer done()
+	for k := range 5 {
+		q := ask(vic, "gitops", "helm.read")
+		q.Resource = host.Resource{"release": fmt.Sprint(k)}
+		e.Decide(t.Context(), q)
+	}
+	await(t, "the log", func() bool { return e.Status().Log.Destinations["file"].Written == 5 })
+	big := candidate(t, `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "no", "args": {"n": count(all)}}, "obligations": {}}
+
+all := {[a, b] | some a in numbers.range(1, 2000); some b in numbers.range(1, 2000)}
+`)
+	_, err := e.compareWithin(t.Context(), big, comparison{wall: time.Minute, heap: 1 << 20})
+	if host.KindOf(err) != host.Unprocessable || !strings.Contains(err.Error(), "more than 1 MiB") {
+		t.Errorf("%v", err)
+	}
+	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+}
