@@ -26,7 +26,7 @@ const noRetry = math.MaxInt32
 // last event has the type "end" and says why, so that a client can tell a
 // stream that is complete from one that was cut.
 func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error {
-	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{})}
+	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{}), writeTimeout: writeTimeout}
 	forget := v.session.OnEnd(func(cause error) { s.Close(closeCode(cause)) })
 	defer forget()
 	defer s.keeper.Wait()
@@ -52,6 +52,8 @@ type eventStream struct {
 	session *session.Session
 	done    chan struct{}
 	keeper  sync.WaitGroup
+	// writeTimeout bounds one write.
+	writeTimeout time.Duration
 
 	mu     sync.Mutex // guards what follows and every use of the response
 	w      http.ResponseWriter
@@ -139,7 +141,7 @@ func (s *eventStream) send(head string, data []byte) error {
 // flush writes p within writeTimeout. Between writes there is no deadline: on
 // HTTP/2 one that passes resets the stream. It needs s.mu.
 func (s *eventStream) flush(p []byte) error {
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(writeTimeout)) // a failure leaves the write unbounded, which the client's end still ends
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // a failure leaves the write unbounded, which the client's end still ends
 	_, err := s.w.Write(p)
 	if err == nil {
 		err = s.ctl.Flush()

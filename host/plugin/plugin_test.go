@@ -70,6 +70,7 @@ func (f *releases) Fetch(ctx context.Context, _ *capability.Permit, _ *abi.Reque
 type fixture struct {
 	registry *plugin.Registry
 	helm     *releases
+	exec     *commands
 	allow    atomic.Bool
 	logged   bytes.Buffer // warnings; read it when nothing runs
 }
@@ -88,7 +89,7 @@ func newFixture(t testing.TB) *fixture {
 }
 
 func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) *fixture {
-	f := &fixture{helm: &releases{}}
+	f := &fixture{helm: &releases{}, exec: &commands{}}
 	f.allow.Store(true)
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.logged), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	box, err := sandbox.New(sandbox.Config{CacheDir: compiled(t), Logger: log})
@@ -97,7 +98,7 @@ func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) 
 	}
 	broker := capability.NewBroker(func(context.Context, *host.Question) host.Decision {
 		return host.Decision{Allow: f.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
-	}, log, f.helm)
+	}, log, f.helm, f.exec)
 	f.registry = plugin.NewRegistry(box, broker, limits, user, log)
 	t.Cleanup(func() {
 		if err := f.registry.Close(context.Background()); err != nil {

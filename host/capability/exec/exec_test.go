@@ -371,6 +371,30 @@ func TestNoFramePassesWithoutAuthority(t *testing.T) {
 	}
 }
 
+// What is typed after a logout has no effect, also while the session's context is
+// not cancelled yet: the file that the input asks for is never made.
+func TestInputStopsWithAuthority(t *testing.T) {
+	for _, protocol := range []string{ControlProtocol, ChannelProtocol} {
+		x := newTerminal(t, clustertest.Editor, host.Obligations{})
+		first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
+		c, done := x.splice(t, t.Context(), protocol, sh("while read file; do touch $file; echo made $file; done"))
+		c.send(t, true, "\x00"+first+"\n")
+		c.until(t, "made "+first)
+		if _, err := os.Stat(first); err != nil {
+			t.Fatal(err)
+		}
+		x.auth.Lose(host.ErrLoggedOut)
+		c.send(t, true, "\x00"+second+"\n")
+		if err := wait(t, done); !errors.Is(err, host.ErrLoggedOut) {
+			t.Errorf("%s: got %v", protocol, err)
+		}
+		time.Sleep(250 * time.Millisecond) // the command's time to do what it must not
+		if _, err := os.Stat(second); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: what was typed after the logout had an effect: %v", protocol, err)
+		}
+	}
+}
+
 func TestSessionsEndWithTheirLimitsAndClients(t *testing.T) {
 	for name, limit := range map[string]struct {
 		o     host.Obligations
