@@ -82,11 +82,11 @@ func TestASecretThatIsNotThereIsAnErrorAtStart(t *testing.T) {
 		"an empty file": {secretFile(t, ""), "auth.oidc[0].clientSecretFile"},
 		"no variable":   {Secret{Env: "EMPTY"}, "auth.oidc[0].clientSecretEnv"},
 	} {
-		if _, err := newOIDC(OIDC{ClientID: "c", Secret: c.secret}, "auth.oidc[0]", public); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := newOIDC(OIDC{ClientID: "c", Secret: c.secret}, "auth.oidc[0]", public, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := newClient("auth.oidc[0]", secretFile(t, "not PEM").File); err == nil || !strings.Contains(err.Error(), "auth.oidc[0].caFile") {
+	if _, err := newClient("auth.oidc[0]", secretFile(t, "not PEM").File, nil); err == nil || !strings.Contains(err.Error(), "auth.oidc[0].caFile") {
 		t.Errorf("no certificate: %v", err)
 	}
 }

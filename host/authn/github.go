@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
 // githubProvider is GitHub's OAuth app flow. GitHub issues no ID token, so who
@@ -28,16 +29,17 @@ type githubProvider struct {
 	web     string // also the issuer of identities
 	api     string
 	client  *http.Client
+	secret  *follow.Value[string]
 }
 
 func newGitHub(c GitHub, public *url.URL, log *slog.Logger) (*githubProvider, error) {
-	secret, err := c.Secret.read("auth.github")
+	secret, err := c.Secret.follow("auth.github", log)
 	if err != nil {
 		return nil, err
 	}
-	g := &githubProvider{GitHub: c, log: log}
+	g := &githubProvider{GitHub: c, log: log, secret: secret}
 	g.web, g.api = githubURLs(c.URL)
-	if g.client, err = newClient("auth.github", c.CAFile); err != nil {
+	if g.client, err = newClient("auth.github", c.CAFile, log); err != nil {
 		return nil, err
 	}
 	if g.User == "" {
@@ -57,7 +59,7 @@ func newGitHub(c GitHub, public *url.URL, log *slog.Logger) (*githubProvider, er
 		scopes = append(scopes, "read:org")
 	}
 	g.oauth = oauth2.Config{
-		ClientID: c.ClientID, ClientSecret: secret, RedirectURL: callbackURL(public, methodGitHub), Scopes: scopes,
+		ClientID: c.ClientID, RedirectURL: callbackURL(public, methodGitHub), Scopes: scopes,
 		Endpoint: oauth2.Endpoint{
 			AuthURL: g.web + "/login/oauth/authorize", TokenURL: g.web + "/login/oauth/access_token", AuthStyle: oauth2.AuthStyleInParams,
 		},
@@ -102,7 +104,7 @@ func (g *githubProvider) begin(_ context.Context, state string, once secrets) (s
 
 func (g *githubProvider) finish(ctx context.Context, code string, once secrets) (Identity, error) {
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, g.client)
-	tokens, err := g.oauth.Exchange(ctx, code, oauth2.VerifierOption(once.verifier))
+	tokens, err := withSecret(g.oauth, g.secret).Exchange(ctx, code, oauth2.VerifierOption(once.verifier))
 	if err != nil {
 		return Identity{}, err
 	}

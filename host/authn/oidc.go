@@ -3,19 +3,18 @@ package authn
 import (
 	"context"
 	"crypto/subtle"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
@@ -26,7 +25,7 @@ import (
 // without it.
 type oidcProvider struct {
 	OIDC
-	secret   string
+	secret   *follow.Value[string]
 	redirect string
 	client   *http.Client
 
@@ -57,15 +56,15 @@ type discovered struct {
 	}
 }
 
-func newOIDC(c OIDC, at string, public *url.URL) (*oidcProvider, error) {
+func newOIDC(c OIDC, at string, public *url.URL, log *slog.Logger) (*oidcProvider, error) {
 	p := &oidcProvider{OIDC: c, redirect: callbackURL(public, c.Name)}
 	var err error
 	if c.ClientID != "" {
-		if p.secret, err = c.Secret.read(at); err != nil {
+		if p.secret, err = c.Secret.follow(at, log); err != nil {
 			return nil, err
 		}
 	}
-	p.client, err = newClient(at, c.CAFile)
+	p.client, err = newClient(at, c.CAFile, log)
 	return p, err
 }
 
@@ -76,23 +75,16 @@ func callbackURL(public *url.URL, method string) string {
 // newClient returns what providers are asked with: verified TLS, no proxy of a
 // redirect's choosing, and bounds on time, size and rate. The rate is what keeps
 // tokens signed with keys that do not exist from making us fetch keys each time.
-func newClient(at, caFile string) (*http.Client, error) {
+func newClient(at, caFile string, log *slog.Logger) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 4
 	transport.ResponseHeaderTimeout = exchangeTimeout
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s.caFile: %w", at, err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s.caFile: %s holds no certificate", at, caFile)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	followed, err := follow.NewTransport(transport, caFile, log)
+	if err != nil {
+		return nil, fmt.Errorf("%s.caFile: %w", at, err)
 	}
 	return &http.Client{
-		Transport: &bounded{transport, rate.NewLimiter(5, 10)},
+		Transport: &bounded{followed, rate.NewLimiter(5, 10)},
 		Timeout:   exchangeTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { // a secret goes where it was meant to
 			return http.ErrUseLastResponse
@@ -105,7 +97,7 @@ const maxAnswer = 1 << 20
 
 // bounded limits an identity provider's answers, and how often keys are fetched.
 type bounded struct {
-	*http.Transport
+	*follow.Transport
 	keys *rate.Limiter
 }
 
@@ -183,7 +175,7 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 		scopes = []string{"profile", "email"}
 	}
 	d.oauth = oauth2.Config{
-		ClientID: p.ClientID, ClientSecret: p.secret, Endpoint: endpoint, RedirectURL: p.redirect,
+		ClientID: p.ClientID, Endpoint: endpoint, RedirectURL: p.redirect,
 		Scopes: append([]string{oidc.ScopeOpenID}, scopes...),
 	}
 	d.verify = provider.Verifier(&oidc.Config{ClientID: p.ClientID})
@@ -222,7 +214,7 @@ func (p *oidcProvider) finish(ctx context.Context, code string, once secrets) (I
 		return Identity{}, err
 	}
 	ctx = oidc.ClientContext(ctx, p.client)
-	tokens, err := d.oauth.Exchange(ctx, code, oauth2.VerifierOption(once.verifier))
+	tokens, err := withSecret(d.oauth, p.secret).Exchange(ctx, code, oauth2.VerifierOption(once.verifier))
 	if err != nil {
 		return Identity{}, err
 	}

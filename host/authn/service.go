@@ -134,7 +134,7 @@ func New(c Config) (*Service, error) {
 	}
 	s.keys = ownKeys{c.State}
 	if c.Options.Signing != nil {
-		if s.keys, err = newSecretKey(c.Options.Signing); err != nil {
+		if s.keys, err = newSecretKey(c.Options.Signing, s.log); err != nil {
 			return nil, err
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Service) openWays() error {
 		s.mappers[methodDev] = &Mapping{}
 	}
 	for i, c := range o.OIDC {
-		p, err := newOIDC(c, fmt.Sprintf("auth.oidc[%d]", i), s.PublicURL)
+		p, err := newOIDC(c, fmt.Sprintf("auth.oidc[%d]", i), s.PublicURL, s.log)
 		if err != nil {
 			return err
 		}

@@ -6,10 +6,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
 // keys sign and verify tokens. The algorithm follows from the kind of key and
@@ -48,36 +51,48 @@ func (k ownKeys) find(id string) (any, bool) {
 
 func (k ownKeys) epoch() uint64 { return k.KeyEpoch() }
 
-// secretKey is one secret that others may hold as well.
-type secretKey struct {
+// secretKey is one secret that others may hold as well. A file is followed: what
+// was signed with a secret that it held before is no longer good.
+type secretKey struct{ now *follow.Value[namedSecret] }
+
+type namedSecret struct {
 	id     string
 	secret []byte
+	epoch  uint64
 }
 
 func (secretKey) method() jwt.SigningMethod { return jwt.SigningMethodHS256 }
 
-func (k secretKey) newest() (string, any, bool) { return k.id, k.secret, true }
+func (k secretKey) newest() (string, any, bool) {
+	now := k.now.Get()
+	return now.id, now.secret, true
+}
 
-func (k secretKey) find(id string) (any, bool) { return k.secret, id == k.id }
+func (k secretKey) find(id string) (any, bool) {
+	now := k.now.Get()
+	return now.secret, id == now.id
+}
 
-func (secretKey) epoch() uint64 { return 0 }
+func (k secretKey) epoch() uint64 { return k.now.Get().epoch }
 
 // minSecret is the length that RFC 7518, section 3.2, asks of HS256, in bytes.
 const minSecret = 32
 
-// newSecretKey refuses secrets that somebody else could know.
-func newSecretKey(s *Signing) (secretKey, error) {
-	text, err := readSecret("auth.signing.secretFile", s.SecretFile, "auth.signing.secretEnv", s.SecretEnv)
-	if err != nil {
-		return secretKey{}, err
-	}
+// newSecretKey refuses secrets that others could know or guess.
+func newSecretKey(s *Signing, log *slog.Logger) (secretKey, error) {
+	v, err := followSecret(log, "auth.signing.secretFile", s.SecretFile, "auth.signing.secretEnv", s.SecretEnv, nameSecret)
+	return secretKey{v}, err
+}
+
+func nameSecret(text string) (namedSecret, error) {
 	secret := []byte(text)
 	if err := checkSecret(secret); err != nil {
-		return secretKey{}, fmt.Errorf("auth.signing: the secret %w; openssl rand -base64 48 makes a good one", err)
+		return namedSecret{}, fmt.Errorf("auth.signing: the secret %w; openssl rand -base64 48 makes a good one", err)
 	}
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("bulkhead key id"))
-	return secretKey{base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12]), secret}, nil
+	sum := mac.Sum(nil)
+	return namedSecret{base64.RawURLEncoding.EncodeToString(sum[:12]), secret, binary.BigEndian.Uint64(sum[12:])}, nil
 }
 
 func checkSecret(secret []byte) error {

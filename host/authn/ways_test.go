@@ -172,7 +172,7 @@ func TestWeakSecretsAreRefused(t *testing.T) {
 		"404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970": false,
 		"m6t1Yw9qLr0Zx4Hs8Vb2Nc7Kd5Jf3Gp6":                                 true,
 	} {
-		_, err := newSecretKey(&Signing{Algorithm: "HS256", SecretFile: secretFile(t, secret).File})
+		_, err := newSecretKey(&Signing{Algorithm: "HS256", SecretFile: secretFile(t, secret).File}, nil)
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", secret, err)
 		}
