@@ -37,6 +37,27 @@ Every key of ` + "`bulkhead.yaml`" + `, generated from the types that the file i
 Schema, for editors. Unknown keys are errors. Relative paths are relative to the file. A key that is not in a list can also be set
 by an environment variable: ` + "`BULKHEAD_`" + ` and the key's path in capitals, such as ` + "`BULKHEAD_DIRECTORY_FILES`" + `; its value is YAML.
 
+## What is followed
+
+Files are replaced by tools that never restart a host: cert-manager, a Secret volume, a vault's agent. So what a key names as a file is
+looked at again, at most once a second and only when it is used; what runs goes on. A file that cannot be used (half written, a
+certificate whose key has not arrived, no PEM) changes nothing: what it held before stays in use, the log says why, and for the
+listener's certificate ` + "`/readyz`" + ` shows ` + "`tls: degraded`" + `.
+
+| | a change counts |
+|---|---|
+| ` + "`tls.cert`, `tls.key`" + ` | from the next connection |
+| ` + "`auth.….clientSecretFile`, `auth.….caFile`" + ` | from the next sign-in |
+| ` + "`auth.signing.secretFile`" + ` | at once: what the old secret signed is no longer good, so people sign in again |
+| ` + "`state.tls`" + ` | from the next connection to etcd |
+| ` + "`clusters[].kubeconfig`" + ` and the certificates that it names | within 5 s; terminals go on over their old connection. A token file is read by client-go, each minute |
+| ` + "`azure[].…File`" + ` | from the next token, within the hour; ` + "`cloud.caFile`" + ` from the next request |
+| ` + "`policy.bundle.…File`, `keys`" + `, decision log's ` + "`tokenFile`, `caFile`" + ` | from the next download, the next upload |
+| ` + "`policy.dir`, `directory.files`" + ` | within a second, or 5 s where the file system does not tell |
+
+Read at the start alone: ` + "`state.keyFile`" + `, which seals what is stored; ` + "`state.passwordFile`" + `, so prefer certificates; ` + "`plugins[].source`" + `; the
+configuration itself.
+
 `
 
 // Each key has a sentence: what an operator cannot look up does not exist.
