@@ -59,7 +59,7 @@ func checkName(name string) error {
 // plugin's manifest may ask for less, never for more. A zero field takes the
 // default.
 type Limits struct {
-	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64
+	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
 	TotalMiB  int               `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
 	Instances int               `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
 	Timeout   manifest.Duration `json:"timeout,omitempty"`   // of a unary call; 30s

@@ -108,7 +108,7 @@ func (i *Instance) shortage(cause error) error {
 		return fmt.Errorf("%w, after it was refused memory: %w", cause, i.refused)
 	}
 	// The engine refuses what is beyond the instance's own limit without asking.
-	if size, limit := uint64(i.mod.Memory().Size()), i.module.spec.Limits.MemoryBytes; size+growth > limit {
+	if size, limit := uint64(len(i.memory.Bytes())), i.module.spec.Limits.MemoryBytes; size+growth > limit {
 		return fmt.Errorf("%w (its memory is %d of %d MiB)", cause, size>>20, limit>>20)
 	}
 	return cause

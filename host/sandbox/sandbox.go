@@ -89,7 +89,7 @@ func (m *Module) loadCode(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
-		WithMemoryLimitPages(uint32(m.spec.Limits.MemoryBytes/pageSize)).
+		WithMemoryLimitPages(uint32(max(m.spec.Limits.Module.MemoryPages, 0))).
 		WithCompilationCache(m.cache))
 	m.code, err = m.runtime.CompileModule(ctx, m.rewritten.Stub)
 	return err

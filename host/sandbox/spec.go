@@ -46,7 +46,7 @@ type Refused = wasm.Error
 // Limits bound one module. A zero field takes its default.
 type Limits struct {
 	Module      ModuleLimits
-	MemoryBytes uint64        // of one instance; default 64 MiB
+	MemoryBytes uint64        // of one instance, at most a page less than 4 GiB; default 64 MiB
 	TotalBytes  uint64        // of all instances together, idle ones included; default 1 GiB
 	Instances   int           // in use at a time, more wait; default 64
 	Warm        int           // made ahead of time if instances cannot be restored; default 2

@@ -29,16 +29,11 @@ func (m *Module) capture(ctx context.Context) (*template, error) {
 		return nil, err
 	}
 	defer i.discard()
-	mem := i.mod.Memory()
-	data, ok := mem.Read(0, mem.Size())
-	if !ok {
-		return nil, fmt.Errorf("module %s: its memory cannot be captured", m.spec.Name)
-	}
 	t := &template{globals: make([]uint64, len(i.globals))}
 	for k, g := range i.globals {
 		t.globals[k] = g.Get()
 	}
-	t.image, err = image.New(m.kind, data)
+	t.image, err = image.New(m.kind, i.memory.Bytes())
 	return t, err
 }
 

@@ -149,6 +149,9 @@ func (m *Memory) Reallocate(size uint64) []byte {
 	return m.buf
 }
 
+// Bytes is the memory's content, until the next Reallocate, Restore or Unmap.
+func (m *Memory) Bytes() []byte { return m.buf }
+
 // Free does nothing: wazero calls it when a module is closed, whether or not
 // its guest still runs. Unmap is what frees.
 func (m *Memory) Free() {}

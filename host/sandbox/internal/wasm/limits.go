@@ -30,7 +30,7 @@ type Limits struct {
 	Elements       int `json:"elements,omitempty"`       // segments; default 10,000
 	ElementEntries int `json:"elementEntries,omitempty"` // of all segments; default 400,000
 	Memories       int `json:"memories,omitempty"`       // default and at most 1
-	MemoryPages    int `json:"-"`                        // the memory's minimum, in 64 KiB; default 1,024
+	MemoryPages    int `json:"-"`                        // the memory's minimum, in 64 KiB; default 1,024, at most 65,535
 	DataSegments   int `json:"dataSegments,omitempty"`   // default 100,000
 	CustomSections int `json:"customSections,omitempty"` // default 200
 	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name, function names are cut there; default 4,096
@@ -69,7 +69,7 @@ func (l Limits) WithDefaults() Limits {
 		}
 	}
 	l.Memories = min(l.Memories, 1)
-	l.MemoryPages = min(l.MemoryPages, maxPages)
+	l.MemoryPages = min(l.MemoryPages, usablePages)
 	return l
 }
 
@@ -117,7 +117,12 @@ func (m *Module) Counts(size int) Limits {
 	return l
 }
 
-const maxPages = 1 << 16 // 4 GiB
+const (
+	maxPages = 1 << 16 // 4 GiB, what a module may declare (spec 4.2.8)
+	// usablePages is one less: wazero's machine code and its API have a memory's
+	// length in 32 bits, in which that of 4 GiB is zero.
+	usablePages = maxPages - 1
+)
 
 // names are the limits by what within and count call the thing.
 var names = map[string]string{
