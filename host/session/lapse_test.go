@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -220,4 +221,37 @@ func TestAnEndedRequestDoesNotMakeAnAllowADenial(t *testing.T) {
 		t.Errorf("standing: %v", err)
 	}
 	s.Close()
+}
+
+func TestASessionEndsWithItsLoginsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(0)
+		p := person("ann", "1")
+		p.Login.Until = time.Now().Add(time.Hour)
+		s := open(t, table, p) // for which no limit is set
+		defer s.Close()
+		time.Sleep(time.Hour + 1)
+		synctest.Wait()
+		wantDead(t, s, host.ErrLoginExpired)
+	})
+}
+
+// One stream that hangs delays neither the others nor their guests.
+func TestStreamsOfManySessionsAreClosedSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(0)
+		release := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 5 {
+			s := open(t, table, person("ann", "1"))
+			s.OnEnd(func(error) { <-release })
+			work(&wg, s)
+		}
+		start := time.Now()
+		if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{5, 5}) || time.Since(start) != closerGrace {
+			t.Errorf("%+v after %v, want %v", r, time.Since(start), closerGrace)
+		}
+		close(release)
+		wg.Wait()
+	})
 }

@@ -61,6 +61,8 @@ func TestReplicas(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *statetest.Cluster, string){
 		"a logout reaches all":                       logoutReachesAll,
 		"sign-in after a logout elsewhere is good":   signInAfterLogoutElsewhere,
+		"renewed tokens are so everywhere":           renewalReachesAll,
+		"a credential is out or aside everywhere":    credentialsEverywhere,
 		"sessions are listed everywhere":             sessionsListedEverywhere,
 		"a key is shared and its successor signs":    keysAreShared,
 		"another host key is refused":                anotherKeyIsRefused,
@@ -131,6 +133,52 @@ func signInAfterLogoutElsewhere(t *testing.T, c *statetest.Cluster, key string) 
 			})
 		}
 	}
+}
+
+// Two tabs renew the same token at two replicas.
+func renewalReachesAll(t *testing.T, c *statetest.Cluster, key string) {
+	a, b := on(t, c.Endpoints, key), on(t, c.Endpoints[1:], key)
+	for i := range 10 {
+		id := host.LoginID(fmt.Sprint("login", i))
+		p := signIn(t, a.Store, "ann", id)
+		eventually(t, "the login is known", knows(b, p))
+		var both sync.WaitGroup
+		for _, r := range []*replica{a, b} {
+			both.Go(func() {
+				if n, err := r.RenewTokens(t.Context(), id, 0); n != 1 || err != nil {
+					t.Errorf("generation %d, %v", n, err)
+				}
+			})
+		}
+		both.Wait()
+		for _, r := range []*replica{a, b} {
+			within(t, 5*time.Second, "the renewal is known", func() bool { a, _ := r.Activity(id); return a.Generation == 1 })
+		}
+	}
+}
+
+// What one replica sets aside is admitted by another, and what one logs out by
+// none.
+func credentialsEverywhere(t *testing.T, c *statetest.Cluster, key string) {
+	a, b := on(t, c.Endpoints, key), on(t, c.Endpoints[1:], key)
+	recs := make([]LoginRecord, maxLogins+1)
+	for i := range recs {
+		recs[i] = credential("ann", host.LoginID(fmt.Sprint("token", i)))
+		recs[i].At = recs[i].At.Add(time.Duration(i) * time.Microsecond)
+		admit(t, a.Store, recs[i])
+	}
+	eventually(t, "the first is aside, the last known", func() bool {
+		_, first := b.Login(recs[0].ID)
+		_, last := b.Login(recs[maxLogins].ID)
+		return !first && last
+	})
+	wantLive(t, b.Store, admit(t, b.Store, recs[0]))
+	if err := b.EndLogin(t.Context(), recs[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, a.Store, recs[0]) // whether it has heard of that or not
+	eventually(t, "it is out there as well", func() bool { return a.cache.out(loginKey{"ann", recs[0].ID}) })
+	wantRefused(t, a.Store, recs[0])
 }
 
 func sessionsListedEverywhere(t *testing.T, c *statetest.Cluster, key string) {
