@@ -19,7 +19,8 @@ type mutant struct {
 	Package string `json:"package"` // its folder, slash-separated, from the root
 	File    string `json:"file"`    // in Package
 	Promise string `json:"promise"`
-	Test    string `json:"test,omitempty"` // a pattern for -run; empty: all tests of the package
+	Test    string `json:"test,omitempty"` // a pattern for -run; empty: all tests
+	Tested  string `json:"tested"`         // the package whose tests run
 
 	old, replacement string
 	line             int // of the list
@@ -67,9 +68,9 @@ func readAll(root string, packages []string) ([]mutant, error) {
 // the line's number.
 func parse(pkg, text string) ([]mutant, error) {
 	var all []mutant
-	m := mutant{Package: pkg}
+	m := mutant{Package: pkg, Tested: pkg}
 	finish := func(line int) error {
-		if m == (mutant{Package: pkg}) {
+		if m == (mutant{Package: pkg, Tested: pkg}) {
 			return nil
 		}
 		switch {
@@ -83,7 +84,7 @@ func parse(pkg, text string) ([]mutant, error) {
 			return fmt.Errorf("%d: the change changes nothing", line)
 		}
 		all = append(all, m)
-		m = mutant{Package: pkg}
+		m = mutant{Package: pkg, Tested: pkg}
 		return nil
 	}
 	add := func(to *string, s string) {
@@ -104,6 +105,8 @@ func parse(pkg, text string) ([]mutant, error) {
 			add(&m.Promise, rest)
 		case kind == "@":
 			m.Test = "^(" + rest + ")$"
+		case kind == ">":
+			m.Tested = rest
 		case kind == "-":
 			add(&m.old, rest)
 		case kind == "+":
@@ -111,7 +114,7 @@ func parse(pkg, text string) ([]mutant, error) {
 		case rest == "" && m.File == "" && path.Base(l) == l:
 			m.File = l
 		default:
-			return nil, fmt.Errorf("%d: %q is neither a promise (#), a file of the package, a test (@), nor replaced (-) or new (+) text", i+1, l)
+			return nil, fmt.Errorf("%d: %q is neither a promise (#), a file of the package, a test (@), a tested package (>), nor replaced (-) or new (+) text", i+1, l)
 		}
 		if m.line == 0 {
 			m.line = i + 1

@@ -13,9 +13,10 @@
 //	+ if false {
 //
 // First the promise, then the file in the package's folder, then the text that
-// is replaced and what replaces it. A third kind of line, "@ TestName", names
-// the test that must notice, where the package's other tests take long. The
-// replaced text occurs exactly once in its file; a test holds all lists to that.
+// is replaced and what replaces it. "@ TestName" names the test that must
+// notice, where the package's other tests take long, and "> host/authz" another
+// package whose tests must. The replaced text occurs exactly once in its file; a
+// test holds all lists to that.
 //
 // The sources stay as they are: the go command is handed the changed file as an
 // overlay. The exit code is 1 if a change survives or cannot be built, and 2

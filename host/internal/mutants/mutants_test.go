@@ -55,16 +55,18 @@ func TestOutcomes(t *testing.T) {
 	write("go.mod", "module example.invalid/m\n\ngo 1.26\n")
 	write("p/p.go", "package p\n\nfunc Sum(a, b int) int { return a + b }\n\nfunc Unused() int { return 1 }\n")
 	write("p/p_test.go", "package p\n\nimport \"testing\"\n\nfunc TestSum(t *testing.T) {\n\tif Sum(1, 2) != 3 {\n\t\tt.Error(\"sum\")\n\t}\n}\n")
+	write("q/q_test.go", "package q\n\nimport (\n\t\"testing\"\n\n\t\"example.invalid/m/p\"\n)\n\nfunc TestOne(t *testing.T) {\n\tif p.Unused() == 3 {\n\t\tt.Error(\"one\")\n\t}\n}\n")
 	write("p/testdata/mutants.txt", strings.Join([]string{
 		"# sums are sums\np.go\n- a + b\n+ a - b",
 		"# one is one\np.go\n- return 1\n+ return 2",
-		"# it compiles\np.go\n- return 1\n+ return \"\"\n",
+		"# it compiles\np.go\n- return 1\n+ return \"\"",
+		"# another package's tests count\np.go\n> q\n- return 1\n+ return 3\n",
 	}, "\n\n"))
 	var stdout, stderr strings.Builder
 	if code := run(t.Context(), []string{"-root", root}, &stdout, &stderr); code != 1 {
 		t.Errorf("exit code %d, want 1; %s", code, &stderr)
 	}
-	for _, want := range []string{"1/3 killed   p/p.go: sums are sums", "2/3 SURVIVED p/p.go: one is one", "3/3 NOT BUILT p/p.go: it compiles", "33 % killed"} {
+	for _, want := range []string{"1/4 killed   p/p.go: sums are sums", "2/4 SURVIVED p/p.go: one is one", "3/4 NOT BUILT p/p.go: it compiles", "4/4 killed   p/p.go: another package's", "50 % killed"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, &stdout)
 		}

@@ -43,7 +43,7 @@ func try(ctx context.Context, root string, m mutant, timeout time.Duration) resu
 		r.Output = err.Error()
 		return r
 	}
-	pkg := "./" + m.Package
+	pkg := "./" + m.Tested
 	// Compiled apart, so that a change that does not compile is not taken for one that is noticed.
 	binary := filepath.Join(dir, "tests")
 	if out, err := goCommand(ctx, root, "test", "-overlay", overlay, "-c", "-o", binary, pkg); err != nil {
