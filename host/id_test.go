@@ -48,3 +48,30 @@ func TestIDsThatNoLoginMethodAcceptsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCanonicalID: the canonical form is its own, and what differs from it by
+// ASCII case in an address has the same.
+func FuzzCanonicalID(f *testing.F) {
+	for _, s := range []string{"Ann@Example.com", "github:Octocat", "corp:Kim", "\u212a@x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		c := CanonicalID(id)
+		if CanonicalID(c) != c || len(c) != len(id) || !strings.Contains(id, "@") && !strings.HasPrefix(id, "github:") && c != id {
+			t.Fatalf("%q becomes %q", id, c)
+		}
+		if strings.Contains(id, "@") && (CanonicalID(asciiUpper(id)) != c || strings.ContainsFunc(c, func(r rune) bool { return r >= 'A' && r <= 'Z' })) {
+			t.Fatalf("%q becomes %q", id, c)
+		}
+	})
+}
+
+func asciiUpper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}

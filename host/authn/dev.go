@@ -33,6 +33,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev, Source: "user",
 	})
 	if err != nil {
+		s.report(r, "sign-in refused", methodDev, err)
 		return err
 	}
 	if err := s.endReplaced(r); err != nil {

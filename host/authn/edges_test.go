@@ -72,8 +72,8 @@ func otherEncoding(t *testing.T, raw string) string {
 	return raw[:len(raw)-1] + string(alphabet[i+1])
 }
 
-// A login is that of what was signed. Whoever writes the signature in another
-// way has not got another login.
+// A login is that of what was signed. Writing the signature in another
+// way makes no other login.
 func TestAnIDTokenEncodedInAnotherWayIsTheSameLogin(t *testing.T) {
 	f, p := withBearer(t)
 	raw := p.token(nil)
@@ -204,7 +204,7 @@ func TestALogoutLeavesTheCookieOfAnotherLogin(t *testing.T) {
 	}
 }
 
-// A state says by which provider the sign-in was begun: another's callback does
+// A state names the provider of its sign-in: the callback of another does
 // not take it.
 func TestAStateCountsForItsProviderAlone(t *testing.T) {
 	one, two := newIDP(t), newIDP(t)
@@ -358,6 +358,11 @@ func TestEveryLoginHasACanonicalUser(t *testing.T) {
 	}
 	if _, err := f.Resolve(bearing(raw)); host.KindOf(err) != host.Unauthenticated {
 		t.Errorf("revoked in another form: %v", err)
+	}
+	// A record of before there was one form is not good.
+	old := state.LoginRecord{ID: "x", User: "Ann@example.com", Issuer: "dev", Subject: "x", Method: "dev", At: time.Now(), Until: time.Now().Add(time.Hour)}
+	if p, ok := f.principalOf(old, nil); ok {
+		t.Errorf("%+v", p)
 	}
 	for claim, want := range map[string]host.UserID{"system:x": "", "Kim": "corp:Kim", "a b": "", "a,b": "", strings.Repeat("a", host.MaxUserID-5): "", strings.Repeat("a", host.MaxUserID-6): "x"} {
 		m := Mapping{User: "sub"}

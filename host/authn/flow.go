@@ -148,8 +148,8 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// switching is the cookie that remembers, for a while, by which method the
-// browser's person was last not admitted. A provider that keeps people signed in
+// switching is the cookie that remembers, for a while, the method by which the
+// browser's user was last not admitted. A provider that keeps people signed in
 // would send the same account again.
 func (s *Service) switching() cookie { return cookie{s.cookie.name + "-switch", s.cookie.secure} }
 

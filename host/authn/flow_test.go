@@ -30,7 +30,7 @@ func TestASignInGoesOnWhateverPathItIsToLeadTo(t *testing.T) {
 
 // Who was not admitted may choose another account: a provider that keeps people
 // signed in would otherwise send the same again and again.
-func TestSomebodyNotAdmittedMayChooseAnotherAccount(t *testing.T) {
+func TestAUserNotAdmittedMayChooseAnotherAccount(t *testing.T) {
 	f, p, b := withIDP(t)
 	prompt := func(query string) string {
 		u, err := url.Parse(b.begin(query))
@@ -70,7 +70,7 @@ func TestSomebodyNotAdmittedMayChooseAnotherAccount(t *testing.T) {
 
 // An answer that has a parameter twice may be read in two ways (RFC 6749, section
 // 3.1).
-func TestACallbackWithAParameterTwiceSignsNobodyIn(t *testing.T) {
+func TestACallbackWithAParameterTwiceIsRefused(t *testing.T) {
 	for _, name := range []string{"state", "code", "iss"} {
 		_, p, b := withIDP(t)
 		back := p.approve(t, b.begin("?method=corp"))

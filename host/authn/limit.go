@@ -21,8 +21,8 @@ type Rates struct {
 	// Account bounds requests of one person, wherever from; 200.
 	Account float64 `json:"account,omitempty"`
 	// ForwardedFrom are networks of proxies whose X-Forwarded-For says where a
-	// request comes from, and "unix" for a Unix socket. Without them everybody
-	// behind a proxy is one client.
+	// request comes from, and "unix" for a Unix socket. Without them all
+	// clients behind a proxy are one.
 	ForwardedFrom []string `json:"forwardedFrom,omitempty"`
 }
 
@@ -40,8 +40,8 @@ const burstSeconds = 10
 // maxBuckets bounds a table. One bucket is some 100 bytes.
 const maxBuckets = 1 << 16
 
-// buckets are token buckets by key. Each key has its own, so that nobody uses
-// up another's. The table holds two generations: a bucket that nobody asked for
+// buckets are token buckets by key. Each key has its own, so that no client uses
+// up another's. The table holds two generations: a bucket that was not asked for
 // while the other generation filled up, or for longer than it takes to be full
 // again, is forgotten, which at worst lets its client burst once more. So the
 // table is bounded and never full.
@@ -90,9 +90,9 @@ func (b *buckets) of(key string, now time.Time) *rate.Limiter {
 var errTooFast = &host.Error{Kind: host.Limited, Op: "authn", Message: "too many requests"}
 
 // AdmitClient counts a request against where it comes from. Call it for
-// requests that nobody has to be signed in for; Resolve does so itself before
-// it verifies anything that it has not verified before, so that somebody with a
-// good credential is not held up by what others send from the same address.
+// requests that need no login; Resolve does so itself before it verifies anything
+// that it has not verified before, so that a client with a good credential is not
+// held up by what others send from the same address.
 func (s *Service) AdmitClient(r *http.Request) error {
 	if !s.clients.take(s.client(r), time.Now()) {
 		return errTooFast

@@ -95,7 +95,7 @@ func TestRateTablesAreBounded(t *testing.T) {
 }
 
 // Proxies write addresses with ports, in brackets, or not at all; none of that
-// puts everybody behind them into one bucket.
+// puts all clients behind them into one bucket.
 func TestForwardedAddressesHaveABucketEachHoweverTheyAreWritten(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Rates = Rates{Client: 1, ForwardedFrom: []string{"10.0.0.0/8", "fd00::/8", "unix"}} })
 	via := func(peer string, forwarded ...string) *http.Request {

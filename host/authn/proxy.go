@@ -3,6 +3,7 @@ package authn
 import (
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -60,7 +61,7 @@ func header(name, otherwise string) string {
 	return http.CanonicalHeaderKey(name)
 }
 
-// everybody has these roles.
+// everybody maps each request to these roles.
 type everybody []string
 
 func (e everybody) asserted(map[string]any) host.Membership {
@@ -186,14 +187,14 @@ func (s *standing) put(user host.UserID, id host.LoginID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.logins == nil || len(s.logins) >= maxStanding {
-		s.logins = map[host.UserID]host.LoginID{} // whoever comes again gets another
+		s.logins = map[host.UserID]host.LoginID{} // a user who comes again gets another
 	}
 	s.logins[user] = id
 }
 
 // acceptHop returns the person a hop speaks for. The hop says so anew with each
 // request, so a login that ended is followed by another at the next: to stay
-// signed out, sign out of the proxy. Nobody else's cookie counts beside it.
+// signed out, sign out of the proxy. No cookie counts beside it.
 func (s *Service) acceptHop(r *http.Request, a assertion) (*token, *host.Principal, error) {
 	if t := s.tokens.get(a.hash); t != nil {
 		p, err := s.current(t)
@@ -217,6 +218,9 @@ func (s *Service) acceptHop(r *http.Request, a assertion) (*token, *host.Princip
 	}
 	s.tokens.put(a.hash, t)
 	p, err := s.current(t)
+	if errors.Is(err, errNobody) { // known once, and not now
+		err = s.refuseHop(r, refuse(sourceHeader(s.hop.user), string(a.user), notListed))
+	}
 	return t, p, err
 }
 
@@ -228,7 +232,8 @@ func (s *Service) refuseHop(r *http.Request, err error) error {
 
 func claimsOfHop(a assertion) map[string]any { return map[string]any{groupsClaim: a.groups} }
 
-// stand returns the login that stands for a hop's person, made if there is none.
+// stand returns the login of the user that the hop asserts, and makes it if there
+// is none.
 func (s *Service) stand(r *http.Request, a assertion) (state.LoginRecord, error) {
 	if rec, ok := s.State.Login(s.standing.get(a.user)); ok && rec.User == a.user {
 		return rec, nil

@@ -222,7 +222,7 @@ func FuzzScreen(f *testing.F) {
 
 // Origin: kobs with authentication off still knew for its log who somebody said
 // they were. Found in review: that name gave the rights of whom it named.
-func TestWithoutAuthenticationEverybodyIsAnonymousAndNamedForTheRecord(t *testing.T) {
+func TestWithoutAuthenticationTheUserIsAnonymousWhateverAHeaderSays(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Options = Options{Disabled: &Disabled{Roles: []string{"viewer"}}} })
 	f.people.everybody = true
 	f.people.set("root@example.com", Person{Name: "Root", Roles: []string{"admin"}})
@@ -240,7 +240,7 @@ func TestWithoutAuthenticationEverybodyIsAnonymousAndNamedForTheRecord(t *testin
 			!slices.Equal(f.hop.mapping.asserted(nil).Roles, []string{"viewer"}) {
 			t.Errorf("%q: %+v, %v", said, p, err)
 		}
-		// There is one user, who has one login: whoever asks fills no store.
+		// There is one user, who has one login: names fill no store.
 		if login = cmp.Or(login, p.Login.ID); p.Login.ID != login {
 			t.Errorf("%q has a login of its own", said)
 		}
@@ -455,7 +455,7 @@ func TestAProxysUserHasOneLogin(t *testing.T) {
 		}
 	}
 	if limited < 5 {
-		t.Errorf("%d of 20 users whom nobody knows were refused unlooked at", limited)
+		t.Errorf("%d of 20 unknown users were refused unlooked at", limited)
 	}
 }
 
@@ -469,9 +469,9 @@ func TestTheMemoryOfAProxysUsersIsBounded(t *testing.T) {
 	}
 }
 
-// Everybody's roles are admin if none are configured, and those configured stay
-// theirs although the directory may lack one for a while.
-func TestEverybodysRolesStay(t *testing.T) {
+// Without authentication the roles are admin if none are configured, and those
+// configured stay although the directory may lack one for a while.
+func TestTheRolesOfAnonymousStay(t *testing.T) {
 	if got := newDisabled(&Disabled{}).mapping.asserted(nil).Roles; !slices.Equal(got, []string{"admin"}) {
 		t.Errorf("by default %q", got)
 	}
@@ -483,5 +483,26 @@ func TestEverybodysRolesStay(t *testing.T) {
 		if err != nil || !slices.Equal(p.Asserted.Roles, has) {
 			t.Errorf("the directory has %q: %+v, %v", has, p, err)
 		}
+	}
+}
+
+// A user whom the directory disables after a sign-in is refused at the next
+// request, with a line in the log, as one is who was never listed.
+func TestAProxysUserWhoIsDisabledIsRefusedAndNamed(t *testing.T) {
+	f := behindProxy(t)
+	ask := func() error { _, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com")); return err }
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	log := f.keepLog()
+	f.people.remove("ann@example.com")
+	for range 3 {
+		e, _ := errors.AsType[*host.Error](ask())
+		if e == nil || e.Kind != host.Unauthenticated || !strings.Contains(e.Detail, "does not list") {
+			t.Errorf("%v", e)
+		}
+	}
+	if lines := log.with("sign-in refused", email, "ann@example.com", "does not list"); len(lines) != 1 {
+		t.Errorf("log %q", lines)
 	}
 }

@@ -114,3 +114,13 @@ func TestARefusalShowsNoSecretAndIsBounded(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestARefusedDevSignInIsLogged(t *testing.T) {
+	f := setUp(t)
+	log := f.keepLog()
+	b := f.browser(t, f.serve(t))
+	b.wantStatus(b.do("POST", "/auth/login", `{"user":"zed"}`), 401)
+	if lines := log.with("sign-in refused", "method=dev", "zed", "does not list"); len(lines) != 1 {
+		t.Errorf("log %q", lines)
+	}
+}

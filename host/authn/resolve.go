@@ -22,9 +22,9 @@ type built struct {
 
 // Resolve returns who is asking. A valid bearer token wins outright; if there
 // is none, for whatever reason, a trusted proxy that says something is believed,
-// or refused if that cannot be used; if it says nothing the cookie is asked. The error is of kind
-// Unauthenticated, Limited, or Unavailable while nobody can be told apart from
-// somebody who logged out. The principal may be shared with other requests.
+// or refused if that cannot be used; if it says nothing the cookie is asked. The
+// error is of kind Unauthenticated, Limited, or Unavailable while the store cannot
+// tell whether a login is live. The principal may be shared with other requests.
 func (s *Service) Resolve(r *http.Request) (*host.Principal, error) {
 	_, p, err := s.credential(r)
 	return p, err
@@ -268,11 +268,12 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 	return p, nil
 }
 
-// principalOf is not ok for somebody who is nobody: disabled, not listed and
-// must be, or signed in by a way that is no longer there.
+// principalOf returns false if the user is disabled, unlisted where listing is
+// required, or not in the form in which ids are compared, and if the login method
+// is no longer configured.
 func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*host.Principal, bool) {
 	way, ok := s.mappers[rec.Method]
-	if !ok {
+	if !ok || rec.User != host.CanonicalID(rec.User) {
 		return nil, false
 	}
 	asserted := way.asserted(claims)

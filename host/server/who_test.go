@@ -61,9 +61,9 @@ func TestSessionsAndLogNameTheClientBehindAProxy(t *testing.T) {
 	}
 }
 
-// Without authentication everybody is anonymous, in policy too. The header that
+// Without authentication each request is of the user anonymous, in policy too. The header that
 // the operator names is a name for the record, whomever it names.
-func TestWithoutAuthenticationAHeaderGivesNobodysRights(t *testing.T) {
+func TestWithoutAuthenticationAHeaderGivesNoRights(t *testing.T) {
 	w := prepare(t, "")
 	w.write(t, "bulkhead.yaml", strings.Replace(read(t, w.dir+"/bulkhead.yaml"), "auth: {dev: {}}", "auth: {disabled: {roles: [viewer]}}", 1))
 	log := w.logged(t)
@@ -75,7 +75,7 @@ func TestWithoutAuthenticationAHeaderGivesNobodysRights(t *testing.T) {
 	}
 	expect(t, someone.do("GET", "/api/admin/sessions", nil, said), 403, "reading sessions in the name of an administrator")
 	expect(t, someone.do("DELETE", "/api/admin/sessions?all=true", nil, said), 403, "ending sessions in the name of an administrator")
-	expect(t, someone.do("GET", "/api/echo/echo", nil, said), 200, "what everybody may")
+	expect(t, someone.do("GET", "/api/echo/echo", nil, said), 200, "what anonymous may")
 	for _, line := range strings.Split(read(t, log), "\n") {
 		if strings.Contains(line, "path=/api/admin/sessions") && !(strings.Contains(line, "user=anonymous") && strings.Contains(line, "name=ada@example.com")) {
 			t.Errorf("the record does not have the name: %s", line)
