@@ -37,6 +37,9 @@ func TestBadConfigurationNamesItsField(t *testing.T) {
 		"is empty":               {{Name: "a", Kubeconfig: file("empty", " \n")}},
 		"cannot unmarshal":       {{Name: "a", Kubeconfig: file("scalar", "hello")}},
 		"clusters[0].context":    {{Name: "a", Kubeconfig: good, Context: "other"}},
+		"a second document":      {{Name: "a", Kubeconfig: file("two", validConfig+"\n---\n"+validConfig)}},
+		"twice in a mapping":     {{Name: "a", Kubeconfig: file("twice", validConfig+"\ncurrent-context: a\n")}},
+		"all aliases replaced":   {{Name: "a", Kubeconfig: file("bomb", validConfig+"\nx: &x "+strings.Repeat("x", 50_000)+"\ny: ["+strings.Repeat("*x,", 12_000)+"]\n")}},
 		"no current context":     {{Name: "a", Kubeconfig: file("none", strings.Replace(validConfig, "current-context: a", "", 1))}},
 		"impersonates":           {{Name: "a", Kubeconfig: file("as", strings.Replace(validConfig, "token: very-secret", "token: very-secret, as: root", 1))}},
 	} {

@@ -3,14 +3,22 @@ package helm
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
@@ -202,5 +210,55 @@ func TestFilesOfARepositoryAreRelativeToTheConfiguration(t *testing.T) {
 	}
 	if r := c.Repositories; r[0].Path != "/base/a" || r[1].TokenFile != "/base/b" || r[1].CAFile != "/base/c" {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestRedirectsOfARepositoryAreBounded(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		http.Redirect(w, r, "/index.yaml", http.StatusFound)
+	}))
+	defer server.Close()
+	if e := open(t, Repository{Name: "r", URL: server.URL}).failure(t, "r/x", ""); asked != 1+maxRedirects || !strings.Contains(e.Error(), "redirect is refused") {
+		t.Errorf("after %d requests: %v", asked, e)
+	}
+}
+
+// certificate is a PEM file of an authority that signed nothing.
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func TestTheNextAuthoritiesCount(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	file := t.TempDir() + "/ca.pem"
+	write(t, file, certificate(t))
+	c := open(t, Repository{Name: "r", URL: server.URL, CAFile: file})
+	if e := c.failure(t, "r/x", ""); !strings.Contains(e.Error(), "certificate") {
+		t.Errorf("another authority's certificate: %v", e)
+	}
+	write(t, file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	if e := c.failure(t, "r/x", ""); !strings.Contains(e.Error(), "404") {
+		t.Errorf("the right one: %v", e)
+	}
+}
+
+func TestTheCauseOfAnErrorStaysWithTheOperator(t *testing.T) {
+	err := chartFailure("demo/x", fileFailure(fmt.Errorf("loading: %w", &fs.PathError{Op: "readdirent", Path: "/srv/current/charts", Err: fs.ErrPermission})))
+	e, _ := errors.AsType[*host.Error](err)
+	if e.Detail != "a file of it cannot be read: permission denied" || strings.Contains(e.Message, "/srv") || !strings.Contains(e.Error(), "/srv/current") {
+		t.Errorf("got %+v", e)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,5 +138,39 @@ func TestClosingEndsAFetch(t *testing.T) {
 	}
 	if _, err := r.index.get(context.Background()); err == nil {
 		t.Error("the closed one answers")
+	}
+}
+
+func TestAnIndexIsReadWithinBounds(t *testing.T) {
+	for want, text := range map[string]string{
+		"uses an alias":         "apiVersion: v1\nentries: {a: &a [{name: a, version: 1.0.0, urls: [x]}], b: *a}",
+		"is nested deeper":      "apiVersion: v1\nentries: " + strings.Repeat("[", 50) + strings.Repeat("]", 50),
+		`has the key "a" twice`: "apiVersion: v1\nentries: {a: [], a: []}",
+		"a second document":     "apiVersion: v1\nentries: {}\n---\napiVersion: v1\n",
+		"has no apiVersion":     "entries: {}",
+		"is not YAML":           "<html>: [",
+	} {
+		if got, err := parseIndex([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, %v, want %q", got, err, want)
+		}
+	}
+	const versions = `{"apiVersion": "v1", "generated": "2026-11-30T00:00:00Z", "entries": {"a": [null, {"name": "a", "version": "none"},
+		{"name": "a", "version": "1.9.0", "urls": ["old"], "annotations": {"x": "y"}}, {"name": "a", "version": "1.10.0", "urls": ["new", "other"], "digest": "d"}], "b": null, "c": [{"version": "1.0.0"}]}}`
+	for name, text := range map[string]string{
+		"JSON": versions, "YAML": versions + "\n# a comment", "with a BOM": "\xef\xbb\xbf" + versions,
+		"numbers": strings.Replace(versions, `"1.10.0"`, "1.10", 1) + " # which YAML takes for 1.1",
+	} {
+		x, err := parseIndex([]byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		a, err := x.Get("a", "")
+		if err != nil || !strings.HasPrefix(a.Version, "1.10") || len(a.URLs) != 1 || a.URLs[0] != "new" || a.Digest != "d" || len(x.Entries["a"]) != 2 {
+			t.Errorf("%s: got %+v, %v", name, a, err)
+		}
+		if c, err := x.Get("c", ""); err != nil || len(c.URLs) != 0 {
+			t.Errorf("%s: got %+v, %v", name, c, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -186,5 +187,44 @@ func TestARegistryIsReadWithinBounds(t *testing.T) {
 	}
 	if tags > maxTags+1000 {
 		t.Errorf("%d tags were read", tags)
+	}
+}
+
+// An index and a registry may name other servers; they learn nothing there.
+func TestCredentialsForARegistryGoNowhereElse(t *testing.T) {
+	t.Setenv("BULKHEAD_TEST_TOKEN", "s3cret")
+	asked := 0
+	stranger := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		if got := r.Header.Get("Authorization"); got != "" {
+			t.Errorf("the registry that the index names gets %q", got)
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer stranger.Close()
+	index := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0, urls: ["oci://%s/team/a:1.0.0"]}]}}`, strings.TrimPrefix(stranger.URL, "https://"))
+	}))
+	defer index.Close()
+	ca := t.TempDir() + "/ca.pem"
+	write(t, ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: index.Certificate().Raw}))
+	c := open(t, Repository{Name: "r", URL: index.URL, User: "bot", TokenEnv: "BULKHEAD_TEST_TOKEN", CAFile: ca})
+	if e := c.failure(t, "r/a", ""); asked == 0 {
+		t.Errorf("the registry was not asked: %v", e)
+	}
+
+	plain := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a server without TLS is asked for a token: %s %v", r.URL, r.Header)
+	}))
+	defer plain.Close()
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+plain.URL+`/token",service="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer registry.Close()
+	c = open(t, Repository{Name: "r", URL: "oci://" + strings.TrimPrefix(registry.URL, "http://") + "/team", User: "bot", TokenEnv: "BULKHEAD_TEST_TOKEN"})
+	if e := c.failure(t, "r/a", "1.0.0"); !strings.Contains(e.Error(), "the address is not https") {
+		t.Errorf("got %v", e)
 	}
 }

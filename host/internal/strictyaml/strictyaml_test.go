@@ -49,6 +49,9 @@ func TestAShortTextCannotStandForALongOne(t *testing.T) {
 	if v, err := Value([]byte(bomb(100, 100)), Small); err != nil || len(v.(map[string]any)["b"].([]any)) != 100 {
 		t.Errorf("a few aliases: %v", err)
 	}
+	if _, err := Split(bytes.Repeat([]byte("#"), Small.Bytes+1))[0].Parse(Small); err == nil || !strings.Contains(err.Error(), "is over") {
+		t.Errorf("a document that is too long: %v", err)
+	}
 	if _, err := Parse([]byte("a: &a 1\nb: *a"), Limits{Bytes: 100, Nodes: 100, Depth: 10, NoAliases: true}); err == nil || err.Error() != "line 2: uses an alias; write out what it stands for" {
 		t.Errorf("an alias where none is allowed: %v", err)
 	}
