@@ -322,3 +322,40 @@ func TestRefusalsOfTheProtocolHaveTheOneShape(t *testing.T) {
 		got.problem(t)
 	}
 }
+
+// A body whose length is not known is bounded as it arrives.
+func TestABodyIsBounded(t *testing.T) {
+	s := open(t)
+	ann := s.as(t, "ann")
+	for path, limit := range map[string]int{"/api/probe/take": 8 << 20, "/api/admin/policies/diff": maxCandidate} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.url+path, io.LimitReader(zeros{}, int64(limit)+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := ann.http.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		resp.Body.Close()
+		if req.ContentLength > 0 || resp.StatusCode != 413 {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A refusal is answered at once, also where a body was announced that nothing reads:
+// here the server would wait 30 s for it, and the test does not.
+func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+	s := open(t)
+	for _, path := range []string{"/api/probe/take", "/nowhere", "/api//take"} {
+		conn := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: "+s.addr+"\r\nContent-Length: 100\r\n\r\nhalf")
+		if got := read(t, conn, "POST"); got.status != 401 && got.status != 400 {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
