@@ -50,7 +50,7 @@ type Gateway struct {
 
 // New returns the gateway.
 func New(c Config) *Gateway {
-	g := &Gateway{Config: c, log: c.Logger, bodyTimeout: readBodyTimeout, router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	g := &Gateway{Config: c, log: c.Logger, bodyTimeout: readBodyTimeout, router: newRouter()}
 	if isLoopback(c.Listen) {
 		g.hosts = loopbackHosts(c.PublicURL.Hostname())
 	}
@@ -108,6 +108,9 @@ func (m *match) door() string {
 
 // methods of the surface; HEAD goes with GET.
 var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// newRouter matches paths as they are sent: nothing is cleaned or decoded before.
+func newRouter() *mux.Router { return mux.NewRouter().UseEncodedPath().SkipClean(true) }
 
 // access says what a route of the host asks of the caller. The zero value
 // asks for a login.
