@@ -3,9 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,7 +53,11 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
-	run, err := c.executor(o, s.Started)
+	var refused *apierrors.StatusError // the WebSocket, before SPDY was tried
+	run, err := c.executor(o, s.Started, func(err error) bool {
+		refused, _ = errors.AsType[*apierrors.StatusError](upgradeCause(err))
+		return needsSPDY(err)
+	})
 	if err != nil {
 		return 0, c.Failure(op, "the command could not be started", err)
 	}
@@ -76,7 +82,19 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 			return 0, cause
 		}
 	}
-	return 0, c.Failure(op, "the command failed", upgradeCause(err))
+	return 0, c.Failure(op, "the command failed", refusedTwice(refused, err))
+}
+
+// refusedTwice is err, with the status of the WebSocket's refusal if SPDY was refused,
+// too: its error is text alone.
+func refusedTwice(first *apierrors.StatusError, err error) error {
+	text, again := strings.CutPrefix(fmt.Sprint(err), "unable to upgrade connection: ")
+	if first == nil || !again {
+		return upgradeCause(err)
+	}
+	status := first.Status()
+	status.Message = text
+	return &apierrors.StatusError{ErrStatus: status}
 }
 
 // upgradeCause is the API server's answer inside an error of the handshake,
@@ -88,7 +106,7 @@ func upgradeCause(err error) error {
 	return err
 }
 
-func (c *Client) executor(o ExecOptions, started func()) (remotecommand.Executor, error) {
+func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bool) (remotecommand.Executor, error) {
 	config := rest.CopyConfig(c.endpoint.rest)
 	config.Impersonate = rest.ImpersonationConfig{UserName: c.user.User, Groups: c.user.Groups}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -117,7 +135,7 @@ func (c *Client) executor(o ExecOptions, started func()) (remotecommand.Executor
 	if err != nil {
 		return nil, err
 	}
-	return remotecommand.NewFallbackExecutor(ws, spdy, needsSPDY)
+	return remotecommand.NewFallbackExecutor(ws, spdy, fallback)
 }
 
 // needsSPDY reports whether SPDY may work where a WebSocket failed with err: the
