@@ -46,7 +46,10 @@ func seen(r *sdk.Request) (*sdk.Response, error) {
 	return sdk.Text(200, r.Method()+"\n"+out.String()), nil
 }
 
+// take takes ?ms= milliseconds, too.
 func take(r *sdk.Request) (*sdk.Response, error) {
+	ms, _ := strconv.Atoi(r.Query("ms"))
+	time.Sleep(time.Duration(ms) * time.Millisecond)
 	return sdk.Text(200, "got "+strconv.Itoa(len(r.Body()))), nil
 }
 
