@@ -129,6 +129,7 @@ func TestWhatAPluginSaysByItselfIsNotRecordedAndSoRefused(t *testing.T) {
 	if got := heard(t, s); got != "sent" {
 		t.Errorf("without a recording the client hears %q", got)
 	}
+	<-s.ended
 	if accepted, err := end(); !accepted || err != nil {
 		t.Errorf("accepted %v, %v", accepted, err)
 	}
