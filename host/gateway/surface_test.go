@@ -126,6 +126,7 @@ func TestHEADIsGETWithoutTheBody(t *testing.T) {
 	if got := ann.do("HEAD", "/api/probe/ticks", ""); got.status != 200 || got.header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("an event stream: %v", got)
 	}
+	eventually(t, "nothing to run any more", func() bool { return len(s.sessions.List(ann.user)) == 0 })
 	if got := s.as(t, "nia").do("HEAD", "/api/probe/ticks", ""); got.status != 403 {
 		t.Errorf("an event stream, without rights: %v", got)
 	}
