@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
@@ -108,6 +110,20 @@ func TestALapseIsToldOnceEachTime(t *testing.T) {
 	}
 }
 
+func TestAStoreThatCannotBeTheSameIsDoubted(t *testing.T) {
+	for name, c := range map[string]struct {
+		cluster  uint64
+		revision int64
+		doubted  bool
+	}{
+		"as known": {7, 100, false}, "newer": {7, 101, false}, "older": {7, 99, true}, "another cluster": {8, 100, true},
+	} {
+		if why := doubtful(&pb.ResponseHeader{ClusterId: c.cluster, Revision: c.revision}, 100, 7); (why != "") != c.doubted {
+			t.Errorf("%s: %q", name, why)
+		}
+	}
+}
+
 // Who resumes after a doubt is not fresh before a beat of the new epoch is back.
 func TestResumingIsNotBeingFresh(t *testing.T) {
 	h := newHeartbeat(sharedTiming)
@@ -161,6 +177,23 @@ func TestANewEpochEndsSessions(t *testing.T) {
 				t.Error("a record of another epoch is good")
 			}
 		})
+	}
+}
+
+func TestARecordOfAnotherEpochIsNoLogin(t *testing.T) {
+	s := open(t, t.TempDir())
+	for epoch, live := range map[string]bool{"another": false, "": false, s.cache.epoch.id: true} {
+		rec := record("ann", host.LoginID("of-"+epoch))
+		rec.Epoch = epoch
+		place, sealed, err := s.sealLogin(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, place, sealed)
+		settled(t, s)
+		if _, ok := s.Login(rec.ID); ok != live {
+			t.Errorf("a record of epoch %q: live %v", epoch, ok)
+		}
 	}
 }
 
