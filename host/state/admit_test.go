@@ -199,3 +199,17 @@ func TestTheRecordOfALogoutCannotBeTakenBack(t *testing.T) {
 	s = open(t, dir)
 	wantRefused(t, s, ben)
 }
+
+// The watch may bring the deletion by which a login was set aside after this
+// process has admitted it anew.
+func TestALateDeletionEndsNoLoginThatWasAdmittedSince(t *testing.T) {
+	s := open(t, t.TempDir())
+	rec := credential("ann", "token")
+	p := admit(t, s, rec)
+	place := s.at.ofLogin(loginKey{"ann", "token"})
+	written := entryOf(t, s, place).ModRevision
+	s.remove(place, written-1)
+	wantLive(t, s, p)
+	s.remove(place, written+1)
+	wantGone(t, s, p, host.ErrLoggedOut)
+}
