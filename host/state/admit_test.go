@@ -213,3 +213,18 @@ func TestALateDeletionEndsNoLoginThatWasAdmittedSince(t *testing.T) {
 	s.remove(place, written+1)
 	wantGone(t, s, p, host.ErrLoggedOut)
 }
+
+// A replica may be asked about a credential before it has heard of its logout.
+func TestALogoutElsewhereKeepsACredentialOutBeforeItIsHeardOf(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.stop()
+	s.running.Wait()
+	rec := credential("ann", "token")
+	place := s.at.outOf(loginKey{"ann", "token"})
+	sealed, err := s.seal.seal(place, outRecord{rec.Credential})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, place, sealed)
+	wantRefused(t, s, rec)
+}
