@@ -201,3 +201,44 @@ func TestASessionThatNeverWaitsEnds(t *testing.T) {
 		t.Errorf("the log says %q", log.String())
 	}
 }
+
+// Each message of the client begins a new burst: together these take longer than
+// one may.
+func TestASessionMayComputeForEachMessage(t *testing.T) {
+	g := newFixture(t).load(t, hostile(t, "computes-for-each-message", true))
+	in := call(t, g, &authority{}, "GET", "/run")
+	in.Match, _ = g.Match(true, "GET", "/", nil)
+	s := newClient()
+	go func() {
+		defer s.End(nil)
+		for range 60 {
+			select {
+			case s.in <- "go on":
+			case <-s.ended:
+			}
+		}
+	}()
+	if _, accepted, err := g.Session(t.Context(), in, s); !accepted || err != nil {
+		t.Errorf("accepted %v, ended with %v", accepted, err)
+	}
+}
+
+// A client's message counts for whom it came from.
+func TestAMessageThatDoesNotFitTheMemoryEndsTheSocket(t *testing.T) {
+	for mib, fits := range map[int]bool{4: false, 24: true} {
+		f := newFixtureWith(t, plugin.Limits{}, plugin.UserLimits{MemoryMiB: mib})
+		g := f.load(t, hostile(t, "waits-for-a-message", true))
+		in := call(t, g, &authority{}, "GET", "/run")
+		in.Match, _ = g.Match(true, "GET", "/", nil)
+		s := newClient()
+		go func() {
+			select {
+			case s.in <- strings.Repeat("x", abi.MaxBody):
+			case <-s.ended:
+			}
+		}()
+		if _, _, err := g.Session(t.Context(), in, s); (err != nil) != fits {
+			t.Errorf("8 MiB for somebody who may have %d: %v", mib, err)
+		}
+	}
+}

@@ -43,8 +43,10 @@ var usual = cost{
 // bounds are those of the families under testdata/hostile that differ.
 var bounds = map[string]cost{
 	"call-graph": {kept: 48 << 20}, // machine code of two million calls
-	"log-flood":  {records: 5000},  // lines of no bytes, up to Limits.LogBytes
+	"log-flood":  {records: 260},   // lines of no bytes are lines
 	"names":      {kept: 56 << 20}, // Limits.Module.AllNameBytes, several times
+	"recursion":  {peak: hostileTotal + 40<<20, kept: 8 << 20},
+	"references": {peak: hostileTotal + 40<<20, kept: 12 << 20},
 	"types":      {kept: 40 << 20}, // Limits.Module.AllParams, and 16 MiB of export names
 }
 

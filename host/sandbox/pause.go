@@ -13,9 +13,10 @@ import (
 // slice is the fuel that a guest gets at a time. When it is used up the guest
 // calls back into Go: until then it can neither be stopped nor preempted, and
 // a garbage collection waits for it. A unit is about an instruction, so that
-// is a fraction of a millisecond, or some tens of them if every one misses the
-// caches; the call costs less than a thousandth of it.
-const slice = 500_000
+// is some tens of microseconds, some milliseconds if every one misses the caches,
+// and some tens of them if every few fault a page in. The call costs less than a
+// hundredth of it, which was not to be seen beside ten times as many.
+const slice = 50_000
 
 // ErrFuel is the cause of an Error whose Fault is Exhausted.
 var ErrFuel = errors.New("the call's fuel is spent")
@@ -29,6 +30,7 @@ func Refuel(ctx context.Context) {
 	if err := i.stack.Shrink(i.charge); err != nil {
 		Stop(err)
 	}
+	i.meter.stack.Set(uint64(i.meter.step)) // so that it asks again for what it had
 }
 
 // meter counts the fuel of one call and its use of the native stack. Both

@@ -483,3 +483,35 @@ func TestAStubHasTheInterfaceAndNoCode(t *testing.T) {
 		t.Error("another module has the same stub")
 	}
 }
+
+// TestReferencesComeFromATable has a module take references: what is left to the
+// engine is a table, which is counted, and never ref.func.
+func TestReferencesComeFromATable(t *testing.T) {
+	m := module(types(nothing), functions(0, 0, 0), exports("run", 2),
+		section(9, "\x01\x03\x00\x02\x00\x01"), // declares the first two
+		code("\x00\x0b", "\x00\x0b", "\x00\xd2\x00\x1a\xd2\x01\x1a\xd2\x00\x1a\xd2\x02\x1a\x0b"))
+	res := mustRewrite(t, m, wasm.Limits{}, rewrite.Options{})
+	d, err := wasm.Decode(res.Wasm, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	for k := range d.Code {
+		for i := range d.Code[k].Instrs() {
+			if i.Op == wasm.OpRefFunc {
+				t.Errorf("function %d still has a ref.func", k)
+			}
+			if i.Op == wasm.OpTableGet {
+				taken++
+			}
+		}
+	}
+	if taken != 4 || res.TableEntries != 3 || res.Elements != 3 {
+		t.Errorf("%d references come from a table of %d entries; %d elements", taken, res.TableEntries, res.Elements)
+	}
+	// A function that is not declared may not be referred to: the engine has to see it.
+	bad := module(types(nothing), functions(0), code("\x00\xd2\x00\x1a\x0b"))
+	if _, err := runtimeFor(t, false).CompileModule(context.Background(), mustRewrite(t, bad, wasm.Limits{}, rewrite.Options{}).Wasm); err == nil {
+		t.Error("a reference to a function that is not declared became valid")
+	}
+}
