@@ -89,7 +89,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		method, url, _ := strings.Cut(c.request, " ")
 		name, _, _ := strings.Cut(url, "://")
 		asked = nil
-		caller := &capability.Caller{Principal: &host.Principal{User: "ann"}, Authority: alive{}}
+		caller := &capability.Caller{Principal: &host.Principal{User: "ann"}, Route: host.Route{Mutates: true}, Authority: alive{}}
 		r := &abi.Request{Method: method, URL: url}
 		if name == "exec" {
 			_, err = granted.Open(t.Context(), caller, name, r)

@@ -161,6 +161,7 @@ plugins:
 		{[]string{"vic", "gitops:helm.upgrade", "-p", filepath.Join(dir, "recorded")}, 1, "denied: no_action"},
 		{[]string{"ada", "admin:sessions.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host's own routes meet max_session and idle alone"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "recorded")}, 1, "not permitted: helm list releases.helm.sh dev/shop/: obligation_not_supported"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh:web", "--verb", "upgrade"}, 1, "read_route: gitops:helm.read reads, and its plugin cannot make a change: helm upgrade"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "grouped")}, 1, "obligation_not_supported"},
 	} {
 		stdout, stderr, code := bulkhead(t, append([]string{"policy", "explain", "-c", filepath.Join(dir, "bulkhead.yaml")}, c.args...)...)

@@ -40,7 +40,13 @@ func (x *Explanation) Within(s *Setting, q *host.Question) {
 		x.Refused = append(x.Refused, "obligation_not_supported: the host's own routes meet max_session and idle alone")
 	}
 	x.onRoutes(s, q)
-	if q.Capability == nil || s.Check == nil {
+	if q.Capability == nil {
+		return
+	}
+	if !q.Route.Mutates && q.Capability.Effect.Normal() == host.EffectChange {
+		x.Refused = append(x.Refused, fmt.Sprintf("read_route: %s reads, and its plugin cannot make a change: %s", q.Route.Action, q.Capability))
+	}
+	if s.Check == nil {
 		return
 	}
 	if err := s.Check(*q.Capability, x.obligations); err != nil {

@@ -159,3 +159,9 @@ func TestOneForbiddenNamespaceDoesNotHideTheOthers(t *testing.T) {
 		}
 	}
 }
+
+func TestAGrantWithoutDimensionsCoversNothing(t *testing.T) {
+	if (&Grant{}).covers(&host.CapabilityCall{}, nil, "") {
+		t.Error("it covers a call")
+	}
+}

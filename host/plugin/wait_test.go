@@ -20,7 +20,7 @@ func (busy) Dimensions() []capability.Dimension {
 	return []capability.Dimension{{Name: capability.Verbs}}
 }
 func (busy) Classify(*abi.Request) (host.CapabilityCall, error) {
-	return host.CapabilityCall{Verb: "get"}, nil
+	return host.CapabilityCall{Verb: "get", Effect: host.EffectRead}, nil
 }
 func (busy) Fetch(context.Context, *capability.Permit, *abi.Request) (*abi.Response, error) {
 	return nil, &host.Error{Kind: host.Limited, Status: 429, RetryAfter: 37 * time.Second}
