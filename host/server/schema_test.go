@@ -53,6 +53,7 @@ listener's certificate ` + "`/readyz`" + ` shows ` + "`tls: degraded`" + `.
 | ` + "`clusters[].kubeconfig`" + ` and the certificates that it names | within 5 s; terminals go on over their old connection. A token file is read by client-go, each minute |
 | ` + "`azure[].…File`" + ` | from the next token, within the hour; ` + "`cloud.caFile`" + ` from the next request |
 | ` + "`policy.bundle.…File`, `keys`" + `, decision log's ` + "`tokenFile`, `caFile`" + ` | from the next download, the next upload |
+| ` + "`helm.repositories[].path`" + ` | for the next chart; ` + "`tokenFile`, `caFile`" + ` from the next download |
 | ` + "`policy.dir`, `directory.files`" + ` | within a second, or 5 s where the file system does not tell |
 
 Read at the start alone: ` + "`state.keyFile`" + `, which seals what is stored; ` + "`state.passwordFile`" + `, so prefer certificates; ` + "`plugins[].source`" + `; the

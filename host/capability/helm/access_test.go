@@ -12,10 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +25,7 @@ import (
 
 func open(t *testing.T, r ...Repository) *charts {
 	t.Helper()
-	c, err := openCharts(Config{r})
+	c, err := openCharts(Config{r}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,35 +161,39 @@ func TestCredentialsGoToTheRepositoryAlone(t *testing.T) {
 		}
 	}
 
-	// What the configuration names is read again for each use.
+	// A token that is replaced is used within a second or so; one that is spoiled
+	// leaves the last one in use.
 	want = bearer
 	c := open(t, Repository{Name: "r", URL: server.URL, CAFile: dir + "/ca.pem", TokenFile: dir + "/token"})
-	load := func(what, fails string) {
+	load := func() *host.Error {
 		t.Helper()
-		c.sources["r"].(*remote).index.expire()
 		_, err := c.load(t.Context(), "r/good", "")
-		if e, _ := err.(*host.Error); (fails == "") != (err == nil) || e != nil && (e.Kind != host.Upstream || e.Detail != fails) {
-			t.Errorf("%s: %v", what, err)
-		}
+		c.sources["r"].(*remote).index.expire()
+		e, _ := err.(*host.Error)
+		return e
 	}
-	if _, err := c.load(t.Context(), "r/good", ""); err != nil {
-		t.Fatal(err)
+	if e := load(); e != nil {
+		t.Fatal(e)
 	}
 	want = "Bearer second"
-	load("a token that is not good any more", "its repository refuses the host's credentials")
-	write(t, dir+"/token", []byte("second"))
-	load("the next token", "")
-	if err := os.Remove(dir + "/token"); err != nil {
-		t.Fatal(err)
+	if e := load(); e == nil || e.Kind != host.Upstream || e.Detail != "its repository refuses the host's credentials" {
+		t.Errorf("a token that is not good any more: %v", e)
 	}
-	load("no token", "what the host's configuration names for its repository cannot be used")
+	write(t, dir+"/token", []byte("\xef\xbb\xbfsecond"))
+	for deadline := time.Now().Add(20 * time.Second); load() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the next token is not used")
+		}
+	}
 	write(t, dir+"/token", []byte("sec\nond"))
-	load("a token of two lines", "what the host's configuration names for its repository cannot be used")
-	write(t, dir+"/token", []byte("second"))
-	write(t, dir+"/ca.pem", []byte("junk"))
-	load("no authorities", "what the host's configuration names for its repository cannot be used")
-	write(t, dir+"/ca.pem", ca)
-	load("the authorities again", "")
+	for deadline := time.Now().Add(20 * time.Second); c.sources["r"].(*remote).token.Problem() == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a token of two lines is taken")
+		}
+	}
+	if e := load(); e != nil {
+		t.Errorf("the last good token: %v", e)
+	}
 }
 
 func TestOnlyConfiguredAuthoritiesCount(t *testing.T) {
@@ -250,8 +254,10 @@ func TestTheNextAuthoritiesCount(t *testing.T) {
 		t.Errorf("another authority's certificate: %v", e)
 	}
 	write(t, file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	if e := c.failure(t, "r/x", ""); !strings.Contains(e.Error(), "404") {
-		t.Errorf("the right one: %v", e)
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(c.failure(t, "r/x", "").Error(), "404"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the right one is not used")
+		}
 	}
 }
 

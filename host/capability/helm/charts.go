@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"regexp"
@@ -112,14 +113,14 @@ func (c *Config) Paths() []*string {
 	return list
 }
 
-func openCharts(config Config) (*charts, error) {
+func openCharts(config Config, log *slog.Logger) (*charts, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
 	c := &charts{sources: map[string]source{}}
 	var problems []error
 	for i, r := range config.Repositories {
-		s, err := openSource(r)
+		s, err := openSource(r, log)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("helm.repositories[%d].%w", i, err))
 			continue
@@ -134,7 +135,7 @@ func openCharts(config Config) (*charts, error) {
 }
 
 // openSource opens a repository that was checked. It names the field in its error.
-func openSource(r Repository) (source, error) {
+func openSource(r Repository, log *slog.Logger) (source, error) {
 	if r.Path != "" {
 		root, err := os.OpenRoot(r.Path)
 		if err != nil {
@@ -150,8 +151,8 @@ func openSource(r Repository) (source, error) {
 	if oci {
 		u = ociBase(u.Host)
 	}
-	a := newAccess(&r, u)
-	if err := a.check(); err != nil {
+	a, err := newAccess(&r, u, log)
+	if err != nil {
 		return nil, err
 	}
 	if oci {

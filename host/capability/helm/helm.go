@@ -59,7 +59,7 @@ func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 	if !operating.Ready() {
 		return nil, errors.New("helm: main must call Child first")
 	}
-	charts, err := openCharts(c)
+	charts, err := openCharts(c, logger)
 	if err != nil {
 		return nil, err
 	}

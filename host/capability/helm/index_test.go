@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -50,7 +51,11 @@ func openShelf(t *testing.T, s *shelf) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRemote(newAccess(&Repository{}, base))
+	a, err := newAccess(&Repository{}, base, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRemote(a)
 	t.Cleanup(r.close)
 	return r
 }

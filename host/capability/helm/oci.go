@@ -155,20 +155,12 @@ func (a *access) repositoryAt(place string) (*remotes.Repository, error) {
 	if !a.safe(base) {
 		return nil, errors.New("the index names an address that is not https")
 	}
-	client, err := a.http()
-	if err != nil {
-		return nil, misconfigured(err)
-	}
 	repository := &remotes.Repository{Reference: ref, PlainHTTP: base.Scheme == "http", TagListPageSize: tagsPerPage, MaxMetadataBytes: maxManifest}
-	authorized := &auth.Client{Client: client, Cache: auth.NewCache()}
+	authorized := &auth.Client{Client: a.client, Cache: auth.NewCache()}
 	if ref.Registry == a.base.Host {
-		token, err := a.token()
-		if err != nil {
-			return nil, misconfigured(err)
-		}
-		credential := auth.Credential{AccessToken: token}
-		if a.repository.User != "" {
-			credential = auth.Credential{Username: a.repository.User, Password: token}
+		credential := auth.Credential{AccessToken: a.token.Get()}
+		if a.user != "" {
+			credential = auth.Credential{Username: a.user, Password: a.token.Get()}
 		}
 		authorized.Credential = auth.StaticCredential(ref.Registry, credential)
 	}
