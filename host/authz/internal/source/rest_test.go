@@ -49,6 +49,7 @@ func TestHalfAPolicyIsNotLoaded(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
+			time.Sleep(readAgain / 4) // never while it is read
 			for i := 0; ctx.Err() == nil; i++ {
 				data(fmt.Sprintf("frozen: [%d]\n", i))
 				time.Sleep(readAgain / 2)
