@@ -1,0 +1,109 @@
+package authz
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Of parts that are read by name the key has the values alone, each after whether
+// there is one: what is absent is not what is empty, nor what another part says.
+func TestAbsentAndEmptyDifferInTheKey(t *testing.T) {
+	read := &members{names: []string{"cluster", "namespace"}}
+	seen := map[string]host.Resource{}
+	for _, r := range []host.Resource{
+		nil, {"cluster": "prod"}, {"namespace": "prod"}, {"cluster": "prod", "namespace": ""}, {"cluster": "", "namespace": "prod"}, {"cluster": ""}, {"namespace": ""}, {"cluster": "", "namespace": ""},
+	} {
+		key := string(appendMap(nil, r, read))
+		if other, ok := seen[key]; ok {
+			t.Errorf("%v has the key of %v", r, other)
+		}
+		seen[key] = r
+	}
+	if got := string(appendMap(nil, host.Resource{"cluster": "prod", "pod": "web"}, read)); seen[got]["cluster"] != "prod" || len(seen[got]) != 1 {
+		t.Errorf("what is not read counts: %q", got)
+	}
+	if a, b := appendMap(nil, host.Resource{"a": "b"}, &members{all: true}), appendMap(nil, host.Resource{"ab": ""}, &members{all: true}); string(a) == string(b) {
+		t.Errorf("%q is the key of both", a)
+	}
+	e, _ := withPolicy(t, `package bulkhead.authz
+
+decision := {"allow": input.resource.cluster == "prod", "reason": {"code": "in_prod"}} if input.resource.cluster
+
+decision := {"allow": false, "reason": {"code": input.resource.namespace}} if not input.resource.cluster
+`)
+	for range 2 {
+		for _, c := range []struct {
+			resource host.Resource
+			allow    bool
+		}{{host.Resource{"cluster": "prod"}, true}, {host.Resource{"namespace": "prod"}, false}} {
+			q := ask(vic, "gitops", "helm.read")
+			q.Resource = c.resource
+			if d := e.Decide(t.Context(), q); d.Allow != c.allow || d.Reason.Code == policyError {
+				t.Errorf("%v: %+v", c.resource, d)
+			}
+		}
+	}
+}
+
+// Nothing changes without a record everywhere, whichever of the destinations is the
+// one that is full.
+func TestEveryDestinationsFullLogCounts(t *testing.T) {
+	allows, denies := &answer{decision: host.Decision{Allow: true}}, &answer{}
+	for full := range 4 { // 3: none is
+		for name, c := range map[string]struct {
+			answer  *answer
+			mutates bool
+			stands  bool
+		}{
+			"an effect": {allows, true, full == 3}, "a reading": {allows, false, true}, "a refused effect": {denies, true, true},
+		} {
+			l := &decisionLog{denies: true}
+			for i := range 3 {
+				d := &destination{queue: make(chan record, 2), log: slog.New(slog.DiscardHandler)}
+				if i == full {
+					d.waiting.Store(2)
+				}
+				l.destinations = append(l.destinations, d)
+			}
+			r := &record{answer: c.answer}
+			r.question.Route.Mutates = c.mutates
+			if stands := l.offer(r); stands != c.stands || (l.denied.Load() == 0) != c.stands {
+				t.Errorf("%s, destination %d is full: it stands: %v, %d denied", name, full, stands, l.denied.Load())
+			}
+			for i, d := range l.destinations {
+				if i == full {
+					if len(d.queue) != 0 || d.dropped.Load() != 1 || d.waiting.Load() != 2 {
+						t.Errorf("%s: the full one has %d, dropped %d, %d wait", name, len(d.queue), d.dropped.Load(), d.waiting.Load())
+					}
+					continue
+				}
+				if got := <-d.queue; got.answer.decision.Allow != (c.answer == allows && c.stands) || d.waiting.Load() != 1 {
+					t.Errorf("%s, destination %d of which %d is full has %+v", name, i, full, got.answer.decision)
+				}
+			}
+		}
+	}
+}
+
+// Two keys may have one hash; the decision of one is not that of the other.
+func TestOneHashIsNotOneKey(t *testing.T) {
+	var c cache
+	c.init()
+	c.put("asked", &answer{decision: host.Decision{Allow: true}})
+	for i := range c.shards {
+		for hash, e := range c.shards[i].young {
+			forged := *e
+			forged.key = "another"
+			c.shards[i].young[hash] = &forged
+			if _, ok := c.get([]byte("asked")); ok {
+				t.Error("among the young")
+			}
+			c.shards[i].young, c.shards[i].old = map[uint64]*entry{}, map[uint64]*entry{hash: &forged}
+			if _, ok := c.get([]byte("asked")); ok {
+				t.Error("among the old")
+			}
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package source
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestOnlyWholeBundlesOfRegoAreUsed(t *testing.T) {
+	for want, files := range map[string]map[string]string{
+		"it is a delta":               {"patch.json": `{"data": [{"op": "upsert", "path": "/a", "value": 1}]}`},
+		"it holds compiled policy":    {"site.rego": rego, "plan.json": "{}"},
+		"it holds compiled policy; o": {"site.rego": rego, "policy.wasm": "\x00asm", ".manifest": `{"wasm": [{"entrypoint": "a/b", "module": "policy.wasm"}]}`},
+	} {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		tw := tar.NewWriter(w)
+		for name, text := range files {
+			err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(text))})
+			if _, err2 := io.WriteString(tw, text); errors.Join(err, err2) != nil {
+				t.Fatal(err, err2)
+			}
+		}
+		if err := errors.Join(tw.Close(), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Unpack(out.Bytes(), "x"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %+v, %v", want, c, err)
+		}
+	}
+}
+
+// OPA's reader bounds single files, and makes room for each before it reads it.
+func TestAllFilesOfABundleTogetherAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	tw := tar.NewWriter(w)
+	for i := range 5 {
+		err := tw.WriteHeader(&tar.Header{Name: fmt.Sprint("d", i, ".json"), Mode: 0o600, Size: maxMember - 1})
+		if i < 4 {
+			_, err2 := io.CopyN(tw, zeros{}, maxMember-1)
+			err = errors.Join(err, err2)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := checkUnpacked(out.Bytes()); err == nil || !strings.Contains(err.Error(), "unpacked it is larger than 64 MiB") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDifferentFilesHaveDifferentDigests(t *testing.T) {
+	seen := map[string]string{}
+	for name, c := range map[string]*Content{
+		"one":           newContent("", "", []Module{{"a.rego", []byte("xy")}}, nil),
+		"another name":  newContent("", "", []Module{{"a.regox", []byte("y")}}, nil),
+		"two":           newContent("", "", []Module{{"a.rego", []byte("x")}, {"y", nil}}, nil),
+		"data":          newContent("", "", []Module{{"a.rego", []byte("xy")}}, map[string]any{"a": 1}),
+		"data of words": newContent("", "", []Module{{"a.rego", []byte("xy")}}, map[string]any{"a": "1"}),
+		"none":          newContent("", "", nil, nil),
+	} {
+		if other, ok := seen[c.Digest]; ok {
+			t.Errorf("%s has the digest of %s", name, other)
+		}
+		seen[c.Digest] = name
+	}
+	if a, b := newContent("here", "r1", []Module{{"/a", nil}, {"b", nil}}, nil), newContent("there", "r2", []Module{{"b", nil}, {"a", nil}}, nil); a.Digest != b.Digest {
+		t.Error("the same files, packed or not, have two digests")
+	}
+}
+
+func TestWhatARegistryHoldsIsBoundedBeforeItIsFetched(t *testing.T) {
+	const digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	manifest := func(size int64) []byte {
+		return fmt.Appendf(nil, `{"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": %q, "size": %d}]}`, digest, size)
+	}
+	if _, err := bundleLayer(manifest(maxPacked + 1)); !errors.Is(err, errTooLarge) {
+		t.Errorf("a layer: %v", err)
+	}
+	if l, err := bundleLayer(manifest(maxPacked)); err != nil || l.Size != maxPacked {
+		t.Errorf("the largest layer: %+v, %v", l, err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+			t.Errorf("fetched %s", r.URL)
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		w.Header().Set("Docker-Content-Digest", digest)
+		w.Header().Set("Content-Length", fmt.Sprint(maxManifest+1))
+	}))
+	defer srv.Close()
+	s := open(t, Bundle{OCI: strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1", Unsigned: true}, "")
+	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "its manifest is larger than") {
+		t.Errorf("a manifest: %v", err)
+	}
+}
