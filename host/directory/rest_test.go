@@ -143,3 +143,14 @@ func TestACustomResourceReplacesAShippedRoleOnlyWhereTheOperatorSaysSo(t *testin
 		}
 	}
 }
+
+// However a permission came by an empty list, it covers nothing, also where the
+// question names nothing.
+func TestAnEmptyListOfPatternsCoversNothing(t *testing.T) {
+	for name, d := range map[string]dimension{"not named": {}, "named": {"dev", true}, "named and empty": {"", true}} {
+		none, all := newPatterns(nil), newPatterns([]string{"*"})
+		if d.coveredBy(&none) || !d.coveredBy(&all) {
+			t.Errorf("%s: by none %t, by all %t", name, d.coveredBy(&none), d.coveredBy(&all))
+		}
+	}
+}
