@@ -86,3 +86,12 @@ func FuzzParseDecision(f *testing.F) {
 		}
 	})
 }
+
+func TestARefusalHasNoConditions(t *testing.T) {
+	for allow, want := range map[bool]time.Duration{true: time.Minute, false: 0} {
+		d, err := parseDecision(map[string]any{"allow": allow, "reason": map[string]any{"code": "x"}, "obligations": map[string]any{"idle": "1m"}})
+		if err != nil || d.Allow != allow || d.Obligations.Idle != want {
+			t.Errorf("%+v, %v", d, err)
+		}
+	}
+}

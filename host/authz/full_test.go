@@ -107,3 +107,13 @@ func TestOneHashIsNotOneKey(t *testing.T) {
 		}
 	}
 }
+
+// A new revision, and a new state of the directory, decide anew.
+func TestADecisionIsOfOneRevision(t *testing.T) {
+	q, r := ask(vic, "gitops", "helm.read"), &revision{cacheable: true, reads: everything}
+	one, ok := appendKey(nil, &published{number: 1, revision: r}, fixed(5), q)
+	two, ok2 := appendKey(nil, &published{number: 2, revision: r}, fixed(5), q)
+	if !ok || !ok2 || string(one) == string(two) {
+		t.Errorf("%t, %t: %q and %q", ok, ok2, one, two)
+	}
+}

@@ -212,3 +212,22 @@ func TestAMistakeInTheConfigurationIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestALineOfARecordingIsBounded(t *testing.T) {
+	s := open(t, Config{})
+	r := begin(t, s, host.RecordOutput)
+	if err := r.End(""); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.dir, r.ID()+extension)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`[1,"o","` + strings.Repeat("x", maxLine) + "\"]\n"); errors.Join(err, f.Close()) != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(s.dir, r.ID(), nil); err == nil || !strings.Contains(err.Error(), "a line is too long") {
+		t.Errorf("got %v", err)
+	}
+}
