@@ -40,7 +40,20 @@ func TestAComparisonsTimeIsOfAllOfIt(t *testing.T) {
 	if host.KindOf(err) != host.Timeout || !strings.Contains(err.Error(), "compiling the candidate") {
 		t.Errorf("%v", err)
 	}
-	// Whatever was under way ends by itself, and then another may begin.
+	// Compiling cannot be interrupted, so the answer does not wait for its end.
+	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	var many strings.Builder
+	many.WriteString(denyAll)
+	for k := range 20_000 {
+		fmt.Fprintf(&many, "\nr%d if input.a == %d\n", k, k)
+	}
+	_, err = e.compareWithin(t.Context(), candidate(t, many.String()), comparison{wall: time.Millisecond, heap: 1 << 40})
+	if host.KindOf(err) != host.Timeout || !e.comparing.Load() {
+		t.Errorf("%v, and it is under way: %v", err, e.comparing.Load())
+	}
+	if _, err := e.Compare(t.Context(), packed); host.KindOf(err) != host.Limited {
+		t.Errorf("a second beside it: %v", err)
+	}
 	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
 	if _, err := e.Compare(t.Context(), packed); err != nil {
 		t.Errorf("%v", err)

@@ -293,3 +293,20 @@ func TestShorterBoundsThatCameMeanwhileApply(t *testing.T) {
 		wantDead(t, s, host.ErrTooLong)
 	})
 }
+
+// The bounds of one call's decision are the call's: asking again and hearing the
+// same makes them no bounds of the session that made the call.
+func TestTheBoundsOfACallAreNotTheSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, r := withRights()
+		s := open(t, table, person("ann", "1"))
+		defer s.Close()
+		bounds := host.Obligations{MaxSession: time.Minute, Idle: time.Minute}
+		s.Limit(0, 0)
+		stand(t, s, bounds)
+		r.set(func() { r.terms = bounds })
+		table.Redecide(t.Context())
+		time.Sleep(time.Hour)
+		wantAlive(t, s)
+	})
+}
