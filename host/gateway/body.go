@@ -15,8 +15,8 @@ import (
 // status 408 when the body has not arrived in time, and with ctx's cause when
 // that ends: the end of a session ends its upload at once.
 //
-// Only after the whole body was read does the connection's read deadline go: after
-// a failure it stays, so that net/http does not wait for the rest.
+// net/http takes the read deadline away once the whole body was read. After a failure
+// it has to stay, so that the server does not wait for the rest.
 func (g *Gateway) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
@@ -41,7 +41,6 @@ func (g *Gateway) readBody(ctx context.Context, w http.ResponseWriter, r *http.R
 		return nil, cause
 	}
 	if err == nil {
-		_ = ctl.SetReadDeadline(time.Time{})
 		return body, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
