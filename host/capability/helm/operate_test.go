@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +233,9 @@ func TestAnOperationThatIsCutShortLeavesAReleaseThatCanBeUpgraded(t *testing.T) 
 				}()
 				_, err := s.callOn(ctx, s.helm, auth, fmt.Sprintf(o.request, r), o.body)
 				<-left
+				if c.want == nil && ctx.Err() != nil {
+					t.Error("the answer came after the call's deadline")
+				}
 				if c.want != nil && !errors.Is(err, c.want) || c.want == nil && host.KindOf(err) != host.Timeout {
 					t.Errorf("the answer is %v", err)
 				}
@@ -343,6 +349,12 @@ func chartDir(s *stage) string {
 }
 
 func TestWhatIsWrongWithAChartIsTheRequesters(t *testing.T) {
+	var fetched atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetched.Add(1)
+		_, _ = w.Write([]byte(`{"type": "string"}`))
+	}))
+	t.Cleanup(elsewhere.Close)
 	chart := func(template string) map[string]string { return map[string]string{"templates/x.yaml": template} }
 	s := onStage(t, map[string]map[string]string{
 		"fails":   chart(`{{ fail "the port is taken" }}`),
@@ -352,7 +364,7 @@ func TestWhatIsWrongWithAChartIsTheRequesters(t *testing.T) {
 		"nokind":  chart("apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: x}\n"),
 		"invalid": chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: [1]\n"),
 		"schema":  {"templates/x.yaml": configMap, "values.schema.json": `{"properties": {"a": {"type": "integer"}}, "required": ["a"]}`},
-		"leads":   {"templates/x.yaml": configMap, "values.schema.json": `{"properties": {"a": {"$ref": "https://example.invalid/a.json"}}}`},
+		"leads":   {"templates/x.yaml": configMap, "values.schema.json": `{"properties": {"a": {"$ref": "` + elsewhere.URL + `/a.json"}}}`},
 		"newkube": {"templates/x.yaml": configMap, "Chart.yaml": "apiVersion: v2\nname: newkube\nversion: 1.0.0\nkubeVersion: \">=9.0.0\"\n"},
 		"foreign": chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-root-ca.crt}\n"),
 		"hook": {"templates/hook.yaml": `
@@ -371,7 +383,7 @@ spec:
 	}{
 		"fails": {422, "the port is taken"}, "needs": {422, "a host is needed"}, "syntax": {422, "templates/x.yaml"},
 		"noyaml": {422, "YAML parse error"}, "nokind": {422, "no matches for kind"}, "invalid": {400, "ConfigMap"},
-		"schema": {422, "a"}, "leads": {422, "https://example.invalid/a.json"}, "newkube": {422, "kubeVersion"},
+		"schema": {422, "a"}, "leads": {422, "it may refer to itself alone"}, "newkube": {422, "kubeVersion"},
 		"foreign": {409, "kube-root-ca.crt"}, "hook": {422, "failed"},
 	} {
 		s.fresh("wrong-" + name)
@@ -379,6 +391,9 @@ spec:
 		if x := capability.ErrorFrame(err); x.Status != c.status || !strings.Contains(x.Message+": "+x.Detail, c.says) {
 			t.Errorf("%s: %+v", name, x)
 		}
+	}
+	if n := fetched.Load(); n > 0 {
+		t.Errorf("a schema had %d documents fetched", n)
 	}
 }
 
