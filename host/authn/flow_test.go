@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // A redirect that is too long, or that has more than ASCII in it, is no reason
@@ -98,5 +100,44 @@ func TestAnOverloadedTokenEndpointIsToBeTriedAgain(t *testing.T) {
 		if lines := log.with("sign-in failed", strconv.Itoa(status)); len(lines) != 1 || strings.Contains(lines[0], "secret body") {
 			t.Errorf("%d: log %q", status, lines)
 		}
+	}
+}
+
+// restart closes the store and opens another service on the same data.
+func (f *fixture) restart(t testing.TB) *Service {
+	t.Helper()
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store, err := state.Open(t.Context(), state.Config{Dir: f.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	cfg := f.Config
+	cfg.State = store
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Origin: KubeStellar #6028: sign-ins that a restart interrupted failed. Here
+// they go on, and what was used before it stays used.
+func TestASignInSurvivesARestart(t *testing.T) {
+	f, p, b := withIDP(t)
+	done := p.approve(t, b.begin("?method=corp"))
+	b.comeBack(done)
+	b.do("POST", "/auth/logout", "")
+	waiting := p.approve(t, b.begin("?method=corp"))
+	f.Service = f.restart(t)
+	b.server = f.serve(t)
+	b.base, _ = url.Parse(b.server.URL)
+	if to := b.comeBack(done); !strings.Contains(to, "csrf_validation_failed") {
+		t.Errorf("a state used before the restart led to %q", to)
+	}
+	if to := b.comeBack(waiting); to != "/" || b.who() != "ann@example.com" {
+		t.Errorf("a sign-in begun before the restart led to %q as %q", to, b.who())
 	}
 }

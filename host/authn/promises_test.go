@@ -194,3 +194,24 @@ func TestSignInTakesNothingFromWhatWasThere(t *testing.T) {
 		t.Errorf("the login that was planted: %v", err)
 	}
 }
+
+// Origin: kobs #445: a cookie with teams and permissions in it outgrew 4096
+// bytes and locked people with many teams out.
+func TestTheCookieIsSmallForSomebodyInManyTeams(t *testing.T) {
+	f, p, b := withIDP(t)
+	var groups []string
+	for i := range 200 {
+		groups = append(groups, "a-team-with-a-rather-long-name-"+time.Duration(i).String()+"@example.com")
+	}
+	f.people.set("ann@example.com", Person{Teams: groups})
+	p.change(func() { p.person["groups"] = groups })
+	b.signInAt(p)
+	if n := len(b.cookie()); n == 0 || n > 1024 || b.who() != "ann@example.com" {
+		t.Errorf("a cookie of %d bytes for %q", n, b.who())
+	}
+	p.change(func() { p.person["groups"] = []string{strings.Repeat("x", 20<<10)} })
+	b.do("POST", "/auth/logout", "")
+	if to := b.signInAt(p); !strings.Contains(to, "too_many_groups") {
+		t.Errorf("more groups than can be kept led to %q", to)
+	}
+}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -72,24 +70,6 @@ func (e everybody) unlisted() bool { return true }
 // trusts reports whether the request came over a connection from the hop.
 func (h *hop) trusts(r *http.Request) bool {
 	return h.anybody || h.from.contain(r)
-}
-
-func (h *hops) contain(r *http.Request) bool {
-	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); local != nil && local.Network() == "unix" {
-		return h.unix
-	}
-	peer, ok := parseAddr(r.RemoteAddr)
-	return ok && h.has(peer)
-}
-
-// has reports whether one of the networks contains a plain address.
-func (h *hops) has(addr netip.Addr) bool {
-	for _, n := range h.networks {
-		if n.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // assertion is what a hop says about a request.
