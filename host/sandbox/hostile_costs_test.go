@@ -42,7 +42,7 @@ var usual = cost{
 
 // bounds are those of the families under testdata/hostile that differ.
 var bounds = map[string]cost{
-	"call-graph": {kept: 48 << 20}, // machine code of two million calls
+	"call-graph": {kept: 32 << 20}, // machine code of many calls
 	"log-flood":  {records: 260},   // lines of no bytes are lines
 	"names":      {kept: 56 << 20}, // Limits.Module.AllNameBytes, several times
 	"recursion":  {peak: hostileTotal + 40<<20, kept: 8 << 20},

@@ -22,6 +22,7 @@ const (
 	hostileInit     = 500 * time.Millisecond
 	hostileMemory   = 16 << 20 // of an instance
 	hostileTotal    = 24 << 20 // of a module's instances together
+	hostileRewrite  = 8 << 20  // a twelfth of the default, so that the race detector has a twelfth to do
 
 	// grace is how soon after its deadline a guest has to be gone. On a machine
 	// that does other things a module gets tries to show it, and is never given
@@ -202,7 +203,8 @@ func (h *hostile) spec(held **sandbox.Instance, spent *costs) sandbox.Spec {
 		Name: h.name,
 		Limits: sandbox.Limits{
 			MemoryBytes: hostileMemory, TotalBytes: hostileTotal, Instances: 4,
-			Init: hostileInit, LogBytes: 4 << 10, Fuel: h.fuel,
+			Module: sandbox.ModuleLimits{RewrittenBytes: hostileRewrite},
+			Init:   hostileInit, LogBytes: 4 << 10, Fuel: h.fuel,
 		},
 		Imports: []sandbox.Import{
 			{Module: "test", Name: "echo", Signature: sandbox.Signature{Params: i32, Results: i32}, Call: identity},

@@ -204,7 +204,7 @@ func TestAnAnswerThatLiesIsRefused(t *testing.T) {
 		"no result":           asHeader(header{}),
 		"unknown kind":        asHeader(header{Refused: &refusal{Kind: "whim", Refused: &wasm.Error{}}}),
 		"fewer lengths":       asHeader(header{Result: segment, Data: []int{0}}),
-		"negative length":     append(asHeader(header{Result: segment, Data: []int{-1, 1}}), 0),
+		"negative length":     append(asHeader(header{Result: segment, Data: []int{-1, 2}}), 0),
 		"lengths beyond":      asHeader(header{Result: segment, Data: []int{1 << 40, 0}}),
 		"stub of no length":   asHeader(header{Result: segment, Data: []int{0, 0}, Stub: -1, Wasm: 1}),
 		"module beyond":       asHeader(header{Result: segment, Data: []int{0, 0}, Wasm: 1 << 40}),
@@ -223,8 +223,12 @@ func TestAnAnswerThatLiesIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := &Admitted{file: file}
-			if err := a.read(); err == nil || !strings.HasPrefix(err.Error(), "admission: ") {
+			err = a.read()
+			if err == nil || !strings.HasPrefix(err.Error(), "admission: ") {
 				t.Errorf("error is %v", err)
+			}
+			if name == "header of 4 GiB" && !strings.Contains(err.Error(), "a header of 4294967295 bytes") {
+				t.Errorf("it was read: %v", err)
 			}
 		})
 	}
