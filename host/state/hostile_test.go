@@ -165,6 +165,15 @@ func TestForgedKeySignsNothing(t *testing.T) {
 	}
 }
 
+func TestASpoiledKeyVerifiesNothing(t *testing.T) {
+	s := open(t, t.TempDir())
+	put(t, s, s.keyPlace(1), "rubbish")
+	settled(t, s)
+	if n := len(s.Keys()); n != 0 {
+		t.Errorf("%d keys, though the record of the one there was does not open", n)
+	}
+}
+
 func TestLostHistoryMeansLoadingAnew(t *testing.T) {
 	s := open(t, t.TempDir())
 	gone, live := signIn(t, s, "ann", "1"), signIn(t, s, "ann", "2")
