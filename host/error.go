@@ -93,19 +93,3 @@ func KindOf(err error) Kind {
 	}
 	return Internal
 }
-
-// Causes of a session's end. They travel as the cancellation cause of the
-// session's context and decide close code and audit text.
-var (
-	ErrLoggedOut    = &Error{Kind: Unauthenticated, Message: "logged out"}
-	ErrLoginExpired = &Error{Kind: Unauthenticated, Message: "login expired"}
-	ErrRevoked      = &Error{Kind: Unauthenticated, Message: "session ended by an administrator"}
-	ErrEnded        = &Error{Kind: Conflict, Message: "session ended by its owner"}
-	ErrNoLonger     = &Error{Kind: Forbidden, Message: "no longer permitted"}
-	ErrShutdown     = &Error{Kind: Unavailable, Message: "host is shutting down"}
-	ErrSwapped      = &Error{Kind: Unavailable, Message: "plugin was replaced"}
-	ErrIdle         = &Error{Kind: Timeout, Message: "session was idle too long"}
-	ErrTooLong      = &Error{Kind: Timeout, Message: "session reached its time limit"}
-	ErrClientGone   = &Error{Kind: Invalid, Message: "client went away"}
-	ErrDone         = &Error{Kind: Internal, Message: "session is done"}
-)

@@ -103,6 +103,18 @@ type requestInfo struct {
 	action    host.Action
 }
 
+// logEnd logs why a session ended that did not end regularly.
+func (i *requestInfo) logEnd(ctx context.Context, event string, err error) {
+	if err == nil {
+		return
+	}
+	level, cause := slog.LevelInfo, "failed"
+	if c := host.EndCauseOf(err); c != nil {
+		level, cause = c.Level, c.Name
+	}
+	i.log.Log(ctx, level, event, "cause", cause, "error", err)
+}
+
 func (i *requestInfo) wrote() bool { return i.w.status != 0 }
 
 type infoKey struct{}

@@ -27,16 +27,14 @@ const noRetry = math.MaxInt32
 // stream that is complete from one that was cut.
 func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error {
 	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{}), writeTimeout: writeTimeout}
-	forget := v.session.OnEnd(func(cause error) { s.Close(closeCode(cause)) })
+	forget := v.session.OnEnd(func(cause error) { s.Close(host.CloseCode(cause)) })
 	defer forget()
 	defer s.keeper.Wait()
-	defer s.Close(closeNormal, "")
+	defer s.Close(host.CloseNormal, "")
 	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, s)
 	switch {
 	case accepted:
-		if err != nil {
-			infoOf(r.Context()).log.Info("event stream ended", "error", err)
-		}
+		infoOf(r.Context()).logEnd(r.Context(), "event stream ended", err)
 		return nil
 	case err != nil:
 		s.refuse()
@@ -93,7 +91,7 @@ func (s *eventStream) refuse() {
 }
 
 // End closes the stream; see plugin.Socket.
-func (s *eventStream) End(cause error) { s.Close(closeCode(cause)) }
+func (s *eventStream) End(cause error) { s.Close(host.CloseCode(cause)) }
 
 func (*eventStream) Subprotocol() string { return "" }
 
@@ -191,7 +189,7 @@ func (s *eventStream) Close(code int, reason string) error {
 		return err
 	}
 	head := "event: end\n"
-	if code != closeGoingAway {
+	if code != host.CloseRestart {
 		head += fmt.Sprintf("retry: %d\n", noRetry)
 	}
 	return s.send(head, why)

@@ -51,7 +51,7 @@ func closeRefused(w http.ResponseWriter, r *http.Request, e *host.Error) bool {
 // plugin knows is none of the codes by which the host ends a session. The reason
 // is e's code where it has one, such as reason_required, otherwise its message.
 func refusalCode(e *host.Error) (code int, reason string) {
-	code, reason = closeFailed, e.Public()
+	code, reason = host.CloseFailed, e.Public()
 	if status := e.Kind.HTTPStatus(); status < 500 || e.Kind == host.Unavailable {
 		code = 4000 + status
 	}

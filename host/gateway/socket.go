@@ -30,20 +30,6 @@ const (
 	lingerTimeout    = time.Second // for the close frame to be read
 )
 
-// Close codes of the host (RFC 6455, section 7.4); README.md lists all that a
-// client may see.
-const (
-	closeNormal       = websocket.CloseNormalClosure
-	closeGone         = websocket.CloseGoingAway // the client is, as far as the host can tell
-	closeMalformed    = websocket.CloseInvalidFramePayloadData
-	closeGoingAway    = websocket.CloseServiceRestart
-	closeFailed       = websocket.CloseInternalServerErr
-	closeUnauthorized = 4401 // logged out, login expired, revoked
-	closeForbidden    = 4403 // no longer permitted
-	closeTimeout      = 4408 // idle or over its limit
-	closeEnded        = 4410 // ended by its owner from elsewhere
-)
-
 // socketDoor opens a plugin's socket. The upgrade is answered only when the
 // plugin has accepted.
 func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
@@ -69,9 +55,7 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	info := infoOf(r.Context())
 	switch {
 	case accepted:
-		if err != nil {
-			info.log.Info("socket ended", "error", err)
-		}
+		info.logEnd(r.Context(), "socket ended", err)
 		return nil
 	case err != nil:
 		return err
@@ -79,35 +63,6 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 		return &host.Error{Kind: host.KindOfStatus(resp.Status), Message: fmt.Sprintf("the plugin answered with status %d", resp.Status)}
 	}
 	return g.writeResponse(w, r, v, resp)
-}
-
-// closeCode is how the host's end of a session is told to its client; nil is a
-// regular one.
-func closeCode(err error) (code int, text string) {
-	if err == nil {
-		return closeNormal, ""
-	}
-	if errors.Is(err, host.ErrClientGone) {
-		return closeGone, host.ErrClientGone.Message
-	}
-	e, ok := errors.AsType[*host.Error](err)
-	if !ok {
-		return closeFailed, "internal error"
-	}
-	code = closeFailed
-	switch e.Kind {
-	case host.Unauthenticated:
-		code = closeUnauthorized
-	case host.Forbidden:
-		code = closeForbidden
-	case host.Timeout:
-		code = closeTimeout
-	case host.Conflict:
-		code = closeEnded
-	case host.Unavailable:
-		code = closeGoingAway
-	}
-	return code, e.Public()
 }
 
 // upgrade is a websocket request whose upgrade was not answered yet.
@@ -145,17 +100,17 @@ func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, er
 	if longest > 0 {
 		conn.SetReadLimit(int64(longest))
 	}
-	u.forget = u.session.OnEnd(func(cause error) { u.client.Close(closeCode(cause)) })
+	u.forget = u.session.OnEnd(func(cause error) { u.client.Close(host.CloseCode(cause)) })
 	return u.client, nil
 }
 
 // End closes the connection; see plugin.Socket.
-func (u *upgrade) End(cause error) { u.client.Close(closeCode(cause)) }
+func (u *upgrade) End(cause error) { u.client.Close(host.CloseCode(cause)) }
 
 func (u *upgrade) close() {
 	if u.client != nil {
 		u.forget()
-		u.client.Close(closeNormal, "")
+		u.client.Close(host.CloseNormal, "")
 		u.client.pinger.Wait()
 	}
 }
@@ -209,12 +164,12 @@ func (c *client) Read() (binary bool, data []byte, err error) {
 	if err != nil {
 		if e, ok := errors.AsType[*websocket.CloseError](err); !ok || e.Code == websocket.CloseAbnormalClosure {
 			// There was no close frame: it stopped answering, or its connection broke.
-			_ = c.Close(closeGone, host.ErrClientGone.Message)
+			_ = c.Close(host.CloseGone, host.ErrClientGone.Message)
 		}
 		return false, nil, host.ErrClientGone
 	}
 	if kind == websocket.TextMessage && !utf8.Valid(data) {
-		_ = c.Close(closeMalformed, "a text message is not UTF-8")
+		_ = c.Close(host.CloseMalformed, "a text message is not UTF-8")
 		return false, nil, host.ErrClientGone
 	}
 	if c.alive() != nil {

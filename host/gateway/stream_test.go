@@ -209,7 +209,7 @@ func TestASilentEventStreamLeavesNoDeadline(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &eventStream{w: w, ctl: http.NewResponseController(w), session: s, done: make(chan struct{}), writeTimeout: soon}
 		defer e.keeper.Wait()
-		defer e.Close(closeNormal, "")
+		defer e.Close(host.CloseNormal, "")
 		if _, err := e.Accept(nil, 0); err != nil {
 			t.Error(err)
 			return

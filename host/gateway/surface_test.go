@@ -297,7 +297,7 @@ func TestAClientThatIsGoneIsNotToldThatAllIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantClose(t, conn, 1001, "client went away")
-	if code, _ := closeCode(host.ErrClientGone); code != 1001 {
+	if code, _ := host.CloseCode(host.ErrClientGone); code != 1001 {
 		t.Errorf("a client that does not take pings: %d", code)
 	}
 	conn, _ = ann.dial("/ws/probe")

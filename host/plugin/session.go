@@ -25,14 +25,6 @@ type Socket interface {
 	End(cause error)
 }
 
-// Close codes of a session that the host did not end (RFC 6455, section 7.4).
-const (
-	closeNormal   = 1000
-	closeTooLarge = 1009
-	closeFailed   = 1011
-	closeRefused  = 4000 // an error of the handler's own that blames the client
-)
-
 // sessionBurst is how long the guest of a session may compute at once, in processor
 // time, from one message of its client to the next: a session lives for hours, and
 // has no other bound on it.
@@ -140,12 +132,12 @@ func (s *socket) read(client capability.Client) {
 				return
 			}
 			if len(data) > abi.MaxBody {
-				client.Close(closeTooLarge, "message is too large")
+				client.Close(host.CloseTooLarge, "message is too large")
 				return
 			}
 			free, err := s.account.Hold(len(data))
 			if err != nil {
-				client.Close(closeTooLarge, "your calls and sessions use all the memory they may")
+				client.Close(host.CloseTooLarge, "your calls and sessions use all the memory they may")
 				return
 			}
 			m := message{abi.Message{Kind: abi.MessageText, Data: data}, free}
@@ -166,11 +158,11 @@ func (s *socket) read(client capability.Client) {
 // the host's to say: an error that comes from elsewhere must not look like it.
 func (s *socket) end(auth host.Authority, err error) {
 	if err != nil && auth.Alive() && !errors.Is(err, host.ErrIdle) && !errors.Is(err, host.ErrTooLong) {
-		code, text := closeFailed, host.Internal.String()
+		code, text := host.CloseFailed, host.Internal.String()
 		if e, ok := errors.AsType[*host.Error](err); ok {
 			text = printable(e.Public())
 			if e.Status >= 400 && e.Status < 500 {
-				code = closeRefused
+				code = host.CloseRefused
 			}
 		}
 		_ = s.client.Close(code, text) // whoever is gone needs no reason

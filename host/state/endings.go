@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -137,27 +136,19 @@ func (s *Store) obeyEnding(place string, kv *mvccpb.KeyValue, known int64) error
 	return err
 }
 
-// causes are those with which one replica ends another's sessions.
-var causes = map[string]error{
-	"logged_out": host.ErrLoggedOut,
-	"revoked":    host.ErrRevoked,
-	"no_longer":  host.ErrNoLonger,
-	"ended":      host.ErrEnded,
-	"too_long":   host.ErrTooLong,
-}
-
+// causeName is how the store writes a cause.
 func causeName(cause error) string {
-	for name, c := range causes {
-		if errors.Is(cause, c) {
-			return name
-		}
+	if c := host.EndCauseOf(cause); c != nil {
+		return c.Name
 	}
 	return ""
 }
 
+// namedCause is the cause of this name. What an unknown cause ends counts as
+// revoked.
 func namedCause(name string) error {
-	if c, ok := causes[name]; ok {
-		return c
+	if c := host.EndCauseNamed(name); c != nil {
+		return c.Err
 	}
 	return host.ErrRevoked
 }

@@ -37,8 +37,6 @@ const (
 	beatLife      = 24 * time.Hour // after which the heartbeat of a replica that is gone is removed
 )
 
-var errStale = &host.Error{Kind: host.Unavailable, Op: "state", Message: "the state store does not answer"}
-
 // heartbeat measures freshness: a beat counts from when it was first sent, once
 // the watch brought it back. That proves the write path and the watch together.
 type heartbeat struct {
@@ -166,7 +164,7 @@ func (h *heartbeat) ackedBeat() int64 {
 // back, otherwise an error of kind Unavailable; then Revoked admits nobody.
 func (s *Store) Ready() error {
 	if s.beat.older(s.beat.admit) {
-		return errStale
+		return host.ErrFenced
 	}
 	return nil
 }
@@ -177,7 +175,7 @@ func (s *Store) Ready() error {
 // this process would not know. It costs one reading of the clock.
 func (s *Store) Lapsed() error {
 	if s.beat.older(s.beat.lapse) {
-		return errStale
+		return host.ErrFenced
 	}
 	return nil
 }
@@ -223,7 +221,7 @@ func (s *Store) lapseOnce() {
 	}
 	s.log.Error("what is known of logouts is too old; every session ends")
 	if f := s.lapse.Load(); f != nil {
-		(*f)(errStale)
+		(*f)(host.ErrFenced)
 	}
 }
 

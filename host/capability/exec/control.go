@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 )
@@ -29,10 +30,10 @@ type control struct {
 func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	if binary {
 		if len(data) == 0 {
-			return &violation{closeMalformed, "a binary message is empty"}
+			return &violation{host.CloseMalformed, "a binary message is empty"}
 		}
 		if data[0] != channelStdin {
-			return &violation{closeViolation, fmt.Sprintf("stream %d is not the client's", data[0])}
+			return &violation{host.CloseViolation, fmt.Sprintf("stream %d is not the client's", data[0])}
 		}
 		return v.input(data[1:])
 	}
@@ -40,7 +41,7 @@ func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil || d.More() {
-		return &violation{closeMalformed, "a text message must be one JSON object with type, and cols and rows within 0 to 65535"}
+		return &violation{host.CloseMalformed, "a text message must be one JSON object with type, and cols and rows within 0 to 65535"}
 	}
 	switch {
 	case c.Type == "eof" && c == control{Type: "eof"}:
@@ -48,11 +49,11 @@ func (controlProtocol) receive(v *splice, binary bool, data []byte) error {
 	case c.Type == "resize" && c.Cols > 0 && c.Rows > 0:
 		return v.resize(cluster.Size{Cols: c.Cols, Rows: c.Rows})
 	case c.Type == "eof":
-		return &violation{closeMalformed, "eof has no other fields"}
+		return &violation{host.CloseMalformed, "eof has no other fields"}
 	case c.Type == "resize":
-		return &violation{closeMalformed, "resize: cols and rows must be 1 or more"}
+		return &violation{host.CloseMalformed, "resize: cols and rows must be 1 or more"}
 	}
-	return &violation{closeViolation, "the type of a text message is neither resize nor eof"}
+	return &violation{host.CloseViolation, "the type of a text message is neither resize nor eof"}
 }
 
 func (controlProtocol) output(stderr bool, p []byte) []byte {

@@ -22,15 +22,6 @@ const (
 
 const maxMessage = 1 << 20
 
-// Close codes (RFC 6455, section 7.4.1).
-const (
-	closeNormal     = 1000
-	closeMalformed  = 1007
-	closeViolation  = 1008
-	closeTooLarge   = 1009
-	closeServerFail = 1011
-)
-
 // stream is one opened command.
 type stream struct {
 	clusters  *cluster.Set
@@ -175,9 +166,9 @@ func (v *splice) finish(code int, err error) error {
 	if cause != nil {
 		return cause
 	}
-	closeCode, reason := closeNormal, ""
+	closeCode, reason := host.CloseNormal, ""
 	if err != nil {
-		closeCode, reason = closeServerFail, "the command failed"
+		closeCode, reason = host.CloseFailed, "the command failed"
 	}
 	if failed := v.protocol.finished(v, code, err); failed != nil {
 		return failed
@@ -200,7 +191,7 @@ func (v *splice) read() {
 			return
 		}
 		if len(data) > maxMessage {
-			err = &violation{closeTooLarge, "a message is over 1 MiB"}
+			err = &violation{host.CloseTooLarge, "a message is over 1 MiB"}
 		} else {
 			err = v.protocol.receive(v, binary, data)
 		}
@@ -234,7 +225,7 @@ func (v *splice) alive() bool {
 // input hands bytes to the command and waits until it takes them.
 func (v *splice) input(p []byte) error {
 	if v.eof {
-		return &violation{closeViolation, "input after its end"}
+		return &violation{host.CloseViolation, "input after its end"}
 	}
 	if len(p) == 0 {
 		return nil

@@ -26,7 +26,7 @@ type channelProtocol struct{}
 
 func (channelProtocol) receive(v *splice, binary bool, data []byte) error {
 	if !binary || len(data) == 0 {
-		return &violation{closeMalformed, "a message is not binary or has no channel"}
+		return &violation{host.CloseMalformed, "a message is not binary or has no channel"}
 	}
 	switch body := data[1:]; data[0] {
 	case channelStdin:
@@ -34,16 +34,16 @@ func (channelProtocol) receive(v *splice, binary bool, data []byte) error {
 	case channelResize:
 		var size struct{ Width, Height uint16 }
 		if err := json.Unmarshal(body, &size); err != nil || size.Width == 0 || size.Height == 0 {
-			return &violation{closeMalformed, "a resize is malformed"}
+			return &violation{host.CloseMalformed, "a resize is malformed"}
 		}
 		return v.resize(cluster.Size{Cols: size.Width, Rows: size.Height})
 	case channelClose:
 		if len(body) != 1 || body[0] != channelStdin {
-			return &violation{closeViolation, "only channel 0 can be closed"}
+			return &violation{host.CloseViolation, "only channel 0 can be closed"}
 		}
 		return v.closeInput()
 	}
-	return &violation{closeViolation, fmt.Sprintf("channel %d is unknown", data[0])}
+	return &violation{host.CloseViolation, fmt.Sprintf("channel %d is unknown", data[0])}
 }
 
 func (channelProtocol) output(stderr bool, p []byte) []byte {

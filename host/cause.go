@@ -1,0 +1,96 @@
+package host
+
+import (
+	"errors"
+	"log/slog"
+)
+
+// EndCause is a reason for which the host ends a session. Each is declared once,
+// below, and everything that speaks of an ended session reads it from there: close
+// frames, HTTP answers, the store, logs and recordings.
+type EndCause struct {
+	Name string // stable and unique: how the store and the logs write it
+	// Err is the cause as an error: its message is the sentence for the user, and
+	// the HTTP status of a request that ends with the session follows from its kind.
+	Err   *Error
+	Code  int        // with which a websocket is closed
+	Level slog.Level // at which the end is logged
+}
+
+// Codes with which a websocket is closed (RFC 6455, section 7.4).
+// host/gateway/README.md lists what each means to a client.
+const (
+	CloseNormal          = 1000
+	CloseGone            = 1001 // the client is, as far as the host can tell
+	CloseMalformed       = 1007
+	CloseViolation       = 1008
+	CloseTooLarge        = 1009
+	CloseFailed          = 1011
+	CloseRestart         = 1012 // the client may connect again
+	CloseRefused         = 4000 // a plugin's own error that blames the client
+	CloseUnauthenticated = 4401
+	CloseForbidden       = 4403
+	CloseTimeout         = 4408
+	CloseEnded           = 4410
+)
+
+// The causes of a session's end. Each is the cancellation cause of the session's
+// context and compares with errors.Is.
+var (
+	ErrLoggedOut    = endCause("logged_out", Unauthenticated, "logged out", CloseUnauthenticated, slog.LevelInfo)
+	ErrLoginExpired = endCause("login_expired", Unauthenticated, "login expired", CloseUnauthenticated, slog.LevelInfo)
+	ErrRevoked      = endCause("revoked", Unauthenticated, "session ended by an administrator", CloseUnauthenticated, slog.LevelInfo)
+	ErrEnded        = endCause("ended", Conflict, "session ended by its owner", CloseEnded, slog.LevelInfo)
+	ErrNoLonger     = endCause("no_longer", Forbidden, "no longer permitted", CloseForbidden, slog.LevelInfo)
+	ErrIdle         = endCause("idle", Timeout, "session was idle too long", CloseTimeout, slog.LevelInfo)
+	ErrTooLong      = endCause("too_long", Timeout, "session reached its time limit", CloseTimeout, slog.LevelInfo)
+	ErrSwapped      = endCause("swapped", Unavailable, "plugin was replaced", CloseRestart, slog.LevelInfo)
+	ErrShutdown     = endCause("shutdown", Unavailable, "host is shutting down", CloseRestart, slog.LevelInfo)
+	ErrFenced       = endCause("fenced", Unavailable, "the state store does not answer", CloseRestart, slog.LevelWarn)
+	ErrClientGone   = endCause("client_gone", Invalid, "client went away", CloseGone, slog.LevelDebug)
+	ErrDone         = endCause("done", Internal, "session is done", CloseNormal, slog.LevelDebug)
+)
+
+var endCauses []*EndCause
+
+func endCause(name string, kind Kind, sentence string, code int, level slog.Level) *Error {
+	err := &Error{Kind: kind, Message: sentence}
+	endCauses = append(endCauses, &EndCause{name, err, code, level})
+	return err
+}
+
+// EndCauseOf returns the cause that err is or wraps, and nil if there is none.
+func EndCauseOf(err error) *EndCause {
+	for _, c := range endCauses {
+		if errors.Is(err, c.Err) {
+			return c
+		}
+	}
+	return nil
+}
+
+// EndCauseNamed returns the cause with this name, and nil if there is none.
+func EndCauseNamed(name string) *EndCause {
+	for _, c := range endCauses {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// CloseCode returns the code and the reason with which a websocket is closed whose
+// session ended with err; nil is a regular end. An error that is not a cause says
+// that something failed, whatever its kind.
+func CloseCode(err error) (code int, reason string) {
+	if err == nil {
+		return CloseNormal, ""
+	}
+	if c := EndCauseOf(err); c != nil {
+		return c.Code, c.Err.Message
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return CloseFailed, e.Public()
+	}
+	return CloseFailed, Internal.String()
+}
