@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // complaints collects what is wrong, each with the field's path.
@@ -173,7 +173,7 @@ func (p *Proxy) check(bad *complaints) {
 }
 
 func (l *Lifetimes) check(bad *complaints) {
-	for field, d := range map[string]manifest.Duration{"token": l.Token, "login": l.Login, "idle": l.Idle} {
+	for field, d := range map[string]host.Duration{"token": l.Token, "login": l.Login, "idle": l.Idle} {
 		if d < 0 || d > 0 && time.Duration(d) < time.Minute {
 			bad.add("auth.lifetimes."+field, "%s is less than a minute", time.Duration(d))
 		}

@@ -3,7 +3,7 @@ package authn
 import (
 	"slices"
 
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // Options is the operator's configuration of sign-in. A way in that is not
@@ -144,9 +144,9 @@ type Disabled struct {
 
 // Lifetimes bound how long somebody stays signed in.
 type Lifetimes struct {
-	Token manifest.Duration `json:"token,omitempty"` // good without a refresh; 1h, at most 12h
-	Login manifest.Duration `json:"login,omitempty"` // at most; 12h
-	Idle  manifest.Duration `json:"idle,omitempty"`  // without any request or traffic; 30m
+	Token host.Duration `json:"token,omitempty"` // good without a refresh; 1h, at most 12h
+	Login host.Duration `json:"login,omitempty"` // at most; 12h
+	Idle  host.Duration `json:"idle,omitempty"`  // without any request or traffic; 30m
 }
 
 // Signing is HS256 with a secret that others hold as well.

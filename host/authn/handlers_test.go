@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 func TestDevSignInAndMe(t *testing.T) {
@@ -127,7 +126,7 @@ func TestRefreshKeepsTheLogin(t *testing.T) {
 }
 
 func TestRefreshIsDuePastHalfLife(t *testing.T) {
-	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = manifest.Duration(24 * time.Hour) })
+	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Idle = host.Duration(24 * time.Hour) })
 	_, p := f.signIn(t, "ann")
 	now := time.Now()
 	for name, c := range map[string]struct {
@@ -154,7 +153,7 @@ func TestRefreshIsDuePastHalfLife(t *testing.T) {
 }
 
 func TestTokenEndsWithTheLogin(t *testing.T) {
-	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Login = manifest.Duration(30 * time.Minute) })
+	f := setUp(t, func(c *Config) { c.Options.Lifetimes.Login = host.Duration(30 * time.Minute) })
 	raw, p := f.signIn(t, "ann")
 	token, err := f.verify(f.strict, raw)
 	if err != nil || token.expires.After(p.Login.Until) {

@@ -14,7 +14,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Person is who somebody is, as far as it can change.
@@ -187,7 +186,7 @@ func (s *Service) openWays() error {
 	return nil
 }
 
-func lifetime(d manifest.Duration, otherwise time.Duration) time.Duration {
+func lifetime(d host.Duration, otherwise time.Duration) time.Duration {
 	if d > 0 {
 		return time.Duration(d)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // aged is a store in which more time has passed since logins were used and
@@ -51,7 +50,7 @@ func withAge(t *testing.T) (*fixture, *aged) {
 	var a *aged
 	return setUp(t, func(c *Config) {
 		a = &aged{Store: c.State}
-		c.State, c.Options.Lifetimes.Idle = a, manifest.Duration(30*time.Minute)
+		c.State, c.Options.Lifetimes.Idle = a, host.Duration(30*time.Minute)
 	}), a
 }
 
@@ -296,7 +295,7 @@ func TestALoggedOutIDTokenStaysOutWhateverTheLifetimes(t *testing.T) {
 		if err := f.Logout(httptest.NewRecorder(), bearingTo("POST", raw)); err != nil {
 			t.Fatal(err)
 		}
-		f.Options.Lifetimes.Login = manifest.Duration(login)
+		f.Options.Lifetimes.Login = host.Duration(login)
 		(&fixture{Service: f.restart(t)}).wantRefused(t, "after lifetimes.login changed", raw)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // shelf serves a bundle, or answers 404 without one.
@@ -48,7 +48,7 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 	start := func() *Engine {
 		t.Helper()
 		e, err := Open(t.Context(), Config{
-			Source:    Source{Bundle: &Bundle{URL: srv.URL, Unsigned: true, Poll: manifest.Duration(time.Second)}},
+			Source:    Source{Bundle: &Bundle{URL: srv.URL, Unsigned: true, Poll: host.Duration(time.Second)}},
 			Keep:      keep,
 			Directory: d,
 		})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -59,12 +60,12 @@ func checkName(name string) error {
 // plugin's manifest may ask for less, never for more. A zero field takes the
 // default.
 type Limits struct {
-	MemoryMiB int               `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
-	TotalMiB  int               `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
-	Instances int               `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
-	Timeout   manifest.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
-	Fuel      int64             `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
-	BodyBytes int               `json:"bodyBytes,omitempty"` // of a request; 1 MiB
+	MemoryMiB int           `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
+	TotalMiB  int           `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
+	Instances int           `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
+	Timeout   host.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
+	Fuel      int64         `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
+	BodyBytes int           `json:"bodyBytes,omitempty"` // of a request; 1 MiB
 	// Module bounds what the plugin's file may declare: functions, locals,
 	// nesting and so on. A negative number forbids the thing.
 	Module sandbox.ModuleLimits `json:"module,omitzero"`
@@ -112,7 +113,7 @@ func (l Limits) resolve(asked manifest.Limits) Limits {
 	l.MemoryMiB = least(l.MemoryMiB, asked.MemoryMiB, DefaultMemoryMiB)
 	l.TotalMiB = cmp.Or(l.TotalMiB, DefaultTotalMiB)
 	l.Instances = cmp.Or(l.Instances, DefaultInstances)
-	l.Timeout = least(l.Timeout, asked.Timeout, manifest.Duration(DefaultTimeout))
+	l.Timeout = least(l.Timeout, host.Duration(asked.Timeout), host.Duration(DefaultTimeout))
 	l.BodyBytes = min(least(l.BodyBytes, asked.BodyBytes, DefaultBodyBytes), abi.MaxBody)
 	if asked.Fuel > 0 && (l.Fuel == 0 || asked.Fuel < l.Fuel) {
 		l.Fuel = asked.Fuel
@@ -166,7 +167,7 @@ func (l UserLimits) Check(at string) (problems []error) {
 }
 
 // least returns the smallest of the positive ones among own, asked and def.
-func least[T int | manifest.Duration](own, asked, def T) T {
+func least[T int | host.Duration](own, asked, def T) T {
 	if own <= 0 {
 		own = def
 	}

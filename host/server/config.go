@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
@@ -21,7 +22,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 	"sigs.k8s.io/yaml"
 )
 
@@ -85,10 +85,10 @@ type Limits struct {
 	SessionsPerUser int `json:"sessionsPerUser,omitempty"` // on each replica; default 100
 	// MaxSession is the longest that a stream or call lasts. Policy may say less;
 	// without either the end of the login is the limit.
-	MaxSession manifest.Duration `json:"maxSession,omitempty"`
+	MaxSession host.Duration `json:"maxSession,omitempty"`
 	// Idle ends a stream after this time without traffic. Policy may say less.
-	Idle  manifest.Duration `json:"idle,omitempty"`
-	Rates authn.Rates       `json:"rates,omitzero"`
+	Idle  host.Duration `json:"idle,omitempty"`
+	Rates authn.Rates   `json:"rates,omitzero"`
 	// User bounds the instances and memory of one person in all plugins.
 	User plugin.UserLimits `json:"user,omitzero"`
 	// Plugins is what plugins get whose own limits do not say otherwise.

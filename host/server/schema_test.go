@@ -12,9 +12,9 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 var update = flag.Bool("update", false, "write the generated files instead of comparing them")
@@ -96,7 +96,7 @@ func generateSchema(t *testing.T) []byte {
 		},
 		Mapper: func(of reflect.Type) *jsonschema.Schema {
 			switch of {
-			case reflect.TypeFor[manifest.Duration]():
+			case reflect.TypeFor[host.Duration]():
 				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
 			case reflect.TypeFor[json.RawMessage]():
 				return &jsonschema.Schema{}
@@ -111,10 +111,8 @@ func generateSchema(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	t.Chdir("../..") // comments are found by the path from the module's root
-	for _, dir := range []string{"host", "sdk/manifest"} {
-		if err := r.AddGoComments(strings.TrimSuffix(module, "/"), dir, jsonschema.WithFullComment()); err != nil {
-			t.Fatal(err)
-		}
+	if err := r.AddGoComments(strings.TrimSuffix(module, "/"), "host", jsonschema.WithFullComment()); err != nil {
+		t.Fatal(err)
 	}
 	t.Chdir(wd)
 	for name, comment := range r.CommentMap {

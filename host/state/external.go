@@ -22,7 +22,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Options is the section "state" of the configuration: which etcd cluster keeps
@@ -39,7 +38,7 @@ type Options struct {
 
 	// KeyRotation is how old a signing key gets before another takes over; 30
 	// days if absent.
-	KeyRotation manifest.Duration `json:"keyRotation,omitempty"`
+	KeyRotation host.Duration `json:"keyRotation,omitempty"`
 
 	User         string `json:"user,omitempty"`         // of etcd's own authentication
 	PasswordFile string `json:"passwordFile,omitempty"` // of that user; read at the start, unlike certificates

@@ -15,8 +15,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/keys"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
-	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
@@ -30,7 +30,7 @@ type Bundle struct {
 	// as its one layer of the type application/vnd.oci.image.layer.v1.tar+gzip.
 	OCI string `json:"oci,omitempty"`
 	// Poll is how often URL and OCI are asked; 30s. At least 1s.
-	Poll manifest.Duration `json:"poll,omitempty"`
+	Poll host.Duration `json:"poll,omitempty"`
 	// TokenFile holds what is sent as the bearer token; with User, it is that
 	// user's password. It is read each time.
 	TokenFile string `json:"tokenFile,omitempty"`
