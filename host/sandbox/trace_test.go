@@ -34,3 +34,22 @@ func TestAStackForTheLogIsShort(t *testing.T) {
 		t.Errorf("the error has %d bytes", len(err.Error()))
 	}
 }
+
+// Each call may write as many lines as the one before.
+func TestLinesAreCountedForEachCall(t *testing.T) {
+	var log lines
+	m := load(t, spec(&log, identity))
+	i, err := m.Acquire(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release(i)
+	for range 20 {
+		if _, err := i.Call(t.Context(), "flood", 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := log.count(); n != 20*20 {
+		t.Errorf("%d lines of 400 were passed on", n)
+	}
+}
