@@ -25,8 +25,8 @@ type people struct {
 	revision uint64
 	listed   map[host.UserID]Person
 
-	everybody bool // unlisted people are somebody
-	mirror    bool // and have every role and team that is asserted
+	unlisted bool // accepts users that are not listed
+	mirror   bool // and have every role and team that is asserted
 }
 
 func (d *people) PersonOf(p *host.Principal) (Person, bool) {
@@ -36,7 +36,7 @@ func (d *people) PersonOf(p *host.Principal) (Person, bool) {
 	if d.mirror {
 		x.Roles, x.Teams = p.Asserted.Roles, p.Asserted.Teams
 	}
-	return x, ok || d.everybody && p.Unlisted
+	return x, ok || d.unlisted && p.Unlisted
 }
 
 func (d *people) Revision() uint64 {
@@ -109,7 +109,7 @@ func (f *fixture) signIn(t testing.TB, user host.UserID) (string, *host.Principa
 	return raw, p
 }
 
-// expired returns a genuine token of a live login whose time is up.
+// expired returns an expired, genuine token of a live login.
 func (f *fixture) expired(t testing.TB, user host.UserID) string {
 	t.Helper()
 	_, p := f.signIn(t, user)
@@ -120,7 +120,7 @@ func (f *fixture) expired(t testing.TB, user host.UserID) string {
 	return raw
 }
 
-// revoked returns a token, unexpired, of a login that ended.
+// revoked returns an unexpired token of a revoked login.
 func (f *fixture) revoked(t testing.TB, user host.UserID) string {
 	t.Helper()
 	raw, p := f.signIn(t, user)
@@ -130,8 +130,8 @@ func (f *fixture) revoked(t testing.TB, user host.UserID) string {
 	return raw
 }
 
-// forge signs what a genuine token of a live login says, after edit. Without
-// an edit the result is genuine.
+// forge signs the content of a genuine token of a live login after edit changed it.
+// With a nil edit the result is genuine.
 func (f *fixture) forge(t testing.TB, user host.UserID, edit func(header map[string]any, body jwt.MapClaims) (jwt.SigningMethod, any)) string {
 	t.Helper()
 	_, p := f.signIn(t, user)

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// acceptIDToken checks an ID token that a program sends as its credential. The
-// token is a login of its own, from when it was issued to when it expires, or for
-// as long as a login may last. It ends like any other, by its own logout or by
-// its user's, and stays ended until the token's own expiry.
+// acceptIDToken verifies an ID token that a program sends as its credential. Each
+// token is a login of its own, a bearer-bound login. It lasts from the token's
+// issue to its expiry, at most lifetimes.login, and ends earlier with its own or
+// its user's logout; the revocation is kept until the token expires.
 func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error) {
 	p := s.bearers[unverifiedIssuer(raw)]
 	if p == nil {
-		return nil, errNobody
+		return nil, errUnauthenticated
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
@@ -29,14 +29,14 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 	if err != nil {
 		return nil, err
 	}
-	signed, _, _ := cutLast(raw, ".") // the signature may be written in several ways
+	signed, _, _ := cutLast(raw, ".") // one signature has several encodings
 	sum := sha256.Sum256([]byte(id.Issuer + "\x00" + signed))
 	rec := state.LoginRecord{
 		ID: host.LoginID(base64.RawURLEncoding.EncodeToString(sum[:16])), User: id.User,
 		Issuer: id.Issuer, Subject: id.Subject, Method: id.Method, Name: id.Name, Claims: id.Claims,
 		At: id.at, Until: earlier(id.until, id.at.Add(s.life.login)), Credential: id.until,
 	}
-	if err := s.knows(rec, id.Source); err != nil {
+	if err := s.checkListed(rec, id.Source); err != nil {
 		return nil, err
 	}
 	s.warn(id.Identity)
@@ -44,11 +44,11 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 		return nil, err
 	}
 	return &token{
-		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, foreign: true, epoch: s.keys.epoch(),
+		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, bearerBound: true, epoch: s.keys.epoch(),
 	}, nil
 }
 
-// bearerIdentity is whom an ID token is about, and when it counts.
+// bearerIdentity is the identity in an ID token, and when the token is valid.
 type bearerIdentity struct {
 	Identity
 	at, until time.Time
@@ -57,27 +57,28 @@ type bearerIdentity struct {
 func (p *oidcProvider) verifyBearer(ctx context.Context, raw string) (bearerIdentity, error) {
 	d, err := p.discover(ctx)
 	if err != nil {
-		return bearerIdentity{}, &host.Error{Kind: host.Unavailable, Op: "authn.bearer", Message: "the identity provider does not answer", Err: err}
+		return bearerIdentity{}, &host.Error{Kind: host.Unavailable, Op: "authn.bearer", Message: "the identity provider does not answer; try again", Err: err}
 	}
 	id, err := d.bearer.Verify(ctx, raw)
 	if err != nil {
 		return bearerIdentity{}, err
 	}
 	if !slices.ContainsFunc(id.Audience, p.ours) {
-		return bearerIdentity{}, refuse(sourceClaim("aud"), id.Audience, "names others; the token must be for clientID or one of audiences")
+		return bearerIdentity{}, refuse(sourceClaim("aud"), id.Audience, "does not contain clientID or one of audiences")
 	}
 	claims, err := claimsOf(id)
 	if err != nil {
 		return bearerIdentity{}, err
 	}
-	// A token for us alone may have been issued to any client (Google puts a service
-	// account's number there). One for others as well could come from any of these.
+	// A token whose only audience is this host may be issued to any client (azp of
+	// Google's tokens is the number of a service account). If it has other audiences,
+	// each of them could have sent it, so it must be issued to this host.
 	if slices.ContainsFunc(id.Audience, func(a string) bool { return !p.ours(a) }) {
 		if err := p.authorized(claims); err != nil {
 			return bearerIdentity{}, err
 		}
 	}
-	// A token of the future would not be older than a logout of today.
+	// A logout ends tokens issued before it, so a later issue time would escape it.
 	now := time.Now()
 	if id.IssuedAt.After(now) {
 		return bearerIdentity{}, refuse(sourceClaim("iat"), id.IssuedAt, "is in the future; synchronise this host's clock and the provider's")
@@ -89,9 +90,9 @@ func (p *oidcProvider) verifyBearer(ctx context.Context, raw string) (bearerIden
 	return bearerIdentity{who, id.IssuedAt, id.Expiry}, err
 }
 
-// unverifiedIssuer reads the issuer of what looks like an ID token, which only
-// says whose keys to try. A token that says it is of another kind is none: an
-// access token (RFC 9068) is meant for somebody else.
+// unverifiedIssuer returns the issuer that an ID token claims, to choose the keys
+// that verify it. It returns "" for another type of token: an access token
+// (RFC 9068) is for a resource server.
 func unverifiedIssuer(raw string) string {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {

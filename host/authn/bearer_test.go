@@ -18,9 +18,8 @@ func withBearer(t *testing.T) (*fixture, *idp) {
 	return f, p
 }
 
-// settle waits until ID tokens are younger than a store that began just now,
-// which believes none from before. They say when they were issued in whole
-// seconds.
+// settle waits until new ID tokens, whose issue time has whole seconds, are younger
+// than the store, which refuses older ones.
 func settle() {
 	began := time.Now().Unix()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -41,9 +40,9 @@ func TestProgramsMaySendIDTokens(t *testing.T) {
 	}{
 		"for us":              {nil, true},
 		"for a listed client": {jwt.MapClaims{"aud": "cli"}, true},
-		"for somebody else":   {jwt.MapClaims{"aud": "other"}, false},
-		"for nobody":          {jwt.MapClaims{"aud": ""}, false},
-		// Google puts a service account's number there.
+		"for another client":  {jwt.MapClaims{"aud": "other"}, false},
+		"without an audience": {jwt.MapClaims{"aud": ""}, false},
+		// Google's azp is the number of a service account.
 		"issued to another client":           {jwt.MapClaims{"azp": "1234567890"}, true},
 		"for others too, issued to one":      {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": "other"}, false},
 		"for others too, issued to none":     {jwt.MapClaims{"aud": []string{"console", "other"}, "azp": ""}, false},
@@ -72,14 +71,14 @@ func TestProgramsMaySendIDTokens(t *testing.T) {
 	if _, err := f.Resolve(bearing(access.token(nil))); err == nil {
 		t.Error("an access token is good")
 	}
-	// In a cookie it is nothing: only our own tokens are.
+	// An ID token in the cookie does not count.
 	if _, err := f.Resolve(request("GET", "", raw)); err == nil {
 		t.Error("an ID token in the cookie is good")
 	}
 }
 
-// Tokens outlived logout in the consoles before: here an ID token does not,
-// neither its own logout nor its user's, nor after a restart.
+// In other consoles tokens survived a logout. Here an ID token ends with its own
+// logout and with its user's, also after a restart.
 func TestAnIDTokenEndsWithItsLogout(t *testing.T) {
 	for _, scope := range []string{"login", "default", "user"} {
 		t.Run(scope, func(t *testing.T) {

@@ -33,7 +33,8 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	return host.E(host.Invalid, "authn", "body: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// writeJSON answers 200. What it says is about one person now, so nobody keeps it.
+// writeJSON answers 200. The answer is about one user at one time, so it must not
+// be cached.
 func writeJSON(w http.ResponseWriter, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -43,7 +44,7 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Cache-Control", "no-store")
 	_, err = w.Write(append(body, '\n'))
 	if err != nil {
-		return nil // the client has gone, and the answer has begun
+		return nil // the client has disconnected; the status is already sent
 	}
 	return nil
 }

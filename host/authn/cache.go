@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// The cache holds a few thousand people's tokens, a kilobyte each.
+// The cache holds 8,192 tokens, about a kilobyte each.
 const (
 	cacheShards   = 16
 	cachePerShard = 512
 )
 
-// tokenCache remembers verified tokens by their hash, so that it holds no
-// secret and a hit costs no signature. It never holds more than a fixed number;
-// which one makes room is arbitrary.
+// tokenCache holds verified tokens by hash, so that it holds no secret and a hit
+// needs no signature check. It is bounded; when a shard is full, an arbitrary token
+// is dropped.
 type tokenCache struct{ shards [cacheShards]tokenShard }
 
 type tokenShard struct {

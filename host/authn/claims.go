@@ -9,9 +9,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// claimAt returns what claims say under a name of the configuration. That is the
-// claim of exactly this name, or else the name is a path: its parts, separated by
-// dots, lead through objects. In a part "\." is a dot and "\\" a backslash.
+// claimAt returns the claim with a configured name. If no claim has exactly this
+// name, the name is a path whose parts, separated by dots, lead through objects. In
+// a part "\." is a dot and "\\" a backslash.
 func claimAt(claims map[string]any, name string) (value any, ok bool) {
 	if value, ok = claims[name]; ok || name == "" {
 		return value, ok
@@ -26,7 +26,7 @@ func claimAt(claims map[string]any, name string) (value any, ok bool) {
 	return value, true
 }
 
-// pathParts splits a path. checkPath says which ones can be read.
+// pathParts splits a path; checkPath validates it.
 func pathParts(name string) []string {
 	var parts []string
 	var part strings.Builder
@@ -50,8 +50,8 @@ func pathParts(name string) []string {
 
 const maxClaimName = 256
 
-// checkPath refuses a claim's name that could never be found.
-func checkPath(bad *complaints, field, name string) {
+// checkPath refuses a name that no claim can have.
+func checkPath(bad *problems, field, name string) {
 	rest := strings.NewReplacer(`\\`, "", `\.`, "").Replace(name)
 	switch {
 	case len(name) > maxClaimName:
@@ -68,7 +68,7 @@ func (m *Mapping) reads() []string {
 	return slices.Compact(slices.Sorted(slices.Values(append(m.keeps(), m.User))))
 }
 
-// keeps lists the claims that are remembered with a login.
+// keeps lists the claims that are stored with a login.
 func (m *Mapping) keeps() []string {
 	names := append([]string{m.Teams, m.Roles}, m.Claims...)
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
@@ -79,9 +79,9 @@ func textsAt(claims map[string]any, name string) []string {
 	return texts(claim)
 }
 
-// texts reads a claim that names several things: a text, a list of texts, or an
-// object whose keys are the names. What is empty or of another type is left out;
-// unusable says what.
+// texts reads a claim that lists names: a string, a list of strings, or an object
+// whose keys are the names. It leaves out empty strings and other types, which
+// unusable reports.
 func texts(claim any) []string {
 	var out []string
 	switch v := claim.(type) {
@@ -101,8 +101,8 @@ func texts(claim any) []string {
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
 }
 
-// unusable says what of the claims that list groups and roles has no effect, and
-// why. A claim that is absent is no mistake: people may have no groups.
+// unusable reports which parts of the group and role claims have no effect, and
+// why. An absent claim is not reported: a user may have no groups.
 func (m *Mapping) unusable(claims map[string]any) (why []error) {
 	for _, name := range slices.Compact([]string{m.Teams, m.Roles}) {
 		if name == "" {
@@ -111,7 +111,7 @@ func (m *Mapping) unusable(claims map[string]any) (why []error) {
 		claim, ok := claimAt(claims, name)
 		if !ok {
 			if at, value := blocked(claims, name); at != "" {
-				why = append(why, refuse(sourceClaim(at), value, "is not an object, so that %q is not found in it", name))
+				why = append(why, refuse(sourceClaim(at), value, "is not an object, so it does not contain %q", name))
 			}
 			continue
 		}
@@ -128,22 +128,22 @@ func wrongShape(claim any) string {
 		return ""
 	case string:
 		if strings.ContainsAny(v, ",;") {
-			return "is one text, which counts as one name; have the provider send a list"
+			return "is one string and counts as one name; have the provider send a list"
 		}
 		return ""
 	case []any:
 		for i, x := range v {
 			if _, ok := x.(string); !ok {
-				return fmt.Sprintf("has elements that are not texts, the first at %d; these have no effect", i)
+				return fmt.Sprintf("has elements that are not strings, the first at index %d; they have no effect", i)
 			}
 		}
 		return ""
 	}
-	return "is not a text, a list of texts, or an object whose keys are the names; it has no effect"
+	return "is not a string, a list of strings, or an object whose keys are the names; it has no effect"
 }
 
-// blocked returns where on the path something is in the way that is not an
-// object, empty if the path merely ends.
+// blocked returns the part of the path whose value is not an object, and that
+// value; "" if the path merely ends.
 func blocked(claims map[string]any, name string) (at string, value any) {
 	value = claims
 	parts := pathParts(name)
@@ -159,10 +159,10 @@ func blocked(claims map[string]any, name string) (at string, value any) {
 	return "", nil
 }
 
-// complete refuses claims of which the provider says that there are more (OpenID
-// Connect Core 1.0, section 5.6.2; Entra's "groups overage"). To fetch them takes
-// an access token for another service, which signing in does not ask for, and
-// without them the person would have other rights than theirs.
+// complete refuses claims that the provider sends incompletely (OpenID Connect
+// Core 1.0, section 5.6.2; Entra's "groups overage"). Fetching the rest needs an
+// access token for another service, which a sign-in does not request, and without
+// it the user would have the wrong rights.
 func (m *Mapping) complete(claims map[string]any) error {
 	elsewhere, _ := claims["_claim_names"].(map[string]any)
 	for _, name := range m.reads() {
@@ -172,11 +172,11 @@ func (m *Mapping) complete(claims map[string]any) error {
 		top := pathParts(name)[0]
 		_, whole := elsewhere[name]
 		_, part := elsewhere[top]
-		// Entra's tokens that come through a browser say it like this.
+		// Entra's form of it in tokens that pass through a browser.
 		groups := top == "groups" && (claims["hasgroups"] == true || claims["hasgroups"] == "true")
 		if whole || part || groups {
-			return &host.Error{Kind: host.TooLarge, Op: "authn.claims", Message: "the provider left claims out", Err: refuse(sourceClaim(name), nil,
-				"was left out by the provider because it is too large; have it send fewer groups, in Entra those assigned to the application, or app roles")}
+			return &host.Error{Kind: host.TooLarge, Op: "authn.claims", Message: "the provider omitted claims", Err: refuse(sourceClaim(name), nil,
+				"was omitted by the provider because it is too large; have it send fewer groups, in Entra those assigned to the application, or app roles")}
 		}
 	}
 	return nil

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Without these claims the person would have other rights than theirs, and nothing
-// would say why.
-func TestClaimsThatTheProviderLeftOutAreSaid(t *testing.T) {
+// Without the omitted claims the user would have the wrong rights, without any
+// message.
+func TestOmittedClaimsFailTheSignIn(t *testing.T) {
 	sources := jwt.MapClaims{"s": jwt.MapClaims{"endpoint": "https://graph.example/x"}}
 	for what, c := range map[string]struct {
 		claims jwt.MapClaims
@@ -46,17 +46,17 @@ func TestClaimsThatTheProviderLeftOutAreSaid(t *testing.T) {
 			settle()
 			log := f.keepLog()
 			to := b.signInAt(p)
-			lines := log.with("sign-in failed", "code=too_many_groups", "left out by the provider", "claim ")
+			lines := log.with("sign-in failed", "code=too_many_groups", "omitted by the provider", "claim ")
 			_, err := f.Resolve(bearing(p.token(nil)))
 			if c.ok != (to == "/pods?ns=shop") || c.ok != (len(lines) == 0) || c.ok != (err == nil) {
 				t.Errorf("led to %q, log %q, as a program %v", to, lines, err)
 			}
-			if !c.ok && len(log.with("bearer", "left out by the provider")) != 1 {
-				t.Error("nothing is said of the program's token")
+			if !c.ok && len(log.with("bearer", "omitted by the provider")) != 1 {
+				t.Error("the bearer token's refusal is not logged")
 			}
 		})
 	}
-	// Userinfo may have it.
+	// The userinfo endpoint may have the claim.
 	_, p, b := withProvider(t, func(_ *OIDC, p *idp) {
 		p.change(func() {
 			p.person = jwt.MapClaims{"sub": "1001", "email": "ann@example.com", "email_verified": true, "_claim_names": jwt.MapClaims{"groups": "s"}, "_claim_sources": sources}
@@ -64,12 +64,12 @@ func TestClaimsThatTheProviderLeftOutAreSaid(t *testing.T) {
 		})
 	})
 	if b.signInAt(p); b.who() != "ann@example.com" {
-		t.Error("what was left out is not taken from userinfo")
+		t.Error("an omitted claim is not taken from userinfo")
 	}
 }
 
-// asserted signs in with these claims, which a mapping reads, and returns what
-// counts of them.
+// asserted signs in with these claims and returns the mapped roles and teams, the
+// stored claims and the log.
 func asserted(t *testing.T, claims jwt.MapClaims, edit func(*OIDC)) (host.Membership, map[string]any, *logLines) {
 	t.Helper()
 	f, p, b := withProvider(t, func(o *OIDC, p *idp) {
@@ -80,7 +80,7 @@ func asserted(t *testing.T, claims jwt.MapClaims, edit func(*OIDC)) (host.Member
 			claims["sub"], claims["email"], claims["email_verified"] = "1001", "ann@example.com", true
 		})
 	})
-	// The directory knows all roles and teams that are asserted.
+	// The directory has all asserted roles and teams.
 	f.people.mu.Lock()
 	f.people.mirror = true
 	f.people.mu.Unlock()
@@ -104,8 +104,8 @@ func TestClaimsAreFoundByPaths(t *testing.T) {
 		"Zitadel, an object whose keys are the roles": {jwt.MapClaims{"urn:zitadel:iam:org:project:roles": jwt.MapClaims{"viewer": jwt.MapClaims{"1": "x"}, "admin": jwt.MapClaims{}}},
 			"urn:zitadel:iam:org:project:roles", []string{"admin", "viewer"}},
 		"Auth0, a name with dots":       {jwt.MapClaims{"https://example.com/roles": []string{"admin"}}, "https://example.com/roles", []string{"admin"}},
-		"a name with dots on the way":   {jwt.MapClaims{"https://example.com/app": jwt.MapClaims{"roles": "admin"}}, `https://example\.com/app.roles`, []string{"admin"}},
-		"a backslash on the way":        {jwt.MapClaims{`a\b`: jwt.MapClaims{"c": "admin"}}, `a\\b.c`, []string{"admin"}},
+		"a name with dots in a path":    {jwt.MapClaims{"https://example.com/app": jwt.MapClaims{"roles": "admin"}}, `https://example\.com/app.roles`, []string{"admin"}},
+		"a backslash in a path":         {jwt.MapClaims{`a\b`: jwt.MapClaims{"c": "admin"}}, `a\\b.c`, []string{"admin"}},
 		"the name itself before a path": {jwt.MapClaims{"a.b": "admin", "a": jwt.MapClaims{"b": "viewer"}}, "a.b", []string{"admin"}},
 		"absent":                        {jwt.MapClaims{}, "realm_access.roles", nil},
 		"absent within":                 {jwt.MapClaims{"realm_access": jwt.MapClaims{}}, "realm_access.roles", nil},
@@ -125,8 +125,8 @@ func TestClaimsAreFoundByPaths(t *testing.T) {
 			}
 		})
 	}
-	// Policies read it under the name that the configuration gives, and userinfo may
-	// have the part that the token lacks.
+	// Policies read the claim under its configured name, and userinfo may add the
+	// part that the token lacks.
 	f, p, b := withProvider(t, func(o *OIDC, p *idp) {
 		o.Claims = []string{"org.unit"}
 		p.change(func() {
@@ -141,20 +141,20 @@ func TestClaimsAreFoundByPaths(t *testing.T) {
 	}
 }
 
-func TestAClaimOfTheWrongShapeIsWarnedOf(t *testing.T) {
+func TestAClaimOfTheWrongTypeIsLogged(t *testing.T) {
 	for what, c := range map[string]struct {
 		claim any
 		rule  string
 		want  []string
 	}{
-		"objects in the list":  {[]any{jwt.MapClaims{"name": "ops"}, "dev"}, "elements that are not texts", []string{"dev"}},
-		"numbers in the list":  {[]any{7}, "elements that are not texts", nil},
-		"one text with commas": {"payments@example.com,ops", "one text", []string{"payments@example.com,ops"}},
-		"a number":             {7, "not a text, a list", nil},
-		"a boolean":            {true, "not a text, a list", nil},
-		"fine: a list":         {[]string{"a"}, "", []string{"a"}},
-		"fine: one text":       {"a", "", []string{"a"}},
-		"fine: an empty list":  {[]string{}, "", nil},
+		"objects in the list":    {[]any{jwt.MapClaims{"name": "ops"}, "dev"}, "elements that are not strings", []string{"dev"}},
+		"numbers in the list":    {[]any{7}, "elements that are not strings", nil},
+		"one string with commas": {"payments@example.com,ops", "one string", []string{"payments@example.com,ops"}},
+		"a number":               {7, "not a string, a list", nil},
+		"a boolean":              {true, "not a string, a list", nil},
+		"fine: a list":           {[]string{"a"}, "", []string{"a"}},
+		"fine: one string":       {"a", "", []string{"a"}},
+		"fine: an empty list":    {[]string{}, "", nil},
 	} {
 		for field, edit := range map[string]func(*OIDC){"teams": func(o *OIDC) { o.Teams = "it" }, "roles": func(o *OIDC) { o.Roles = "it" }} {
 			got, _, log := asserted(t, jwt.MapClaims{"it": c.claim}, edit)
@@ -174,24 +174,24 @@ func TestAClaimOfTheWrongShapeIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestPathsThatLeadNowhereAreMistakes(t *testing.T) {
+func TestInvalidClaimPathsAreConfigurationErrors(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"roles": true, "a.b": true, "https://example.com/roles": true, `a\.b`: true, `a\\b`: true,
 		"a..b": false, ".a": false, "a.": false, `a\b`: false, `a\`: false, strings.Repeat("a", maxClaimName+1): false,
 	} {
-		var bad complaints
+		var bad problems
 		checkPath(&bad, "auth.oidc[0].roles", name)
 		if (len(bad) == 0) != ok {
 			t.Errorf("%q: %v", name, bad)
 		}
 	}
-	var bad complaints
+	var bad problems
 	o := OIDC{Name: "x", Issuer: "https://x.example", ClientID: "c", Secret: Secret{Env: "X"}, ClientAuth: "basic",
 		Mapping: Mapping{User: "a..b", Teams: "a..b", Roles: "a..b", Display: "a..b", Claims: []string{"a", "a..b"}}}
 	o.check(&bad, "auth.oidc[0]", map[string]bool{})
 	for _, field := range []string{"user", "teams", "roles", "display", "claims[1]", "clientAuth"} {
 		if !slices.ContainsFunc(bad, func(err error) bool { return strings.HasPrefix(err.Error(), "auth.oidc[0]."+field+": ") }) {
-			t.Errorf("nothing is said of %s: %v", field, bad)
+			t.Errorf("no error for %s: %v", field, bad)
 		}
 	}
 }

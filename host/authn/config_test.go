@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Each mistake is told with the path of its field.
-func TestMistakesInTheWaysInNameTheField(t *testing.T) {
+// Each configuration error begins with the path of its field.
+func TestConfigurationErrorsNameTheField(t *testing.T) {
 	const good = "{name: corp, issuer: https://id.example.com, clientID: c, clientSecretFile: s, user: email, idDomains: [example.com]}"
 	for text, want := range map[string]string{
 		"{}": "auth:", "dev: {}": "auth.dev:", "disabled: {}": "auth.disabled:",
@@ -71,7 +71,7 @@ func TestMistakesInTheWaysInNameTheField(t *testing.T) {
 	}
 }
 
-func TestASecretThatIsNotThereIsAnErrorAtStart(t *testing.T) {
+func TestAMissingSecretIsAnErrorAtStart(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	public := &url.URL{Scheme: "https", Host: "console.example.com"}
 	for name, c := range map[string]struct {

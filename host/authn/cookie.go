@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// cookie is how browsers carry the token. Name and attributes follow from the
-// public URL alone, never from what a request says about itself.
+// cookie is the cookie that holds the token. Its name and attributes depend on the
+// public URL only, never on the request.
 type cookie struct {
 	name   string
 	secure bool
@@ -22,9 +22,9 @@ func cookieFor(public *url.URL) cookie {
 	return cookie{name: "bulkhead"}
 }
 
-// read returns the cookie's value, empty if there is none. Two with different
-// values are none, since it is not clear which was meant: one may have been
-// planted for a longer path.
+// read returns the cookie's value, or "" if there is none or there are two with
+// different values: another site of the domain may have planted one with a longer
+// path.
 func (c cookie) read(r *http.Request) string {
 	if len(r.Header["Cookie"]) == 0 {
 		return ""
@@ -41,16 +41,16 @@ func (c cookie) read(r *http.Request) string {
 	return found[0].Value
 }
 
-// set keeps the cookie for as long as the login may last, so that a browser
-// still has it to sign out with when the token has expired.
+// set sets the cookie for the lifetime of the login, so that a browser can sign out
+// after the token has expired.
 func (c cookie) set(w http.ResponseWriter, token string, until time.Time) {
 	c.write(w, token, max(1, int(time.Until(until).Seconds())))
 }
 
 func (c cookie) clear(w http.ResponseWriter) { c.write(w, "", -1) }
 
-// write is the one place for the attributes: a browser deletes a cookie only
-// if they are those it was set with.
+// write sets the attributes for set and clear, because a browser deletes a cookie
+// only if the attributes are the same.
 func (c cookie) write(w http.ResponseWriter, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: c.name, Value: value, Path: "/", MaxAge: maxAge,

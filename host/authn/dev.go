@@ -7,12 +7,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Login handles POST /auth/login {"user": ID}, the way in for developers: it
-// believes whoever can reach a loopback listener. The answer is the cookie and
-// what Me says; a login that the browser had before ends.
+// Login handles POST /auth/login {"user": ID}, the dev login method: it signs in
+// any user of the directory without proof, on a loopback listener only. It sets the
+// cookie, answers like Me, and ends the browser's previous login.
 func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); s.Options.Dev == nil || !isLoopbackAddr(local) {
-		return host.E(host.NotFound, "authn.login", "dev sign-in is not available here")
+		return host.E(host.NotFound, "authn.login", "dev sign-in is not available: it needs auth.dev and a loopback connection")
 	}
 	if err := s.CheckSite(r); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 		s.report(r, "sign-in refused", methodDev, err)
 		return err
 	}
-	if err := s.endReplaced(r); err != nil {
+	if err := s.endPrevious(r); err != nil {
 		return err
 	}
 	s.log.Info("signed in", "user", string(p.User), "method", p.Login.Method)

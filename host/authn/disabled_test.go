@@ -9,11 +9,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Origin: kobs with authentication off still knew for its log who somebody said
-// they were. Found in review: that name gave the rights of whom it named.
-func TestWithoutAuthenticationTheUserIsAnonymousWhateverAHeaderSays(t *testing.T) {
+// Origin: with authentication off, kobs logged the user name of a header. Found in
+// review: that name gave the rights of the named user.
+func TestWithoutAuthenticationTheUserIsAnonymous(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Options = Options{Disabled: &Disabled{Roles: []string{"viewer"}}} })
-	f.people.everybody = true
+	f.people.unlisted = true
 	f.people.set("root@example.com", Person{Name: "Root", Roles: []string{"admin"}})
 	var login host.LoginID
 	for said, name := range map[string]string{
@@ -26,10 +26,10 @@ func TestWithoutAuthenticationTheUserIsAnonymousWhateverAHeaderSays(t *testing.T
 		}
 		p, err := f.Resolve(r)
 		if err != nil || p.User != anonymous || p.Name != name || p.Subject != anonymous || !p.Unlisted || len(p.Roles) > 0 ||
-			!slices.Equal(f.hop.mapping.asserted(nil).Roles, []string{"viewer"}) {
+			!slices.Equal(f.proxy.mapping.asserted(nil).Roles, []string{"viewer"}) {
 			t.Errorf("%q: %+v, %v", said, p, err)
 		}
-		// There is one user, who has one login: names fill no store.
+		// There is one user with one login, so that names do not fill the store.
 		if login = cmp.Or(login, p.Login.ID); p.Login.ID != login {
 			t.Errorf("%q has a login of its own", said)
 		}
@@ -37,7 +37,7 @@ func TestWithoutAuthenticationTheUserIsAnonymousWhateverAHeaderSays(t *testing.T
 	if n := len(f.store.Logins("root@example.com")); n != 0 {
 		t.Errorf("%d logins of a user who was only named", n)
 	}
-	// A page that somebody visits must not act through the browser on this machine.
+	// A page of another site must not act through the browser on this machine.
 	r := f.via("127.0.0.1:5", "Origin", "https://evil.example")
 	r.Method = "POST"
 	if err := f.CheckOrigin(r); host.KindOf(err) != host.Forbidden {
@@ -45,14 +45,14 @@ func TestWithoutAuthenticationTheUserIsAnonymousWhateverAHeaderSays(t *testing.T
 	}
 }
 
-// Without authentication the roles are admin if none are configured, and those
-// configured stay although the directory may lack one for a while.
-func TestTheRolesOfAnonymousStay(t *testing.T) {
+// Without authentication the default role is admin. Configured roles stay even
+// while the directory lacks one.
+func TestTheRolesOfAnonymousDoNotDependOnTheDirectory(t *testing.T) {
 	if got := newDisabled(&Disabled{}).mapping.asserted(nil).Roles; !slices.Equal(got, []string{"admin"}) {
 		t.Errorf("by default %q", got)
 	}
 	f := setUp(t, func(c *Config) { c.Options = Options{Disabled: &Disabled{Roles: []string{"viewer", "editor"}}} })
-	f.people.everybody = true
+	f.people.unlisted = true
 	for _, has := range [][]string{nil, {"viewer"}, {"editor", "viewer"}} {
 		f.people.set(anonymous, Person{Roles: has})
 		p, err := f.Resolve(f.via("127.0.0.1:5"))

@@ -16,9 +16,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// An address becomes an id only if it is the one that the provider says it
-// verified, whichever claim the operator takes ids from.
-func TestAnAddressIsVerifiedForTheClaimThatBecomesTheID(t *testing.T) {
+// An address becomes the user id only if it is the one that the provider verified,
+// whichever claim is configured.
+func TestOnlyTheVerifiedAddressCanBeTheUserID(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims map[string]any
 		want   host.UserID
@@ -44,9 +44,9 @@ func TestAnAddressIsVerifiedForTheClaimThatBecomesTheID(t *testing.T) {
 	}
 }
 
-// A token that was issued in the future would not be older than a logout of
-// today, so it would outlive it.
-func TestAnIDTokenOfTheFutureIsRefused(t *testing.T) {
+// A logout ends tokens issued before it, so a token issued in the future would
+// survive it.
+func TestAnIDTokenIssuedInTheFutureIsRefused(t *testing.T) {
 	f, p := withBearer(t)
 	now := time.Now()
 	for name, c := range map[string]struct {
@@ -60,8 +60,8 @@ func TestAnIDTokenOfTheFutureIsRefused(t *testing.T) {
 	}
 }
 
-// otherEncoding writes the token's signature in another way that decodes to the
-// same bytes: the last character of base64 has bits to spare.
+// otherEncoding encodes the token's signature differently, with the same bytes: the
+// last character of base64 has unused bits.
 func otherEncoding(t *testing.T, raw string) string {
 	t.Helper()
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -72,9 +72,9 @@ func otherEncoding(t *testing.T, raw string) string {
 	return raw[:len(raw)-1] + string(alphabet[i+1])
 }
 
-// A login is that of what was signed. Writing the signature in another
-// way makes no other login.
-func TestAnIDTokenEncodedInAnotherWayIsTheSameLogin(t *testing.T) {
+// The login's id depends on the signed part only, so another encoding of the
+// signature is the same login.
+func TestAnotherEncodingOfASignatureIsTheSameLogin(t *testing.T) {
 	f, p := withBearer(t)
 	raw := p.token(nil)
 	twin := otherEncoding(t, raw)
@@ -97,7 +97,7 @@ func TestAnIDTokenEncodedInAnotherWayIsTheSameLogin(t *testing.T) {
 	}
 }
 
-// withdrawing is a store whose keys can be withdrawn.
+// withdrawing is a store whose signing keys the test can remove.
 type withdrawing struct {
 	Store
 	gone atomic.Bool
@@ -117,7 +117,7 @@ func (w *withdrawing) KeyEpoch() uint64 {
 	return w.Store.KeyEpoch()
 }
 
-// What was verified once is good for as long as its key is.
+// A cached token is valid as long as its key exists.
 func TestACachedTokenEndsWithItsKey(t *testing.T) {
 	var keys *withdrawing
 	f := setUp(t, func(c *Config) { keys = &withdrawing{Store: c.State}; c.State = keys })
@@ -136,8 +136,8 @@ func TestACachedTokenEndsWithItsKey(t *testing.T) {
 	}
 }
 
-// Whichever credential a logout comes with: if the store cannot take it, it is
-// 503 and nothing is cleared. "Already logged out" would be a lie.
+// If the store cannot commit a logout, the answer is 503 and the cookie stays, for
+// every kind of credential.
 func TestALogoutWhileTheStoreIsDownIs503(t *testing.T) {
 	logout := func(t *testing.T, f *fixture, r *http.Request) {
 		t.Helper()
@@ -184,8 +184,8 @@ func TestALogoutWhileTheStoreIsDownIs503(t *testing.T) {
 	})
 }
 
-// A logout ends the login that it resolves to, and leaves the cookie of another
-// that goes on: its browser could not sign out of it any more.
+// A logout by bearer token keeps the cookie of another live login: without it, the
+// browser could not sign out of that login.
 func TestALogoutLeavesTheCookieOfAnotherLogin(t *testing.T) {
 	f := setUp(t)
 	ann, _ := f.signIn(t, "ann")
@@ -204,9 +204,8 @@ func TestALogoutLeavesTheCookieOfAnotherLogin(t *testing.T) {
 	}
 }
 
-// A state names the provider of its sign-in: the callback of another does
-// not take it.
-func TestAStateCountsForItsProviderAlone(t *testing.T) {
+// A state names its provider; the callback of another provider refuses it.
+func TestAStateIsValidForItsProviderOnly(t *testing.T) {
 	one, two := newIDP(t), newIDP(t)
 	other := corp(t, two)
 	other.Name, other.IDDomains = "other", []string{"example.org"}
@@ -248,7 +247,7 @@ func TestAStateThatHasExpiredIsRefused(t *testing.T) {
 	}
 }
 
-func TestAProviderThatGoesAwayInBetweenIsANetworkError(t *testing.T) {
+func TestAProviderUnreachableAtCallbackIsANetworkError(t *testing.T) {
 	_, p, b := withIDP(t)
 	back := p.approve(t, b.begin("?method=corp"))
 	p.CloseClientConnections()
@@ -258,9 +257,8 @@ func TestAProviderThatGoesAwayInBetweenIsANetworkError(t *testing.T) {
 	}
 }
 
-// Two cookies of our name with different values are none: one may have been
-// planted.
-func TestTwoCookiesOfOneNameAreNone(t *testing.T) {
+// Two cookies with different values do not count: one may have been planted.
+func TestTwoCookiesOfOneNameDoNotCount(t *testing.T) {
 	f := setUp(t)
 	ann, _ := f.signIn(t, "ann")
 	ben, _ := f.signIn(t, "ben")
@@ -276,8 +274,8 @@ func TestTwoCookiesOfOneNameAreNone(t *testing.T) {
 	}
 }
 
-// A cookie outlives the browser's window, also when its login is about to end:
-// without Max-Age it would be kept until the browser closes.
+// A cookie has a Max-Age of at least a second, also shortly before its login ends:
+// without Max-Age it would be a session cookie.
 func TestACookieAlwaysHasAnAge(t *testing.T) {
 	f := setUp(t)
 	w := httptest.NewRecorder()
@@ -287,8 +285,8 @@ func TestACookieAlwaysHasAnAge(t *testing.T) {
 	}
 }
 
-// A token that is too large is not parsed, whatever is in it.
-func TestAHugeIDTokenIsRefusedThoughGenuine(t *testing.T) {
+// An oversized token is not parsed.
+func TestAnOversizedGenuineIDTokenIsRefused(t *testing.T) {
 	f, p := withBearer(t)
 	for size, ok := range map[int]bool{maxToken: true, maxBearer: false} {
 		if _, err := f.Resolve(bearing(p.token(jwt.MapClaims{"pad": strings.Repeat("x", size)}))); (err == nil) != ok {
@@ -301,7 +299,8 @@ func TestAHugeIDTokenIsRefusedThoughGenuine(t *testing.T) {
 	}
 }
 
-// A request counts once, however many of its credentials are no good.
+// A request counts once against its client, however many invalid credentials it
+// has.
 func TestARequestCountsOnceAgainstItsClient(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Rates = Rates{Client: 1} })
 	for i := range 10 {
@@ -314,9 +313,9 @@ func TestARequestCountsOnceAgainstItsClient(t *testing.T) {
 	}
 }
 
-// What a provider asserts and the directory does not have is not carried around,
-// and names are the directory's before the provider's.
-func TestAPrincipalHasWhatTheDirectoryHas(t *testing.T) {
+// Asserted roles and teams that the directory does not have are dropped, and the
+// directory's display name takes precedence.
+func TestAPrincipalHasOnlyRolesAndTeamsOfTheDirectory(t *testing.T) {
 	f, p, b := withIDP(t, func(c *OIDC) { c.Roles = "roles" })
 	p.change(func() {
 		p.person["groups"], p.person["roles"] = []string{"Payments@Example.com", "nowhere"}, []string{"viewer", "emperor"}
@@ -336,8 +335,8 @@ func TestAPrincipalHasWhatTheDirectoryHas(t *testing.T) {
 	}
 }
 
-// An id that no cluster and no log may have to do with is refused however it
-// came, and the one form of an address is that of the login, too.
+// A user id that is invalid for clusters or logs is refused by every login method,
+// and the login has the canonical form of an address.
 func TestEveryLoginHasACanonicalUser(t *testing.T) {
 	f := setUp(t)
 	f.people.set("ann@example.com", Person{})
@@ -359,7 +358,7 @@ func TestEveryLoginHasACanonicalUser(t *testing.T) {
 	if _, err := f.Resolve(bearing(raw)); host.KindOf(err) != host.Unauthenticated {
 		t.Errorf("revoked in another form: %v", err)
 	}
-	// A record of before there was one form is not good.
+	// A record with a non-canonical user id is refused.
 	old := state.LoginRecord{ID: "x", User: "Ann@example.com", Issuer: "dev", Subject: "x", Method: "dev", At: time.Now(), Until: time.Now().Add(time.Hour)}
 	f.people.set("Ann@example.com", Person{}) // a directory that compares as it is written
 	if p, ok := f.principalOf(old, nil); ok {

@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// Microsoft Entra does not say of an address whether it was verified, and lets
-// administrators of any tenant write any address into "email" (published as
-// nOAuth). What it does verify are the domains of a tenant, and "upn" and
-// "preferred_username" of the tenant's own members are in these. So an address
-// counts when the issuer is one tenant, the token is of it, the user is not a
-// guest, the domain is listed, and the operator says so.
+// Microsoft Entra does not send email_verified, and lets administrators of any
+// tenant write any address into "email" (published as nOAuth). It does verify the
+// domains of a tenant, and "upn" and "preferred_username" of the tenant's own
+// members are in them. So an address counts if the issuer is one tenant, the token
+// is from that tenant, the user is not a guest, the domain is listed, and the
+// operator sets entraAddresses.
 
-// entraClaims are those whose addresses count.
+// entraClaims are the claims whose addresses count.
 var entraClaims = []string{"upn", "preferred_username"}
 
 var tenantID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// personalTenant is the tenant of everybody's personal Microsoft account.
+// personalTenant is the tenant of all personal Microsoft accounts.
 const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
-// issuerTenant returns the one tenant that an issuer is of, such as
-// https://login.microsoftonline.com/TENANT/v2.0 or https://sts.windows.net/TENANT/;
-// empty if it is of several.
+// issuerTenant returns the tenant of an issuer such as
+// https://login.microsoftonline.com/TENANT/v2.0 or https://sts.windows.net/TENANT/,
+// or "" if the issuer serves several tenants.
 func issuerTenant(issuer string) string {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -40,7 +40,7 @@ func issuerTenant(issuer string) string {
 	return tenant
 }
 
-func (p *OIDC) checkEntra(bad *complaints, at string) {
+func (p *OIDC) checkEntra(bad *problems, at string) {
 	if !p.EntraAddresses {
 		return
 	}
@@ -48,15 +48,15 @@ func (p *OIDC) checkEntra(bad *complaints, at string) {
 		bad.add(at+".entraAddresses", "needs the issuer of one tenant by its id, such as https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0, not %q", p.Issuer)
 	}
 	if !slices.Contains(entraClaims, p.User) {
-		bad.add(at+".entraAddresses", "needs user to be one of %s, of which the tenant verifies the domain, not %q", strings.Join(entraClaims, " and "), p.User)
+		bad.add(at+".entraAddresses", "needs user to be %s, whose domain the tenant verifies, not %q", strings.Join(entraClaims, " or "), p.User)
 	}
 	if len(p.IDDomains) == 0 {
-		bad.add(at+".idDomains", "are missing; with entraAddresses they are the tenant's domains whose addresses count")
+		bad.add(at+".idDomains", "is required with entraAddresses; list the tenant's domains whose addresses count")
 	}
 }
 
-// verified returns the claims of a member of an Entra tenant as other providers
-// write those of a person whose address they verified. It refuses everybody else
+// verified returns the claims of a member of the Entra tenant with email and
+// email_verified set, as other providers send them. It refuses any other user
 // whose id would be an address.
 func (p *OIDC) verified(claims map[string]any) (map[string]any, error) {
 	address, _ := claims[p.User].(string)
@@ -65,7 +65,7 @@ func (p *OIDC) verified(claims map[string]any) (map[string]any, error) {
 	}
 	tenant := issuerTenant(p.Issuer)
 	if tid, _ := claims["tid"].(string); tenant == "" || !strings.EqualFold(tid, tenant) {
-		return nil, refuse(sourceClaim("tid"), claims["tid"], "is not the issuer's tenant, %q", tenant)
+		return nil, refuse(sourceClaim("tid"), claims["tid"], "is not the tenant of the issuer, %q", tenant)
 	}
 	if idp, ok := claims["idp"]; ok && !p.ownIDP(idp, tenant) {
 		return nil, refuse(sourceClaim("idp"), claims["idp"], "says that the user is a guest; only members' addresses count")

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// entra makes the provider one of Entra's tenants: its issuer has the tenant in
-// its path, its tokens say tid, and nothing of addresses being verified.
+// entra makes the provider a tenant of Entra: its issuer has the tenant in the path,
+// and its tokens have tid and no email_verified.
 func (p *idp) entra(person jwt.MapClaims) (issuer string) {
 	issuer = p.URL + "/" + tenant + "/v2.0"
 	p.change(func() {
@@ -75,7 +75,7 @@ func TestMembersOfAnEntraTenantSignInByAddress(t *testing.T) {
 			}
 		})
 	}
-	// A program of the tenant, too.
+	// The same holds for bearer tokens of the tenant.
 	f, p, _ := withProvider(t, func(o *OIDC, p *idp) {
 		o.Issuer, o.User, o.EntraAddresses, o.Bearer = p.entra(address(upn, ann)), upn, true, true
 	})
@@ -118,7 +118,7 @@ func TestEntraAddressesNeedOneTenantAndAVerifiedClaim(t *testing.T) {
 	} {
 		o := good
 		edit(&o)
-		var bad complaints
+		var bad problems
 		o.check(&bad, "auth.oidc[0]", map[string]bool{})
 		if want == "" && len(bad) > 0 || want != "" && (len(bad) == 0 || !strings.HasPrefix(bad[0].Error(), want)) {
 			t.Errorf("%v, want %q", bad, want)

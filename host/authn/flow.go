@@ -22,40 +22,40 @@ import (
 )
 
 const (
-	// flowLife is how long somebody may take to sign in at the provider.
+	// flowLife is how long a user may take to sign in at the provider.
 	flowLife = 10 * time.Minute
-	// exchangeTimeout bounds everything that a callback asks of the provider.
+	// exchangeTimeout bounds all requests to the provider in one callback.
 	exchangeTimeout = 10 * time.Second
 
 	stateType     = "bulkhead-state+jwt"
 	stateAudience = "bulkhead-signin"
-	maxRedirect   = 1 << 10 // as it stands in a URL
+	maxRedirect   = 1 << 10 // percent-encoded, in bytes
 	signInPage    = "/login"
 )
 
-// provider is a way in that sends the browser elsewhere and gets it back with
-// a code (OAuth 2.0, RFC 6749, section 4.1).
+// provider is a login method that redirects the browser to a provider, which
+// redirects it back with a code (OAuth 2.0, RFC 6749, section 4.1).
 type provider interface {
 	mapper
-	// issuer is what an "iss" parameter of the callback must be (RFC 9207), and
-	// whether there must be one.
+	// issuer returns the value of the callback's "iss" parameter (RFC 9207), and
+	// whether the parameter is required.
 	issuer(context.Context) (name string, always bool, err error)
-	// begin returns the provider's page to send the browser to.
+	// begin returns the URL of the provider's sign-in page.
 	begin(ctx context.Context, state string, once secrets) (string, error)
-	// finish returns who a code stands for.
+	// finish exchanges the code and returns the identity.
 	finish(ctx context.Context, code string, once secrets) (Identity, error)
 }
 
-// secrets are those of one sign-in. Both follow from what only the browser
-// that began it holds.
+// secrets are those of one sign-in, derived from the secret of the browser that
+// started it.
 type secrets struct {
 	nonce    string
 	verifier string // of PKCE, RFC 7636
 }
 
-// binding is a browser's secret during sign-in. It is in a cookie, and its hash
-// is in each state that was made for it, so that a state is of use in no other
-// browser.
+// binding is a browser's secret during sign-in. It is in a cookie, and its hash is
+// in each state issued to that browser, so that a state is valid in that browser
+// only.
 type binding [32]byte
 
 func (b *binding) hash() string {
@@ -86,9 +86,8 @@ func (s *Service) setBinding(w http.ResponseWriter, b binding) {
 	c.write(w, base64.RawURLEncoding.EncodeToString(b[:]), int(flowLife.Seconds()))
 }
 
-// flow is what the state parameter says. It is signed, not stored: a sign-in
-// that somebody begins and leaves costs the store nothing, and one that began
-// before a restart ends after it.
+// flow is the content of the state parameter. It is signed, not stored: an
+// abandoned sign-in uses no storage, and a sign-in can finish after a restart.
 type flow struct {
 	jwt.RegisteredClaims
 	Method   string `json:"method"`
@@ -96,18 +95,18 @@ type flow struct {
 	Browser  string `json:"browser"` // the binding's hash
 }
 
-// Begin handles GET /auth/login?method=NAME&redirect=PATH: it sends the browser
-// to the provider, which sends it to Callback. The method may be left out when
-// there is only one. A foreign page gets no further than our own sign-in page.
+// Begin handles GET /auth/login?method=NAME&redirect=PATH: it redirects the browser
+// to the provider, which redirects it to Callback. The method is optional if there
+// is only one. A cross-site request is redirected to the sign-in page instead.
 func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	query := r.URL.Query()
 	redirect, ok := localPath(query.Get("redirect"))
 	if !ok {
-		return host.E(host.Invalid, "authn.login", "redirect: must be a path of this site")
+		return host.E(host.Invalid, "authn.login", "redirect: must be a path on this site, such as /pods")
 	}
 	if len(redirect) > maxRedirect {
-		redirect = "/" // the state would be too long for providers' URLs, and the sign-in matters more
+		redirect = "/" // a longer state may exceed providers' limits for URLs
 	}
 	method := query.Get("method")
 	if method == "" && len(s.providers) == 1 {
@@ -116,7 +115,7 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := s.providers[method]
 	if p == nil {
-		return host.E(host.NotFound, "authn.login", "method: there is no such way to sign in")
+		return host.E(host.NotFound, "authn.login", "method: no such login method; GET /login lists them")
 	}
 	if s.CheckSite(r) != nil {
 		http.Redirect(w, r, signInPage+"?"+url.Values{"redirect": {redirect}}.Encode(), http.StatusSeeOther)
@@ -141,20 +140,20 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	s.setBinding(w, browser)
-	if s.switching().read(r) == method {
+	if s.switchCookie().read(r) == method {
 		to = withAccountChoice(to)
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }
 
-// switching is the cookie that remembers, for a while, the method by which the
-// browser's user was last not admitted. A provider that keeps people signed in
+// switchCookie holds, for flowLife, the method of the browser's last sign-in that
+// was refused as not_allowed. Without it, a provider that keeps users signed in
 // would send the same account again.
-func (s *Service) switching() cookie { return cookie{s.cookie.name + "-switch", s.cookie.secure} }
+func (s *Service) switchCookie() cookie { return cookie{s.cookie.name + "-switch", s.cookie.secure} }
 
-// withAccountChoice has the provider ask which account to use (OpenID Connect
-// Core 1.0, section 3.1.2.1; GitHub knows the parameter too).
+// withAccountChoice makes the provider ask which account to use (OpenID Connect
+// Core 1.0, section 3.1.2.1; GitHub supports the parameter too).
 func withAccountChoice(authorize string) string {
 	u, err := url.Parse(authorize)
 	if err != nil {
@@ -166,38 +165,38 @@ func withAccountChoice(authorize string) string {
 	return u.String()
 }
 
-// failure is why a sign-in failed: a code and perhaps the provider's words for
-// the page, and the cause for the log.
+// failure says why a sign-in failed: a code and the provider's description, if any,
+// for the page, and the cause for the log.
 type failure struct {
 	code        string
 	description string
 	err         error
 }
 
-// Callback handles GET /auth/callback/NAME, where the provider sends the
-// browser back to. It always answers with a redirect: to where the sign-in was
-// meant to lead; to /login?error=CODE when it failed; to / when it failed but
-// the browser is signed in all the same.
+// Callback handles GET /auth/callback/NAME, to which the provider redirects the
+// browser. The answer is a redirect: to the path that Begin was given; to
+// /login?error=CODE if the sign-in failed; to / if it failed but the browser is
+// already signed in.
 func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	method := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	p := s.providers[method]
 	if p == nil {
-		return host.E(host.NotFound, "authn.callback", "there is no such way to sign in")
+		return host.E(host.NotFound, "authn.callback", "the path names no configured login method")
 	}
-	f, id, failed := s.comeBack(r, method, p)
+	f, id, failed := s.finishSignIn(r, method, p)
 	if failed.code == "" {
 		var raw string
 		var who *host.Principal
 		raw, who, failed = s.admit(r.Context(), id)
 		if failed.code == "" {
-			if err := s.endReplaced(r); err != nil {
+			if err := s.endPrevious(r); err != nil {
 				return err
 			}
 			s.log.Info("signed in", "user", string(who.User), "method", method, "requestId", w.Header().Get("X-Request-Id"))
 			s.cookie.set(w, raw, who.Login.Until)
-			s.switching().clear(w)
+			s.switchCookie().clear(w)
 			http.Redirect(w, r, f.Redirect, http.StatusSeeOther)
 			return nil
 		}
@@ -206,18 +205,18 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// comeBack checks that this browser began this sign-in here and has not
-// finished it before, and asks the provider who it is.
-func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, id Identity, failed failure) {
+// finishSignIn checks that this browser started the sign-in on this host and has
+// not finished it before, and gets the identity from the provider.
+func (s *Service) finishSignIn(r *http.Request, method string, p provider) (f flow, id Identity, failed failure) {
 	query := r.URL.Query()
 	for _, name := range []string{"state", "code", "error", "iss"} {
 		if len(query[name]) > 1 { // RFC 6749, section 3.1
-			return f, id, failure{"csrf_validation_failed", "", fmt.Errorf("the answer has %s more than once", name)}
+			return f, id, failure{"csrf_validation_failed", "", fmt.Errorf("the callback has parameter %s more than once", name)}
 		}
 	}
 	browser, _ := s.readBinding(r)
-	f, foreign := s.readState(query.Get("state"), method, browser)
-	if foreign != nil {
+	f, stateErr := s.readState(query.Get("state"), method, browser)
+	if stateErr != nil {
 		f = flow{}
 	}
 	if code := query.Get("error"); code != "" {
@@ -230,8 +229,8 @@ func (s *Service) comeBack(r *http.Request, method string, p provider) (f flow, 
 	if code == "" {
 		return f, id, failure{code: "missing_code"}
 	}
-	if foreign != nil {
-		return f, id, failure{"csrf_validation_failed", "", foreign}
+	if stateErr != nil {
+		return f, id, failure{"csrf_validation_failed", "", stateErr}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
 	defer cancel()
@@ -264,15 +263,15 @@ func (s *Service) readState(raw, method string, browser binding) (flow, error) {
 		return f, err
 	}
 	if subtle.ConstantTimeCompare([]byte(f.Browser), []byte(browser.hash())) != 1 {
-		return f, errors.New("the sign-in was begun in another browser")
+		return f, errors.New("the sign-in was started in another browser")
 	}
 	if f.Method != method || f.ID == "" {
-		return f, errors.New("the sign-in was begun with another provider")
+		return f, errors.New("the sign-in was started with another provider")
 	}
 	return f, nil
 }
 
-// admit signs somebody in whom a provider vouches for.
+// admit makes a login for an identity that a provider asserts.
 func (s *Service) admit(ctx context.Context, id Identity) (string, *host.Principal, failure) {
 	raw, p, err := s.Issue(ctx, id)
 	switch host.KindOf(err) {
@@ -288,13 +287,13 @@ func (s *Service) admit(ctx context.Context, id Identity) (string, *host.Princip
 }
 
 func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, redirect string, f failure) {
-	s.log.Warn("sign-in failed", append(about(f.err), "code", f.code, "method", method, "requestId", w.Header().Get("X-Request-Id"))...)
+	s.log.Warn("sign-in failed", append(errorAttrs(f.err), "code", f.code, "method", method, "requestId", w.Header().Get("X-Request-Id"))...)
 	if _, err := s.Resolve(r); err == nil {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
 	if f.code == "not_allowed" {
-		s.switching().write(w, method, int(flowLife.Seconds()))
+		s.switchCookie().write(w, method, int(flowLife.Seconds()))
 	}
 	query := url.Values{"error": {f.code}}
 	if f.description != "" {
@@ -306,22 +305,22 @@ func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, r
 	http.Redirect(w, r, signInPage+"?"+query.Encode(), http.StatusSeeOther)
 }
 
-// unreadable means that the provider did not say who it was.
+// unreadable means that the provider's answer does not identify the user.
 type unreadable struct{ error }
 
 func (u unreadable) Unwrap() error { return u.error }
 
-// busy means that the provider could not answer now: it is overloaded, limits
-// us, or has a fault of its own. That says nothing about the person.
+// busy means that the provider cannot answer now: it is overloaded, limits
+// requests, or fails. It does not mean that the user is refused.
 type busy struct{ error }
 
 func (b busy) Unwrap() error { return b.error }
 
-// isBusy reports whether a provider answers so that trying again may help.
+// isBusy reports whether a retry may help after this status.
 func isBusy(status int) bool { return status >= 500 || status == http.StatusTooManyRequests }
 
-// exchangeFailure finds the code for what went wrong between us and the
-// provider. The error's own text stays in the log.
+// exchangeFailure returns the failure for an error in the exchange with the
+// provider. The error's text goes to the log only.
 func exchangeFailure(err error) failure {
 	f := failure{"exchange_failed", "", err}
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
@@ -329,7 +328,7 @@ func exchangeFailure(err error) failure {
 		if e.Response != nil {
 			status = e.Response.StatusCode
 		}
-		// Not the body, which may hold tokens.
+		// Without the body, which may hold tokens.
 		f.err = fmt.Errorf("the token endpoint answers %d %s", status, printable(e.ErrorCode+" "+e.ErrorDescription))
 		switch {
 		case e.ErrorCode == "invalid_client" || e.ErrorCode == "unauthorized_client" || e.ErrorCode == "incorrect_client_credentials":
@@ -353,7 +352,8 @@ func exchangeFailure(err error) failure {
 	return f
 }
 
-// printable makes somebody else's text fit for logs and pages.
+// printable reduces foreign text to at most 200 bytes of printable ASCII, for logs
+// and pages.
 func printable(s string) string {
 	var b strings.Builder
 	for _, c := range s {
@@ -364,10 +364,10 @@ func printable(s string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// localPath returns the path of this site, with query, that a sign-in leads to,
-// "/" if s is empty. Spaces and characters beyond ASCII, which query parameters
-// arrive with once they are decoded, are percent-encoded again. It returns false
-// if a browser could read s as another site.
+// localPath returns s as a path of this site with its query, or "/" if s is empty.
+// It percent-encodes spaces and characters beyond ASCII, which a decoded query
+// parameter may contain. It returns false if a browser could read s as a URL of
+// another site.
 func localPath(s string) (string, bool) {
 	if s == "" {
 		return "/", true

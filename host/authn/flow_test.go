@@ -10,9 +10,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// A redirect that is too long, or that has more than ASCII in it, is no reason
-// not to sign in.
-func TestASignInGoesOnWhateverPathItIsToLeadTo(t *testing.T) {
+// A sign-in succeeds even if the redirect is too long or not ASCII.
+func TestASignInSucceedsWithAnyRedirectPath(t *testing.T) {
 	for redirect, want := range map[string]string{
 		"/pods?ns=shop":                       "/pods?ns=shop",
 		"/caf%C3%A9":                          "/caf%C3%A9",
@@ -30,9 +29,9 @@ func TestASignInGoesOnWhateverPathItIsToLeadTo(t *testing.T) {
 	}
 }
 
-// Who was not admitted may choose another account: a provider that keeps people
-// signed in would otherwise send the same again and again.
-func TestAUserNotAdmittedMayChooseAnotherAccount(t *testing.T) {
+// After not_allowed the provider asks which account to use: one that keeps users
+// signed in would otherwise send the same account again.
+func TestAUserNotAllowedMayChooseAnotherAccount(t *testing.T) {
 	f, p, b := withIDP(t)
 	prompt := func(query string) string {
 		u, err := url.Parse(b.begin(query))
@@ -62,7 +61,7 @@ func TestAUserNotAdmittedMayChooseAnotherAccount(t *testing.T) {
 	if got := prompt("?method=corp"); got != "" {
 		t.Errorf("after a sign-in the prompt is %q", got)
 	}
-	// Other failures say nothing about the account.
+	// Other failures do not depend on the account.
 	b.do("POST", "/auth/logout", "")
 	b.comeBack(&url.URL{Path: "/auth/callback/corp", RawQuery: "error=access_denied"})
 	if got := prompt("?method=corp"); got != "" {
@@ -70,8 +69,7 @@ func TestAUserNotAdmittedMayChooseAnotherAccount(t *testing.T) {
 	}
 }
 
-// An answer that has a parameter twice may be read in two ways (RFC 6749, section
-// 3.1).
+// A callback that repeats a parameter is ambiguous (RFC 6749, section 3.1).
 func TestACallbackWithAParameterTwiceIsRefused(t *testing.T) {
 	for _, name := range []string{"state", "code", "iss"} {
 		_, p, b := withIDP(t)
@@ -85,9 +83,9 @@ func TestACallbackWithAParameterTwiceIsRefused(t *testing.T) {
 	}
 }
 
-// The page must not differ from the log: an endpoint that is overloaded is not
-// one that refuses.
-func TestAnOverloadedTokenEndpointIsToBeTriedAgain(t *testing.T) {
+// The page must say the same as the log: an overloaded endpoint has not refused
+// the user.
+func TestAnOverloadedTokenEndpointIsATemporaryFailure(t *testing.T) {
 	for status, code := range map[int]string{429: "temporarily_unavailable", 500: "temporarily_unavailable", 503: "temporarily_unavailable", 400: "exchange_failed", 404: "exchange_failed"} {
 		f, p, b := withIDP(t)
 		log := f.keepLog()
@@ -103,7 +101,7 @@ func TestAnOverloadedTokenEndpointIsToBeTriedAgain(t *testing.T) {
 	}
 }
 
-// restart closes the store and opens another service on the same data.
+// restart closes the store and opens a new service on the same data.
 func (f *fixture) restart(t testing.TB) *Service {
 	t.Helper()
 	if err := f.store.Close(); err != nil {
@@ -123,8 +121,8 @@ func (f *fixture) restart(t testing.TB) *Service {
 	return s
 }
 
-// Origin: KubeStellar #6028: sign-ins that a restart interrupted failed. Here
-// they go on, and what was used before it stays used.
+// Origin: KubeStellar #6028: sign-ins that a restart interrupted failed. Here they
+// succeed, and a state that was used before the restart stays used.
 func TestASignInSurvivesARestart(t *testing.T) {
 	f, p, b := withIDP(t)
 	done := p.approve(t, b.begin("?method=corp"))

@@ -14,9 +14,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// oneLogin is a store and a directory of one person. The real store works in
-// the background, which the fuzzer would take for new coverage. Tokens are long,
-// so run the fuzzer with -fuzzminimizetime=10x, or it does nothing but minimise.
+// oneLogin is a store and a directory with one user. The real store has background
+// work, which the fuzzer would take for new coverage. Tokens are long, so run the
+// fuzzer with -fuzzminimizetime=10x, or it only minimises.
 type oneLogin struct {
 	Store // the rest is not called
 	key   ed25519.PrivateKey
@@ -51,8 +51,8 @@ func (o *oneLogin) PersonOf(p *host.Principal) (Person, bool) { return Person{},
 
 func (o *oneLogin) Revision() uint64 { return 1 }
 
-// FuzzResolve holds the resolver to this: nobody is anybody without a token
-// that was issued, and nothing that is sent makes it fail otherwise.
+// FuzzResolve checks that only an issued token yields a principal, and that any
+// other input is Unauthenticated.
 func FuzzResolve(f *testing.F) {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8080"}
 	store := &oneLogin{key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}
@@ -83,7 +83,7 @@ func FuzzResolve(f *testing.F) {
 		if p != nil && !strings.Contains(header+" "+cookies, valid) {
 			t.Fatalf("%q and %q are %s", header, cookies, p.User)
 		}
-		if who, ok, _ := service.leaving(r); ok && !strings.Contains(header+cookies, valid) && !strings.Contains(header+cookies, expired) {
+		if who, ok, _ := service.loginToEnd(r); ok && !strings.Contains(header+cookies, valid) && !strings.Contains(header+cookies, expired) {
 			t.Fatalf("%q and %q sign %s out", header, cookies, who.user)
 		}
 		if err != nil && host.KindOf(err) != host.Unauthenticated {

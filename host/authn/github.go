@@ -18,9 +18,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
-// githubProvider is GitHub's OAuth app flow. GitHub issues no ID token, so who
-// it is comes from its API, asked with the token that the code was exchanged
-// for, which is then forgotten.
+// githubProvider is GitHub's OAuth app flow. GitHub issues no ID token, so the
+// identity comes from its API. The access token is used for these calls only and
+// is not kept.
 type githubProvider struct {
 	GitHub
 	mapping Mapping
@@ -67,13 +67,13 @@ func newGitHub(c GitHub, public *url.URL, log *slog.Logger) (*githubProvider, er
 	return g, nil
 }
 
-// githubURLs returns where people sign in and where the API is: GitHub's own
-// (github.com), GitHub Enterprise Cloud with data residency (TENANT.ghe.com), or
-// an Enterprise server, which has both on one host.
+// githubURLs returns the URLs of the sign-in pages and of the API: github.com,
+// GitHub Enterprise Cloud with data residency (TENANT.ghe.com), or an Enterprise
+// server, which has both on one host.
 func githubURLs(configured string) (web, api string) {
 	u, err := url.Parse(cmp.Or(configured, "https://github.com"))
 	if err != nil {
-		return configured, configured // Options.Check has refused it
+		return configured, configured // Options.Check refuses it
 	}
 	u.Host, u.Path = strings.ToLower(u.Host), strings.TrimSuffix(u.Path, "/")
 	web = u.String()
@@ -93,7 +93,8 @@ func (g *githubProvider) asserted(claims map[string]any) host.Membership {
 
 func (g *githubProvider) unlisted() bool { return g.mapping.unlisted() }
 
-// issuer is what GitHub sends since 2026; older Enterprise servers send none.
+// issuer is the "iss" that GitHub sends since 2026; older Enterprise servers send
+// none.
 func (g *githubProvider) issuer(context.Context) (string, bool, error) {
 	return g.web + "/login/oauth", false, nil
 }
@@ -117,7 +118,7 @@ func (g *githubProvider) finish(ctx context.Context, code string, once secrets) 
 		return Identity{}, err
 	}
 	if user.ID <= 0 || user.Login == "" {
-		return Identity{}, unreadable{errors.New("GitHub did not say who it is")}
+		return Identity{}, unreadable{errors.New("GitHub's answer to /user has no id or no login")}
 	}
 	claims := map[string]any{"login": user.Login}
 	switch g.User {
@@ -162,17 +163,16 @@ func primaryEmail(ask func(string, any) error) (string, error) {
 			return e.Email, nil
 		}
 	}
-	return "", refuse("GitHub's /user/emails", len(emails), "addresses are listed, and none is primary and verified")
+	return "", refuse("GitHub's /user/emails", len(emails), "addresses are listed, but the primary one is not verified")
 }
 
 // maxPages bounds how many teams are read, 100 a page.
 const maxPages = 5
 
-// memberships returns the organizations and teams, of those listed, that the
-// account belongs to: "ORG" and "ORG/TEAM". An account that belongs to none is
-// refused. Only 404 says that it is not a member: an organization that does not
-// let us look, with 403, leaves its members out and is no reason to refuse
-// anyone.
+// memberships returns the account's memberships in the configured organizations:
+// "ORG" and "ORG/TEAM". An account without any is refused. Only 404 means that the
+// account is not a member. An organization that answers 403 hides its memberships:
+// it is skipped, and the others count.
 func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error) {
 	var groups []any
 	listed := map[string]string{}
@@ -186,7 +186,7 @@ func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error)
 			continue
 		case e.status == http.StatusForbidden && !e.busy:
 			hidden = err
-			g.log.Warn("a GitHub organization does not let the OAuth app see memberships; its members are not admitted by it",
+			g.log.Warn("a GitHub organization does not let the OAuth app see memberships; membership in it does not count",
 				"organization", org, "error", err)
 			continue
 		default:
@@ -201,7 +201,7 @@ func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error)
 		return nil, hidden
 	}
 	if len(groups) == 0 {
-		return nil, refuse("GitHub's memberships", nil, "of the account: it is an active member of none of auth.github.organizations, %q", g.Organizations)
+		return nil, refuse("GitHub's memberships", nil, "do not include one of auth.github.organizations, %q, as an active member", g.Organizations)
 	}
 	for page := 1; page <= maxPages; page++ {
 		var teams []struct {
@@ -220,26 +220,26 @@ func (g *githubProvider) memberships(ask func(string, any) error) ([]any, error)
 			return groups, nil
 		}
 	}
-	return nil, host.E(host.TooLarge, "authn.github", "the account is in more than %d teams", maxPages*100)
+	return nil, host.E(host.TooLarge, "authn.github", "the account is in more than %d teams, the most that are read", maxPages*100)
 }
 
-// apiError is an answer of the API other than 200.
+// apiError is an API answer other than 200.
 type apiError struct {
 	path    string
 	status  int
 	message string // GitHub's own
-	busy    bool   // it says nothing but that we should ask later
+	busy    bool   // overloaded or rate-limited: try again later
 }
 
 func (e apiError) Error() string {
 	return fmt.Sprintf("GitHub answers %s with %d %s", e.path, e.status, e.message)
 }
 
-// refusedBy reads an answer that is not 200. GitHub limits rates with 403 too
+// apiFailure reads an answer that is not 200. GitHub limits rates with 403 too
 // (primary limits by X-RateLimit-Remaining, secondary ones by Retry-After).
-func refusedBy(path string, resp *http.Response) error {
+func apiFailure(path string, resp *http.Response) error {
 	var body struct{ Message string }
-	_ = json.NewDecoder(resp.Body).Decode(&body) // it may be no JSON
+	_ = json.NewDecoder(resp.Body).Decode(&body) // the body may not be JSON
 	e := apiError{path: path, status: resp.StatusCode, message: printable(body.Message)}
 	limited := resp.Header.Get("X-Ratelimit-Remaining") == "0" || resp.Header.Get("Retry-After") != "" ||
 		strings.Contains(strings.ToLower(body.Message), "rate limit")
@@ -262,7 +262,7 @@ func (g *githubProvider) get(ctx context.Context, token, path string, into any) 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refusedBy(path, resp)
+		return apiFailure(path, resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return unreadable{fmt.Errorf("GitHub's answer to %s: %w", path, err)}

@@ -13,15 +13,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// hub is GitHub's OAuth and API as an Enterprise server has them.
+// hub doubles the OAuth and API endpoints of a GitHub Enterprise server.
 type hub struct {
 	*httptest.Server
-	// answer, if set, answers a request to the API or for a token itself, as far
-	// as it returns true.
+	// answer, if set, may answer a request to the API or the token endpoint; it
+	// returns true if it did.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// fails is GitHub's answer with an error, as the real one writes it.
+// fails writes an error as GitHub does.
 func fails(w http.ResponseWriter, status int, message string, headers ...string) bool {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	for i := 0; i < len(headers); i += 2 {
@@ -32,8 +32,8 @@ func fails(w http.ResponseWriter, status int, message string, headers ...string)
 	return true
 }
 
-// approve is GitHub's page with the person saying yes: the callback, which names
-// the issuer as GitHub does.
+// approve returns the callback after the user consents; it names the issuer, as
+// GitHub does.
 func (h *hub) approve(authorize *url.URL, code string) *url.URL {
 	return &url.URL{Path: "/auth/callback/github", RawQuery: url.Values{
 		"code": {code}, "state": authorize.Query()["state"], "iss": {h.URL + "/login/oauth"},
@@ -108,7 +108,7 @@ func TestSignInAtGitHub(t *testing.T) {
 			g := c.github
 			g.ClientID, g.Secret, g.URL, g.Unlisted = "id", secretFile(t, c.secret), hub.URL, true
 			f := setUp(t, func(cfg *Config) { cfg.Options = Options{GitHub: &g} })
-			f.people.everybody = true
+			f.people.unlisted = true
 			b := f.browser(t, f.serve(t))
 			page, _ := url.Parse(b.begin(""))
 			if page.Path != "/login/oauth/authorize" || page.Query().Get("code_challenge") == "" {
@@ -135,7 +135,7 @@ func TestSignInAtGitHub(t *testing.T) {
 	}
 }
 
-// throughGitHub signs in at a GitHub and returns where that leads.
+// throughGitHub signs in at GitHub and returns the final redirect.
 func throughGitHub(t *testing.T, h *hub, edit ...func(*GitHub)) (f *fixture, b *browser, to string) {
 	t.Helper()
 	g := GitHub{ClientID: "id", Secret: secretFile(t, "shh"), URL: h.URL, Unlisted: true}
@@ -143,7 +143,7 @@ func throughGitHub(t *testing.T, h *hub, edit ...func(*GitHub)) (f *fixture, b *
 		e(&g)
 	}
 	f = setUp(t, func(cfg *Config) { cfg.Options = Options{GitHub: &g} })
-	f.people.everybody = true
+	f.people.unlisted = true
 	b = f.browser(t, f.serve(t))
 	page, err := url.Parse(b.begin(""))
 	if err != nil {
@@ -152,9 +152,9 @@ func throughGitHub(t *testing.T, h *hub, edit ...func(*GitHub)) (f *fixture, b *
 	return f, b, b.comeBack(h.approve(page, "good"))
 }
 
-// GitHub names its issuer in the callback (RFC 9207); older Enterprise servers
-// do not. Anything else is a mix-up.
-func TestGitHubsIssuerIsAcceptedAndAForeignOneRefused(t *testing.T) {
+// GitHub names its issuer in the callback (RFC 9207); older Enterprise servers do
+// not. Another issuer is a mix-up attack.
+func TestOnlyGitHubsIssuerIsAccepted(t *testing.T) {
 	for name, c := range map[string]struct {
 		iss []string
 		ok  bool
@@ -172,7 +172,7 @@ func TestGitHubsIssuerIsAcceptedAndAForeignOneRefused(t *testing.T) {
 		f := setUp(t, func(cfg *Config) {
 			cfg.Options = Options{GitHub: &GitHub{ClientID: "id", Secret: secretFile(t, "shh"), URL: h.URL, Unlisted: true}}
 		})
-		f.people.everybody = true
+		f.people.unlisted = true
 		b := f.browser(t, f.serve(t))
 		page, _ := url.Parse(b.begin(""))
 		back := h.approve(page, "good")
@@ -192,7 +192,7 @@ func TestGitHubsIssuerIsAcceptedAndAForeignOneRefused(t *testing.T) {
 	}
 }
 
-func TestGitHubsAddressesFollowFromItsURL(t *testing.T) {
+func TestGitHubsEndpointsFollowFromItsURL(t *testing.T) {
 	for configured, want := range map[string][2]string{
 		"":                                 {"https://github.com", "https://api.github.com"},
 		"https://github.com/":              {"https://github.com", "https://api.github.com"},
@@ -215,9 +215,9 @@ func TestGitHubsAddressesFollowFromItsURL(t *testing.T) {
 	}
 }
 
-// An answer that is not the fact asked for says nothing about the person: it is
-// never "not allowed", and the log has the cause.
-func TestWhatGitHubCannotAnswerIsNoRefusalOfThePerson(t *testing.T) {
+// If GitHub's API fails, the sign-in fails with another code than not_allowed, and
+// the log has the cause.
+func TestAFailureOfGitHubDoesNotRefuseTheUser(t *testing.T) {
 	member := func(g *GitHub) { g.Organizations = []string{"Example"} }
 	for name, c := range map[string]struct {
 		path    string // whose answer is replaced
@@ -254,7 +254,7 @@ func TestWhatGitHubCannotAnswerIsNoRefusalOfThePerson(t *testing.T) {
 				c.edit(&g)
 			}
 			f := setUp(t, func(cfg *Config) { cfg.Options = Options{GitHub: &g} })
-			f.people.everybody = true
+			f.people.unlisted = true
 			log := f.keepLog()
 			b := f.browser(t, f.serve(t))
 			page, _ := url.Parse(b.begin(""))
@@ -269,9 +269,9 @@ func TestWhatGitHubCannotAnswerIsNoRefusalOfThePerson(t *testing.T) {
 	}
 }
 
-// One organization that hides its memberships admits no one, and keeps no one
-// out whom another admits.
-func TestAnOrganizationThatHidesMembershipsLeavesTheOthers(t *testing.T) {
+// An organization that hides its memberships does not count; membership in another
+// one does.
+func TestAnOrganizationThatHidesMembershipsIsSkipped(t *testing.T) {
 	h := gitHub(t, "Example/platform")
 	h.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, "/orgs/closed") && fails(w, 403, "Resource protected by organization SAML enforcement.")
@@ -286,9 +286,9 @@ func TestAnOrganizationThatHidesMembershipsLeavesTheOthers(t *testing.T) {
 	}
 }
 
-// Membership is that of an active member of a listed organization, and teams are
-// read to the last page.
-func TestGitHubTeamsAreReadToTheEndOrNotAtAll(t *testing.T) {
+// Only active membership in a listed organization counts, and teams are read to
+// the last page.
+func TestGitHubTeamsAreReadCompletelyOrTheSignInFails(t *testing.T) {
 	page := func(n int, first string) []map[string]any {
 		var list []map[string]any
 		for i := range n {
@@ -348,7 +348,7 @@ func TestOnlyThePrimaryVerifiedAddressOfGitHubCounts(t *testing.T) {
 			t.Errorf("%s: led to %q as %q", name, to, b.who())
 		}
 	}
-	// A user without an id is not read as one.
+	// An answer without an id is refused.
 	h := gitHub(t)
 	h.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/user") {
@@ -362,8 +362,8 @@ func TestOnlyThePrimaryVerifiedAddressOfGitHubCounts(t *testing.T) {
 	}
 }
 
-// GitHub is asked for no more than the configuration needs.
-func TestGitHubIsAskedForWhatIsNeeded(t *testing.T) {
+// The host requests only the scopes that its configuration needs.
+func TestGitHubScopesAreMinimal(t *testing.T) {
 	for want, g := range map[string]GitHub{
 		"read:user":            {},
 		"read:user user:email": {IDDomains: []string{"example.com"}},

@@ -41,11 +41,11 @@ func TestDevSignInAndMe(t *testing.T) {
 	}
 	b.signIn("ben")
 	if me := b.do("GET", "/auth/me", ""); me.body["roles"] == nil || me.body["teams"] == nil {
-		t.Errorf("somebody without roles or teams: %s", me.text)
+		t.Errorf("a user without roles or teams: %s", me.text)
 	}
 }
 
-func TestBadSignInsChangeNothing(t *testing.T) {
+func TestAFailedDevSignInChangesNothing(t *testing.T) {
 	f := setUp(t)
 	b := f.browser(t, f.serve(t))
 	for name, c := range map[string]struct {
@@ -148,7 +148,7 @@ func TestRefreshIsDuePastHalfLife(t *testing.T) {
 		}
 	}
 	if f.RefreshDue(request("GET", "", "")) {
-		t.Error("nobody has something to refresh")
+		t.Error("a request without a credential is due for a refresh")
 	}
 }
 

@@ -23,14 +23,14 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// idp is an OpenID Connect provider that does as it is told, honest or not.
+// idp is an OpenID Connect provider whose behaviour tests control, honest or not.
 type idp struct {
 	*httptest.Server
 	mu       sync.Mutex
 	keys     map[string]*ecdsa.PrivateKey // published
 	signWith string
 	codes    map[string]url.Values // what the authorization request of each code said
-	person   jwt.MapClaims         // claims of whoever signs in
+	person   jwt.MapClaims         // claims of the user who signs in
 	userinfo jwt.MapClaims         // nil: none
 	edit     func(header map[string]any, claims jwt.MapClaims)
 	answer   func(w http.ResponseWriter, code string) bool // answers the token request itself
@@ -97,8 +97,8 @@ func (p *idp) serveKeys(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"keys": list})
 }
 
-// serveToken is as strict as RFC 6749 and 7636 want: code once, PKCE checked,
-// client authenticated, redirect exact.
+// serveToken follows RFC 6749 and 7636 strictly: a code is valid once, PKCE is
+// checked, the client is authenticated, and the redirect URI is exact.
 func (p *idp) serveToken(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code string) {
 		w.Header().Set("Content-Type", "application/json")
@@ -137,7 +137,7 @@ func (p *idp) serveToken(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"access_token": "an access token", "token_type": "Bearer", "id_token": raw, "expires_in": 60})
 }
 
-// idToken signs what the provider says about its person. Call it with mu held.
+// idToken signs the claims of the provider's user. Call it with mu held.
 func (p *idp) idToken(more jwt.MapClaims) string {
 	now := time.Now()
 	c := jwt.MapClaims{"iss": p.URL, "aud": "console", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
@@ -169,8 +169,8 @@ func (p *idp) change(f func()) {
 	f()
 }
 
-// approve is the provider's page with the person saying yes: it returns the
-// callback that the browser is sent to.
+// approve returns the callback to which the provider redirects the browser after
+// the user consents.
 func (p *idp) approve(t testing.TB, authorize string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(authorize)
@@ -203,7 +203,7 @@ func corp(t testing.TB, p *idp) OIDC {
 		Mapping: Mapping{User: "email", IDDomains: []string{"example.com"}, Teams: "groups"}}
 }
 
-// withIDP is a service that signs in at a provider, and a browser at its door.
+// withIDP returns a service with a provider, and a browser.
 func withIDP(t testing.TB, edit ...func(*OIDC)) (*fixture, *idp, *browser) {
 	t.Helper()
 	p := newIDP(t)
@@ -216,7 +216,7 @@ func withIDP(t testing.TB, edit ...func(*OIDC)) (*fixture, *idp, *browser) {
 	return f, p, f.browser(t, f.serve(t))
 }
 
-// begin starts a sign-in and returns the provider's page it leads to.
+// begin starts a sign-in and returns the URL of the provider's page.
 func (b *browser) begin(query string) string {
 	b.t.Helper()
 	r := b.do("GET", "/auth/login"+query, "")
@@ -224,7 +224,7 @@ func (b *browser) begin(query string) string {
 	return r.header.Get("Location")
 }
 
-// comeBack follows the provider's redirect and returns where that leads.
+// comeBack follows the provider's redirect and returns the next redirect.
 func (b *browser) comeBack(to *url.URL) string {
 	b.t.Helper()
 	r := b.do("GET", to.RequestURI(), "")
@@ -234,7 +234,7 @@ func (b *browser) comeBack(to *url.URL) string {
 	return r.header.Get("Location")
 }
 
-// signInAt goes through the whole flow.
+// signInAt performs the whole sign-in and returns the final redirect.
 func (b *browser) signInAt(p *idp) string {
 	b.t.Helper()
 	return b.comeBack(p.approve(b.t, b.begin("?method=corp&redirect=/pods?ns=shop")))

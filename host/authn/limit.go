@@ -12,24 +12,24 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Rates bound what is asked, in requests a second, with bursts of ten seconds'
-// worth. Zero takes the default, less than zero sets no bound.
+// Rates limit requests, in requests per second, with bursts of ten seconds'
+// worth. 0 is the default; a negative rate is no limit.
 type Rates struct {
-	// Client bounds requests from one address (IPv6: one /64) that do not come
-	// with a credential known to be good; 20.
+	// Client limits requests from one address (IPv6: one /64) that carry no
+	// verified credential; 20.
 	Client float64 `json:"client,omitempty"`
-	// Account bounds requests of one person, wherever from; 200.
+	// Account limits the requests of one user, from all addresses; 200.
 	Account float64 `json:"account,omitempty"`
-	// ForwardedFrom are networks of proxies whose X-Forwarded-For says where a
-	// request comes from, and "unix" for a Unix socket. Without them all
-	// clients behind a proxy are one.
+	// ForwardedFrom lists the networks of proxies whose X-Forwarded-For names the
+	// client, and "unix" for a Unix socket. If empty, all clients behind a proxy
+	// share one limit.
 	ForwardedFrom []string `json:"forwardedFrom,omitempty"`
 }
 
-// Check returns what is wrong with the rates, with the path of the field.
+// Check returns all errors in the rates, each with the path of its field.
 func (l *Rates) Check() []error {
-	var bad complaints
-	if _, err := parseHops(l.ForwardedFrom); err != nil {
+	var bad problems
+	if _, err := parsePeers(l.ForwardedFrom); err != nil {
 		bad.add("limits.rates.forwardedFrom", "%v", err)
 	}
 	return bad
@@ -41,10 +41,10 @@ const burstSeconds = 10
 const maxBuckets = 1 << 16
 
 // buckets are token buckets by key. Each key has its own, so that no client uses
-// up another's. The table holds two generations: a bucket that was not asked for
-// while the other generation filled up, or for longer than it takes to be full
-// again, is forgotten, which at worst lets its client burst once more. So the
-// table is bounded and never full.
+// up another's. The table holds two generations: a bucket that was not used while
+// the other generation filled up, or for longer than it takes to refill, is
+// dropped, which at worst gives its client one more burst. So the table is bounded
+// and never full.
 type buckets struct {
 	rate rate.Limit
 
@@ -89,10 +89,10 @@ func (b *buckets) of(key string, now time.Time) *rate.Limiter {
 
 var errTooFast = &host.Error{Kind: host.Limited, Op: "authn", Message: "too many requests"}
 
-// AdmitClient counts a request against where it comes from. Call it for
-// requests that need no login; Resolve does so itself before it verifies anything
-// that it has not verified before, so that a client with a good credential is not
-// held up by what others send from the same address.
+// AdmitClient counts a request against the rate of its client; the error is of
+// kind Limited. Call it for requests that need no login. Resolve calls it before it
+// verifies a credential that is not cached, so requests with a verified credential
+// are not limited by other clients at the same address.
 func (s *Service) AdmitClient(r *http.Request) error {
 	if !s.clients.take(s.client(r), time.Now()) {
 		return errTooFast
@@ -100,7 +100,8 @@ func (s *Service) AdmitClient(r *http.Request) error {
 	return nil
 }
 
-// AdmitAccount counts a request against a person.
+// AdmitAccount counts a request against the rate of its user; the error is of kind
+// Limited.
 func (s *Service) AdmitAccount(p *host.Principal) error {
 	if !s.accounts.take(string(p.User), time.Now()) {
 		return errTooFast
@@ -108,22 +109,22 @@ func (s *Service) AdmitAccount(p *host.Principal) error {
 	return nil
 }
 
-// client names the bucket of a request: the network of its client's address, or
-// the proxy that does not know it.
+// client returns the key of a request's bucket: the network of its client, or the
+// proxy that does not name the client.
 func (s *Service) client(r *http.Request) string {
 	addr, known := s.clientAddr(r)
 	switch {
 	case !addr.IsValid():
-		return r.RemoteAddr // of a Unix socket
+		return r.RemoteAddr // a Unix socket
 	case !known:
 		return "unknown, by " + network(addr)
 	}
 	return network(addr)
 }
 
-// RemoteAddr is the address of the request's client, without a port, for logs
-// and lists. It is what limits.rates.forwardedFrom makes of X-Forwarded-For on a
-// connection from those networks, and else the connection's peer.
+// RemoteAddr returns the address of the request's client, without a port, for logs
+// and session lists: the client that X-Forwarded-For names on a connection from
+// limits.rates.forwardedFrom, otherwise the connection's peer.
 func (s *Service) RemoteAddr(r *http.Request) string {
 	if addr, _ := s.clientAddr(r); addr.IsValid() {
 		return addr.String()
@@ -131,14 +132,14 @@ func (s *Service) RemoteAddr(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// clientAddr returns the address of the request's client. Of what
-// X-Forwarded-For lists the last is what our own proxy saw, unless that is one
-// of ours too; what is before it is the client's word. Where a proxy writes
-// something that is not an address, "unknown" for one, the client is not known,
-// and the address is that proxy's. The address is invalid for a Unix socket.
+// clientAddr returns the address of the request's client: the last address in
+// X-Forwarded-For that is not in forwardedFrom, since the client itself may have
+// written those before it. If a proxy wrote something other than an address, such
+// as "unknown", known is false and the address is the proxy's. The address is
+// invalid for a Unix socket.
 func (s *Service) clientAddr(r *http.Request) (addr netip.Addr, known bool) {
 	addr, _ = parseAddr(r.RemoteAddr)
-	if len(r.Header["X-Forwarded-For"]) == 0 || !s.forwarded.contain(r) {
+	if len(r.Header["X-Forwarded-For"]) == 0 || !s.forwarded.sent(r) {
 		return addr, true
 	}
 	rest, item := strings.Join(r.Header["X-Forwarded-For"], ","), ""
@@ -152,7 +153,7 @@ func (s *Service) clientAddr(r *http.Request) (addr netip.Addr, known bool) {
 		switch {
 		case !ok:
 			return addr, false
-		case !s.forwarded.has(next):
+		case !s.forwarded.contains(next):
 			return next, true
 		}
 		addr = next
@@ -180,7 +181,8 @@ func parseAddr(s string) (netip.Addr, bool) {
 
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// network is what one client can have many addresses of.
+// network returns the network whose addresses one client can use: its IPv6 /64, or
+// the IPv4 address.
 func network(addr netip.Addr) string {
 	if addr.Is6() {
 		p, _ := addr.Prefix(64)

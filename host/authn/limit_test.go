@@ -12,8 +12,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Nobody can use up what somebody else needs.
-func TestNobodyCanLockOutAnother(t *testing.T) {
+// A client or user that exceeds its rate does not affect the others.
+func TestAClientCannotUseUpTheRateOfOthers(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Rates = Rates{Client: 1, Account: 2, ForwardedFrom: []string{"10.0.0.0/8"}} })
 	valid, ann := f.signIn(t, "ann")
 	_, ben := f.signIn(t, "ben")
@@ -28,10 +28,10 @@ func TestNobodyCanLockOutAnother(t *testing.T) {
 		}
 	}
 	if limited < 35 {
-		t.Errorf("%d of 50 forgeries from one address were refused unlooked at", limited)
+		t.Errorf("%d of 50 forgeries from one address were refused before verification", limited)
 	}
 	if _, err := f.Resolve(known); err != nil {
-		t.Errorf("somebody signed in at the same address: %v", err)
+		t.Errorf("a signed-in user at the same address: %v", err)
 	}
 	from := func(addr, forwarded string) error {
 		r := bearing("x.y.z")
@@ -94,8 +94,8 @@ func TestRateTablesAreBounded(t *testing.T) {
 	}
 }
 
-// Proxies write addresses with ports, in brackets, or not at all; none of that
-// puts all clients behind them into one bucket.
+// Proxies write addresses with ports, in brackets, or "unknown"; clients behind
+// them still have separate buckets.
 func TestForwardedAddressesHaveABucketEachHoweverTheyAreWritten(t *testing.T) {
 	f := setUp(t, func(c *Config) { c.Rates = Rates{Client: 1, ForwardedFrom: []string{"10.0.0.0/8", "fd00::/8", "unix"}} })
 	via := func(peer string, forwarded ...string) *http.Request {
@@ -119,8 +119,8 @@ func TestForwardedAddressesHaveABucketEachHoweverTheyAreWritten(t *testing.T) {
 		{via("10.0.0.1:1", "198.51.100.9", "203.0.113.7:1"), "203.0.113.7", "203.0.113.7"}, // two headers are one list
 		{via("10.0.0.1:1", "198.51.100.9, 203.0.113.7:1, 10.0.0.2:1, [fd00::1]:2"), "203.0.113.7", "203.0.113.7"},
 		{via("10.0.0.1:1", "10.0.0.3, 10.0.0.2"), "10.0.0.3", "10.0.0.3"},
-		// A proxy that does not know the client has a bucket for that. What is
-		// before is the client's word and chooses nothing.
+		// Requests whose client the proxy does not know share a bucket. The items
+		// before are the client's own and do not choose it.
 		{via("10.0.0.1:1", "unknown"), "unknown, by 10.0.0.1", "10.0.0.1"},
 		{via("10.0.0.1:1", "198.51.100.9, unknown"), "unknown, by 10.0.0.1", "10.0.0.1"},
 		{via("10.0.0.1:1", "198.51.100.9, garbage, 10.0.0.2"), "unknown, by 10.0.0.2", "10.0.0.2"},
@@ -129,7 +129,7 @@ func TestForwardedAddressesHaveABucketEachHoweverTheyAreWritten(t *testing.T) {
 		{via("10.0.0.1:1", "[2001:db8::1"), "unknown, by 10.0.0.1", "10.0.0.1"},
 		{via("10.0.0.1:1", "203.0.113.7:x"), "unknown, by 10.0.0.1", "10.0.0.1"},
 		{via("10.0.0.1:1"), "10.0.0.1", "10.0.0.1"},
-		// On other connections the header is the client's word as a whole.
+		// On other connections the whole header is the client's own.
 		{via("192.0.2.1:1", "203.0.113.7:51000"), "192.0.2.1", "192.0.2.1"},
 		{via("[2001:db8:1::5%eth0]:1"), "2001:db8:1::/64", "2001:db8:1::5"},
 	} {
@@ -161,10 +161,10 @@ func TestForwardedAddressesHaveABucketEachHoweverTheyAreWritten(t *testing.T) {
 	}
 }
 
-// FuzzForwardedAddress: whatever a client writes into X-Forwarded-For before our
-// proxy appends its address, the bucket is that of the appended one.
+// FuzzForwardedAddress checks that the bucket is that of the address which the
+// trusted proxy appended, whatever the client wrote into X-Forwarded-For.
 func FuzzForwardedAddress(f *testing.F) {
-	service := &Service{forwarded: hops{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	service := &Service{forwarded: peerSet{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
 	for _, s := range []string{"", "unknown", "198.51.100.9", "[::1]:2", "10.0.0.3,10.0.0.4", "[", "]:,", "10.0.0.1:99999"} {
 		f.Add(s)
 	}
@@ -197,7 +197,7 @@ func TestRatesHaveDefaultsAndMayBeOff(t *testing.T) {
 	}
 }
 
-// A client that is over its rate stays so although others fill the table.
+// A client over its rate stays limited while others fill the table.
 func TestOthersDoNotRefillABucket(t *testing.T) {
 	b := newBuckets(1, 0)
 	now := time.Now()

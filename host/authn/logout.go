@@ -18,8 +18,8 @@ const (
 )
 
 const (
-	commitTimeout = 5 * time.Second // for the store to take a logout
-	endingTimeout = 2 * time.Second // for sessions to leave, once they have no authority
+	commitTimeout = 5 * time.Second // for the store to commit a logout
+	endingTimeout = 2 * time.Second // for sessions to close, once they have no authority
 )
 
 type loggedOut struct {
@@ -29,22 +29,21 @@ type loggedOut struct {
 		Ended  int `json:"ended"`
 		Closed int `json:"closed"`
 	} `json:"sessions"`
-	// SignOut is where to sign out of whoever signed the person in, who would do
-	// so again.
+	// SignOut is where to sign out of the provider or proxy, which would otherwise
+	// sign the user in again.
 	SignOut string `json:"signOut,omitempty"`
 }
 
 // Logout handles POST /auth/logout, with an optional {"scope": …}. In this
-// order: the logout is committed, the sessions lose their authority and are
-// closed, the cookie is cleared, the answer is given. When committing fails so
-// does the request, and nothing is cleared.
+// order it commits the logout, revokes the authority of the sessions and closes
+// them, clears the cookie, and answers. If the commit fails, the request fails and
+// nothing is cleared.
 //
-// Somebody whose credential is no longer good is told "Already logged out".
-// A token that merely expired still ends its login, because sessions last as
-// long as the login does.
+// A request whose credential is revoked or invalid gets 200 "Already logged out".
+// An expired token still ends its login, because sessions last as long as the login.
 func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
-	if len(s.presented(r)) == 0 && (s.hop == nil || !s.hop.trusts(r)) {
-		return errNobody
+	if len(s.presented(r)) == 0 && (s.proxy == nil || !s.proxy.trusts(r)) {
+		return errUnauthenticated
 	}
 	if err := s.CheckOrigin(r); err != nil {
 		return err
@@ -54,7 +53,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := loggedOut{Success: true, Message: "Already logged out"}
-	who, ok, err := s.leaving(r)
+	who, ok, err := s.loginToEnd(r)
 	if err != nil {
 		return err
 	}
@@ -70,7 +69,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		answer.Sessions.Ended, answer.Sessions.Closed = ended.Ended, ended.Closed
 		answer.SignOut = s.signOut(who)
 	}
-	// A cookie of another login that goes on is left: nobody could sign out of it.
+	// Keep the cookie of another live login: without it, that login cannot sign out.
 	if _, alive := s.ours(s.cookie.read(r)); !alive {
 		s.cookie.clear(w)
 	}
@@ -91,32 +90,33 @@ func readScope(w http.ResponseWriter, r *http.Request) (string, error) {
 	return "", host.E(host.Invalid, "authn.logout", "body: scope must be default, login or user, not %q", body.Scope)
 }
 
-// afterwards is a context for what must be finished although the client may go.
+// afterwards returns a context for work that must finish even if the client
+// disconnects.
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 }
 
-// leaver is whose login is to end.
-type leaver struct {
+// loginRef identifies the login to end.
+type loginRef struct {
 	user   host.UserID
 	login  host.LoginID
 	method string
 	hint   string // for the provider
 }
 
-// leaving finds the login a request signs out of: the one it resolves to, as
-// at every door, else any of its credentials that belongs to a live login. The
-// error is of kind Limited if too much of what this client sent was no good, of
-// kind Unauthenticated if a trusted proxy names a user that is refused, and of
-// kind Unavailable if the store cannot tell whether a login is live.
-func (s *Service) leaving(r *http.Request) (leaver, bool, error) {
+// loginToEnd finds the login that a request signs out of: the one that Resolve
+// returns, otherwise that of the first credential with a live login. The error is
+// of kind Limited if the client sent too many invalid credentials, of kind
+// Unauthenticated if the user that a trusted proxy asserts is refused, and of kind
+// Unavailable if the store cannot say whether a login is live.
+func (s *Service) loginToEnd(r *http.Request) (loginRef, bool, error) {
 	p, err := s.Resolve(r)
 	if err == nil {
 		rec, _ := s.State.Login(p.Login.ID)
-		return leaver{p.User, p.Login.ID, p.Login.Method, rec.Hint}, true, nil
+		return loginRef{p.User, p.Login.ID, p.Login.Method, rec.Hint}, true, nil
 	}
 	if _, refused := errors.AsType[*refusal](err); refused || host.KindOf(err) == host.Limited {
-		return leaver{}, false, err
+		return loginRef{}, false, err
 	}
 	for _, raw := range s.presented(r) {
 		if who, ok := s.ours(raw); ok {
@@ -124,23 +124,23 @@ func (s *Service) leaving(r *http.Request) (leaver, bool, error) {
 		}
 	}
 	if host.KindOf(err) == host.Unavailable {
-		return leaver{}, false, err
+		return loginRef{}, false, err
 	}
-	return leaver{}, false, nil
+	return loginRef{}, false, nil
 }
 
-// ours tells the live login of a token that we signed, expired or not.
-func (s *Service) ours(raw string) (leaver, bool) {
+// ours returns the live login of a token of this host, expired or not.
+func (s *Service) ours(raw string) (loginRef, bool) {
 	t, err := s.verify(s.lenient, raw)
 	if err != nil {
-		return leaver{}, false
+		return loginRef{}, false
 	}
 	rec, ok := s.State.Login(t.login)
-	return leaver{rec.User, rec.ID, rec.Method, rec.Hint}, ok && rec.User == t.user
+	return loginRef{rec.User, rec.ID, rec.Method, rec.Hint}, ok && rec.User == t.user
 }
 
-// signOut is where a user signs out of what signed them in, empty if nowhere.
-func (s *Service) signOut(who leaver) string {
+// signOut returns where a user signs out of the provider or proxy, or "".
+func (s *Service) signOut(who loginRef) string {
 	if who.method == methodProxy && s.Options.Proxy != nil {
 		return s.Options.Proxy.SignOut
 	}
@@ -150,9 +150,10 @@ func (s *Service) signOut(who leaver) string {
 	return ""
 }
 
-// end commits the end of the login, or of all, and then ends sessions. From the
-// commit on no session can open; those that opened before are in the table.
-func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Result, error) {
+// end commits the revocation of one login or of all the user's logins, and then
+// ends sessions. No session opens after the commit; those opened before are in the
+// table.
+func (s *Service) end(ctx context.Context, who loginRef, scope string) (session.Result, error) {
 	before := s.live(who, scope)
 	var err error
 	switch scope {
@@ -174,8 +175,8 @@ func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Re
 	} else {
 		ended = s.Sessions.EndUser(ctx, who.user, host.ErrLoggedOut)
 	}
-	// The commit is an ending for all replicas, this one included: what it ended
-	// here may have left the table by now.
+	// The commit ends sessions on all replicas, including this one, so some may
+	// already have left the table.
 	if gone := before - ended.Ended; gone > 0 {
 		ended.Ended += gone
 		ended.Closed += gone
@@ -183,8 +184,8 @@ func (s *Service) end(ctx context.Context, who leaver, scope string) (session.Re
 	return ended, nil
 }
 
-// live counts the sessions here that a logout of this scope is to end.
-func (s *Service) live(who leaver, scope string) (n int) {
+// live counts the sessions on this replica that a logout of this scope ends.
+func (s *Service) live(who loginRef, scope string) (n int) {
 	for _, v := range s.Sessions.List(who.user) {
 		if v.Cause == nil && (scope != scopeLogin || v.Login == who.login) {
 			n++

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// rooms is a browser signed in as ann beside another of hers and one of ben's,
-// each with a session open.
+// rooms is a browser signed in as ann, another browser of hers and one of ben's,
+// each with an open session.
 type rooms struct {
 	*fixture
 	here, there, ben             *browser
@@ -69,8 +69,7 @@ func TestLogoutScopes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := furnish(t)
-			// As in the host, what is committed ends sessions by itself. They are
-			// counted all the same.
+			// As in the host, the commit itself ends sessions. They are counted too.
 			r.store.OnEnding(func(e state.Ending) {
 				if e.Login != "" {
 					r.table.EndLogin(t.Context(), e.User, e.Login, e.Cause)
@@ -120,7 +119,7 @@ func TestLogoutIsIdempotent(t *testing.T) {
 	}
 }
 
-func TestLogoutRefusesWhatItDoesNotUnderstand(t *testing.T) {
+func TestLogoutRefusesAnInvalidBody(t *testing.T) {
 	r := furnish(t)
 	for body, status := range map[string]int{
 		`{"scope":"everyone"}`: 400, `{"scope":""}`: 400, `{"scopes":"user"}`: 400, `[]`: 400, `{"scope":"` + strings.Repeat("x", maxBody) + `"}`: 413,
@@ -134,8 +133,8 @@ func TestLogoutRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	r.here.wantStatus(r.here.do("GET", "/auth/me", ""), 200)
 }
 
-// A stale header must not keep a logout from reaching the cookie's login.
-func TestLogoutResolvesLikeEveryDoor(t *testing.T) {
+// With an invalid bearer token the logout ends the cookie's login.
+func TestLogoutResolvesCredentialsLikeEveryRequest(t *testing.T) {
 	r := furnish(t)
 	stale := "Bearer " + r.revoked(t, "ben")
 	out := r.here.do("POST", "/auth/logout", "", "Authorization", stale)
@@ -162,8 +161,8 @@ func TestLogoutWithAnExpiredTokenEndsItsLogin(t *testing.T) {
 	}
 }
 
-// ending is a session table that looks, when it is asked to end sessions, at
-// whether the logout was committed before.
+// ending is a session table that checks whether the logout is committed before
+// sessions end.
 type ending struct {
 	*session.Table
 	t *testing.T

@@ -7,26 +7,25 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Login methods that are not named by the operator.
+// Login methods whose names are fixed.
 const (
 	methodDev    = "dev"
 	methodGitHub = "github"
 	methodProxy  = "proxy"
-	// MethodDisabled is the method of logins while authentication is disabled. Their
-	// principal's Name is what the request says of itself.
+	// MethodDisabled is the method of logins while authentication is disabled. The
+	// Name of their principal is unverified: a header of the request sets it.
 	MethodDisabled = "disabled"
 )
 
-// reserved are names that no provider may have: ids that begin with "system:"
-// belong to clusters.
+// reserved are names that a provider may not have. "system" is one because
+// clusters use ids that begin with "system:".
 var reserved = []string{methodDev, methodGitHub, methodProxy, MethodDisabled, "system"}
 
-// groupsClaim is under which name ways in without claims keep groups.
+// groupsClaim is the claim that holds the groups of login methods without claims.
 const groupsClaim = "groups"
 
-// mapper turns what a provider says about somebody into what counts here. It
-// is asked whenever a principal is made, so that a mapping that changed counts
-// for logins that began before.
+// mapper maps a provider's claims to roles and teams. It is called whenever a
+// principal is built, so that a changed mapping applies to existing logins.
 type mapper interface {
 	asserted(claims map[string]any) host.Membership
 	unlisted() bool
@@ -56,8 +55,8 @@ func set(list []string) []string {
 	return slices.Compact(list)
 }
 
-// kept selects the claims that are remembered with the login, each under the name
-// that the configuration gives it.
+// kept selects the claims that are stored with the login, each under its name in
+// the configuration.
 func (m *Mapping) kept(claims map[string]any) map[string]any {
 	out := map[string]any{}
 	for _, name := range m.keeps() {
@@ -68,40 +67,41 @@ func (m *Mapping) kept(claims map[string]any) map[string]any {
 	return out
 }
 
-// userID is the id under which provider's word on somebody counts, or why it
-// does not. An address needs a listed domain and a verified owner; anything
-// else is kept apart from other providers' ids by a prefix.
+// userID returns the user id in claims, or a refusal. An e-mail address must be
+// verified and in a listed domain. Any other value is prefixed with the provider's
+// name, so that ids of different providers cannot be equal.
 func (m *Mapping) userID(provider string, claims map[string]any) (host.UserID, error) {
 	source := sourceClaim(m.User)
 	claim, _ := claimAt(claims, m.User)
 	value, ok := claim.(string)
 	if !ok || value == "" {
-		return "", refuse(source, claim, "is not a text that could be a user id")
+		return "", refuse(source, claim, "is not a non-empty string, so it cannot be the user id")
 	}
 	id, address := value, strings.Contains(value, "@")
 	if !address {
 		id = provider + ":" + value
 	}
 	if err := host.CheckUserID(id); err != nil {
-		return "", refuse(source, value, "cannot be a user id: it %v", err)
+		return "", refuse(source, value, "is not a valid user id: it %v", err)
 	}
 	if !address {
 		return host.CanonicalID(host.UserID(id)), nil
 	}
 	if !inDomains(value, m.IDDomains) {
-		return "", refuse(source, value, "is an address outside idDomains, which are %q", m.IDDomains)
+		return "", refuse(source, value, "is an address outside idDomains, %q", m.IDDomains)
 	}
 	// Some providers write the boolean as a string.
 	if v := claims["email_verified"]; v != true && v != "true" {
-		return "", refuse(source, value, "is an address that the provider has not verified: email_verified is %s (Microsoft Entra never says it; see entraAddresses)", shown(v))
+		return "", refuse(source, value, "is an address that the provider has not verified: email_verified is %s (Microsoft Entra never sends it; see entraAddresses)", shown(v))
 	}
 	if email, _ := claims["email"].(string); host.CanonicalID(email) != host.CanonicalID(value) {
-		return "", refuse(source, value, "is an address, but not the verified one, which is that in claim \"email\": %s", shown(claims["email"]))
+		return "", refuse(source, value, "is not the verified address, which is in claim \"email\": %s", shown(claims["email"]))
 	}
 	return host.CanonicalID(host.UserID(id)), nil
 }
 
-// inDomains compares the part after the only "@" (CVE-2026-40574 was two).
+// inDomains reports whether the part after the only "@" is a listed domain
+// (CVE-2026-40574 was a bypass with two).
 func inDomains(address string, domains []string) bool {
 	local, domain, ok := strings.Cut(address, "@")
 	return ok && local != "" && !strings.Contains(domain, "@") &&

@@ -20,9 +20,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// oidcProvider is a provider as its discovery document describes it. It is
-// discovered when it is first needed, so that the host starts and serves
-// without it.
+// oidcProvider is a provider as its discovery document describes it. Discovery
+// happens at the first use, so that the host starts and serves without the provider.
 type oidcProvider struct {
 	OIDC
 	secret   *follow.Value[string]
@@ -36,15 +35,15 @@ type oidcProvider struct {
 	failedAt    time.Time
 }
 
-// retryDiscovery is how long a failure to discover is believed.
+// retryDiscovery is how long a failed discovery is not repeated.
 const retryDiscovery = 2 * time.Second
 
 type discovered struct {
 	*oidc.Provider
-	oauth  oauth2.Config
-	verify *oidc.IDTokenVerifier // of sign-ins
-	bearer *oidc.IDTokenVerifier // of tokens for any audience, which is for the caller to check
-	also   struct {
+	oauth    oauth2.Config
+	verify   *oidc.IDTokenVerifier // for sign-ins
+	bearer   *oidc.IDTokenVerifier // for bearer tokens; the caller checks the audience
+	metadata struct {
 		Issuer      string   `json:"issuer"`
 		SendsIssuer bool     `json:"authorization_response_iss_parameter_supported"`
 		AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
@@ -72,9 +71,9 @@ func callbackURL(public *url.URL, method string) string {
 	return originOf(public) + "/auth/callback/" + method
 }
 
-// newClient returns what providers are asked with: verified TLS, no proxy of a
-// redirect's choosing, and bounds on time, size and rate. The rate is what keeps
-// tokens signed with keys that do not exist from making us fetch keys each time.
+// newClient returns the HTTP client for a provider: verified TLS, no redirects,
+// and limits on time, size and rate. The rate keeps tokens with unknown key ids from
+// causing a fetch of keys each.
 func newClient(at, caFile string, log *slog.Logger) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 4
@@ -86,23 +85,23 @@ func newClient(at, caFile string, log *slog.Logger) (*http.Client, error) {
 	return &http.Client{
 		Transport: &bounded{followed, rate.NewLimiter(5, 10)},
 		Timeout:   exchangeTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { // a secret goes where it was meant to
+		CheckRedirect: func(*http.Request, []*http.Request) error { // a redirect must not receive the client secret
 			return http.ErrUseLastResponse
 		},
 	}, nil
 }
 
-// maxAnswer bounds what a provider may answer.
+// maxAnswer bounds a provider's answer, in bytes.
 const maxAnswer = 1 << 20
 
-// bounded limits an identity provider's answers, and how often keys are fetched.
+// bounded limits the size of answers and the rate of key fetches.
 type bounded struct {
 	*follow.Transport
 	keys *rate.Limiter
 }
 
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	// go-oidc marks its fetching of keys like this, and waits for one at a time.
+	// Only go-oidc's fetches of keys have this header; they run one at a time.
 	if r.Header.Get("Cache-Control") == "no-cache" {
 		if err := b.keys.Wait(r.Context()); err != nil {
 			return nil, err
@@ -118,7 +117,7 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// discover returns the provider's own description.
+// discover returns the provider's metadata (OpenID Connect Discovery 1.0).
 func (p *oidcProvider) discover(ctx context.Context) (*discovered, error) {
 	p.mu.Lock()
 	found, failed := p.found, p.failed
@@ -151,12 +150,12 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 		return nil, fmt.Errorf("discovery of %s: %w", p.Name, err)
 	}
 	d := &discovered{Provider: provider}
-	if err := provider.Claims(&d.also); err != nil {
+	if err := provider.Claims(&d.metadata); err != nil {
 		return nil, fmt.Errorf("discovery of %s: %w", p.Name, err)
 	}
-	for field, u := range map[string]string{"authorization_endpoint": d.also.Authorize, "token_endpoint": d.also.Token,
-		"jwks_uri": d.also.Keys, "userinfo_endpoint": d.also.UserInfo, "end_session_endpoint": d.also.EndSession} {
-		var bad complaints
+	for field, u := range map[string]string{"authorization_endpoint": d.metadata.Authorize, "token_endpoint": d.metadata.Token,
+		"jwks_uri": d.metadata.Keys, "userinfo_endpoint": d.metadata.UserInfo, "end_session_endpoint": d.metadata.EndSession} {
+		var bad problems
 		if u != "" || field == "jwks_uri" {
 			checkEndpoint(&bad, field, u)
 		}
@@ -166,7 +165,7 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 	}
 	endpoint := provider.Endpoint()
 	endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	m := d.also.AuthMethods
+	m := d.metadata.AuthMethods
 	if p.ClientAuth == authPost || p.ClientAuth == "" && len(m) > 0 && !slices.Contains(m, authBasic) {
 		endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
@@ -183,8 +182,8 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 	return d, nil
 }
 
-// checkEndpoint is checkURL for a URL that may have a query.
-func checkEndpoint(bad *complaints, field, s string) {
+// checkEndpoint is checkURL, but allows a query.
+func checkEndpoint(bad *problems, field, s string) {
 	if u, err := url.Parse(s); err == nil {
 		u.RawQuery = ""
 		s = u.String()
@@ -197,7 +196,7 @@ func (p *oidcProvider) issuer(ctx context.Context) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	return d.also.Issuer, d.also.SendsIssuer, nil
+	return d.metadata.Issuer, d.metadata.SendsIssuer, nil
 }
 
 func (p *oidcProvider) begin(ctx context.Context, state string, once secrets) (string, error) {
@@ -220,14 +219,14 @@ func (p *oidcProvider) finish(ctx context.Context, code string, once secrets) (I
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	if raw == "" || len(raw) > maxIDToken {
-		return Identity{}, unreadable{errors.New("the provider sent no usable id_token")}
+		return Identity{}, unreadable{errors.New("the provider's answer has no id_token, or one that is too large")}
 	}
 	id, err := d.verify.Verify(ctx, raw)
 	if err != nil {
 		return Identity{}, unreadable{err}
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(once.nonce)) != 1 {
-		return Identity{}, unreadable{errors.New("the id_token's nonce is of another sign-in")}
+		return Identity{}, unreadable{errors.New("the id_token's nonce belongs to another sign-in")}
 	}
 	if id.AccessTokenHash != "" {
 		if err := id.VerifyAccessToken(tokens.AccessToken); err != nil {
@@ -241,9 +240,9 @@ func (p *oidcProvider) finish(ctx context.Context, code string, once secrets) (I
 	if err != nil {
 		return Identity{}, unreadable{err}
 	}
-	var without error
-	if p.wants(claims) && d.also.UserInfo != "" {
-		without, err = p.addUserInfo(ctx, d, tokens, id.Subject, claims)
+	var warning error
+	if p.lacksClaims(claims) && d.metadata.UserInfo != "" {
+		warning, err = p.addUserInfo(ctx, d, tokens, id.Subject, claims)
 		if err != nil {
 			return Identity{}, unreadable{err}
 		}
@@ -252,24 +251,23 @@ func (p *oidcProvider) finish(ctx context.Context, code string, once secrets) (I
 	if err != nil {
 		return Identity{}, err
 	}
-	if without != nil {
-		who.Warnings = append(who.Warnings, without)
+	if warning != nil {
+		who.Warnings = append(who.Warnings, warning)
 	}
-	if p.EndSession && d.also.EndSession != "" && len(raw) <= maxHint {
+	if p.EndSession && d.metadata.EndSession != "" && len(raw) <= maxHint {
 		who.Hint = raw
 	}
 	return who, nil
 }
 
-// maxHint bounds the ID token that is kept to sign out with. It becomes part of a
-// URL, and of the login's record.
+// maxHint bounds the ID token that is kept for sign-out, in bytes. It becomes part
+// of a URL and of the login's record.
 const maxHint = 6 << 10
 
-// maxIDToken bounds a provider's token before it is parsed.
+// maxIDToken bounds a provider's token before it is parsed, in bytes.
 const maxIDToken = 64 << 10
 
-// claimsOf returns a verified token's claims, of which it demands what both
-// uses of ID tokens need.
+// claimsOf returns a verified token's claims. The token must have sub, iat and exp.
 func claimsOf(id *oidc.IDToken) (map[string]any, error) {
 	var claims map[string]any
 	if err := id.Claims(&claims); err != nil {
@@ -286,30 +284,30 @@ func claimsOf(id *oidc.IDToken) (map[string]any, error) {
 func (p *oidcProvider) authorized(claims map[string]any) error {
 	azp, ok := claims["azp"]
 	if name, _ := azp.(string); ok && azp != nil && !p.ours(name) {
-		return refuse(sourceClaim("azp"), azp, "names another client, to which the token was issued; clients whose tokens count are clientID and audiences")
+		return refuse(sourceClaim("azp"), azp, "is not clientID or one of audiences: the token was issued to another client")
 	}
 	return nil
 }
 
-// ours reports whether tokens may be for, or issued to, this client.
+// ours reports whether client is clientID or one of audiences.
 func (p *oidcProvider) ours(client string) bool {
 	return client != "" && (client == p.ClientID || slices.Contains(p.Audiences, client))
 }
 
-// wants reports whether claims that the mapping reads are absent.
-func (p *oidcProvider) wants(claims map[string]any) bool {
+// lacksClaims reports whether claims that the mapping reads are absent.
+func (p *oidcProvider) lacksClaims(claims map[string]any) bool {
 	return slices.ContainsFunc(p.reads(), func(name string) bool {
 		_, ok := claimAt(claims, name)
 		return !ok
 	})
 }
 
-// addUserInfo adds what the provider says at its userinfo endpoint and not in
-// the token (OpenID Connect Core 1.0, section 5.3). Providers need not answer
-// there: if one refuses to, and the token says who it is, without says so, and
-// the person has the groups of the token alone. A failure that may pass is an
-// error, since they would be without their groups for the length of a login.
-func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subject string, claims map[string]any) (without, err error) {
+// addUserInfo adds the claims of the userinfo endpoint that the token lacks
+// (OpenID Connect Core 1.0, section 5.3). If the endpoint refuses (4xx) and the
+// token names the user, warning says so and only the token's groups count. A
+// temporary failure is an error: otherwise the user would lack their groups for the
+// length of the login.
+func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *oauth2.Token, subject string, claims map[string]any) (warning, err error) {
 	asked := &lastStatus{RoundTripper: p.client.Transport}
 	client := *p.client
 	client.Transport = asked
@@ -318,22 +316,22 @@ func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *o
 		_, known := claimAt(claims, p.User)
 		switch {
 		case isBusy(asked.status):
-			return nil, busy{fmt.Errorf("the userinfo endpoint answers with status %d", asked.status)}
+			return nil, busy{fmt.Errorf("the userinfo endpoint answers %d", asked.status)}
 		case !asked.refused():
 			return nil, err
 		case !known:
-			return nil, refuse(sourceClaim(p.User), nil, "is not in the id_token, and the userinfo endpoint answers with status %d", asked.status)
+			return nil, refuse(sourceClaim(p.User), nil, "is not in the id_token, and the userinfo endpoint answers %d", asked.status)
 		}
-		return refuse("userinfo_endpoint", fmt.Sprintf("status %d", asked.status), "says nothing; what the id_token lacks is missing"), nil
+		return refuse("userinfo_endpoint", fmt.Sprintf("status %d", asked.status), "is a refusal; claims that the id_token lacks are missing"), nil
 	}
 	if info.Subject != subject {
-		return nil, errors.New("the userinfo is about another user")
+		return nil, errors.New("the userinfo answer has another sub than the id_token")
 	}
 	var more map[string]any
 	if err := info.Claims(&more); err != nil {
 		return nil, err
 	}
-	// That an address is verified is said of that address alone.
+	// email_verified applies to the email beside it only.
 	if email, ok := claims["email"]; ok && more["email"] != email {
 		delete(more, "email_verified")
 	}
@@ -341,7 +339,7 @@ func (p *oidcProvider) addUserInfo(ctx context.Context, d *discovered, tokens *o
 	return nil, nil
 }
 
-// addClaims adds to claims what they lack of more, in objects, too.
+// addClaims adds the members of more that claims lack, also inside objects.
 func addClaims(claims, more map[string]any) {
 	for name, v := range more {
 		have, ok := claims[name]
@@ -356,7 +354,7 @@ func addClaims(claims, more map[string]any) {
 	}
 }
 
-// lastStatus remembers the status of an answer.
+// lastStatus keeps the status of the last answer.
 type lastStatus struct {
 	http.RoundTripper
 	status int
@@ -370,7 +368,7 @@ func (l *lastStatus) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// refused reports whether asking again would be answered alike.
+// refused reports a 4xx status that a retry would not change.
 func (l *lastStatus) refused() bool {
 	return l.status >= 400 && l.status < 500 && l.status != http.StatusRequestTimeout
 }
@@ -399,7 +397,7 @@ func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identi
 	}, nil
 }
 
-// methodOf is how a login says which provider it came by.
+// methodOf returns the login method of a provider.
 func methodOf(name string) string { return "oidc:" + name }
 
 // printableName keeps a display name short and on one line.
@@ -409,17 +407,17 @@ func printableName(s string) string {
 	return string(runes)
 }
 
-// signOut is where a browser signs out of the provider, if it has such a place
-// (OpenID Connect RP-Initiated Logout 1.0). The hint is the ID token of the
-// sign-in, without which some providers refuse; it may be empty.
+// signOut returns the URL where a browser signs out of the provider, or "" if there
+// is none (OpenID Connect RP-Initiated Logout 1.0). The hint is the ID token of the
+// sign-in, which some providers require; it may be empty.
 func (p *oidcProvider) signOut(public *url.URL, hint string) string {
 	p.mu.Lock()
 	d := p.found
 	p.mu.Unlock()
-	if !p.EndSession || d == nil || d.also.EndSession == "" {
+	if !p.EndSession || d == nil || d.metadata.EndSession == "" {
 		return ""
 	}
-	u, err := url.Parse(d.also.EndSession)
+	u, err := url.Parse(d.metadata.EndSession)
 	if err != nil {
 		return ""
 	}

@@ -14,7 +14,7 @@ import (
 
 const tenant = "11111111-2222-3333-4444-555555555555"
 
-// withProvider is withIDP for a provider whose people need not be listed.
+// withProvider is withIDP for a provider whose users need not be listed.
 func withProvider(t testing.TB, edit ...func(*OIDC, *idp)) (*fixture, *idp, *browser) {
 	f, p, b := withIDP(t, func(c *OIDC) { c.Unlisted = true })
 	cfg := f.Config
@@ -22,7 +22,7 @@ func withProvider(t testing.TB, edit ...func(*OIDC, *idp)) (*fixture, *idp, *bro
 	for _, e := range edit {
 		e(&c, p)
 	}
-	var bad complaints
+	var bad problems
 	c.check(&bad, "auth.oidc[0]", map[string]bool{})
 	for _, err := range bad {
 		t.Error(err)
@@ -32,14 +32,14 @@ func withProvider(t testing.TB, edit ...func(*OIDC, *idp)) (*fixture, *idp, *bro
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.people.everybody = true
+	f.people.unlisted = true
 	f.Service = s
 	b.server = f.serve(t)
 	b.base, _ = url.Parse(b.server.URL)
 	return f, p, b
 }
 
-// signInAnywhere goes through the flow of a provider that sends no "iss".
+// signInAnywhere signs in at a provider that sends no "iss".
 func (b *browser) signInAnywhere(p *idp) string {
 	b.t.Helper()
 	back := p.approve(b.t, b.begin("?method=corp"))
@@ -49,7 +49,7 @@ func (b *browser) signInAnywhere(p *idp) string {
 	return b.comeBack(back)
 }
 
-func TestSignOutTellsTheProviderWhoseItIs(t *testing.T) {
+func TestSignOutSendsTheIDTokenHint(t *testing.T) {
 	signOut := func(b *browser) url.Values {
 		t.Helper()
 		out := b.do("POST", "/auth/logout", "")
@@ -69,7 +69,7 @@ func TestSignOutTellsTheProviderWhoseItIs(t *testing.T) {
 	if q.Get("id_token_hint") != first || q.Get("client_id") != "console" || q.Get("post_logout_redirect_uri") != "http://127.0.0.1:8080/login" {
 		t.Errorf("sign out with %v", q)
 	}
-	// It is kept with the login, through a refresh and a restart.
+	// The hint is kept with the login, through a refresh and a restart.
 	b.signInAt(p)
 	b.wantStatus(b.do("POST", "/auth/refresh", ""), 200)
 	f.Service = f.restart(t)
@@ -81,7 +81,7 @@ func TestSignOutTellsTheProviderWhoseItIs(t *testing.T) {
 	if q := signOut(b); q.Get("id_token_hint") != p.sent {
 		t.Errorf("after a restart: %v", q)
 	}
-	// Not every token fits into a URL, and a big record is one without it.
+	// A token too large for a URL, or for the record, is not kept.
 	_, p, b = withProvider(t, end, func(_ *OIDC, p *idp) { p.change(func() { p.person["pad"] = strings.Repeat("x", maxHint) }) })
 	b.signInAt(p)
 	if q := signOut(b); q.Get("id_token_hint") != "" || q.Get("client_id") != "console" {
@@ -114,7 +114,7 @@ func TestTheSignOutOfAProviderIsCheckedLikeItsOtherEndpoints(t *testing.T) {
 	}
 }
 
-func TestUserinfoIsOptionalForWhoIsKnownWithoutIt(t *testing.T) {
+func TestUserinfoIsOptionalIfTheIDTokenNamesTheUser(t *testing.T) {
 	for status, ok := range map[int]bool{400: true, 401: true, 403: true, 404: true, 429: false, 500: false, 503: false} {
 		f, p, b := withProvider(t, func(_ *OIDC, p *idp) {
 			p.change(func() {
@@ -131,7 +131,7 @@ func TestUserinfoIsOptionalForWhoIsKnownWithoutIt(t *testing.T) {
 			t.Errorf("%d: log %q", status, lines)
 		}
 	}
-	// Who it is must be said.
+	// The claim with the user id is required.
 	_, p, b := withProvider(t, func(_ *OIDC, p *idp) {
 		p.change(func() { p.person, p.userinfoStatus = jwt.MapClaims{"sub": "1001", "groups": []string{"x"}}, 401 })
 	})
@@ -170,7 +170,7 @@ func TestTheClientAuthenticatesAsTheConfigurationSays(t *testing.T) {
 	}
 }
 
-// A refused program finds in the host's log why.
+// The host's log says why a program's token is refused.
 func TestARefusedIDTokenNamesTheClaim(t *testing.T) {
 	f, p := withBearer(t)
 	for claim, c := range map[string]jwt.MapClaims{

@@ -14,21 +14,21 @@ import (
 var errForm = &host.Error{Kind: host.Forbidden, Op: "authn",
 	Message: "CSRF header required: send X-Requested-With: XMLHttpRequest, or a JSON body"}
 
-// foreign refuses a request of a foreign page. Whoever put something in front of
-// the host has to see what differs.
-func (s *Service) foreign(r *http.Request) error {
+// crossSite returns the error for a request from a page of another site. It names
+// both origins, for operators whose proxy or publicURL is wrong.
+func (s *Service) crossSite(r *http.Request) error {
 	page := "a page of another site"
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		page = fmt.Sprintf("a page of %.100q", strings.Join(origin, ", "))
 	}
 	return &host.Error{Kind: host.Forbidden, Op: "authn", Message: "cross-site request refused",
-		Detail: fmt.Sprintf("it comes from %s; the console's pages are of %q, by publicURL in the host's configuration", page, originOf(s.PublicURL))}
+		Detail: fmt.Sprintf("it comes from %s; the console's origin is %q, from publicURL in the host's configuration", page, originOf(s.PublicURL))}
 }
 
-// CheckOrigin refuses, with kind Forbidden, a request that a foreign page may
-// have made a browser send: an upgrade whose Origin is not ours, and an unsafe
-// request with a credential that browsers add by themselves, that does not come from our own pages or could come
-// from an HTML form. Programs send neither Origin nor Sec-Fetch-Site and pass.
+// CheckOrigin refuses, with kind Forbidden, a request that a page of another site
+// may have caused: an upgrade with another Origin, and an unsafe request whose
+// credential the browser adds by itself, if it comes from another site or an HTML
+// form could have sent it. Programs send neither Origin nor Sec-Fetch-Site and pass.
 func (s *Service) CheckOrigin(r *http.Request) error {
 	if r.Header.Get("Upgrade") != "" {
 		return s.CheckSite(r)
@@ -45,24 +45,24 @@ func (s *Service) CheckOrigin(r *http.Request) error {
 	return nil
 }
 
-// ambient reports whether a browser may have added the credential by itself:
-// our cookie, or the one that the proxy in front turns into headers.
+// ambient reports whether a browser may have added the credential by itself: the
+// host's cookie, or that of the trusted proxy.
 func (s *Service) ambient(r *http.Request) bool {
-	return s.cookie.read(r) != "" || s.hop != nil && s.hop.trusts(r)
+	return s.cookie.read(r) != "" || s.proxy != nil && s.proxy.trusts(r)
 }
 
-// CheckSite refuses, with kind Forbidden, what a browser says comes from a
-// foreign page, reading too. It trusts what browsers say about that (Fetch
-// Metadata, Sec-Fetch-Site; RFC 6454, section 7, Origin).
+// CheckSite refuses, with kind Forbidden, any request, also a safe one, that a
+// browser marks as cross-site (Sec-Fetch-Site, W3C Fetch Metadata; Origin, RFC
+// 6454, section 7).
 func (s *Service) CheckSite(r *http.Request) error {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
-		return s.foreign(r)
+		return s.crossSite(r)
 	}
 	for _, origin := range r.Header["Origin"] {
 		if !s.origins[strings.ToLower(origin)] {
-			return s.foreign(r)
+			return s.crossSite(r)
 		}
 	}
 	return nil
@@ -77,7 +77,8 @@ func isJSON(r *http.Request) bool {
 	return err == nil && media == "application/json"
 }
 
-// originOf writes an origin as browsers do: lower case, no default port.
+// originOf returns the origin of u as browsers write it: lower case, no default
+// port.
 func originOf(u *url.URL) string {
 	authority := strings.ToLower(u.Host)
 	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
@@ -86,8 +87,8 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + authority
 }
 
-// originsOf are the origins of our own pages. A loopback host is known by
-// several names, which all mean this machine and this port.
+// originsOf returns the origins of the console's pages. A loopback host has several
+// names, all of which count.
 func originsOf(public *url.URL) map[string]bool {
 	origins := map[string]bool{originOf(public): true}
 	if !isLoopback(public.Hostname()) {

@@ -14,9 +14,9 @@ import (
 func TestACrossSiteRefusalNamesBothOriginsAndIsBounded(t *testing.T) {
 	f := setUp(t)
 	for _, c := range []struct{ header, value, want string }{
-		{"Origin", "http://127.0.0.1:9311", `a page of "http://127.0.0.1:9311"; the console's pages are of "http://127.0.0.1:8080", by publicURL`},
+		{"Origin", "http://127.0.0.1:9311", `a page of "http://127.0.0.1:9311"; the console's origin is "http://127.0.0.1:8080", from publicURL`},
 		{"Origin", "a\x1b[31m\xff" + strings.Repeat("x", 5000), `a page of "a\x1b[31m\xffxxx`},
-		{"Sec-Fetch-Site", "cross-site", `a page of another site; the console's pages are of "http://127.0.0.1:8080"`},
+		{"Sec-Fetch-Site", "cross-site", `a page of another site; the console's origin is "http://127.0.0.1:8080"`},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set(c.header, c.value)

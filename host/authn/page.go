@@ -19,39 +19,39 @@ var pageTemplate = template.Must(template.ParseFS(pageFile, "page.html"))
 // pageData is what the sign-in page shows.
 type pageData struct {
 	Nonce       string
-	Who         *host.Principal // nil: nobody is signed in
-	Ways        []pageWay
+	Who         *host.Principal // nil if not signed in
+	Methods     []pageMethod
 	Dev         bool
-	Hop         string // by whom people are signed in without this page
+	Proxy       string // method that signs in without this page: proxy, disabled
 	Redirect    string
 	Error       string
 	Code        string
 	Description string
 }
 
-type pageWay struct{ Name, URL string }
+type pageMethod struct{ Name, URL string }
 
-// errorTexts say what the codes of /login?error= mean to the person.
+// errorTexts explain the codes of /login?error= to the user.
 var errorTexts = map[string]string{
 	"access_denied":            "You did not allow the sign-in.",
 	"provider_error":           "The identity provider reported a problem.",
 	"provider_unavailable":     "The identity provider cannot be reached. Try again in a moment.",
 	"missing_code":             "The identity provider's answer was incomplete. Try again.",
-	"csrf_validation_failed":   "This sign-in was not begun in this browser, took too long, or was used before. Try again.",
+	"csrf_validation_failed":   "This sign-in was not started in this browser, took too long, or was used before. Try again.",
 	"oauth_state_store_failed": "Sign-in is not possible at the moment. Try again shortly.",
 	"temporarily_unavailable":  "Sign-in is not possible at the moment. Try again shortly.",
 	"network_error":            "The identity provider does not answer. Try again in a moment.",
-	"invalid_client":           "The identity provider does not know this console. Its operator has to correct the client id or secret.",
-	"redirect_mismatch":        "The identity provider does not know this console's address. Its operator has to register the callback URL.",
+	"invalid_client":           "The identity provider does not know this console. Ask its operator to correct the client id or secret.",
+	"redirect_mismatch":        "The identity provider does not know this console's address. Ask its operator to register the callback URL.",
 	"exchange_failed":          "The identity provider did not confirm the sign-in. Try again.",
 	"user_fetch_failed":        "The identity provider did not say who you are.",
-	"not_allowed":              "You are known to the identity provider, but not admitted here.",
-	"too_many_groups":          "You belong to more groups than can be taken in. Ask the operator to have the provider send fewer.",
+	"not_allowed":              "You signed in at the identity provider, but are not allowed to use this console.",
+	"too_many_groups":          "You are in more groups than this console accepts. Ask its operator to have the provider send fewer.",
 }
 
-// Page handles GET /login: the ways in, why the last attempt failed, and for
-// somebody who is signed in, who they are and how to sign out. It uses no
-// script but its own and loads nothing.
+// Page handles GET /login. It shows the login methods and why the last attempt
+// failed; to a signed-in user, their name and how to sign out. It has one inline
+// script and loads nothing.
 func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	redirect, ok := localPath(query.Get("redirect"))
@@ -59,8 +59,8 @@ func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 		redirect = "/"
 	}
 	d := pageData{Nonce: newNonce(), Dev: s.Options.Dev != nil, Redirect: redirect, Code: query.Get("error")}
-	if s.hop != nil {
-		d.Hop = s.hop.method
+	if s.proxy != nil {
+		d.Proxy = s.proxy.method
 	}
 	if d.Code != "" {
 		if d.Error = errorTexts[d.Code]; d.Error == "" {
@@ -72,9 +72,9 @@ func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 		d.Who = p
 	}
 	for name := range s.providers {
-		d.Ways = append(d.Ways, pageWay{name, "/auth/login?" + url.Values{"method": {name}, "redirect": {redirect}}.Encode()})
+		d.Methods = append(d.Methods, pageMethod{name, "/auth/login?" + url.Values{"method": {name}, "redirect": {redirect}}.Encode()})
 	}
-	slices.SortFunc(d.Ways, func(a, b pageWay) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	slices.SortFunc(d.Methods, func(a, b pageMethod) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
 	var page bytes.Buffer
 	if err := pageTemplate.Execute(&page, d); err != nil {
 		return &host.Error{Kind: host.Internal, Op: "authn.page", Err: err}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestThePageOffersWhatThereIs(t *testing.T) {
+func TestThePageListsTheLoginMethods(t *testing.T) {
 	_, p, b := withIDP(t)
 	page := b.do("GET", "/login?error=not_allowed&error_description=%3Cscript%3E&redirect=//evil.example", "")
 	for _, want := range []string{`href="/auth/login?method=corp&amp;redirect=%2F"`, errorTexts["not_allowed"], "&lt;script&gt;", `id="dev"`} {

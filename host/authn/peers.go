@@ -7,14 +7,15 @@ import (
 	"net/netip"
 )
 
-// hops are the peers that may speak for others.
-type hops struct {
+// peerSet is a set of peers: the proxies of auth.proxy.from, or those of
+// limits.rates.forwardedFrom.
+type peerSet struct {
 	networks []netip.Prefix
 	unix     bool
 }
 
-func parseHops(from []string) (hops, error) {
-	var h hops
+func parsePeers(from []string) (peerSet, error) {
+	var h peerSet
 	for _, s := range from {
 		if s == "unix" {
 			h.unix = true
@@ -29,25 +30,26 @@ func parseHops(from []string) (hops, error) {
 		}
 		switch {
 		case err != nil:
-			return hops{}, fmt.Errorf("%q is not a network such as 10.0.0.0/8, an address, or unix", s)
+			return peerSet{}, fmt.Errorf("%q is not a network such as 10.0.0.0/8, an address, or unix", s)
 		case p.Bits() == 0:
-			return hops{}, fmt.Errorf("%q is everybody", s)
+			return peerSet{}, fmt.Errorf("%q contains every address; list the proxies only", s)
 		}
 		h.networks = append(h.networks, p.Masked())
 	}
 	return h, nil
 }
 
-func (h *hops) contain(r *http.Request) bool {
+// sent reports whether the request came over a connection from one of the peers.
+func (h *peerSet) sent(r *http.Request) bool {
 	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); local != nil && local.Network() == "unix" {
 		return h.unix
 	}
 	peer, ok := parseAddr(r.RemoteAddr)
-	return ok && h.has(peer)
+	return ok && h.contains(peer)
 }
 
-// has reports whether one of the networks contains a plain address.
-func (h *hops) has(addr netip.Addr) bool {
+// contains reports whether one of the networks contains a plain address.
+func (h *peerSet) contains(addr netip.Addr) bool {
 	for _, n := range h.networks {
 		if n.Contains(addr) {
 			return true

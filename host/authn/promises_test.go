@@ -13,8 +13,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Promises that the consoles before broke, each with where. Those that need a
-// table, a provider or a proxy are beside what they are about.
+// Promises that other consoles broke, each with its origin. Those that need a
+// session table, a provider or a proxy are in the files of their subject.
 
 // Origin: KubeStellar #6579.
 func TestARevokedTokenIsNotRefreshed(t *testing.T) {
@@ -29,9 +29,9 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 	}
 }
 
-// Origin: KubeStellar #6026 and #6063, which were mended in the middleware and
-// not in refresh, and not for a token that refresh itself had revoked.
-func TestRefreshResolvesLikeEveryDoor(t *testing.T) {
+// Origin: KubeStellar #6026 and #6063, which were fixed in the middleware but not
+// in refresh, nor for a token that refresh itself had revoked.
+func TestRefreshResolvesCredentialsLikeEveryRequest(t *testing.T) {
 	f := setUp(t)
 	cookie, p := f.signIn(t, "ann")
 	for _, header := range []string{"Basic eDp5", "Bearer", "Bearer garbage", "Bearer " + f.revoked(t, "ann"), "Bearer " + f.expired(t, "ann")} {
@@ -50,7 +50,7 @@ func TestRefreshResolvesLikeEveryDoor(t *testing.T) {
 }
 
 // Origin: KubeStellar #6060, #6061, #6065, #6930: two tabs that refreshed at once
-// signed each other out, or went on refreshing for ever.
+// signed each other out, or refreshed for ever.
 func TestTabsThatRefreshAtOnceStaySignedIn(t *testing.T) {
 	f := setUp(t)
 	b := f.browser(t, f.serve(t))
@@ -91,7 +91,7 @@ func TestTokensAreReadFromHeaderAndCookieAlone(t *testing.T) {
 }
 
 // Origin: KubeStellar #1787, #2546.
-func TestNoTokenIsMagic(t *testing.T) {
+func TestPlaceholderTokensAreRefused(t *testing.T) {
 	f := setUp(t)
 	for _, raw := range []string{"demo-token", "null", "undefined", "dev-user", "0", "none"} {
 		if p, err := f.Resolve(request("GET", "Bearer "+raw, raw)); err == nil {
@@ -100,8 +100,8 @@ func TestNoTokenIsMagic(t *testing.T) {
 	}
 }
 
-// Origin: KubeStellar #8059: each restart signed everybody out.
-func TestARestartSignsNobodyOut(t *testing.T) {
+// Origin: KubeStellar #8059: each restart signed all users out.
+func TestLoginsSurviveARestart(t *testing.T) {
 	f := setUp(t)
 	raw, p := f.signIn(t, "ann")
 	gone := f.revoked(t, "ben")
@@ -114,9 +114,9 @@ func TestARestartSignsNobodyOut(t *testing.T) {
 	}
 }
 
-// Origin: KubeStellar #6586, #6587: without a credential, or with one long dead,
+// Origin: KubeStellar #6586, #6587: without a credential, or with a revoked one,
 // the middleware answered before logout could.
-func TestLogoutTellsNobodyFromSomebodyWhoLeft(t *testing.T) {
+func TestLogoutWithoutACredentialDiffersFromARepeatedLogout(t *testing.T) {
 	f := setUp(t)
 	b := f.browser(t, f.serve(t))
 	b.wantStatus(b.do("POST", "/auth/logout", ""), 401)
@@ -129,7 +129,7 @@ func TestLogoutTellsNobodyFromSomebodyWhoLeft(t *testing.T) {
 }
 
 // Origin: KubeStellar #6588, #8680, and kobs, which changed state by GET.
-func TestNoUnsafeMethodIsForgotten(t *testing.T) {
+func TestEveryUnsafeMethodNeedsTheCSRFHeader(t *testing.T) {
 	f := setUp(t)
 	raw, _ := f.signIn(t, "ann")
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "PROPFIND", "post"} {
@@ -149,8 +149,8 @@ func TestNoUnsafeMethodIsForgotten(t *testing.T) {
 	b.wantStatus(b.do("GET", "/auth/me", ""), 200)
 }
 
-// Origin: KubeStellar #6583: a provider's words went into page and log as they were.
-func TestTheProvidersWordsAreMadeHarmless(t *testing.T) {
+// Origin: KubeStellar #6583: a provider's text went into page and log unchanged.
+func TestTheProvidersErrorTextIsSanitised(t *testing.T) {
 	_, _, b := withIDP(t)
 	said := "no\r\nSet-Cookie: x=y <script>\u202e" + strings.Repeat("z", 5000)
 	to := b.comeBack(&url.URL{Path: "/auth/callback/corp", RawQuery: url.Values{"error": {"x\nlevel=INFO"}, "error_description": {said}}.Encode()})
@@ -164,15 +164,15 @@ func TestTheProvidersWordsAreMadeHarmless(t *testing.T) {
 	}
 }
 
-// failingStore cannot take writes.
+// failingStore refuses writes.
 type failingStore struct{ Store }
 
 func (failingStore) Once(context.Context, string, time.Time) (bool, error) {
 	return false, &host.Error{Kind: host.Unavailable, Err: errors.New("down")}
 }
 
-// A state that cannot be used up signs nobody in.
-func TestAStoreThatIsDownFailsTheSignIn(t *testing.T) {
+// A sign-in fails if the store cannot record that its state is used.
+func TestAnUnavailableStoreFailsTheSignIn(t *testing.T) {
 	f, p, b := withIDP(t)
 	back := p.approve(t, b.begin("?method=corp"))
 	f.State = failingStore{f.State}
@@ -181,8 +181,8 @@ func TestAStoreThatIsDownFailsTheSignIn(t *testing.T) {
 	}
 }
 
-// Sign-in makes a cookie of its own: one that was planted before is worth nothing.
-func TestSignInTakesNothingFromWhatWasThere(t *testing.T) {
+// Sign-in makes a new login and cookie, and ends the login of a planted cookie.
+func TestSignInMakesANewLogin(t *testing.T) {
 	f, p, b := withIDP(t)
 	planted, attacker := f.signIn(t, "ben")
 	b.Jar.SetCookies(b.base, []*http.Cookie{{Name: "bulkhead", Value: planted, Path: "/"}})
@@ -195,9 +195,9 @@ func TestSignInTakesNothingFromWhatWasThere(t *testing.T) {
 	}
 }
 
-// Origin: kobs #445: a cookie with teams and permissions in it outgrew 4096
-// bytes and locked people with many teams out.
-func TestTheCookieIsSmallForSomebodyInManyTeams(t *testing.T) {
+// Origin: kobs #445: a cookie that contained teams and permissions exceeded 4096
+// bytes and locked out users with many teams.
+func TestTheCookieIsSmallForAUserInManyTeams(t *testing.T) {
 	f, p, b := withIDP(t)
 	var groups []string
 	for i := range 200 {

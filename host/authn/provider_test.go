@@ -48,9 +48,9 @@ func TestSignInAtAProvider(t *testing.T) {
 	}
 }
 
-// TestOnlyTheHonestFlowSignsIn: each deviation alone, from a provider or from
-// whoever sits between, leaves nobody signed in and says so on the sign-in page.
-func TestOnlyTheHonestFlowSignsIn(t *testing.T) {
+// Each deviation by itself, of the provider or of an attacker in between, fails the
+// sign-in with a code on the sign-in page.
+func TestOnlyAValidFlowSignsIn(t *testing.T) {
 	claim := func(name string, v any) func(*idp) {
 		return func(p *idp) {
 			p.edit = func(_ map[string]any, c jwt.MapClaims) {
@@ -111,7 +111,7 @@ func TestOnlyTheHonestFlowSignsIn(t *testing.T) {
 		"huge state":                {nil, query(func(q url.Values) { q.Set("state", strings.Repeat("A", 6000)) }), "csrf_validation_failed"},
 		"mixed-up issuer":           {nil, query(func(q url.Values) { q.Set("iss", "https://evil.example") }), "csrf_validation_failed"},
 		"issuer promised, not sent": {nil, query(func(q url.Values) { q.Del("iss") }), "csrf_validation_failed"},
-		"somebody else's code":      {nil, query(func(q url.Values) { q.Set("code", "stolen") }), "exchange_failed"},
+		"another user's code":       {nil, query(func(q url.Values) { q.Set("code", "stolen") }), "exchange_failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, p, b := withIDP(t)
@@ -154,16 +154,17 @@ func unsigned(p *idp) func(http.ResponseWriter, string) bool {
 	}
 }
 
-// Origin: KubeStellar #6028 (state lost at a restart), and a state that was
-// bound to no browser.
-func TestAStateIsGoodOnceAndOnlyInItsBrowser(t *testing.T) {
+// Origin: KubeStellar #6028 (state lost at a restart), and a state that was not
+// bound to a browser.
+func TestAStateIsValidOnceAndOnlyInItsBrowser(t *testing.T) {
 	f, p, b := withIDP(t)
 	other := f.browser(t, b.server)
 	back := p.approve(t, b.begin("?method=corp"))
 	if to := other.comeBack(back); !strings.Contains(to, "csrf_validation_failed") || other.who() != "" {
 		t.Errorf("another browser was led to %q as %q", to, other.who())
 	}
-	// That did not use it up: nobody can spoil somebody else's sign-in.
+	// The failed attempt did not use up the state: an attacker cannot spoil another
+	// user's sign-in.
 	if to := b.comeBack(back); to != "/" || b.who() != "ann@example.com" {
 		t.Fatalf("the browser that began was led to %q as %q", to, b.who())
 	}
@@ -179,9 +180,9 @@ func TestAStateIsGoodOnceAndOnlyInItsBrowser(t *testing.T) {
 	}
 }
 
-// Origin: KubeStellar #6064: a second tab's stale sign-in must not show an error
-// to somebody who is signed in.
-func TestAFailedCallbackOfSomebodySignedInLeadsHome(t *testing.T) {
+// Origin: KubeStellar #6064: a second tab's stale sign-in must not show an error to
+// a signed-in user.
+func TestAFailedCallbackRedirectsASignedInUserHome(t *testing.T) {
 	_, p, b := withIDP(t)
 	if to := b.signInAt(p); to != "/pods?ns=shop" {
 		t.Fatalf("led to %q", to)
@@ -194,14 +195,14 @@ func TestAFailedCallbackOfSomebodySignedInLeadsHome(t *testing.T) {
 	}
 }
 
-func TestKeysMayRotateAndAreNotFetchedForEveryForgery(t *testing.T) {
+func TestKeysMayRotateAndForgedTokensDoNotFetchThem(t *testing.T) {
 	_, p, b := withIDP(t)
 	b.signInAt(p)
 	p.change(func() { p.keys = map[string]*ecdsa.PrivateKey{"k2": newKey(t)}; p.signWith = "k2" })
 	if to := b.signInAt(p); to != "/pods?ns=shop" || b.who() != "ann@example.com" {
 		t.Errorf("after rotation: led to %q as %q", to, b.who())
 	}
-	// A key that was withdrawn signs nobody in any more.
+	// Tokens signed with a withdrawn key are refused.
 	old := newKey(t)
 	p.change(func() {
 		published := p.keys
@@ -222,7 +223,7 @@ func TestKeysMayRotateAndAreNotFetchedForEveryForgery(t *testing.T) {
 	}
 }
 
-// What the id token lacks is asked of userinfo, about the same subject only.
+// Claims that the ID token lacks come from userinfo, if its subject is the same.
 func TestClaimsMayComeFromUserinfo(t *testing.T) {
 	for subject, ok := range map[string]bool{"1001": true, "1002": false} {
 		_, p, b := withIDP(t)
@@ -237,8 +238,8 @@ func TestClaimsMayComeFromUserinfo(t *testing.T) {
 	}
 }
 
-// The token names one address and userinfo says of another that it is verified.
-func TestAnAddressIsVerifiedByWhatIsSaidOfItself(t *testing.T) {
+// The ID token has one address, and userinfo has email_verified for another.
+func TestEmailVerifiedAppliesToTheEmailBesideIt(t *testing.T) {
 	for address, ok := range map[string]bool{"ann@example.com": true, "eve@example.com": false} {
 		_, p, b := withIDP(t)
 		p.change(func() {
@@ -252,9 +253,9 @@ func TestAnAddressIsVerifiedByWhatIsSaidOfItself(t *testing.T) {
 	}
 }
 
-// The host starts and serves without its provider, and says why nobody can sign
-// in until it is there.
-func TestAProviderThatIsAwayIsNamedOnThePage(t *testing.T) {
+// The host starts and serves without its provider, and the page says why sign-in is
+// not possible.
+func TestAnUnreachableProviderIsReportedOnThePage(t *testing.T) {
 	p := newIDP(t)
 	p.Close()
 	f := setUp(t, func(c *Config) { c.Options = Options{OIDC: []OIDC{corp(t, p)}} })
@@ -271,7 +272,7 @@ func TestRedirectStaysOnTheSite(t *testing.T) {
 		"/%0d%0aSet-Cookie:x", "pods", "http:/x"} {
 		b.wantStatus(b.do("GET", "/auth/login?method=corp&redirect="+url.QueryEscape(bad), ""), 400)
 	}
-	// A foreign page can send people to our page, and no further.
+	// A page of another site can redirect users to the sign-in page only.
 	r := b.do("GET", "/auth/login?method=corp&redirect=/x", "", "Sec-Fetch-Site", "cross-site")
 	if r.header.Get("Location") != "/login?redirect=%2Fx" || b.do("GET", "/auth/login?method=nope", "").status != 404 {
 		t.Errorf("from a foreign page: %d to %q", r.status, r.header.Get("Location"))
@@ -288,8 +289,8 @@ func FuzzLocalPath(f *testing.F) {
 		if !ok {
 			return
 		}
-		// As a browser reads it: backslashes are slashes, white space at the ends
-		// and control characters within are dropped (WHATWG URL).
+		// As a browser parses it: backslashes are slashes, white space at the ends
+		// and control characters are dropped (WHATWG URL).
 		read := strings.NewReplacer("\\", "/", "\t", "", "\n", "", "\r", "").Replace(strings.Trim(path, " \x00\x1f"))
 		u, err := base.Parse(read)
 		if err != nil || u.Host != base.Host || u.Scheme != base.Scheme || strings.HasPrefix(read, "//") {
@@ -298,9 +299,9 @@ func FuzzLocalPath(f *testing.F) {
 	})
 }
 
-// A login whose way in is configured no more is nobody's.
-// Origin: tokens that survived their provider being switched off (Rancher).
-func TestALoginEndsWithItsWayIn(t *testing.T) {
+// A login by a method that is no longer configured is rejected. Origin: tokens that
+// survived the removal of their provider (Rancher).
+func TestALoginEndsWhenItsMethodIsRemoved(t *testing.T) {
 	f, p, b := withIDP(t)
 	b.signInAt(p)
 	cfg := f.Config

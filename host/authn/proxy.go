@@ -16,27 +16,27 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// anonymous is the user who acts when authentication is disabled.
+// anonymous is the user of every request while authentication is disabled.
 const anonymous = "anonymous"
 
-// hop is a login method that speaks with each request: the trusted proxy in
-// front, or the absence of authentication.
-type hop struct {
+// trustedProxy is a login method that asserts the user with each request: a proxy
+// whose identity headers count, or disabled authentication.
+type trustedProxy struct {
 	method      string
-	from        hops
-	anybody     bool   // authentication is disabled: from does not count, and user is a name for the record
+	from        peerSet
+	disabled    bool   // authentication is disabled: from is not used, and user is a display name only
 	user, teams string // canonical names of headers
 	separator   string // of the items in the header teams
 	domains     []string
 	mapping     mapper
 }
 
-func newProxy(p *Proxy) (*hop, error) {
-	from, err := parseHops(p.From)
+func newProxy(p *Proxy) (*trustedProxy, error) {
+	from, err := parsePeers(p.From)
 	if err != nil {
 		return nil, host.E(host.Invalid, "authn", "auth.proxy.from: %v", err)
 	}
-	return &hop{
+	return &trustedProxy{
 		method: methodProxy, from: from, domains: p.IDDomains,
 		user: header(p.User, "X-Auth-Request-Email"), teams: header(p.Teams, "X-Auth-Request-Groups"),
 		separator: cmp.Or(p.TeamsSeparator, ","),
@@ -44,12 +44,12 @@ func newProxy(p *Proxy) (*hop, error) {
 	}, nil
 }
 
-func newDisabled(d *Disabled) *hop {
+func newDisabled(d *Disabled) *trustedProxy {
 	roles := d.Roles
 	if len(roles) == 0 {
 		roles = []string{"admin"}
 	}
-	return &hop{method: MethodDisabled, anybody: true, user: header(d.User, "X-Auth-Request-Email"), mapping: everybody(roles)}
+	return &trustedProxy{method: MethodDisabled, disabled: true, user: header(d.User, "X-Auth-Request-Email"), mapping: fixedRoles(roles)}
 }
 
 func header(name, otherwise string) string {
@@ -59,37 +59,37 @@ func header(name, otherwise string) string {
 	return http.CanonicalHeaderKey(name)
 }
 
-// everybody maps each request to these roles.
-type everybody []string
+// fixedRoles gives each request these roles.
+type fixedRoles []string
 
-func (e everybody) asserted(map[string]any) host.Membership {
+func (e fixedRoles) asserted(map[string]any) host.Membership {
 	return host.Membership{Roles: set(append([]string(nil), e...))}
 }
-func (e everybody) unlisted() bool { return true }
+func (e fixedRoles) unlisted() bool { return true }
 
-// trusts reports whether the request came over a connection from the hop.
-func (h *hop) trusts(r *http.Request) bool {
-	return h.anybody || h.from.contain(r)
+// trusts reports whether the request came over a connection from the proxy.
+func (h *trustedProxy) trusts(r *http.Request) bool {
+	return h.disabled || h.from.sent(r)
 }
 
-// assertion is what a hop says about a request.
+// assertion is the user and groups that a trusted proxy asserts for a request.
 type assertion struct {
 	user   host.UserID
-	name   string // for the record only
+	name   string // display name only
 	groups []string
 	hash   tokenHash
 }
 
-// asserts returns what the hop says about the request. Said is false when it
-// says nothing. A hop that says something that cannot be used is refused: what
-// else the request carries, such as another person's cookie, must not count in
-// its place.
-func (h *hop) asserts(r *http.Request) (a assertion, said bool, err error) {
+// asserts returns the proxy's assertion. Found is false if the request is not from
+// the proxy or carries none of its headers. An invalid assertion is an error: the
+// request's other credentials, such as another user's cookie, must not count
+// instead.
+func (h *trustedProxy) asserts(r *http.Request) (a assertion, found bool, err error) {
 	if !h.trusts(r) {
 		return a, false, nil
 	}
 	values := r.Header[h.user]
-	if h.anybody {
+	if h.disabled {
 		a.user, a.name = anonymous, printableName(strings.Join(values, ", "))
 		a.hash = sha256.Sum256([]byte(h.method + "\x00" + a.name))
 		return a, true, nil
@@ -115,107 +115,107 @@ func (h *hop) asserts(r *http.Request) (a assertion, said bool, err error) {
 	return a, true, nil
 }
 
-// userOf returns the one user that the hop names.
-func (h *hop) userOf(values []string) (host.UserID, error) {
+// userOf returns the user in the proxy's header.
+func (h *trustedProxy) userOf(values []string) (host.UserID, error) {
 	source := sourceHeader(h.user)
 	switch {
 	case len(values) == 0:
-		return "", refuse(source, nil, "is missing beside %s", sourceHeader(h.teams))
+		return "", refuse(source, nil, "is missing, but %s is sent", sourceHeader(h.teams))
 	case len(values) > 1:
-		return "", refuse(source, values, "is sent more than once")
+		return "", refuse(source, values, "is sent more than once; the proxy must send it once")
 	}
 	id := host.CanonicalID(values[0])
 	if err := host.CheckUserID(id); err != nil {
-		return "", refuse(source, values[0], "cannot be a user id: it %v", err)
+		return "", refuse(source, values[0], "is not a valid user id: it %v", err)
 	}
 	if len(h.domains) > 0 && !inDomains(id, h.domains) {
-		return "", refuse(source, values[0], "is not an address in auth.proxy.idDomains, which are %q", h.domains)
+		return "", refuse(source, values[0], "is not an address in auth.proxy.idDomains, %q", h.domains)
 	}
 	return host.UserID(id), nil
 }
 
-// otherList is what a list of groups looks like that is separated by something
-// else: JSON, a distinguished name, or another character.
-func (h *hop) otherList(groups []string) error {
+// checkSeparator returns an error if the list of groups seems to have another
+// separator: a group looks like JSON, a distinguished name, or several groups.
+func (h *trustedProxy) checkSeparator(groups []string) error {
 	for _, g := range groups {
 		// A distinguished name has commas and "=" of its own.
 		if strings.ContainsAny(g, ";|[]{}\"\t") || strings.Contains(g, "=") == (h.separator == ",") && strings.ContainsAny(g, "=,") {
-			return refuse(sourceHeader(h.teams), g, "is taken for one group, because auth.proxy.teamsSeparator is %q; "+
-				"set that to what the proxy writes between groups", h.separator)
+			return refuse(sourceHeader(h.teams), g, "counts as one group, because auth.proxy.teamsSeparator is %q; "+
+				"set that to the character that the proxy writes between groups", h.separator)
 		}
 	}
 	return nil
 }
 
-// standing maps the user that a hop asserts to a login, in this process. An item
-// is a user id and a login id.
-type standing struct {
+// proxyLogins maps the user that a trusted proxy asserts to that user's
+// bearer-bound login on this replica.
+type proxyLogins struct {
 	making singleflight.Group
 	mu     sync.Mutex
 	logins map[host.UserID]host.LoginID
 }
 
-const maxStanding = 10_000
+const maxProxyLogins = 10_000
 
-func (s *standing) get(user host.UserID) host.LoginID {
+func (s *proxyLogins) get(user host.UserID) host.LoginID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.logins[user]
 }
 
-func (s *standing) put(user host.UserID, id host.LoginID) {
+func (s *proxyLogins) put(user host.UserID, id host.LoginID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.logins == nil || len(s.logins) >= maxStanding {
-		s.logins = map[host.UserID]host.LoginID{} // a user who comes again gets another
+	if s.logins == nil || len(s.logins) >= maxProxyLogins {
+		s.logins = map[host.UserID]host.LoginID{} // users get a new login with their next request
 	}
 	s.logins[user] = id
 }
 
-// acceptHop returns the person a hop speaks for. The hop says so anew with each
-// request, so a login that ended is followed by another at the next: to stay
-// signed out, sign out of the proxy. No cookie counts beside it.
-func (s *Service) acceptHop(r *http.Request, a assertion) (*token, *host.Principal, error) {
+// acceptProxy returns the principal that a trusted proxy asserts. The proxy asserts
+// it with each request, so after a logout the next request makes a new login: to
+// stay signed out, sign out of the proxy. The cookie does not count.
+func (s *Service) acceptProxy(r *http.Request, a assertion) (*token, *host.Principal, error) {
 	if t := s.tokens.get(a.hash); t != nil {
 		p, err := s.current(t)
 		if err == nil || host.KindOf(err) == host.Unavailable {
 			return t, p, err
 		}
 	}
-	made, err, _ := s.standing.making.Do(string(a.user), func() (any, error) { return s.stand(r, a) })
+	made, err, _ := s.proxyLogins.making.Do(string(a.user), func() (any, error) { return s.proxyLogin(r, a) })
 	if err != nil {
 		if k := host.KindOf(err); k == host.Unavailable || k == host.Limited {
 			return nil, nil, err
 		}
-		return nil, nil, s.refuseHop(r, err)
+		return nil, nil, s.refuseProxy(r, err)
 	}
-	if err := s.hop.otherList(a.groups); err != nil {
-		s.report(r, "a list of groups may not be what it was meant to be", s.hop.method, err)
+	if err := s.proxy.checkSeparator(a.groups); err != nil {
+		s.report(r, "a list of groups may have another separator", s.proxy.method, err)
 	}
 	rec := made.(state.LoginRecord)
 	t := &token{
-		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, foreign: true, name: a.name, claims: claimsOfHop(a),
+		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, bearerBound: true, name: a.name, claims: proxyClaims(a),
 	}
 	s.tokens.put(a.hash, t)
 	p, err := s.current(t)
-	if errors.Is(err, errNobody) { // known once, and not now
-		err = s.refuseHop(r, refuse(sourceHeader(s.hop.user), string(a.user), notListed))
+	if errors.Is(err, errUnauthenticated) { // listed at sign-in, and no longer
+		err = s.refuseProxy(r, refuse(sourceHeader(s.proxy.user), string(a.user), notListed))
 	}
 	return t, p, err
 }
 
-// refuseHop is the answer to a request whose hop is refused.
-func (s *Service) refuseHop(r *http.Request, err error) error {
-	s.report(r, "sign-in refused", s.hop.method, err)
+// refuseProxy logs a refused assertion and returns the error for the request.
+func (s *Service) refuseProxy(r *http.Request, err error) error {
+	s.report(r, "sign-in refused", s.proxy.method, err)
 	return unauthenticated(err)
 }
 
-func claimsOfHop(a assertion) map[string]any { return map[string]any{groupsClaim: a.groups} }
+func proxyClaims(a assertion) map[string]any { return map[string]any{groupsClaim: a.groups} }
 
-// stand returns the login of the user that the hop asserts, and makes it if there
-// is none.
-func (s *Service) stand(r *http.Request, a assertion) (state.LoginRecord, error) {
-	if rec, ok := s.State.Login(s.standing.get(a.user)); ok && rec.User == a.user {
+// proxyLogin returns the login of the user that the proxy asserts, and makes one if
+// the user has none.
+func (s *Service) proxyLogin(r *http.Request, a assertion) (state.LoginRecord, error) {
+	if rec, ok := s.State.Login(s.proxyLogins.get(a.user)); ok && rec.User == a.user {
 		return rec, nil
 	}
 	if err := s.AdmitClient(r); err != nil {
@@ -223,11 +223,11 @@ func (s *Service) stand(r *http.Request, a assertion) (state.LoginRecord, error)
 	}
 	now := time.Now()
 	rec := state.LoginRecord{
-		ID: newLoginID(), User: a.user, Issuer: s.hop.method, Subject: string(a.user), Method: s.hop.method,
+		ID: newLoginID(), User: a.user, Issuer: s.proxy.method, Subject: string(a.user), Method: s.proxy.method,
 		At: now, Until: now.Add(s.life.login),
 	}
-	if _, ok := s.principalOf(rec, claimsOfHop(a)); !ok {
-		return rec, refuse(sourceHeader(s.hop.user), string(a.user), notListed)
+	if _, ok := s.principalOf(rec, proxyClaims(a)); !ok {
+		return rec, refuse(sourceHeader(s.proxy.user), string(a.user), notListed)
 	}
 	ctx, cancel := afterwards(r.Context())
 	defer cancel()
@@ -235,7 +235,7 @@ func (s *Service) stand(r *http.Request, a assertion) (state.LoginRecord, error)
 	if err != nil {
 		return rec, err
 	}
-	s.log.Info("signed in", "user", string(a.user), "method", s.hop.method)
-	s.standing.put(a.user, rec.ID)
+	s.log.Info("signed in", "user", string(a.user), "method", s.proxy.method)
+	s.proxyLogins.put(a.user, rec.ID)
 	return rec, nil
 }

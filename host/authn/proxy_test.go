@@ -15,7 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// behindProxy is a service that believes the headers of 10.1.0.0/16.
+// behindProxy returns a service that trusts the proxy headers of 10.1.0.0/16.
 func behindProxy(t testing.TB, edit ...func(*Proxy)) *fixture {
 	p := &Proxy{From: []string{"10.1.0.0/16", "fd00:1::/32"}}
 	for _, e := range edit {
@@ -27,7 +27,7 @@ func behindProxy(t testing.TB, edit ...func(*Proxy)) *fixture {
 	return f
 }
 
-// via is a request over a connection from somewhere, as the gateway hands it on.
+// via returns a request over a connection from an address, as the gateway passes it.
 func (f *fixture) via(from string, headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = from
@@ -43,7 +43,7 @@ const (
 	email     = "X-Auth-Request-Email"
 )
 
-func TestOnlyTheProxySaysWhoSomebodyIs(t *testing.T) {
+func TestIdentityHeadersCountFromATrustedProxyOnly(t *testing.T) {
 	f := behindProxy(t)
 	for name, c := range map[string]struct {
 		from    string
@@ -54,12 +54,12 @@ func TestOnlyTheProxySaysWhoSomebodyIs(t *testing.T) {
 		"the proxy, capitals":         {proxyAddr, []string{email, "Ann@Example.com"}, "ann@example.com"},
 		"the proxy, IPv6":             {"[fd00:1::9]:1", []string{email, "ann@example.com"}, "ann@example.com"},
 		"the proxy, IPv4 in IPv6":     {"[::ffff:10.1.2.3]:1", []string{email, "ann@example.com"}, "ann@example.com"},
-		"somebody else":               {"10.2.2.3:4444", []string{email, "ann@example.com"}, ""},
+		"another address":             {"10.2.2.3:4444", []string{email, "ann@example.com"}, ""},
 		"loopback is not the proxy":   {"127.0.0.1:4444", []string{email, "ann@example.com"}, ""},
-		"an address that is none":     {"@", []string{email, "ann@example.com"}, ""},
-		"says nothing":                {proxyAddr, nil, ""},
-		"says nobody":                 {proxyAddr, []string{email, ""}, ""},
-		"says two":                    {proxyAddr, []string{email, "ann@example.com", email, "ben@example.com"}, ""},
+		"not an address":              {"@", []string{email, "ann@example.com"}, ""},
+		"no user":                     {proxyAddr, nil, ""},
+		"an empty user":               {proxyAddr, []string{email, ""}, ""},
+		"two users":                   {proxyAddr, []string{email, "ann@example.com", email, "ben@example.com"}, ""},
 		"a list":                      {proxyAddr, []string{email, "ann@example.com,ben@example.com"}, ""},
 		"underscores":                 {proxyAddr, []string{"X_auth_request_email", "ann@example.com"}, ""},
 		"some underscores":            {proxyAddr, []string{"X-Auth_request-Email", "ann@example.com"}, ""},
@@ -79,9 +79,9 @@ func TestOnlyTheProxySaysWhoSomebodyIs(t *testing.T) {
 	}
 }
 
-// Origin: kobs kept the first user's cookie when somebody switched accounts at
-// the proxy, and split groups without trimming; an empty header was one team.
-func TestTheProxysWordIsOfThisRequest(t *testing.T) {
+// Origin: kobs kept the first user's cookie after a change of account at the proxy,
+// and split groups without trimming; an empty header was one team.
+func TestTheProxyAssertsTheUserOfEachRequest(t *testing.T) {
 	f := behindProxy(t, func(p *Proxy) {
 		p.Unlisted = true
 		p.Map = map[string]Belongs{"ops": {Roles: []string{"admin"}}}
@@ -108,7 +108,7 @@ func TestTheProxysWordIsOfThisRequest(t *testing.T) {
 	if p, err := f.Resolve(r); err != nil || p.User != "ben@example.com" {
 		t.Errorf("the proxy says ben, a cookie ann: %+v, %v", p, err)
 	}
-	m := f.hop.mapping.asserted(map[string]any{groupsClaim: []any{"ops", "payments"}})
+	m := f.proxy.mapping.asserted(map[string]any{groupsClaim: []any{"ops", "payments"}})
 	if !slices.Equal(m.Roles, []string{"admin"}) || !slices.Equal(m.Teams, []string{"payments"}) {
 		t.Errorf("asserted %+v", m)
 	}
@@ -120,17 +120,17 @@ func TestTheProxysWordIsOfThisRequest(t *testing.T) {
 	}
 }
 
-// signInBy makes a login by the way that the fixture has.
+// signInBy makes a login by the fixture's login method.
 func (f *fixture) signInBy(t testing.TB, user host.UserID) (string, *host.Principal) {
 	t.Helper()
-	raw, p, err := f.Issue(t.Context(), Identity{Issuer: "x", Subject: string(user), User: user, Method: f.hop.method})
+	raw, p, err := f.Issue(t.Context(), Identity{Issuer: "x", Subject: string(user), User: user, Method: f.proxy.method})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return raw, p
 }
 
-func TestLogoutBehindAProxyEndsWhatRuns(t *testing.T) {
+func TestLogoutBehindAProxyEndsTheSessions(t *testing.T) {
 	f := behindProxy(t, func(p *Proxy) { p.SignOut = "/oauth2/sign_out" })
 	before, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com"))
 	if err != nil {
@@ -142,7 +142,7 @@ func TestLogoutBehindAProxyEndsWhatRuns(t *testing.T) {
 		w := httptest.NewRecorder()
 		return w, f.Logout(w, r)
 	}
-	// The proxy's cookie is as much the browser's doing as ours.
+	// The browser adds the proxy's cookie by itself, like the host's.
 	if _, err := post("Content-Type", "application/x-www-form-urlencoded"); host.KindOf(err) != host.Forbidden {
 		t.Errorf("a form: %v", err)
 	}
@@ -160,7 +160,7 @@ func TestLogoutBehindAProxyEndsWhatRuns(t *testing.T) {
 	if err != nil || after.Login.ID == before.Login.ID {
 		t.Errorf("the proxy's next word: %+v, %v", after, err)
 	}
-	// A cookie would be good without the proxy; it is the proxy that renews.
+	// Refresh is refused: a cookie would be valid without the proxy.
 	r := f.via(proxyAddr, email, "ann@example.com", "X-Requested-With", "XMLHttpRequest")
 	r.Method = "POST"
 	if err := f.Refresh(httptest.NewRecorder(), r); host.KindOf(err) != host.Invalid {
@@ -168,7 +168,7 @@ func TestLogoutBehindAProxyEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// A Unix socket is the proxy only if from lists it, whatever else it lists.
+// A Unix socket is a trusted proxy only if from contains "unix".
 func TestAUnixSocketMayBeTheProxy(t *testing.T) {
 	for _, c := range []struct {
 		from, network string
@@ -193,9 +193,9 @@ func TestAUnixSocketMayBeTheProxy(t *testing.T) {
 	}
 }
 
-// A trusted proxy that says something is believed or refused. It is never
-// ignored: then another person's cookie would decide who acts.
-func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
+// Headers of a trusted proxy are accepted or refused. They are never ignored:
+// otherwise another user's cookie would decide who acts.
+func TestProxyHeadersAreAcceptedOrRefusedAndNeverIgnored(t *testing.T) {
 	const groups = "X-Auth-Request-Groups"
 	for name, c := range map[string]struct {
 		headers []string
@@ -214,7 +214,7 @@ func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
 		"outside idDomains":          {[]string{email, "mal@other.example"}, email, "idDomains"},
 		"no address, with idDomains": {[]string{email, "ann"}, email, "idDomains"},
 		"not in the directory":       {[]string{email, "zed@example.com"}, email, "does not list"},
-		"groups of no user":          {[]string{groups, "ops"}, email, "missing beside header " + groups},
+		"groups of no user":          {[]string{groups, "ops"}, email, "missing, but header " + groups},
 		"a token as the user":        {[]string{email, "eyJhbGciOiJub25lIn0.e30."}, email, "idDomains"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
 			if lines := log.with("sign-in refused", c.source, c.rule, "method=proxy"); len(lines) != 1 || strings.Contains(lines[0], "eyJ") {
 				t.Errorf("log %q, want one line", lines)
 			}
-			// Neither is the other person signed out, nor renewed.
+			// The cookie's user is neither signed out nor refreshed.
 			r := ask()
 			r.Method = "POST"
 			r.Header.Set("X-Requested-With", "XMLHttpRequest")
@@ -261,7 +261,7 @@ func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
 	f := behindProxy(t)
 	cookie, _ := f.signInBy(t, "ben@example.com")
 	for name, r := range map[string]*http.Request{
-		"says nothing":        f.via(proxyAddr),
+		"no user":             f.via(proxyAddr),
 		"an empty list":       f.via(proxyAddr, groups, ""),
 		"is not the proxy":    f.via("192.0.2.7:1", email, `CORP\ann`),
 		"of another spelling": f.via(proxyAddr, "X_auth_request_email", `CORP\ann`),
@@ -273,7 +273,7 @@ func TestAProxyThatSpeaksIsBelievedOrRefusedAndNeverIgnored(t *testing.T) {
 	}
 }
 
-// A valid bearer token wins over what the proxy says, as over everything.
+// A valid bearer token takes precedence over the proxy's headers.
 func TestABearerTokenWinsOverTheProxy(t *testing.T) {
 	f := behindProxy(t)
 	raw, _ := f.signInBy(t, "ben@example.com")
@@ -282,9 +282,9 @@ func TestABearerTokenWinsOverTheProxy(t *testing.T) {
 	}
 }
 
-func TestAProxysIDDomainsRestrictWhomItNames(t *testing.T) {
+func TestIDDomainsRestrictTheUsersOfAProxy(t *testing.T) {
 	f := behindProxy(t, func(p *Proxy) { p.IDDomains, p.Unlisted = []string{"example.com"}, true })
-	f.people.everybody = true
+	f.people.unlisted = true
 	for user, ok := range map[string]bool{
 		"ann@example.com": true, "Zed@Example.COM": true, "zed@other.example": false, "zed@sub.example.com": false, "zed": false,
 		"zed@other.example@example.com": false, "@example.com": false, "example.com": false,
@@ -295,8 +295,8 @@ func TestAProxysIDDomainsRestrictWhomItNames(t *testing.T) {
 	}
 }
 
-// Silence about a list that is separated by something else cost people all
-// their teams.
+// A list with another separator is one unknown group, so the user loses all teams:
+// the log must say so.
 func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
 	const groups = "X-Auth-Request-Groups"
 	for _, c := range []struct {
@@ -330,9 +330,8 @@ func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
 	}
 }
 
-// The names of headers are compared as HTTP does, whatever the configuration
-// writes.
-func TestTheProxysHeadersMayBeWrittenInAnyCase(t *testing.T) {
+// Header names are compared as HTTP does, in any case of the configuration.
+func TestProxyHeadersMayBeConfiguredInAnyCase(t *testing.T) {
 	f := behindProxy(t, func(p *Proxy) { p.User, p.Teams = "x-remote-user", "X-REMOTE-groups" })
 	p, err := f.Resolve(f.via(proxyAddr, "X-Remote-User", "ann@example.com", "X-Remote-Groups", "ops"))
 	if err != nil || p.User != "ann@example.com" || !slices.Equal(texts(p.Claims[groupsClaim]), []string{"ops"}) {
@@ -340,8 +339,8 @@ func TestTheProxysHeadersMayBeWrittenInAnyCase(t *testing.T) {
 	}
 }
 
-// Many requests at once of a user whom the proxy names make one login, and one
-// who may not sign in makes none. Each that is new counts against its client.
+// Concurrent requests of one user make one login, and a refused user gets none.
+// Each new login counts against the client's rate.
 func TestAProxysUserHasOneLogin(t *testing.T) {
 	f := behindProxy(t)
 	var all sync.WaitGroup
@@ -375,19 +374,19 @@ func TestAProxysUserHasOneLogin(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfAProxysUsersIsBounded(t *testing.T) {
-	var s standing
-	for i := range 2*maxStanding + 1 {
+func TestTheLoginsOfAProxyAreBounded(t *testing.T) {
+	var s proxyLogins
+	for i := range 2*maxProxyLogins + 1 {
 		s.put(host.UserID(strconv.Itoa(i)), "x")
 	}
-	if n := len(s.logins); n == 0 || n > maxStanding {
+	if n := len(s.logins); n == 0 || n > maxProxyLogins {
 		t.Errorf("%d logins are remembered", n)
 	}
 }
 
 // A user whom the directory disables after a sign-in is refused at the next
-// request, with a line in the log, as one is who was never listed.
-func TestAProxysUserWhoIsDisabledIsRefusedAndNamed(t *testing.T) {
+// request, with the same log line as an unlisted user.
+func TestADisabledUserOfAProxyIsRefusedAndLogged(t *testing.T) {
 	f := behindProxy(t)
 	ask := func() error { _, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com")); return err }
 	if err := ask(); err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// A refusal is why a provider, a proxy or a token may not say who is asking:
-// what was read, the value there, and the rule that the value breaks. It is for
-// the operator, and leaves one line in the log with all three.
+// A refusal says why the identity in a provider's answer, a proxy's headers or a
+// token is not accepted: the source, its value, and the rule that the value breaks.
+// The operator finds all three in one log line.
 type refusal struct {
 	source string // `claim "email"`, `header X-Auth-Request-Email`
 	value  string // bounded, printable, never a secret
@@ -23,9 +23,9 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.source + " " + e.value + " " + e.rule }
 
-// refuse returns a refusal of the value that source has; nil is one that is
-// absent. The rule is formatted with args, completes "claim "email" "x@y" …",
-// and should say what to do where that is not plain.
+// refuse returns a refusal of the value at source; nil is an absent value. The
+// rule, formatted with args, completes the sentence "claim "email" "x@y" …" and
+// says what to do unless that is obvious.
 func refuse(source string, value any, rule string, args ...any) error {
 	return &refusal{source, shown(value), fmt.Sprintf(rule, args...)}
 }
@@ -33,8 +33,8 @@ func refuse(source string, value any, rule string, args ...any) error {
 func sourceClaim(name string) string  { return "claim " + strconv.Quote(name) }
 func sourceHeader(name string) string { return "header " + name }
 
-// unauthenticated is the answer to a request whose credential is refused, when
-// nothing else may count in its place. It shows the rule and not the value.
+// unauthenticated returns the error for a request whose credential is refused
+// and for which no other credential may count. It shows the rule, not the value.
 func unauthenticated(err error) error {
 	e := &host.Error{Kind: host.Unauthenticated, Op: "authn", Err: err}
 	if f, ok := errors.AsType[*refusal](err); ok {
@@ -43,33 +43,32 @@ func unauthenticated(err error) error {
 	return e
 }
 
-// about returns the log attributes of err: those of the refusal in it, if there
-// is one, else its text.
-func about(err error) []any {
+// errorAttrs returns the log attributes of err: source, value and rule of a
+// refusal, otherwise its text.
+func errorAttrs(err error) []any {
 	if f, ok := errors.AsType[*refusal](err); ok {
 		return []any{"source", f.source, "value", f.value, "rule", f.rule}
 	}
 	return []any{"error", err}
 }
 
-// reportEvery is how often the same refusal of requests is logged, in seconds.
+// reportEvery is the least time between two log lines of one refusal, in seconds.
 const reportEvery = 60
 
-// report leaves a line in the log about a request's credential that is refused,
-// or a part of it that cannot be used. A client repeats it with each request;
-// the log has it about once a minute. Sign-ins in a browser are logged where
-// they fail, each time.
+// report logs that a request's credential, or a part of it, is refused. Clients
+// repeat a credential with each request, so the same refusal is logged about once a
+// minute. A failed sign-in in a browser is logged each time, where it fails.
 func (s *Service) report(r *http.Request, message, method string, err error) {
 	if s.reports.take(message+"\x00"+method+"\x00"+err.Error(), time.Now()) {
-		s.log.Warn(message, append([]any{"method", method, "path", r.URL.Path}, about(err)...)...)
+		s.log.Warn(message, append([]any{"method", method, "path", r.URL.Path}, errorAttrs(err)...)...)
 	}
 }
 
 // maxShown bounds a value in the log, in bytes.
 const maxShown = 200
 
-// shown writes a claim or a header for the log: quoted ASCII of bounded length.
-// What looks like a token is not shown.
+// shown formats a claim or a header for the log: quoted ASCII of bounded length.
+// It does not show what looks like a token.
 func shown(v any) string {
 	text, ok := v.(string)
 	if !ok {
@@ -82,8 +81,8 @@ func shown(v any) string {
 		}
 		text = string(data)
 	}
-	if secretive(text) {
-		return fmt.Sprintf("(what looks like a token, of %d bytes)", len(text))
+	if looksSecret(text) {
+		return fmt.Sprintf("(looks like a token, %d bytes)", len(text))
 	}
 	end := ""
 	if len(text) > maxShown {
@@ -95,11 +94,11 @@ func shown(v any) string {
 	return strconv.QuoteToASCII(text) + end
 }
 
-// secretive reports whether text contains what may be a credential: a JWT, one
+// looksSecret reports whether text may contain a credential: a JWT, one
 // of GitHub's tokens, or an Authorization header.
-func secretive(text string) bool {
-	for _, mark := range []string{"eyJ", "gho_", "ghp_", "ghu_", "github_pat_", "Bearer ", "Basic "} {
-		if strings.Contains(text, mark) {
+func looksSecret(text string) bool {
+	for _, prefix := range []string{"eyJ", "gho_", "ghp_", "ghu_", "github_pat_", "Bearer ", "Basic "} {
+		if strings.Contains(text, prefix) {
 			return true
 		}
 	}

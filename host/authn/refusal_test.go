@@ -12,7 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// logLines is a log to look at.
+// logLines keeps log lines for the test.
 type logLines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -24,7 +24,7 @@ func (l *logLines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// with returns the lines that contain all parts, and forgets everything.
+// with returns the lines that contain all parts, and clears the log.
 func (l *logLines) with(parts ...string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,15 +41,15 @@ func (l *logLines) with(parts ...string) (found []string) {
 	return found
 }
 
-// keepLog has the fixture's service write its log where the test can read it.
+// keepLog redirects the log of the fixture's service to the test.
 func (f *fixture) keepLog() *logLines {
 	l := &logLines{}
 	f.log = slog.New(slog.NewTextHandler(l, nil)) // from level info, as hosts do
 	return l
 }
 
-// A refused sign-in leaves one line in the log, at a level that operators have
-// on, with the claim, its value and the rule.
+// A refused sign-in is one log line at level warn, with the claim, its value and the
+// rule.
 func TestARefusedSignInNamesTheClaimTheValueAndTheRule(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(*idp)
@@ -57,8 +57,8 @@ func TestARefusedSignInNamesTheClaimTheValueAndTheRule(t *testing.T) {
 	}{
 		"domain":        {func(p *idp) { p.person["email"] = "mal@other.example" }, []string{`claim \"email\"`, `mal@other.example`, `outside idDomains`, `example.com`}},
 		"not verified":  {func(p *idp) { p.person["email_verified"] = false }, []string{`claim \"email\"`, `ann@example.com`, `email_verified is false`}},
-		"another shape": {func(p *idp) { p.person["email"] = []string{"ann@example.com"} }, []string{`claim \"email\"`, `ann@example.com`, `not a text`}},
-		"characters":    {func(p *idp) { p.person["email"] = "jürgen@example.com" }, []string{`claim \"email\"`, `j\\u00fcrgen@example.com`, `cannot be a user id`}},
+		"another shape": {func(p *idp) { p.person["email"] = []string{"ann@example.com"} }, []string{`claim \"email\"`, `ann@example.com`, `not a non-empty string`}},
+		"characters":    {func(p *idp) { p.person["email"] = "jürgen@example.com" }, []string{`claim \"email\"`, `j\\u00fcrgen@example.com`, `is not a valid user id`}},
 		"unknown":       {func(p *idp) { p.person["email"] = "zed@example.com" }, []string{`claim \"email\"`, `zed@example.com`, `does not list`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestARefusedSignInNamesTheClaimTheValueAndTheRule(t *testing.T) {
 			if lines := log.with(c.want...); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "method=corp") {
 				t.Errorf("log %q, want one line with %q", lines, c.want)
 			}
-			// The same of a program's token, once although it is sent again and again.
+			// A refused bearer token is logged the same way, once for many requests.
 			raw := p.token(nil)
 			for range 5 {
 				if _, err := f.Resolve(bearing(raw)); host.KindOf(err) != host.Unauthenticated {
@@ -94,9 +94,9 @@ func TestARefusalShowsNoSecretAndIsBounded(t *testing.T) {
 		"ann@example.com": `"ann@example.com"`,
 		"a\r\nlevel=INFO": `"a\r\nlevel=INFO"`,
 		"\u202eann":       `"\u202eann"`,
-		token:             "(what looks like a token, of ",
-		"Bearer abc":      "(what looks like a token, of ",
-		"gho_x":           "(what looks like a token, of ",
+		token:             "(looks like a token, ",
+		"Bearer abc":      "(looks like a token, ",
+		"gho_x":           "(looks like a token, ",
 	} {
 		if got := shown(value); !strings.HasPrefix(got, want) || strings.Contains(got, token) {
 			t.Errorf("%q is shown as %s", value, got)

@@ -13,28 +13,28 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// built is the principal that a token stands for at one revision of the
-// directory.
+// built is the principal of a token at one revision of the directory.
 type built struct {
 	revision  uint64
 	principal *host.Principal
 }
 
-// Resolve returns who is asking. A valid bearer token wins outright; if there
-// is none, for whatever reason, a trusted proxy that says something is believed,
-// or refused if that cannot be used; if it says nothing the cookie is asked. The
-// error is of kind Unauthenticated, Limited, or Unavailable while the store cannot
-// tell whether a login is live. The principal may be shared with other requests.
+// Resolve returns the principal of a request. A valid bearer token takes
+// precedence. Without one, identity headers of a trusted proxy count, and are
+// refused if they are invalid; if the proxy sends none, the cookie counts. The
+// error is of kind Unauthenticated, Limited, or, while the store cannot say
+// whether a login is live, Unavailable. The principal may be shared with other
+// requests; do not change it.
 func (s *Service) Resolve(r *http.Request) (*host.Principal, error) {
 	_, p, err := s.credential(r)
 	return p, err
 }
 
-// RefreshDue reports whether the request's token is past half of its life, or
-// of the time that a login may be idle, and a new one would live longer.
+// RefreshDue reports whether the request's token is past half of its lifetime or
+// of the idle limit, and a new token would live longer.
 func (s *Service) RefreshDue(r *http.Request) bool {
 	t, p, err := s.credential(r)
-	if err != nil || t.foreign {
+	if err != nil || t.bearerBound {
 		return false
 	}
 	half := t.issued.Add(min(t.expires.Sub(t.issued), s.life.idle) / 2)
@@ -49,13 +49,13 @@ func (s *Service) credential(r *http.Request) (*token, *host.Principal, error) {
 			return t, p, nil
 		}
 	}
-	if s.hop != nil {
-		a, said, err := s.hop.asserts(r)
+	if s.proxy != nil {
+		a, found, err := s.proxy.asserts(r)
 		if err != nil {
-			return nil, nil, s.refuseHop(r, err)
+			return nil, nil, s.refuseProxy(r, err)
 		}
-		if said {
-			return s.acceptHop(r, a)
+		if found {
+			return s.acceptProxy(r, a)
 		}
 	}
 	if raw := s.cookie.read(r); raw != "" {
@@ -66,15 +66,15 @@ func (s *Service) credential(r *http.Request) (*token, *host.Principal, error) {
 	if attempt.refusal != nil {
 		return nil, nil, attempt.refusal
 	}
-	return nil, nil, errNobody
+	return nil, nil, errUnauthenticated
 }
 
-// attempt is the look at one request's credentials.
+// attempt checks the credentials of one request.
 type attempt struct {
 	s        *Service
 	r        *http.Request
-	admitted bool  // the client was let through to have something verified
-	refusal  error // why it may be worth trying again
+	admitted bool  // the request was counted against the client's rate
+	refusal  error // of kind Unavailable or Limited: trying again may help
 }
 
 func (a *attempt) try(raw string, header bool) (*token, *host.Principal, bool) {
@@ -89,12 +89,12 @@ func (a *attempt) try(raw string, header bool) (*token, *host.Principal, bool) {
 func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, error) {
 	s := a.s
 	if len(raw) > maxToken && (!header || len(s.bearers) == 0 || len(raw) > maxBearer) {
-		return nil, nil, errNobody
+		return nil, nil, errUnauthenticated
 	}
 	hash := tokenHash(sha256.Sum256([]byte(raw)))
 	t := s.tokens.get(hash)
-	if t != nil && t.foreign {
-		// A login that an ID token bears may have been set aside for another.
+	if t != nil && t.bearerBound {
+		// The store may have dropped a bearer-bound login to make room for another.
 		if _, live := s.State.Login(t.login); !live {
 			s.tokens.drop(hash)
 			t = nil
@@ -118,9 +118,9 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 			if _, ok := errors.AsType[*refusal](err); ok {
 				s.report(a.r, "a bearer token is refused", "bearer", err)
 			} else {
-				s.log.Debug("a credential is not good", "error", err)
+				s.log.Debug("a credential is invalid", "error", err)
 			}
-			return nil, nil, errNobody
+			return nil, nil, errUnauthenticated
 		}
 		s.tokens.put(hash, t)
 	}
@@ -131,10 +131,10 @@ func (a *attempt) accept(raw string, header bool) (*token, *host.Principal, erro
 // maxBearer bounds an ID token, which lists groups, before anything is parsed.
 const maxBearer = 16 << 10
 
-var errNobody = &host.Error{Kind: host.Unauthenticated, Op: "authn"}
+var errUnauthenticated = &host.Error{Kind: host.Unauthenticated, Op: "authn"}
 
-// presented returns the request's credentials in the order in which they
-// count. What is not even shaped like one is none.
+// presented returns the request's credentials in order of precedence. Malformed
+// ones are left out.
 func (s *Service) presented(r *http.Request) []string {
 	var all [2]string
 	found := all[:0]
@@ -147,8 +147,8 @@ func (s *Service) presented(r *http.Request) []string {
 	return found
 }
 
-// bearer reads an Authorization header (RFC 6750, section 2.1). Two of them
-// are none, since it is not clear which was meant.
+// bearer returns the token of the Authorization header (RFC 6750, section 2.1). It
+// returns "" if there are two headers, since it is not clear which one counts.
 func bearer(headers []string) string {
 	if len(headers) != 1 {
 		return ""
@@ -161,11 +161,11 @@ func bearer(headers []string) string {
 	return raw
 }
 
-// current returns the principal a verified token stands for now.
+// current returns the present principal of a verified token.
 func (s *Service) current(t *token) (*host.Principal, error) {
 	now := time.Now()
 	if !now.Before(t.expires) {
-		return nil, errNobody
+		return nil, errUnauthenticated
 	}
 	p, err := s.principal(t)
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Service) current(t *token) (*host.Principal, error) {
 	if err := s.State.Revoked(p); err != nil {
 		return nil, err
 	}
-	if t.foreign {
+	if t.bearerBound {
 		return p, nil
 	}
 	a, ok := s.State.Activity(t.login)
@@ -187,13 +187,13 @@ func (s *Service) current(t *token) (*host.Principal, error) {
 	return p, s.use(t, a, p, now)
 }
 
-// replacedGrace is for how long a token counts that was replaced by a refresh.
+// replacedGrace is how long a token stays valid after a refresh replaced it.
 const replacedGrace = time.Minute
 
 var errReplaced = &host.Error{Kind: host.Unauthenticated, Op: "authn", Message: "this token was replaced by a refresh"}
 
-// replaced reports whether a token of ours is of a generation that counts no
-// more. A generation that this replica has not heard of yet counts.
+// replaced reports whether a refresh replaced t and the grace period is over. A
+// generation newer than this replica knows of is valid.
 func (t *token) replaced(a state.Activity, now time.Time) bool {
 	switch {
 	case t.generation >= a.Generation:
@@ -204,11 +204,10 @@ func (t *token) replaced(a state.Activity, now time.Time) bool {
 	return now.Sub(a.Renewed) > replacedGrace
 }
 
-// use notes that a login is in use, or ends it if it was not for too long. Last
-// use is kept with the login and not with a token, of which the cache may forget
-// any. A token of ours was issued to the person who was there, so a login that is
-// refreshed is in use wherever its requests went; so is one with traffic in a
-// session here.
+// use records that a login is in use, or ends it if it was idle for too long. The
+// time of last use belongs to the login, since the cache may drop any token. A
+// token's issue time counts as use, so a login that is refreshed on any replica is
+// in use; traffic in a session on this replica counts too.
 func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Time) error {
 	if now.Unix() == a.Used.Unix() {
 		return nil
@@ -218,10 +217,10 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 		last = t.issued
 	}
 	idle := now.Sub(last)
-	if idle > s.life.idle && !s.busy(p, now.Add(-s.life.idle)) {
+	if idle > s.life.idle && !s.inUse(p, now.Add(-s.life.idle)) {
 		ctx, cancel := afterwards(context.Background())
 		defer cancel()
-		if _, err := s.end(ctx, leaver{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
+		if _, err := s.end(ctx, loginRef{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
 			return err
 		}
 		s.log.Info("signed out, idle", "user", string(p.User), "idle", idle.Round(time.Second))
@@ -231,8 +230,8 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 	return nil
 }
 
-// busy reports whether a session of the login was used since.
-func (s *Service) busy(p *host.Principal, since time.Time) bool {
+// inUse reports whether a session of the login had traffic after since.
+func (s *Service) inUse(p *host.Principal, since time.Time) bool {
 	for _, v := range s.Sessions.List(p.User) {
 		if v.Login == p.Login.ID && v.Cause == nil && v.Touched.After(since) {
 			return true
@@ -241,9 +240,9 @@ func (s *Service) busy(p *host.Principal, since time.Time) bool {
 	return false
 }
 
-// principal builds what the login's record and the directory say, once per
-// revision of the directory. The revision is read first: if the directory
-// changes meanwhile, the next request builds again.
+// principal builds the principal from the login's record and the directory, once
+// per revision of the directory. The revision is read first: if the directory
+// changes meanwhile, the next request builds it again.
 func (s *Service) principal(t *token) (*host.Principal, error) {
 	revision := s.Directory.Revision()
 	if b := t.built.Load(); b != nil && b.revision == revision {
@@ -259,7 +258,7 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 	}
 	p, ok := s.principalOf(rec, claims)
 	if !ok {
-		return nil, errNobody
+		return nil, errUnauthenticated
 	}
 	if t.name != "" {
 		p.Name = t.name
@@ -272,15 +271,15 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 // required, or not in the form in which ids are compared, and if the login method
 // is no longer configured.
 func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*host.Principal, bool) {
-	way, ok := s.mappers[rec.Method]
+	m, ok := s.mappers[rec.Method]
 	if !ok || rec.User != host.CanonicalID(rec.User) {
 		return nil, false
 	}
-	asserted := way.asserted(claims)
+	asserted := m.asserted(claims)
 	asserted.Teams = set(host.CanonicalIDs(asserted.Teams))
 	p := &host.Principal{
 		Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User, Claims: claims,
-		Asserted: asserted, Unlisted: way.unlisted(),
+		Asserted: asserted, Unlisted: m.unlisted(),
 		Login: host.Login{ID: rec.ID, Method: rec.Method, At: rec.At, Until: rec.Until},
 	}
 	person, ok := s.Directory.PersonOf(p)
@@ -291,7 +290,7 @@ func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*ho
 	if p.Name == "" {
 		p.Name = rec.Name
 	}
-	// What does not exist cannot count, and need not be carried around.
+	// Drop asserted roles and teams that the directory does not have.
 	absent := func(have []string) func(string) bool {
 		return func(s string) bool { return !slices.Contains(have, s) }
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// TestHeaderFallsBackToCookie: whatever is wrong with the header, a valid
-// cookie counts; a valid header wins outright.
+// If the header's token is invalid in any respect, a valid cookie counts; a valid
+// header takes precedence.
 func TestHeaderFallsBackToCookie(t *testing.T) {
 	f := setUp(t)
 	valid, _ := f.signIn(t, "ann")
@@ -115,7 +115,7 @@ func TestHeaderFallsBackToCookie(t *testing.T) {
 				p, err := f.Resolve(request("GET", header, cookies[cookieName]))
 				if want == "" {
 					if p != nil || host.KindOf(err) != host.Unauthenticated {
-						t.Errorf("%+v, %v; want nobody", p, err)
+						t.Errorf("%+v, %v; want it refused", p, err)
 					}
 				} else if err != nil || p.User != want {
 					t.Errorf("%+v, %v; want %s", p, err, want)
@@ -137,7 +137,7 @@ func TestHeaderFallsBackToCookie(t *testing.T) {
 	}
 }
 
-func TestTwoAuthorizationHeadersAreNone(t *testing.T) {
+func TestTwoAuthorizationHeadersDoNotCount(t *testing.T) {
 	f := setUp(t)
 	ann, _ := f.signIn(t, "ann")
 	ben, _ := f.signIn(t, "ben")
@@ -148,7 +148,7 @@ func TestTwoAuthorizationHeadersAreNone(t *testing.T) {
 	}
 }
 
-func TestTokenOfAnotherHostIsNobody(t *testing.T) {
+func TestATokenOfAnotherHostIsRefused(t *testing.T) {
 	here, there := setUp(t), setUp(t)
 	raw, _ := there.signIn(t, "ann")
 	if p, err := here.Resolve(request("GET", "Bearer "+raw, "")); host.KindOf(err) != host.Unauthenticated {
@@ -156,7 +156,7 @@ func TestTokenOfAnotherHostIsNobody(t *testing.T) {
 	}
 }
 
-func TestHugeTokenIsRefusedThoughGenuine(t *testing.T) {
+func TestAnOversizedGenuineTokenIsRefused(t *testing.T) {
 	f := setUp(t)
 	padded := func(n int) string {
 		return f.forge(t, "ann", func(_ map[string]any, c jwt.MapClaims) (jwt.SigningMethod, any) {
@@ -209,7 +209,7 @@ func TestPrincipalFollowsDirectoryAndLogin(t *testing.T) {
 	}
 }
 
-func TestTokenExpiresThoughCached(t *testing.T) {
+func TestACachedTokenExpires(t *testing.T) {
 	f := setUp(t)
 	_, p := f.signIn(t, "ann")
 	now := time.Now()
@@ -236,7 +236,7 @@ func TestTokenExpiresThoughCached(t *testing.T) {
 	}
 }
 
-func TestStoreThatIsDownIsNotTheSameAsNobody(t *testing.T) {
+func TestAnUnavailableStoreIsNotUnauthenticated(t *testing.T) {
 	f := setUp(t)
 	raw, _ := f.signIn(t, "ann")
 	if err := f.store.Close(); err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// replaced puts text into the file of a secret and waits until seen reports that it
-// counts, which takes a second at most.
+// replaced writes text into a secret's file and waits, at most a second, until seen
+// reports true.
 func replaced(t *testing.T, file, text string, seen func() bool) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
@@ -29,8 +29,9 @@ func replaced(t *testing.T, file, text string, seen func() bool) {
 	}
 }
 
-// Origin: secrets were read once, so a rotated one ended all sign-ins until a restart.
-func TestAReplacedClientSecretCounts(t *testing.T) {
+// Origin: secrets were read once, so that after a rotation all sign-ins failed until
+// a restart.
+func TestAReplacedClientSecretIsUsed(t *testing.T) {
 	var got atomic.Value
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, basic, _ := r.BasicAuth()
@@ -67,8 +68,8 @@ func TestAReplacedClientSecretCounts(t *testing.T) {
 	}
 }
 
-// A replaced signing secret counts at once for new tokens, and nothing that the old
-// one signed is good any more, remembered or not.
+// A replaced signing secret signs new tokens at once, and tokens of the old one are
+// invalid, cached or not.
 func TestAReplacedSigningSecretEndsItsTokens(t *testing.T) {
 	const first, second = "kaFoo4eiS9aeRiu7tho0Xaeyeph6ieTh", "oTh3ahj9Quei6ooZ0Iedai4chaeCh1ei"
 	secret := secretFile(t, first)

@@ -2,36 +2,35 @@ package authn
 
 import "net/http"
 
-// identityHeaders are headers by which proxies say who somebody is, or Kubernetes
-// clients who they want to be. None of them reaches a handler unless a trusted
-// hop sent it.
+// identityHeaders are the headers in which proxies assert a user, and those with
+// which Kubernetes clients impersonate one. They reach a handler only if a trusted
+// proxy sent them.
 var identityHeaders = []string{
 	"x-auth-request-", "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username",
 	"x-forwarded-access-token", "x-remote-", "remote-user", "remote-groups", "remote-email", "x-kobs-user", "x-webauth-",
 	"impersonate-",
 }
 
-// Screen removes the headers that say who somebody is, in every spelling that
-// some server reads as the same name, unless a trusted hop sent them; of those,
-// what is spelt differently from the configured name goes as well. It must come
-// before anything that reads headers.
+// Screen removes identity headers, in every spelling that some server reads as the
+// same name. From a trusted proxy the configured headers stay, in their configured
+// spelling only. Call it before anything reads headers.
 func (s *Service) Screen(r *http.Request) {
 	trusted, asked := false, false
 	for name := range r.Header {
 		if !s.identifies(name) {
 			continue
 		}
-		if s.hop != nil && !asked {
-			trusted, asked = s.hop.trusts(r), true
+		if s.proxy != nil && !asked {
+			trusted, asked = s.proxy.trusts(r), true
 		}
-		if !trusted || name != s.hop.user && name != s.hop.teams {
+		if !trusted || name != s.proxy.user && name != s.proxy.teams {
 			delete(r.Header, name)
 		}
 	}
 }
 
 func (s *Service) identifies(name string) bool {
-	if s.hop != nil && (sameHeader(name, s.hop.user) || sameHeader(name, s.hop.teams)) {
+	if s.proxy != nil && (sameHeader(name, s.proxy.user) || sameHeader(name, s.proxy.teams)) {
 		return true
 	}
 	for _, known := range identityHeaders {
@@ -42,7 +41,7 @@ func (s *Service) identifies(name string) bool {
 	return false
 }
 
-// sameHeader compares names as servers do that fold case and take "_" for "-"
+// sameHeader compares names like servers that fold case and read "_" as "-"
 // (CVE-2025-64484).
 func sameHeader(a, b string) bool {
 	if len(a) != len(b) {

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// FuzzScreen: whatever header a client that is not the proxy sends, under no
-// name that any server reads as one of the identity headers does it get past.
+// FuzzScreen checks that no header of an untrusted client passes if any server
+// could read its name as that of an identity header.
 func FuzzScreen(f *testing.F) {
-	service := &Service{hop: &hop{user: email, teams: "X-Auth-Request-Groups"}}
+	service := &Service{proxy: &trustedProxy{user: email, teams: "X-Auth-Request-Groups"}}
 	for _, name := range []string{email, "x_auth_request_email", "X-Auth_Request-Email", "Remote-User", "IMPERSONATE-USER", "X-Forwarded-For", "", "İmpersonate-User"} {
 		f.Add(name)
 	}
@@ -33,9 +33,9 @@ func FuzzScreen(f *testing.F) {
 	})
 }
 
-// What a client could be taken for goes before anything reads it; of a trusted
-// proxy the two configured headers stay and nothing else.
-func TestScreenLeavesWhatTheProxySaysAlone(t *testing.T) {
+// Screen removes all identity headers of a client, and keeps the two configured
+// headers of a trusted proxy.
+func TestScreenKeepsTheHeadersOfATrustedProxy(t *testing.T) {
 	f := behindProxy(t, func(p *Proxy) { p.User = "X-My-User" })
 	all := []string{"X-My-User", "a", "X_my_user", "b", "X-Auth-Request-Groups", "c", "X-Auth-Request-User", "d", "X-Forwarded-User", "e",
 		"Remote-User", "f", "Impersonate-User", "g", "Impersonate-Extra-Scopes", "h", "X-Webauth-User", "i", "X-Forwarded-For", "j", "Accept", "k"}
@@ -47,7 +47,7 @@ func TestScreenLeavesWhatTheProxySaysAlone(t *testing.T) {
 			t.Errorf("from %s stay %q, want %q", from, got, want)
 		}
 	}
-	// Without a proxy they count for nothing either.
+	// Without a trusted proxy they are removed too.
 	none := setUp(t)
 	if got := slices.Sorted(maps.Keys(none.via(proxyAddr, all...).Header)); slices.Contains(got, "Remote-User") || slices.Contains(got, "Impersonate-User") {
 		t.Errorf("without a proxy stay %q", got)

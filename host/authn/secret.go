@@ -13,25 +13,26 @@ import (
 
 func (s *Secret) named() bool { return s.File != "" || s.Env != "" }
 
-// follow returns the secret as its file holds it, without the newline that editors
-// put after it.
+// follow returns the secret, without a final newline. A file is read again when it
+// changes.
 func (s *Secret) follow(at string, log *slog.Logger) (*follow.Value[string], error) {
 	same := func(secret string) (string, error) { return secret, nil }
 	return followSecret(log, at+".clientSecretFile", s.File, at+".clientSecretEnv", s.Env, same)
 }
 
-// withSecret is c with the client's secret as it is now.
+// withSecret returns c with the present client secret.
 func withSecret(c oauth2.Config, secret *follow.Value[string]) *oauth2.Config {
 	c.ClientSecret = secret.Get()
 	return &c
 }
 
-// followSecret makes a value of a secret: of a file's, each time it changes.
+// followSecret parses a secret, that of a file again each time it changes. Errors
+// name the field.
 func followSecret[T any](log *slog.Logger, fileField, file, envField, env string, parse func(string) (T, error)) (*follow.Value[T], error) {
 	if env != "" {
 		v := os.Getenv(env)
 		if v == "" {
-			return nil, fmt.Errorf("%s: the environment has no %s", envField, env)
+			return nil, fmt.Errorf("%s: environment variable %s is not set", envField, env)
 		}
 		return follow.Open(log, func([][]byte) (T, error) { return parse(v) })
 	}

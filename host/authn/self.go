@@ -7,7 +7,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// self is what a person may know about their own sign-in.
+// self is the answer of GET /auth/me.
 type self struct {
 	User  host.UserID `json:"user"`
 	Name  string      `json:"name"`
@@ -29,7 +29,7 @@ func describe(p *host.Principal) self {
 	}
 }
 
-// notNil keeps an empty list a list in JSON.
+// notNil makes JSON write [] instead of null.
 func notNil(list []string) []string {
 	if list == nil {
 		return []string{}
@@ -46,10 +46,10 @@ func (s *Service) Me(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, describe(p))
 }
 
-// Refresh handles POST /auth/refresh: a new token, as the cookie, for the same
-// login. The old one stays good for replacedGrace, on every replica, so that
-// another tab which still sends it is not signed out; if that tab refreshes, too,
-// it replaces nothing. The login's end does not move.
+// Refresh handles POST /auth/refresh. It sets the cookie to a new token of the
+// same login. The old token stays valid for replacedGrace, on every replica, so
+// that another tab that still sends it is not signed out; a refresh by that tab
+// replaces no token. The login's end does not change.
 func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
 	t, p, err := s.credential(r)
 	if err != nil {
@@ -58,8 +58,8 @@ func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
 	if err := s.CheckOrigin(r); err != nil {
 		return err
 	}
-	if t.foreign {
-		return host.E(host.Invalid, "authn.refresh", "this sign-in is renewed where it came from, not here")
+	if t.bearerBound {
+		return host.E(host.Invalid, "authn.refresh", "this login cannot be refreshed here: its provider or proxy renews it")
 	}
 	ctx, cancel := afterwards(r.Context())
 	defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// Person is who somebody is, as far as it can change.
+// Person is what the directory knows of a user.
 type Person struct {
 	Name  string
 	Roles []string // sorted
@@ -26,15 +26,14 @@ type Person struct {
 // Directory knows the users. Its methods answer from memory and are safe for
 // concurrent use.
 type Directory interface {
-	// PersonOf reads User, Asserted and Unlisted of the principal. It returns ok
-	// false for somebody disabled or unknown, who is then nobody.
+	// PersonOf reads User, Asserted and Unlisted of the principal. It returns false
+	// if the user is disabled, or unlisted where listing is required.
 	PersonOf(*host.Principal) (p Person, ok bool)
-	// Revision changes whenever an answer of PersonOf may have changed.
+	// Revision changes whenever a result of PersonOf may have changed.
 	Revision() uint64
 }
 
-// Store keeps logins and signing keys; *state.Store is one, and says what the
-// methods promise.
+// Store keeps logins and signing keys. *state.Store implements and documents it.
 type Store interface {
 	CreateLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
 	AdmitLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
@@ -61,14 +60,14 @@ type Sessions interface {
 
 // Config is what a Service is made of.
 type Config struct {
-	// PublicURL is where browsers find the console: https, or http on a
-	// loopback address. The cookie, the allowed origin and where providers send
-	// browsers back to follow from it.
+	// PublicURL is the console's address for browsers: https, or http on a
+	// loopback address. It determines the cookie, the allowed origin and the
+	// callback URLs.
 	PublicURL *url.URL
 	State     Store
 	Sessions  Sessions
 	Directory Directory
-	// Options are the operator's, checked by Options.Check.
+	// Options is the operator's configuration, checked by Options.Check.
 	Options Options
 	// Rates bound requests per client and account.
 	Rates Rates
@@ -76,8 +75,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Service resolves requests and keeps people's sign-in. It is safe for
-// concurrent use.
+// Service resolves the principals of requests and owns sign-in, refresh and logout.
+// It is safe for concurrent use.
 type Service struct {
 	Config
 	log     *slog.Logger
@@ -89,21 +88,21 @@ type Service struct {
 	life    struct{ token, login, idle time.Duration }
 
 	strict  *jwt.Parser
-	lenient *jwt.Parser // for signing out only: expiry does not matter
+	lenient *jwt.Parser // for logout only: accepts expired tokens
 	states  *jwt.Parser
 
-	mappers   map[string]mapper // by method of a login
-	providers map[string]provider
-	bearers   map[string]*oidcProvider // by issuer
-	hop       *hop                     // nil: none
-	standing  standing
+	mappers     map[string]mapper // by login method
+	providers   map[string]provider
+	bearers     map[string]*oidcProvider // by issuer
+	proxy       *trustedProxy            // nil if not configured
+	proxyLogins proxyLogins
 
 	clients, accounts *buckets
-	reports           *buckets // what was logged lately
-	forwarded         hops
+	reports           *buckets // limit how often a refusal is logged
+	forwarded         peerSet
 }
 
-// New returns a service. An error names the option that is wrong.
+// New returns a service. Errors name the invalid option.
 func New(c Config) (*Service, error) {
 	switch {
 	case c.PublicURL == nil || c.PublicURL.Host == "":
@@ -116,7 +115,7 @@ func New(c Config) (*Service, error) {
 		return nil, host.E(host.Invalid, "authn", "publicURL: %s must be https, or http on a loopback address", c.PublicURL)
 	}
 	if c.Options.Dev != nil && !isLoopback(c.PublicURL.Hostname()) {
-		return nil, host.E(host.Invalid, "authn", "auth.dev: only with a publicURL on a loopback address, not %s", c.PublicURL)
+		return nil, host.E(host.Invalid, "authn", "auth.dev: needs a publicURL on a loopback address, not %s", c.PublicURL)
 	}
 	s := &Service{Config: c, log: c.Logger, cookie: cookieFor(c.PublicURL), origins: originsOf(c.PublicURL)}
 	if s.log == nil {
@@ -128,7 +127,7 @@ func New(c Config) (*Service, error) {
 	s.clients, s.accounts = newBuckets(c.Rates.Client, 20), newBuckets(c.Rates.Account, 200)
 	s.reports = newBuckets(1.0/reportEvery, 0)
 	var err error
-	if s.forwarded, err = parseHops(c.Rates.ForwardedFrom); err != nil {
+	if s.forwarded, err = parsePeers(c.Rates.ForwardedFrom); err != nil {
 		return nil, host.E(host.Invalid, "authn", "limits.rates.forwardedFrom: %v", err)
 	}
 	s.keys = ownKeys{c.State}
@@ -139,12 +138,12 @@ func New(c Config) (*Service, error) {
 	}
 	s.issuer = originOf(c.PublicURL)
 	s.strict, s.lenient, s.states = parsers(s.issuer, s.keys.method())
-	return s, s.openWays()
+	return s, s.openMethods()
 }
 
-// openWays makes what is configured. Logins that came by another way, which is
-// configured no more, are nobody's.
-func (s *Service) openWays() error {
+// openMethods sets up the configured login methods. A login by a method that is
+// not configured any more is rejected.
+func (s *Service) openMethods() error {
 	o := &s.Options
 	s.mappers, s.providers, s.bearers = map[string]mapper{}, map[string]provider{}, map[string]*oidcProvider{}
 	if o.Dev != nil {
@@ -172,16 +171,16 @@ func (s *Service) openWays() error {
 	}
 	if o.Proxy != nil {
 		var err error
-		if s.hop, err = newProxy(o.Proxy); err != nil {
+		if s.proxy, err = newProxy(o.Proxy); err != nil {
 			return err
 		}
 	}
 	if o.Disabled != nil {
-		s.hop = newDisabled(o.Disabled)
-		s.log.Warn("authentication is disabled: everybody who reaches this host may act", "roles", o.Disabled.Roles)
+		s.proxy = newDisabled(o.Disabled)
+		s.log.Warn("authentication is disabled: every request that reaches this host is accepted", "roles", o.Disabled.Roles)
 	}
-	if s.hop != nil {
-		s.mappers[s.hop.method] = s.hop.mapping
+	if s.proxy != nil {
+		s.mappers[s.proxy.method] = s.proxy.mapping
 	}
 	return nil
 }

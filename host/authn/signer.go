@@ -15,15 +15,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
-// keys sign and verify tokens. The algorithm follows from the kind of key and
-// never from a token.
+// keys sign and verify tokens. The type of key fixes the algorithm; a token never
+// chooses it.
 type keys interface {
 	method() jwt.SigningMethod
 	// newest is the key to sign with.
 	newest() (id string, key any, ok bool)
-	// find returns the key that verifies what the key of this id signed.
+	// find returns the verification key with this id.
 	find(id string) (key any, ok bool)
-	// epoch changes whenever find may answer differently.
+	// epoch changes whenever the result of find may change.
 	epoch() uint64
 }
 
@@ -51,8 +51,8 @@ func (k ownKeys) find(id string) (any, bool) {
 
 func (k ownKeys) epoch() uint64 { return k.KeyEpoch() }
 
-// secretKey is one secret that others may hold as well. A file is followed: what
-// was signed with a secret that it held before is no longer good.
+// secretKey is one shared secret. A secret file is followed: when its content
+// changes, tokens signed with the old secret become invalid.
 type secretKey struct{ now *follow.Value[namedSecret] }
 
 type namedSecret struct {
@@ -75,10 +75,10 @@ func (k secretKey) find(id string) (any, bool) {
 
 func (k secretKey) epoch() uint64 { return k.now.Get().epoch }
 
-// minSecret is the length that RFC 7518, section 3.2, asks of HS256, in bytes.
+// minSecret is the minimum for HS256 by RFC 7518, section 3.2, in bytes.
 const minSecret = 32
 
-// newSecretKey refuses secrets that others could know or guess.
+// newSecretKey refuses short, repetitive and published secrets.
 func newSecretKey(s *Signing, log *slog.Logger) (secretKey, error) {
 	v, err := followSecret(log, "auth.signing.secretFile", s.SecretFile, "auth.signing.secretEnv", s.SecretEnv, nameSecret)
 	return secretKey{v}, err
@@ -87,7 +87,7 @@ func newSecretKey(s *Signing, log *slog.Logger) (secretKey, error) {
 func nameSecret(text string) (namedSecret, error) {
 	secret := []byte(text)
 	if err := checkSecret(secret); err != nil {
-		return namedSecret{}, fmt.Errorf("auth.signing: the secret %w; openssl rand -base64 48 makes a good one", err)
+		return namedSecret{}, fmt.Errorf("auth.signing: the secret %w; create one with openssl rand -base64 48", err)
 	}
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("bulkhead key id"))
@@ -104,7 +104,7 @@ func checkSecret(secret []byte) error {
 		seen[c] = true
 	}
 	if len(seen) < 12 {
-		return fmt.Errorf("is made of %d different bytes and can be guessed", len(seen))
+		return fmt.Errorf("has only %d different bytes and can be guessed", len(seen))
 	}
 	for n := 1; n <= len(secret)/2; n++ {
 		if bytes.Equal(secret[n:], secret[:len(secret)-n]) {
@@ -114,13 +114,13 @@ func checkSecret(secret []byte) error {
 	plain := plainLetters(string(secret))
 	for _, known := range knownSecrets {
 		if strings.Contains(plain, plainLetters(known)) {
-			return fmt.Errorf("is one that documentation uses as an example")
+			return fmt.Errorf("is an example from public documentation")
 		}
 	}
 	return nil
 }
 
-// plainLetters drops what people change about an example: case and punctuation.
+// plainLetters drops case and punctuation, which people change in an example.
 func plainLetters(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -130,8 +130,8 @@ func plainLetters(s string) string {
 	}, strings.ToLower(s))
 }
 
-// knownSecrets are long ones from documentation, tutorials and configuration
-// examples of widely used software; scanners try them first.
+// knownSecrets are long example secrets from documentation and tutorials of
+// widely used software; scanners try them first.
 var knownSecrets = []string{
 	"your-256-bit-secret", "your-384-bit-secret", "your-512-bit-secret", "a-string-secret-at-least-256-bits-long",
 	"a-valid-string-secret-that-is-at-least-512-bits-long", "your-secret-key", "your-super-secret", "my-super-secret",

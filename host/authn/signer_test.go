@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Origin: kobs signed with an empty key by default; secrets from documentation
-// are what scanners try.
+// Origin: kobs signed with an empty key by default. Scanners try secrets from
+// documentation.
 func TestWeakSecretsAreRefused(t *testing.T) {
 	for secret, ok := range map[string]bool{
 		"":                                       false,
@@ -38,7 +38,7 @@ func TestTokensSignedWithASecret(t *testing.T) {
 	if p, err := f.Resolve(bearing(raw)); err != nil || p.User != "ann" {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	// The host's own kind of key signs nothing then, and the other way about.
+	// Tokens of the host's own keys are refused then, and the other way round.
 	cfg := f.Config
 	cfg.Options.Signing = nil
 	other, err := New(cfg)

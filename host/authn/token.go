@@ -19,32 +19,33 @@ const (
 	audience  = "bulkhead"
 )
 
-// claims is a token's content (RFC 7519) and has no room for more: sub is the
-// user id, sid the login, gen how often the login's tokens were renewed before.
+// claims is the whole content of a token (RFC 7519): sub is the user id, sid the
+// login id, gen the number of refreshes before it.
 type claims struct {
 	jwt.RegisteredClaims
 	Login      host.LoginID `json:"sid"`
 	Generation uint64       `json:"gen,omitempty"`
 }
 
-// token is a credential that was verified: one of ours, an ID token, or what a
-// hop asserts. It is immutable, but for the memory of whom it last stood for.
+// token is a verified credential: a token of this host, an ID token, or the
+// assertion of a trusted proxy. It is immutable, except that it caches its
+// principal.
 type token struct {
-	user       host.UserID
-	login      host.LoginID
-	generation uint64 // of ours
-	issued     time.Time
-	expires    time.Time
-	epoch      uint64         // of the keys it was verified against
-	foreign    bool           // not ours: not refreshed here, not idle
-	name       string         // for the record, where the credential brings it with each request
-	claims     map[string]any // those of now, where the credential brings them with each request
-	built      atomic.Pointer[built]
+	user        host.UserID
+	login       host.LoginID
+	generation  uint64 // of a token of this host
+	issued      time.Time
+	expires     time.Time
+	epoch       uint64         // of the keys it was verified against
+	bearerBound bool           // an ID token or a proxy's user: no refresh, no idle limit
+	name        string         // display name, if each request carries it
+	claims      map[string]any // present claims, if each request carries them
+	built       atomic.Pointer[built]
 }
 
-// parsers follow RFC 8725: one algorithm, our own issuer, one audience for each
-// kind of token, strict base64, an expiry in any case. The lenient one lets
-// time pass.
+// parsers follow RFC 8725: one algorithm, this host as issuer, one audience for
+// each kind of token, strict base64, and a required expiry. The lenient parser
+// accepts expired tokens.
 func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states *jwt.Parser) {
 	opts := func(audience string) []jwt.ParserOption {
 		return []jwt.ParserOption{
@@ -79,7 +80,7 @@ func (s *Service) signNext(user host.UserID, login host.LoginID, generation uint
 func (s *Service) signAs(typ string, c jwt.Claims) (string, error) {
 	id, key, ok := s.keys.newest()
 	if !ok {
-		return "", host.E(host.Unavailable, "authn.sign", "there is no signing key")
+		return "", host.E(host.Unavailable, "authn.sign", "no signing key yet; try again")
 	}
 	t := jwt.NewWithClaims(s.keys.method(), c)
 	t.Header["typ"], t.Header["kid"] = typ, id
@@ -90,8 +91,8 @@ func (s *Service) signAs(typ string, c jwt.Claims) (string, error) {
 	return signed, nil
 }
 
-// verify checks everything about a token that does not change: signature,
-// kind, issuer, audience, and with the strict parser that it has not expired.
+// verify checks the signature, type, issuer and audience of a token, and with the
+// strict parser its expiry.
 func (s *Service) verify(parser *jwt.Parser, raw string) (*token, error) {
 	if len(raw) > maxToken {
 		return nil, errBadToken
@@ -111,8 +112,8 @@ func (s *Service) verify(parser *jwt.Parser, raw string) (*token, error) {
 
 var errBadToken = errors.New("not a token of this host")
 
-// keyOf selects among our own keys, which also fixes the algorithm, for one kind
-// of token. A header that says anything else, such as where to find a key, is
+// keyOf returns the function that finds the key for one type of token among the
+// host's keys. A token whose header has other fields, such as the URL of a key, is
 // refused.
 func (s *Service) keyOf(typ string) jwt.Keyfunc {
 	return func(t *jwt.Token) (any, error) {

@@ -17,8 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// aged is a store in which more time has passed since logins were used and
-// renewed.
+// aged is a store that reports older times of last use and last refresh.
 type aged struct {
 	Store
 	by   atomic.Int64
@@ -54,7 +53,7 @@ func withAge(t *testing.T) (*fixture, *aged) {
 	}), a
 }
 
-// issued is a token of the login that was issued some time ago.
+// issued returns a token of the login that was issued ago before now.
 func (f *fixture) issued(t *testing.T, p *host.Principal, ago time.Duration) string {
 	t.Helper()
 	raw, err := f.sign(p.User, p.Login.ID, time.Now().Add(-ago), time.Now().Add(time.Hour))
@@ -78,8 +77,8 @@ func (f *fixture) wantRefused(t *testing.T, what, raw string) {
 	}
 }
 
-// A login that is not used ends, with all its tokens; one with traffic in a
-// session, or that is refreshed, is in use.
+// An idle login ends with all its tokens. Traffic in a session and a refresh count
+// as use.
 func TestIdleLoginsEnd(t *testing.T) {
 	f, a := withAge(t)
 	_, p := f.signIn(t, "ann")
@@ -109,8 +108,8 @@ func TestIdleLoginsEnd(t *testing.T) {
 	f.wantGood(t, "refreshed elsewhere", f.issued(t, p, time.Minute))
 }
 
-// Found in review: a program that kept the token of before the last refresh
-// signed its owner's busy browser out.
+// Found in review: a program that kept a token from before the last refresh ended
+// the login of its owner's active browser.
 func TestAnOldTokenOfALoginInUseEndsNothing(t *testing.T) {
 	f, _ := withAge(t)
 	_, p := f.signIn(t, "ann")
@@ -119,8 +118,9 @@ func TestAnOldTokenOfALoginInUseEndsNothing(t *testing.T) {
 	}
 }
 
-// Last use was once known only of tokens in the cache, which holds 8,192.
-func TestOtherPeoplesTokensSignNobodyOut(t *testing.T) {
+// Found in review: last use was known only for tokens in the cache, which holds
+// 8,192.
+func TestALoginStaysInUseWhenTheCacheDropsItsToken(t *testing.T) {
 	f, _ := withAge(t)
 	_, p := f.signIn(t, "ann")
 	raw := f.issued(t, p, 40*time.Minute)
@@ -129,7 +129,7 @@ func TestOtherPeoplesTokensSignNobodyOut(t *testing.T) {
 		f.tokens.put(tokenHash{byte(i), byte(i >> 8), byte(i >> 16)}, &token{})
 	}
 	f.wantGood(t, "in use, with the cache full of others", raw)
-	// Neither does a restart, after which the time without use begins anew.
+	// A restart does not end the login either: the idle time begins again.
 	after := f.restart(t)
 	if _, err := after.Resolve(bearing(raw)); err != nil {
 		t.Errorf("after a restart: %v", err)
@@ -148,8 +148,8 @@ func (f *fixture) refresh(t *testing.T, s *Service, raw string) (string, error) 
 	return w.Result().Cookies()[0].Value, nil
 }
 
-// A token that a refresh replaced was once good, and could be refreshed, for the
-// rest of its life.
+// Found in review: a token that a refresh replaced stayed valid, and could be
+// refreshed, until it expired.
 func TestAReplacedTokenEndsAfterAShortGraceOnEveryReplica(t *testing.T) {
 	f, a := withAge(t)
 	other, err := New(f.Config) // of the same store, with another memory
@@ -165,8 +165,8 @@ func TestAReplacedTokenEndsAfterAShortGraceOnEveryReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A tab that still has the first one gets a token as good as the second, and
-	// replaces nothing.
+	// A tab that refreshes with the first token gets one of the same generation as
+	// the second, and replaces none.
 	third, err := f.refresh(t, other, first)
 	if err != nil {
 		t.Fatal(err)
@@ -194,13 +194,13 @@ func TestAReplacedTokenEndsAfterAShortGraceOnEveryReplica(t *testing.T) {
 	f.wantGood(t, "the newest", fourth)
 	a.pass(2 * replacedGrace)
 	f.wantRefused(t, "after the grace", second)
-	// Signing out with a token that was replaced still signs out.
+	// A logout with a replaced token still ends the login.
 	w := httptest.NewRecorder()
 	if err := f.Logout(w, bearingTo("POST", first)); err != nil {
 		t.Fatal(err)
 	}
 	there.wantRefused(t, "after logout", fourth)
-	// After a restart nothing is forgotten.
+	// The generation survives a restart.
 	p1, _ := f.signIn(t, "ben")
 	if _, err := f.refresh(t, f.Service, p1); err != nil {
 		t.Fatal(err)
@@ -216,9 +216,8 @@ func TestAReplacedTokenEndsAfterAShortGraceOnEveryReplica(t *testing.T) {
 	(&fixture{Service: again}).wantRefused(t, "after a restart", p1)
 }
 
-// A shared replica may hear of a refresh later than the browser's next request
-// comes.
-func TestATokenOfAGenerationNotYetHeardOfIsGood(t *testing.T) {
+// A replica may learn of a refresh after the browser's next request has arrived.
+func TestATokenOfANewerGenerationThanKnownIsValid(t *testing.T) {
 	f := setUp(t)
 	_, p := f.signIn(t, "ann")
 	raw, err := f.signNext("ann", p.Login.ID, 3, time.Now(), time.Now().Add(time.Hour))
@@ -230,9 +229,9 @@ func TestATokenOfAGenerationNotYetHeardOfIsGood(t *testing.T) {
 
 func bearingTo(method, raw string) *http.Request { return request(method, "Bearer "+raw, "") }
 
-// Base64 leaves bits of the last character over. A token that says the same with
-// others there would be another key of the cache and of logs.
-func TestATokenIsWrittenInOneWay(t *testing.T) {
+// The last character of base64 has unused bits. The same token with other bits there
+// would be another key of the cache and of logs.
+func TestATokenHasOneEncoding(t *testing.T) {
 	f := setUp(t)
 	raw, _ := f.signIn(t, "ann")
 	f.wantGood(t, "as it was issued", raw)
@@ -243,9 +242,9 @@ func TestATokenIsWrittenInOneWay(t *testing.T) {
 	}
 }
 
-// A build that shows an ID token of its own in each job once shut out the first
-// of them for good, and signed its owner's browser out.
-func TestProgramsTokensInAnyNumberStayGood(t *testing.T) {
+// Found in review: a build with a new ID token for each job locked out the first
+// tokens for good, and ended the login of its owner's browser.
+func TestAUserMayUseAnyNumberOfIDTokens(t *testing.T) {
 	f, p := withBearer(t)
 	browser, _, err := f.Issue(t.Context(), Identity{Issuer: p.URL, Subject: "1001", User: "ann@example.com", Method: "oidc:corp"})
 	if err != nil {
@@ -256,12 +255,12 @@ func TestProgramsTokensInAnyNumberStayGood(t *testing.T) {
 		tokens = append(tokens, p.token(jwt.MapClaims{"n": i}))
 		f.wantGood(t, "used once", tokens[i])
 	}
-	for _, raw := range tokens { // those that are aside come back, and set others aside
+	for _, raw := range tokens { // each dropped login is made again, and drops another
 		f.wantGood(t, "used again", raw)
 	}
 	f.wantGood(t, "used again", tokens[0])
 	f.wantGood(t, "the browser", browser)
-	// It ends like any other all the same.
+	// Each token still ends with its own logout.
 	if err := f.Logout(httptest.NewRecorder(), bearingTo("POST", tokens[0])); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +268,7 @@ func TestProgramsTokensInAnyNumberStayGood(t *testing.T) {
 	f.wantGood(t, "another one after that logout", tokens[1])
 }
 
-// admitted sees what an ID token is admitted as.
+// admitted keeps the record of the last admitted ID token.
 type admitted struct {
 	Store
 	rec state.LoginRecord
@@ -280,8 +279,8 @@ func (a *admitted) AdmitLogin(ctx context.Context, rec state.LoginRecord) (state
 	return a.Store.AdmitLogin(ctx, rec)
 }
 
-// The record of a logout once had in its name what follows from lifetimes.login.
-func TestALoggedOutIDTokenStaysOutWhateverTheLifetimes(t *testing.T) {
+// Found in review: the key of a logout's record depended on lifetimes.login.
+func TestALoggedOutIDTokenStaysRefusedIfLifetimesChange(t *testing.T) {
 	for _, login := range []time.Duration{time.Hour, 24 * time.Hour} {
 		f, p := withBearer(t)
 		expiry := time.Now().Add(48 * time.Hour).Truncate(time.Second)
