@@ -32,7 +32,7 @@ type Options struct {
 // name.
 type Mapping struct {
 	// User is the claim that holds the user id. An e-mail address counts only in a
-	// domain of IDDomains, and unchanged; any other value is prefixed with the
+	// domain of idDomains, and unchanged; any other value is prefixed with the
 	// provider's name and a colon.
 	User string `json:"user,omitempty"`
 	// IDDomains are the mail domains whose addresses this provider may assert.
@@ -41,7 +41,7 @@ type Mapping struct {
 	// Display is the claim with the display name; "name" if empty.
 	Display string `json:"display,omitempty"`
 	// Teams is the claim that lists groups, or an object whose keys are the groups.
-	// A group in Map gives the roles and teams there; any other group is the id of
+	// A group in map gives the roles and teams there; any other group is the id of
 	// a team.
 	Teams string `json:"teams,omitempty"`
 	// Map gives roles and teams to the members of a group.
@@ -78,7 +78,7 @@ type OIDC struct {
 	CAFile   string   `json:"caFile,omitempty"` // PEM file with the authorities for the provider's certificate, instead of the system's
 	// Bearer accepts the provider's ID tokens in the Authorization header.
 	Bearer bool `json:"bearer,omitempty"`
-	// Audiences are the accepted audiences of bearer tokens, besides ClientID.
+	// Audiences are the accepted audiences of bearer tokens, besides clientID.
 	Audiences []string `json:"audiences,omitempty"`
 	// ClientAuth is how the host authenticates at the token endpoint:
 	// client_secret_basic, encoded as RFC 6749 requires, or client_secret_post, for
@@ -86,7 +86,7 @@ type OIDC struct {
 	// provider's metadata names.
 	ClientAuth string `json:"clientAuth,omitempty"`
 	// EntraAddresses accepts an address in upn or preferred_username as the user id,
-	// in IDDomains, although Microsoft Entra does not send email_verified. The issuer
+	// in idDomains, although Microsoft Entra does not send email_verified. The issuer
 	// must be one tenant, and guests are refused.
 	EntraAddresses bool `json:"entraAddresses,omitempty"`
 	// EndSession makes a logout lead on to the provider's own sign-out.
@@ -104,9 +104,9 @@ type GitHub struct {
 	Organizations []string `json:"organizations,omitempty"`
 	// User is the source of the user id: "id" (github:583231), which never changes;
 	// "login" (github:octocat), which GitHub may give to another person after a
-	// rename and which therefore needs Organizations; or "email", the verified
-	// primary address, in one of IDDomains. The default is "email" with IDDomains,
-	// otherwise "id". Teams are read if Organizations is set, as "ORG/SLUG".
+	// rename and which therefore needs organizations; or "email", the verified
+	// primary address, in one of idDomains. The default is "email" with idDomains,
+	// otherwise "id". Teams are read if organizations is set, as "ORG/SLUG".
 	User string `json:"user,omitempty"`
 	// IDDomains are the mail domains whose addresses GitHub may assert.
 	IDDomains []string           `json:"idDomains,omitempty"`
@@ -147,7 +147,7 @@ type Disabled struct {
 	Anywhere bool `json:"anywhere,omitempty"`
 }
 
-// Lifetimes limit how long a user stays signed in.
+// Lifetimes are the limits on how long a user stays signed in.
 type Lifetimes struct {
 	Token host.Duration `json:"token,omitempty"` // of a token without a refresh; 1h, at most 12h
 	Login host.Duration `json:"login,omitempty"` // of a login; 12h
