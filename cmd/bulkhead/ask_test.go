@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 	broker := capability.NewBroker(func(_ context.Context, q *host.Question) host.Decision {
 		asked = q
 		return host.Decision{} // so that nothing is reached
-	}, nil, cloud, (*exec.Exec)(nil), (*helm.Helm)(nil), kube.New(nil))
+	}, nil, cloud, exec.New(nil, nil), unopened{helm.NewKind()}, kube.New(nil))
 	every := []string{"*"}
 	grants := map[string][]capability.Grant{
 		"azure": {{Instances: every, Resources: every, ResourceGroups: every, Verbs: every}},
@@ -112,13 +113,21 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		}
 		kinds[want.Name+" "+want.Resource], kinds[want.Name+" "+want.Verb] = true, true
 	}
-	for _, d := range cloud.Dimensions() {
+	for _, d := range cloud.Kind().Dimensions {
 		for _, v := range d.Values {
 			if (d.Name == capability.Resources || d.Name == capability.Verbs) && !kinds["azure "+v] {
 				t.Errorf("no request is about %s %s", d.Name, v)
 			}
 		}
 	}
+}
+
+// unopened is a provider that nothing is asked of.
+type unopened struct{ kind *capability.Kind }
+
+func (u unopened) Kind() *capability.Kind { return u.kind }
+func (unopened) Fetch(context.Context, *capability.Permit) (*abi.Response, error) {
+	return nil, errors.New("it was asked for something")
 }
 
 // alive is an authority that is not lost.

@@ -35,7 +35,7 @@ without a route.`,
 			}
 			*out = filepath.Base(dir) + ".wasm"
 		}
-		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: server.Capabilities(nil).Capabilities()}); err != nil {
+		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: new(server.Capabilities).Catalog().Names()}); err != nil {
 			return &runError{err}
 		}
 		fmt.Fprintln(c.OutOrStdout(), *out)

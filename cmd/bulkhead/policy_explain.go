@@ -186,7 +186,7 @@ func within(config *server.Config, q *host.Question, x *authz.Explanation) {
 	s := &authz.Setting{}
 	i := slices.IndexFunc(config.Plugins, func(p plugin.Config) bool { return p.Name == q.Route.Plugin })
 	if i >= 0 {
-		known, err := plugin.ReadSetting(server.Capabilities(config.Azure), config.Plugins[i])
+		known, err := plugin.ReadSetting(config.Catalog(), config.Plugins[i])
 		if err != nil {
 			x.Warnings = append(x.Warnings, fmt.Sprintf("plugins[%d]: %v; its actions and grants are not looked at", i, err))
 		} else {
@@ -199,8 +199,6 @@ func within(config *server.Config, q *host.Question, x *authz.Explanation) {
 	for _, c := range config.Clusters {
 		s.Clusters = append(s.Clusters, c.Name)
 	}
-	for _, a := range config.Azure {
-		s.Instances = append(s.Instances, a.Name)
-	}
+	s.Instances = config.Catalog().Configured()
 	x.Within(s, q)
 }

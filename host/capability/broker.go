@@ -3,110 +3,68 @@ package capability
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Broker knows the capabilities of this host. It is immutable and safe for
-// concurrent use.
+// Broker connects plugins to the providers of this host. It is immutable and safe
+// for concurrent use.
 type Broker struct {
-	decide func(context.Context, *host.Question) host.Decision
-	logger *slog.Logger
-	caps   map[string]Capability
+	decide    func(context.Context, *host.Question) host.Decision
+	logger    *slog.Logger
+	catalog   *Catalog
+	providers map[string]Provider
 }
 
-// NewBroker makes a broker. decide is policy; it must not be nil. Two
-// capabilities of one name are a defect and panic.
-func NewBroker(decide func(context.Context, *host.Question) host.Decision, logger *slog.Logger, caps ...Capability) *Broker {
+// NewBroker makes a broker. decide is policy; it must not be nil. Two providers
+// of one name, and a kind with streams whose provider opens none, are defects and
+// panic.
+func NewBroker(decide func(context.Context, *host.Question) host.Decision, logger *slog.Logger, providers ...Provider) *Broker {
 	if decide == nil {
 		panic("capability: no policy")
 	}
-	b := &Broker{decide: decide, logger: logger, caps: map[string]Capability{}}
-	for _, c := range caps {
-		if b.caps[c.Name()] != nil {
-			panic("capability: two are named " + c.Name())
+	b := &Broker{decide: decide, logger: logger, providers: map[string]Provider{}}
+	var kinds []*Kind
+	for _, p := range providers {
+		k := p.Kind()
+		if _, opens := p.(Opener); k.Streams && !opens {
+			panic("capability: " + k.Name + " has streams and its provider opens none")
 		}
-		b.caps[c.Name()] = c
+		kinds = append(kinds, k)
+		b.providers[k.Name] = p
 	}
+	b.catalog = NewCatalog(kinds...)
 	return b
 }
 
-// Granted is what one plugin may call. It is immutable and safe for concurrent
-// use.
+// Catalog is the kinds of the broker's providers.
+func (b *Broker) Catalog() *Catalog { return b.catalog }
+
+// Granted is what one plugin may call, and calls it. It is immutable and safe for
+// concurrent use.
 type Granted struct {
+	*Grants
 	broker *Broker
-	plugin string
-	by     map[string]granted
 }
 
-type granted struct {
-	Capability
-	dims   []Dimension
-	grants []Grant
-}
-
-// Capabilities are the names of all that this host has, sorted.
-func (b *Broker) Capabilities() []string { return slices.Sorted(maps.Keys(b.caps)) }
-
-// Widest writes the grant of all that the capability can do, as an operator would.
-func (b *Broker) Widest(name string) string {
-	return "[" + wanted(&host.CapabilityCall{}, b.caps[name].Dimensions()) + "]"
-}
-
-// Check reports everything wrong with a plugin's grants, each with its field
-// below at: "grants.helm[0].actions".
-func (b *Broker) Check(at string, grants map[string][]Grant) error {
-	var problems []error
-	for _, name := range slices.Sorted(maps.Keys(grants)) {
-		field := at + "." + name
-		c := b.caps[name]
-		if c == nil {
-			problems = append(problems, fmt.Errorf("%s: there is no such capability; there are %s", field, strings.Join(b.Capabilities(), ", ")))
-			continue
-		}
-		for i := range grants[name] {
-			problems = append(problems, grants[name][i].check(fmt.Sprintf("%s[%d]", field, i), c.Dimensions()))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// Grant makes what a plugin may call of its grants. The error is that of Check.
+// Grant returns what a plugin may call by its grants. The error is that of
+// Catalog.Check.
 func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, error) {
-	if err := b.Check("grants", grants); err != nil {
+	g, err := b.catalog.Grant(plugin, grants)
+	if err != nil {
 		return nil, err
 	}
-	g := &Granted{broker: b, plugin: plugin, by: map[string]granted{}}
-	for name, list := range grants {
-		if c := b.caps[name]; len(list) > 0 {
-			g.by[name] = granted{Capability: c, dims: c.Dimensions(), grants: slices.Clone(list)}
-		}
-	}
-	return g, nil
-}
-
-// Names are the granted capabilities, sorted.
-func (g *Granted) Names() []string { return slices.Sorted(maps.Keys(g.by)) }
-
-// Streams reports whether the capability is granted and has streams.
-func (g *Granted) Streams(name string) bool {
-	_, ok := g.by[name].Capability.(Opener)
-	return ok
+	return &Granted{g, b}, nil
 }
 
 // Fetch makes one call for the caller. Errors are for ErrorFrame.
 func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *abi.Request) (resp *abi.Response, err error) {
 	defer g.contain(c, capability, &err)
-	p, entry, err := g.permit(ctx, c, capability, r)
+	p, err := g.permit(ctx, c, capability, r)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +76,7 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 		ctx, cancel = context.WithTimeoutCause(ctx, d, host.ErrTooLong)
 		defer cancel()
 	}
-	resp, err = entry.Fetch(ctx, p, r)
+	resp, err = g.broker.providers[capability].Fetch(ctx, p)
 	c.waits.note(resp, err)
 	if lost := g.ended(ctx, c); lost != nil {
 		return nil, lost
@@ -138,10 +96,10 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 // Open opens a stream for the caller, who closes or splices it.
 func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi.Request) (s Stream, err error) {
 	defer g.contain(c, capability, &err)
-	if entry, ok := g.by[capability]; ok && !g.Streams(capability) {
-		return nil, host.E(host.Invalid, entry.Name(), "capability %q has no streams", capability)
+	if _, ok := g.by[capability]; ok && !g.Streams(capability) {
+		return nil, host.E(host.Invalid, capability, "capability %q has no streams", capability)
 	}
-	p, entry, err := g.permit(ctx, c, capability, r)
+	p, err := g.permit(ctx, c, capability, r)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +110,7 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	if err != nil {
 		return nil, err
 	}
-	s, err = entry.Capability.(Opener).Open(ctx, p, r)
+	s, err = g.broker.providers[capability].(Opener).Open(ctx, p)
 	if err != nil {
 		leave()
 	} else {
@@ -207,71 +165,37 @@ func (s *standingStream) Close() error {
 }
 
 // permit is everything that comes before the effect.
-func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *abi.Request) (*Permit, granted, error) {
+func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *abi.Request) (*Permit, error) {
 	entry, ok := g.by[capability]
 	switch {
 	case c == nil || !c.Principal.Known() || c.Authority == nil:
-		return nil, entry, &host.Error{Kind: host.Unauthenticated, Op: capability, Message: "a plugin acts for a person; there is none here"}
+		return nil, &host.Error{Kind: host.Unauthenticated, Op: capability, Message: "a plugin acts for a person; there is none here"}
 	case !ok:
-		return nil, entry, notGranted(g.plugin, &host.CapabilityCall{Name: capability}, nil)
+		return nil, notGranted(g.plugin, &host.CapabilityCall{Name: capability}, nil)
 	}
 	if err := g.ended(ctx, c); err != nil {
-		return nil, entry, err
+		return nil, err
 	}
 	if r.Host != nil {
-		return nil, entry, &host.Error{Kind: host.Invalid, Op: capability, Message: "a plugin must not write the host section"}
+		return nil, &host.Error{Kind: host.Invalid, Op: capability, Message: "a plugin must not write the host section"}
 	}
-	call, err := entry.Classify(r)
+	prepared, err := entry.Classify(r)
 	if err != nil {
-		return nil, entry, err
+		return nil, err
 	}
-	call.Name = capability
-	call.Spans = entry.open(&call) != ""
-	p := &Permit{Caller: c, Call: call, granted: g, entry: entry}
+	prepared.Call.Name = capability
+	prepared.Call.Spans = entry.open(&prepared.Call) != ""
+	p := &Permit{Caller: c, Prepared: prepared, granted: g, entry: entry}
 	if err := entry.admit(g.plugin, p); err != nil {
-		return nil, entry, err
+		return nil, err
 	}
-	if err := readsOnly(&c.Route, &call); err != nil {
-		return nil, entry, err
+	if err := readsOnly(&c.Route, &p.Call); err != nil {
+		return nil, err
 	}
-	if err := g.broker.ask(ctx, entry, p); err != nil {
-		return nil, entry, err
+	if err := g.broker.ask(ctx, &entry, p); err != nil {
+		return nil, err
 	}
-	return p, entry, nil
-}
-
-// admit compares the call with the grants.
-func (e *granted) admit(plugin string, p *Permit) error {
-	for i := range e.grants {
-		if e.grants[i].covers(&p.Call, e.dims, "") {
-			return nil
-		}
-	}
-	open := e.open(&p.Call)
-	var within []string
-	for i := range e.grants {
-		if open != "" && e.grants[i].covers(&p.Call, e.dims, open) {
-			within = append(within, e.grants[i].list(open)...)
-		}
-	}
-	if len(within) == 0 {
-		return notGranted(plugin, &p.Call, e.dims)
-	}
-	p.Within = p.Within.and(within)
-	return nil
-}
-
-// open returns the dimension that the call spans and the capability narrows,
-// "" if there is none.
-func (e *granted) open(call *host.CapabilityCall) string {
-	s, ok := e.Capability.(Spanner)
-	if !ok {
-		return ""
-	}
-	if d := s.Spans(*call); d != "" && value(call, d) == "" {
-		return d
-	}
-	return ""
+	return p, nil
 }
 
 // unmet is the reason for refusing a call that policy allows on a condition
@@ -279,7 +203,7 @@ func (e *granted) open(call *host.CapabilityCall) string {
 const unmet = "obligation_not_supported"
 
 // ask puts the call to policy and takes its obligations over.
-func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
+func (b *Broker) ask(ctx context.Context, e *granted, p *Permit) error {
 	c := p.Caller
 	p.question = &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason}
 	d := b.decide(ctx, p.question)
@@ -288,63 +212,6 @@ func (b *Broker) ask(ctx context.Context, e granted, p *Permit) error {
 	}
 	p.Decision, p.Obligations = d.ID, d.Obligations
 	return e.confine(p, &c.Obligations, &d.Obligations)
-}
-
-// confine takes over what the decisions about route and call confine the call to.
-func (e *granted) confine(p *Permit, route, own *host.Obligations) error {
-	if own.Namespaces != nil && !e.has(Namespaced) || own.ResourceGroups != nil && !e.has(ResourceGroups) {
-		return notPermitted(&p.Call, unmet)
-	}
-	for _, o := range []*host.Obligations{route, own} {
-		if err := e.narrow(p, Namespaced, o.Namespaces, "other_namespace"); err != nil {
-			return err
-		}
-		if err := e.narrow(p, ResourceGroups, lower(o.ResourceGroups), "other_resource_group"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Check returns why the host would refuse a call that policy allows with these
-// obligations: what the grants lack, and what nothing here can meet. It makes no
-// call, and a capability that is not open is enough for it.
-func (g *Granted) Check(call host.CapabilityCall, o host.Obligations) error {
-	entry, ok := g.by[call.Name]
-	if !ok {
-		var dims []Dimension
-		if c := g.broker.caps[call.Name]; c != nil {
-			dims = c.Dimensions()
-		}
-		return notGranted(g.plugin, &call, dims)
-	}
-	call.Spans = entry.open(&call) != ""
-	p := &Permit{Call: call}
-	if err := entry.admit(g.plugin, p); err != nil {
-		return err
-	}
-	if streams := g.Streams(call.Name); !o.MetBy(!streams, streams) {
-		return notPermitted(&call, unmet)
-	}
-	return entry.confine(p, &host.Obligations{}, &o)
-}
-
-func (e *granted) has(dimension string) bool {
-	return slices.ContainsFunc(e.dims, func(d Dimension) bool { return d.Name == dimension })
-}
-
-// narrow confines the call to what one decision lists of a dimension: nil does
-// not narrow, an empty list leaves nothing. A dimension that the capability does
-// not have is not what the call is about.
-func (e *granted) narrow(p *Permit, dimension string, list []string, refusal string) error {
-	switch {
-	case list == nil || !e.has(dimension):
-	case e.open(&p.Call) == dimension:
-		p.Within = p.Within.and(list)
-	case !matchAny(list, value(&p.Call, dimension)):
-		return notPermitted(&p.Call, refusal)
-	}
-	return nil
 }
 
 // readsOnly refuses a change by a route that is declared to read: what protects
@@ -376,8 +243,8 @@ func (p *Permit) Also(ctx context.Context, call host.CapabilityCall) (host.Oblig
 		like = p.Call
 		like.Cluster, like.Namespace = call.Cluster, call.Namespace
 	}
-	if err := p.entry.admit(g.plugin, &Permit{Call: like}); err != nil {
-		return host.Obligations{}, notGrantedFor(g.plugin, &call, &like, p.entry.dims)
+	if err := p.entry.admit(g.plugin, &Permit{Prepared: Prepared{Call: like}}); err != nil {
+		return host.Obligations{}, notGrantedFor(g.plugin, &call, &like, p.entry.Dimensions)
 	}
 	c := p.Caller
 	if err := readsOnly(&c.Route, &call); err != nil {

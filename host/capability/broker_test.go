@@ -40,21 +40,23 @@ type box struct {
 	answer  func() (*abi.Response, error) // nil: content
 }
 
-func (*box) Name() string { return "box" }
-func (*box) Dimensions() []Dimension {
-	return []Dimension{{Name: Clusters}, {Name: Namespaced}, {Name: Actions, Values: []string{"get", "put", "list"}}}
-}
-func (*box) Spans(c host.CapabilityCall) string {
-	if c.Verb == "list" {
-		return Namespaced
+func (*box) Kind() *Kind {
+	return &Kind{
+		Name: "box", Streams: true, Classify: classifyBox,
+		Dimensions: []Dimension{{Name: Clusters}, {Name: Namespaced}, {Name: Actions, Values: []string{"get", "put", "list"}}},
+		Spans: func(c *host.CapabilityCall) string {
+			if c.Verb == "list" {
+				return Namespaced
+			}
+			return ""
+		},
 	}
-	return ""
 }
 
-func (*box) Classify(r *abi.Request) (host.CapabilityCall, error) {
+func classifyBox(r *abi.Request) (Prepared, error) {
 	t, err := ParseTarget("box", r.URL)
 	if err != nil {
-		return host.CapabilityCall{}, err
+		return Prepared{}, err
 	}
 	c := host.CapabilityCall{Cluster: t.Cluster, Verb: "list", Resource: "boxes", Effect: host.EffectRead}
 	if len(t.Segments) > 0 {
@@ -70,10 +72,10 @@ func (*box) Classify(r *abi.Request) (host.CapabilityCall, error) {
 	if len(t.Segments) > 1 {
 		c.Object = t.Segments[1]
 	}
-	return c, nil
+	return Prepared{Call: c, Payload: t}, nil
 }
 
-func (b *box) Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error) {
+func (b *box) Fetch(ctx context.Context, p *Permit) (*abi.Response, error) {
 	b.effects, b.permit = append(b.effects, p.Call.Verb), p
 	if b.during != nil {
 		b.during()
@@ -88,7 +90,7 @@ func (b *box) Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Respon
 	return &abi.Response{Status: 200, Body: []byte(cmp.Or(b.content, "content"))}, nil
 }
 
-func (b *box) Open(_ context.Context, p *Permit, r *abi.Request) (Stream, error) {
+func (b *box) Open(_ context.Context, p *Permit) (Stream, error) {
 	b.effects = append(b.effects, "open "+p.Call.Verb)
 	if b.during != nil {
 		b.during()
@@ -409,17 +411,19 @@ func TestACallLastsNoLongerThanItsDecisionSays(t *testing.T) {
 // tank is a capability with resource groups: tank://X/GROUP, or all of them.
 type tank struct{ box }
 
-func (*tank) Name() string { return "tank" }
-func (*tank) Dimensions() []Dimension {
-	return []Dimension{{Name: ResourceGroups}, {Name: Verbs}}
-}
-func (*tank) Spans(host.CapabilityCall) string { return ResourceGroups }
-func (*tank) Classify(r *abi.Request) (host.CapabilityCall, error) {
-	t, err := ParseTarget("tank", r.URL)
-	if err != nil {
-		return host.CapabilityCall{}, err
+func (*tank) Kind() *Kind {
+	return &Kind{
+		Name: "tank", Dimensions: []Dimension{{Name: ResourceGroups, Fold: true}, {Name: Verbs}},
+		Spans: func(*host.CapabilityCall) string { return ResourceGroups },
+		Classify: func(r *abi.Request) (Prepared, error) {
+			t, err := ParseTarget("tank", r.URL)
+			if err != nil {
+				return Prepared{}, err
+			}
+			group := strings.ToLower(strings.Join(t.Segments, ""))
+			return Prepared{Call: host.CapabilityCall{Verb: "get", Effect: host.EffectRead, ResourceGroup: group}}, nil
+		},
 	}
-	return host.CapabilityCall{Verb: "get", Effect: host.EffectRead, ResourceGroup: strings.ToLower(strings.Join(t.Segments, ""))}, nil
 }
 
 func TestResourceGroupsAreNarrowedWhateverTheirCase(t *testing.T) {
@@ -472,8 +476,8 @@ func TestBadGrantNamesItsField(t *testing.T) {
 	for want, grants := range map[string]map[string][]Grant{
 		"grants.bax: there is no such capability; there are box": {"bax": all()},
 		"grants.box[0].clusters: is missing":                     {"box": {{Namespaces: []string{"*"}, Actions: []string{"*"}}}},
-		"grants.box[1].verbs: is no part":                        {"box": append(all(), Grant{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"*"}, Verbs: []string{"get"}})},
-		`grants.box[0].actions[1]: "delete" is none of`:          {"box": {{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"get", "delete"}}}},
+		"grants.box[1].verbs: does not belong":                   {"box": append(all(), Grant{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"*"}, Verbs: []string{"get"}})},
+		`grants.box[0].actions[1]: "delete" matches none of`:     {"box": {{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"get", "delete"}}}},
 		"grants.box[0].namespaces[0]: is empty":                  {"box": {{Clusters: []string{"*"}, Namespaces: []string{""}, Actions: []string{"*"}}}},
 	} {
 		if g, err := b.Grant("p", grants); g != nil || err == nil || !strings.Contains(err.Error(), want) {

@@ -36,13 +36,13 @@ type Caller struct {
 // it: a plugin that hands such a refusal on need not know of it.
 func (c *Caller) RetryAfter(status int) time.Duration { return c.waits.of(status) }
 
-// Permit is one allowed call.
+// Permit is one allowed call, with the request that policy saw.
 type Permit struct {
-	Caller      *Caller
-	Call        host.CapabilityCall
+	Caller *Caller
+	Prepared
 	Decision    string           // the id of the call's own decision
 	Obligations host.Obligations // of that decision
-	// Within narrows a call that spans namespaces or resource groups; see Spanner.
+	// Within narrows a call that spans namespaces or resource groups; see Kind.Spans.
 	Within Within
 
 	question *host.Question // that Obligations answer
@@ -50,34 +50,20 @@ type Permit struct {
 	entry    granted
 }
 
-// Capability is something that plugins reach through the host. It is safe for
-// concurrent use.
-type Capability interface {
-	// Name is the name in manifests, grants and import modules.
-	Name() string
-	// Dimensions are what a grant must say and what a call is compared by.
-	Dimensions() []Dimension
-	// Classify reads a request and has no effect. It fails with host.Invalid. A
-	// call whose Effect it leaves empty counts as a change, which a route that is
-	// declared to read cannot make.
-	Classify(*abi.Request) (host.CapabilityCall, error)
-	// Fetch makes the call that p permits. It reads r the way Classify did.
-	Fetch(ctx context.Context, p *Permit, r *abi.Request) (*abi.Response, error)
+// Provider carries out the calls of one capability. It is safe for concurrent
+// use.
+type Provider interface {
+	// Kind describes the capability. It is always the same.
+	Kind() *Kind
+	// Fetch makes the call that p permits: it carries out p.Payload, which the
+	// Kind's Classify made, and reads nothing of the guest's besides.
+	Fetch(ctx context.Context, p *Permit) (*abi.Response, error)
 }
 
-// Opener is a Capability with streams. It honours what Permit.Obligations says
-// of sessions, MaxSession, Idle and Record, or refuses.
+// Opener is a Provider whose Kind has streams. It honours what Permit.Obligations
+// says of sessions, MaxSession, Idle and Record, or refuses.
 type Opener interface {
-	Open(ctx context.Context, p *Permit, r *abi.Request) (Stream, error)
-}
-
-// Spanner is a Capability with calls over several namespaces or resource groups,
-// which it narrows to Permit.Within by itself. Other calls that name none need a
-// grant and a permission for all of them.
-type Spanner interface {
-	// Spans returns the dimension that a call like this is narrowed in when it
-	// names nothing there, Namespaced or ResourceGroups; "" if none.
-	Spans(host.CapabilityCall) string
+	Open(ctx context.Context, p *Permit) (Stream, error)
 }
 
 // Stream is an upstream that the host splices to the client.

@@ -6,7 +6,12 @@
 // authority when the result is handed over. The first that fails decides, and
 // nothing after it happens.
 //
-// A capability, one subpackage each, owns what its URLs mean and how the call
-// is made. Policy comes in as a function; the far side's own rules (RBAC) stay
-// with the far side, which sees the person and never the host.
+// A capability is two things, both in a subpackage of its own. Its Kind describes
+// it: what a grant states, which requests there are, what the directory's
+// permissions mean for them. A Catalog hands kinds to whatever compares or explains
+// calls. Its Provider carries out what the Kind has prepared, so that what policy
+// saw is what is done. The package all lists the capabilities there are.
+//
+// Policy comes in as a function; the far side's own rules (RBAC) stay with the far
+// side, which sees the person and never the host.
 package capability

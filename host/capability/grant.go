@@ -28,6 +28,20 @@ type Grant struct {
 type Dimension struct {
 	Name   string
 	Values []string // what exists; empty: anything
+	// Noun is what one of Values is called, such as "instance of Azure", where
+	// they are named in the host's configuration; empty: they are the kind's own.
+	Noun string
+	// Fold says that case does not matter: lists are compared in lower case, and
+	// Classify writes calls in lower case.
+	Fold bool
+}
+
+// fold returns a list as the dimension compares it.
+func (d *Dimension) fold(list []string) []string {
+	if !d.Fold {
+		return list
+	}
+	return lower(list)
 }
 
 // The dimensions that grants know.
@@ -43,7 +57,10 @@ const (
 
 var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, Instances, ResourceGroups}
 
-func (g *Grant) list(dimension string) []string {
+func (g *Grant) list(d *Dimension) []string { return d.fold(g.written(d.Name)) }
+
+// written is the list as the operator wrote it.
+func (g *Grant) written(dimension string) []string {
 	switch dimension {
 	case Clusters:
 		return g.Clusters
@@ -58,7 +75,7 @@ func (g *Grant) list(dimension string) []string {
 	case Instances:
 		return g.Instances
 	case ResourceGroups:
-		return lower(g.ResourceGroups)
+		return g.ResourceGroups
 	}
 	return nil
 }
@@ -86,15 +103,15 @@ func value(c *host.CapabilityCall, dimension string) string {
 func (g *Grant) check(at string, dims []Dimension) error {
 	var problems []error
 	for _, name := range dimensionNames {
-		list := g.list(name)
+		list := g.written(name)
 		i := slices.IndexFunc(dims, func(d Dimension) bool { return d.Name == name })
 		switch {
 		case i < 0 && len(list) > 0:
-			problems = append(problems, fmt.Errorf("%s.%s: is no part of this grant", at, name))
+			problems = append(problems, fmt.Errorf("%s.%s: does not belong to this capability; remove it", at, name))
 		case i >= 0 && len(list) == 0:
 			problems = append(problems, fmt.Errorf(`%s.%s: is missing; ["*"] allows all`, at, name))
 		case i >= 0:
-			problems = append(problems, checkPatterns(at+"."+name, list, dims[i].Values))
+			problems = append(problems, checkPatterns(at+"."+name, dims[i].fold(list), dims[i].Values))
 		}
 	}
 	return errors.Join(problems...)
@@ -107,7 +124,7 @@ func checkPatterns(at string, patterns, values []string) error {
 		}
 		matches := func(v string) bool { return host.Glob(p, v) }
 		if len(values) > 0 && !slices.ContainsFunc(values, matches) {
-			return fmt.Errorf("%s[%d]: %q is none of %s", at, i, p, strings.Join(values, ", "))
+			return fmt.Errorf("%s[%d]: %q matches none of %s", at, i, p, strings.Join(values, ", "))
 		}
 	}
 	return nil
@@ -115,8 +132,8 @@ func checkPatterns(at string, patterns, values []string) error {
 
 // covers reports whether g allows c, leaving out the dimension but.
 func (g *Grant) covers(c *host.CapabilityCall, dims []Dimension, but string) bool {
-	for _, d := range dims {
-		if d.Name != but && !matchAny(g.list(d.Name), value(c, d.Name)) {
+	for i := range dims {
+		if d := &dims[i]; d.Name != but && !matchAny(g.list(d), value(c, d.Name)) {
 			return false
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
@@ -27,8 +28,8 @@ type Config struct {
 	Sessions  *session.Table
 	Live      Live
 	Plugins   *plugin.Registry
-	Clusters  []string // their names, and those of Azure's instances
-	Instances []string
+	Clusters  []string // their names
+	Catalog   *capability.Catalog
 	Directory Directory
 	Policy    *authz.Engine
 	Decide    func(context.Context, *host.Question) host.Decision

@@ -65,7 +65,7 @@ func (g *Gateway) adminExplain(w http.ResponseWriter, r *http.Request) error {
 	for _, p := range g.Plugins.List() {
 		s.Plugins = append(s.Plugins, p.Name)
 	}
-	s.Clusters, s.Instances = g.Clusters, g.Instances
+	s.Clusters, s.Instances = g.Clusters, g.Catalog.Configured()
 	x.Within(s, q)
 	writeJSON(w, http.StatusOK, x)
 	return nil

@@ -31,14 +31,14 @@ type Config struct {
 
 // Check reports what is wrong with c, each with its field below at, as far as that
 // shows without the plugin's file. What its limits leave open is taken from base.
-func (c *Config) Check(at string, b *capability.Broker, base Limits) (problems []error) {
+func (c *Config) Check(at string, catalog *capability.Catalog, base Limits) (problems []error) {
 	if err := checkName(c.Name); err != nil {
 		problems = append(problems, fmt.Errorf("%s.name: %w", at, err))
 	}
 	if c.Source == "" {
 		problems = append(problems, fmt.Errorf("%s.source: is missing", at))
 	}
-	if err := b.Check(at+".grants", c.Grants); err != nil {
+	if err := catalog.Check(at+".grants", c.Grants); err != nil {
 		problems = append(problems, err)
 	}
 	return append(problems, c.Limits.Over(base).Check(at+".limits")...)

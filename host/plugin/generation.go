@@ -92,7 +92,7 @@ func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error
 	}
 	g.shares = newShares(g.limits.Instances)
 	g.routes.digest, g.routes.generation = g.digest, r.loads.Add(1)
-	if g.denied, err = consent(r.broker, m, c.Grants); err != nil {
+	if g.denied, err = consent(r.broker.Catalog(), m, c.Grants); err != nil {
 		return nil, err
 	}
 	grants := asked(m, c.Grants)
@@ -153,17 +153,17 @@ func read(path string, l Limits) ([]byte, error) {
 
 // consent compares what the plugin asks for with what the host has and the
 // operator grants. Capabilities that it can do without are returned as denied.
-func consent(b *capability.Broker, m *manifest.Manifest, grants map[string][]capability.Grant) (denied []string, err error) {
-	missing := unknown(b, m)
+func consent(catalog *capability.Catalog, m *manifest.Manifest, grants map[string][]capability.Grant) (denied []string, err error) {
+	missing := unknown(catalog, m)
 	for _, c := range m.Capabilities {
 		switch {
 		case len(grants[c.Name]) > 0:
 		case c.Optional:
 			denied = append(denied, c.Name)
-		case slices.Contains(b.Capabilities(), c.Name):
+		case slices.Contains(catalog.Names(), c.Name):
 			missing = append(missing, fmt.Errorf(
 				"needs capability %q (%s), which is not granted; to grant it, add under this plugin's entry in the configuration:\n  grants: {%s: %s}",
-				c.Name, c.Reason, c.Name, b.Widest(c.Name)))
+				c.Name, c.Reason, c.Name, catalog.Widest(c.Name)))
 		}
 	}
 	return denied, errors.Join(missing...)
@@ -171,9 +171,9 @@ func consent(b *capability.Broker, m *manifest.Manifest, grants map[string][]cap
 
 // unknown are the capabilities that the plugin cannot do without and this host
 // does not have.
-func unknown(b *capability.Broker, m *manifest.Manifest) (missing []error) {
+func unknown(catalog *capability.Catalog, m *manifest.Manifest) (missing []error) {
 	for _, c := range m.Capabilities {
-		if known := b.Capabilities(); !c.Optional && !slices.Contains(known, c.Name) {
+		if known := catalog.Names(); !c.Optional && !slices.Contains(known, c.Name) {
 			missing = append(missing, fmt.Errorf("needs capability %q (%s), which this host does not have; there are %s",
 				c.Name, c.Reason, strings.Join(known, ", ")))
 		}

@@ -31,7 +31,7 @@ type Inspection struct {
 // capabilities. Where c has a name, it is one of a configuration, and what its
 // grants lack is a reason too. An error means that the file cannot be read; what
 // is wrong with its content is in Refused.
-func Inspect(b *capability.Broker, c Config) (*Inspection, error) {
+func Inspect(catalog *capability.Catalog, c Config) (*Inspection, error) {
 	wasm, err := read(c.Source, c.Limits)
 	if err != nil {
 		return nil, err
@@ -47,9 +47,9 @@ func Inspect(b *capability.Broker, c Config) (*Inspection, error) {
 	if i.Manifest != nil {
 		asks = i.Manifest.Limits
 		if c.Name != "" {
-			i.Denied, err = consent(b, i.Manifest, c.Grants)
+			i.Denied, err = consent(catalog, i.Manifest, c.Grants)
 		} else {
-			err = errors.Join(unknown(b, i.Manifest)...)
+			err = errors.Join(unknown(catalog, i.Manifest)...)
 		}
 		i.refuse(err)
 	}

@@ -49,18 +49,19 @@ type releases struct {
 	fetch func(context.Context) (*abi.Response, error)
 }
 
-func (*releases) Name() string { return "helm" }
-func (*releases) Dimensions() []capability.Dimension {
-	return []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Actions}}
-}
-func (*releases) Classify(r *abi.Request) (host.CapabilityCall, error) {
-	u, err := url.Parse(r.URL)
-	if err != nil {
-		return host.CapabilityCall{}, host.E(host.Invalid, "helm", "bad URL")
+func (*releases) Kind() *capability.Kind {
+	return &capability.Kind{
+		Name: "helm", Dimensions: []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Actions}},
+		Classify: func(r *abi.Request) (capability.Prepared, error) {
+			u, err := url.Parse(r.URL)
+			if err != nil {
+				return capability.Prepared{}, host.E(host.Invalid, "helm", "bad URL")
+			}
+			return capability.Prepared{Call: host.CapabilityCall{Name: "helm", Verb: "list", Cluster: u.Host, Namespace: "shop", Effect: host.EffectRead}}, nil
+		},
 	}
-	return host.CapabilityCall{Name: "helm", Verb: "list", Cluster: u.Host, Namespace: "shop", Effect: host.EffectRead}, nil
 }
-func (f *releases) Fetch(ctx context.Context, _ *capability.Permit, _ *abi.Request) (*abi.Response, error) {
+func (f *releases) Fetch(ctx context.Context, _ *capability.Permit) (*abi.Response, error) {
 	if f.fetch != nil {
 		return f.fetch(ctx)
 	}
@@ -285,7 +286,7 @@ func TestACapabilityThatTheHostDoesNotHaveIsNotAdvised(t *testing.T) {
 	source := remake(t, packtest.Build(t, "plugins/echo"), func(m *manifest.Manifest) {
 		m.Capabilities = append(m.Capabilities, manifest.Capability{Name: "telepathy", Reason: "reads minds"})
 	})
-	const want = `needs capability "telepathy" (reads minds), which this host does not have; there are helm`
+	const want = `needs capability "telepathy" (reads minds), which this host does not have; there are exec, helm`
 	err := f.registry.Load(t.Context(), plugin.Config{Name: "echo", Source: source})
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "grant") {
 		t.Errorf("error is %v", err)

@@ -47,9 +47,18 @@ type overheard struct {
 	frames *text
 }
 
-func (o *overheard) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
-	_, _ = o.frames.Write(abi.AppendRequest(nil, r))
-	resp, err := o.Azure.Fetch(ctx, p, r)
+func (o *overheard) Kind() *capability.Kind {
+	k := *o.Azure.Kind()
+	classify := k.Classify
+	k.Classify = func(r *abi.Request) (capability.Prepared, error) {
+		_, _ = o.frames.Write(abi.AppendRequest(nil, r))
+		return classify(r)
+	}
+	return &k
+}
+
+func (o *overheard) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, error) {
+	resp, err := o.Azure.Fetch(ctx, p)
 	if err != nil {
 		_, _ = o.frames.Write(abi.AppendError(nil, capability.ErrorFrame(err)))
 	} else {

@@ -21,17 +21,20 @@ type commands struct {
 	end                     chan struct{}
 }
 
-func (*commands) Name() string { return "exec" }
-func (*commands) Dimensions() []capability.Dimension {
-	return []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}}
+func (*commands) Kind() *capability.Kind {
+	return &capability.Kind{
+		Name: "exec", Streams: true, Dimensions: []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}},
+		Classify: func(*abi.Request) (capability.Prepared, error) {
+			return capability.Prepared{Call: host.CapabilityCall{
+				Name: "exec", Verb: "create", Cluster: "dev", Namespace: "shop", Resource: "pods", Subresource: "exec", Object: "web",
+			}}, nil
+		},
+	}
 }
-func (*commands) Classify(*abi.Request) (host.CapabilityCall, error) {
-	return host.CapabilityCall{Name: "exec", Verb: "create", Cluster: "dev", Namespace: "shop", Resource: "pods", Subresource: "exec", Object: "web"}, nil
-}
-func (*commands) Fetch(context.Context, *capability.Permit, *abi.Request) (*abi.Response, error) {
+func (*commands) Fetch(context.Context, *capability.Permit) (*abi.Response, error) {
 	return nil, host.E(host.Invalid, "exec", "it is opened")
 }
-func (c *commands) Open(context.Context, *capability.Permit, *abi.Request) (capability.Stream, error) {
+func (c *commands) Open(context.Context, *capability.Permit) (capability.Stream, error) {
 	c.opened.Add(1)
 	return &command{c}, nil
 }

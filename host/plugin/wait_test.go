@@ -15,14 +15,15 @@ import (
 // busy is a capability whose upstream asks to wait.
 type busy struct{}
 
-func (busy) Name() string { return "busy" }
-func (busy) Dimensions() []capability.Dimension {
-	return []capability.Dimension{{Name: capability.Verbs}}
+func (busy) Kind() *capability.Kind {
+	return &capability.Kind{
+		Name: "busy", Dimensions: []capability.Dimension{{Name: capability.Verbs}},
+		Classify: func(*abi.Request) (capability.Prepared, error) {
+			return capability.Prepared{Call: host.CapabilityCall{Verb: "get", Effect: host.EffectRead}}, nil
+		},
+	}
 }
-func (busy) Classify(*abi.Request) (host.CapabilityCall, error) {
-	return host.CapabilityCall{Verb: "get", Effect: host.EffectRead}, nil
-}
-func (busy) Fetch(context.Context, *capability.Permit, *abi.Request) (*abi.Response, error) {
+func (busy) Fetch(context.Context, *capability.Permit) (*abi.Response, error) {
 	return nil, &host.Error{Kind: host.Limited, Status: 429, RetryAfter: 37 * time.Second}
 }
 

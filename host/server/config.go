@@ -15,8 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -37,16 +36,18 @@ type Config struct {
 	Directory Directory        `json:"directory"`
 	Policy    Policy           `json:"policy,omitzero"`
 	Clusters  []cluster.Config `json:"clusters,omitempty"` // that capabilities reach
-	Helm      helm.Config      `json:"helm,omitzero"`
-	Azure     []azure.Config   `json:"azure,omitempty"`   // subscriptions that the azure capability reaches
-	Plugins   []plugin.Config  `json:"plugins,omitempty"` // in the order in which they are loaded
-	Limits    Limits           `json:"limits,omitzero"`
+	Capabilities
+	Plugins []plugin.Config `json:"plugins,omitempty"` // in the order in which they are loaded
+	Limits  Limits          `json:"limits,omitzero"`
 	// Recordings bounds the recordings of terminals, which are kept below Data.
 	Recordings recording.Config `json:"recordings,omitzero"`
 	Log        Log              `json:"log,omitzero"`
 	// Ignored are variables BULKHEAD_… that are no key.
 	Ignored []string `json:"-"`
 }
+
+// Capabilities is the keys of the capabilities.
+type Capabilities = all.Config
 
 // RecordingsDir is the directory of recordings.
 func (c *Config) RecordingsDir() string { return filepath.Join(c.Data, "recordings") }
@@ -172,10 +173,7 @@ func (c *Config) resolve(base string) {
 	for i := range c.Plugins {
 		paths = append(paths, &c.Plugins[i].Source)
 	}
-	paths = append(paths, c.Helm.Paths()...)
-	for i := range c.Azure {
-		paths = append(paths, c.Azure[i].Paths()...)
-	}
+	paths = append(paths, c.Capabilities.Paths()...)
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(base, *p)
@@ -241,14 +239,14 @@ func (c *Config) check() error {
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", "%q is neither text nor json", c.Log.Format)
 	}
-	problems = append(problems, cluster.CheckConfigs(c.Clusters), c.Helm.Check(), azure.CheckConfigs(c.Azure))
-	names, capabilities := map[string]bool{}, Capabilities(c.Azure)
+	problems = append(problems, cluster.CheckConfigs(c.Clusters), c.Capabilities.Check())
+	names, catalog := map[string]bool{}, c.Catalog()
 	for i, p := range c.Plugins {
 		at := fmt.Sprintf("plugins[%d]", i)
 		if names[p.Name] {
 			bad(at+".name", "%q is used twice", p.Name)
 		}
-		problems = append(problems, p.Check(at, capabilities, c.Limits.Plugins)...)
+		problems = append(problems, p.Check(at, catalog, c.Limits.Plugins)...)
 		names[p.Name] = true
 	}
 	return errors.Join(problems...)

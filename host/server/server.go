@@ -19,10 +19,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
@@ -182,21 +179,16 @@ func (s *Server) openCluster(ctx context.Context) error {
 // openPlugins loads every plugin of the configuration. All that cannot be
 // loaded are named at once.
 func (s *Server) openPlugins(ctx context.Context) error {
-	releases, err := helm.New(s.config.Helm, s.clusters, s.log)
-	if err != nil {
-		return err
-	}
-	s.closing(func(context.Context) error { releases.Close(); return nil })
 	recordings, err := recording.Open(s.config.RecordingsDir(), s.config.Recordings, s.log)
 	if err != nil {
 		return err
 	}
-	subscriptions, err := azure.New(s.config.Azure, s.state, s.log)
+	providers, closing, err := s.config.Capabilities.Open(&all.Host{Clusters: s.clusters, Recordings: recordings, Sealer: s.state, Logger: s.log})
+	s.closing(func(context.Context) error { closing(); return nil })
 	if err != nil {
 		return err
 	}
-	s.closing(func(context.Context) error { subscriptions.Close(); return nil })
-	broker := capability.NewBroker(s.policy.Decide, s.log, kube.New(s.clusters), releases, exec.New(s.clusters, recordings), subscriptions)
+	broker := capability.NewBroker(s.policy.Decide, s.log, providers...)
 	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(s.config.Data, "compiled"), Logger: s.log})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
@@ -212,14 +204,6 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// Capabilities is a broker of every capability, none of them open: grants can be
-// checked by it, those for Azure's instances as far as they are given, and nothing
-// called.
-func Capabilities(instances []azure.Config) *capability.Broker {
-	deny := func(context.Context, *host.Question) host.Decision { return host.Decision{} }
-	return capability.NewBroker(deny, slog.New(slog.DiscardHandler), kube.New(nil), (*helm.Helm)(nil), (*exec.Exec)(nil), azure.Unopened(instances))
-}
-
 func (s *Server) openGateway(context.Context) error {
 	people, err := authn.New(authn.Config{
 		PublicURL: s.public, State: s.state, Sessions: s.sessions, Directory: persons{s.people},
@@ -228,16 +212,13 @@ func (s *Server) openGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	var clusters, instances []string
+	var clusters []string
 	for _, c := range s.config.Clusters {
 		clusters = append(clusters, c.Name)
 	}
-	for _, a := range s.config.Azure {
-		instances = append(instances, a.Name)
-	}
 	s.gateway = gateway.New(gateway.Config{
 		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Live: s.state,
-		Plugins: s.plugins, Clusters: clusters, Instances: instances, Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
+		Plugins: s.plugins, Clusters: clusters, Catalog: s.config.Capabilities.Catalog(), Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks:   s.checks,

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -26,20 +25,20 @@ const timeout = 25 * time.Second
 // wants it done before anything else.
 var silence = sync.OnceFunc(func() { azlog.SetListener(nil) })
 
-// Azure is the capability. Safe for concurrent use.
+// Azure is the provider. Safe for concurrent use.
 type Azure struct {
+	kind      *capability.Kind
 	instances map[string]*instance
-	names     []string // of the instances, sorted
 	sealer    Sealer
 	logger    *slog.Logger
 }
 
-// New makes the capability. The configuration has been checked; files that it
+// New makes the provider. The configuration has been checked; files that it
 // names are opened here, and an error names the field. Nothing is sent. Close
 // it once.
 func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	silence()
-	a := &Azure{instances: map[string]*instance{}, names: names(list), sealer: sealer, logger: logger}
+	a := &Azure{instances: map[string]*instance{}, kind: NewKind(list, sealer), sealer: sealer, logger: logger}
 	var problems []error
 	for i, c := range list {
 		instance, err := newInstance(c, logger)
@@ -52,10 +51,6 @@ func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	return a, errors.Join(problems...)
 }
 
-// Unopened knows list's instances by name and none of their files: grants can be
-// checked by it, and nothing called.
-func Unopened(list []Config) *Azure { return &Azure{names: names(list)} }
-
 // Close gives idle connections up.
 func (a *Azure) Close() {
 	for _, i := range a.instances {
@@ -63,38 +58,15 @@ func (a *Azure) Close() {
 	}
 }
 
-// Name is "azure".
-func (*Azure) Name() string { return name }
-
-// Dimensions of a grant: instances, resources, resource groups, verbs.
-func (a *Azure) Dimensions() []capability.Dimension {
-	return []capability.Dimension{
-		{Name: capability.Instances, Values: a.names}, {Name: capability.Resources, Values: azurename.Kinds},
-		{Name: capability.ResourceGroups}, {Name: capability.Verbs, Values: azurename.Verbs},
-	}
-}
-
-// Classify reads the request.
-func (a *Azure) Classify(r *abi.Request) (host.CapabilityCall, error) {
-	q, err := a.parse(r)
-	if err != nil {
-		return host.CapabilityCall{}, err
-	}
-	return q.call(), nil
-}
-
-// Spans says that lists and costs over all resource groups are narrowed here.
-func (*Azure) Spans(host.CapabilityCall) string { return capability.ResourceGroups }
+// Kind is that of NewKind.
+func (a *Azure) Kind() *capability.Kind { return a.kind }
 
 // Fetch makes the call. Refusals of Azure are errors that keep its status, its
 // code and the correlation id.
-func (a *Azure) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
+func (a *Azure) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	q, err := a.parse(r)
-	if err != nil {
-		return nil, err
-	}
+	q := p.Payload.(*request)
 	i := a.instances[q.instance]
 	if i == nil {
 		return nil, host.E(host.NotFound, name, "there is no such instance")

@@ -688,7 +688,7 @@ func TestAGrantNamesInstancesThatThereAre(t *testing.T) {
 	deny := func(context.Context, *host.Question) host.Decision { return host.Decision{} }
 	any := []string{"*"}
 	for grant, want := range map[string]string{
-		"prod": "", "p*": "", "prd": `grants.azure[0].instances[0]: "prd" is none of prod`,
+		"prod": "", "p*": "", "prd": `grants.azure[0].instances[0]: "prd" matches none of prod`,
 	} {
 		_, err := capability.NewBroker(deny, slog.New(slog.DiscardHandler), a).Grant("azure", map[string][]capability.Grant{
 			"azure": {{Instances: []string{grant}, Resources: any, ResourceGroups: any, Verbs: any}},

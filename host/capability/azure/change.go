@@ -97,13 +97,13 @@ func (p *pending) target() *target { return &target{p.Kind, p.Group, p.Object} }
 
 // checkState opens the sealed name. One that is damaged, of another host or of
 // another instance is as absent as one that never was.
-func (a *Azure) checkState(q *request) error {
+func (k *kind) checkState(q *request) error {
 	id := q.query.Get("id")
 	if id == "" {
 		return host.E(host.Invalid, name, "id is required")
 	}
 	var p pending
-	if err := a.sealer.Unseal(sealedUse, id, &p); err != nil || p.Instance != q.instance {
+	if k.sealer == nil || k.sealer.Unseal(sealedUse, id, &p) != nil || p.Instance != q.instance {
 		return host.E(host.Invalid, name, "id is not the name of a change")
 	}
 	q.sealed = &p

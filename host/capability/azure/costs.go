@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -189,7 +188,7 @@ func (s *session) costGroups(ctx context.Context, within capability.Within) ([]s
 func (s *session) groups(ctx context.Context) ([]string, error) {
 	var q request
 	for i := range operations {
-		if operations[i].kind == azurename.ResourceGroups {
+		if operations[i].kind == resourceGroups {
 			q.operation = &operations[i]
 		}
 	}
@@ -205,7 +204,7 @@ func (s *session) groups(ctx context.Context) ([]string, error) {
 		if json.Unmarshal(item, &group) != nil {
 			continue
 		}
-		if name, ok := azurename.Group(group.Name); ok {
+		if name, ok := lowerGroup(group.Name); ok {
 			out = append(out, name)
 		}
 	}

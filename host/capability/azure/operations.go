@@ -3,8 +3,6 @@ package azure
 import (
 	"net/http"
 	"strings"
-
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 )
 
 // shape is how an operation is asked and answered.
@@ -57,41 +55,41 @@ const (
 )
 
 var operations = compile(
-	list(azurename.ResourceGroups, resourcesVersion, "resourcegroups"),
-	list(azurename.ContainerInstances, instancesVersion, instances),
-	list(azurename.ContainerInstances, instancesVersion, inGroup+instances),
-	get(azurename.ContainerInstances, instancesVersion, inGroup+instances+"/{name}"),
-	get(azurename.ContainerInstances, instancesVersion, inGroup+instances+"/{name}/containers/{sub}/logs", "tail", "timestamps"),
-	change(azurename.ContainerInstances, instancesVersion, inGroup+instances+"/{name}/", azurename.Restart),
-	change(azurename.ContainerInstances, instancesVersion, inGroup+instances+"/{name}/", azurename.Start),
-	change(azurename.ContainerInstances, instancesVersion, inGroup+instances+"/{name}/", azurename.Stop),
-	list(azurename.KubernetesServices, kubernetesVersion, kubernetes),
-	list(azurename.KubernetesServices, kubernetesVersion, inGroup+kubernetes),
-	get(azurename.KubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}"),
-	list(azurename.KubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/agentPools"),
-	change(azurename.KubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/", azurename.Start),
-	change(azurename.KubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/", azurename.Stop),
-	list(azurename.ScaleSets, computeVersion, sets),
-	list(azurename.ScaleSets, computeVersion, inGroup+sets),
-	get(azurename.ScaleSets, computeVersion, inGroup+sets+"/{name}"),
-	list(azurename.ScaleSets, computeVersion, inGroup+sets+"/{name}/virtualMachines").with("$expand", "instanceView"),
-	change(azurename.ScaleSets, computeVersion, inGroup+sets+"/{name}/virtualmachines/{sub}/", azurename.Restart),
-	list(azurename.VirtualMachines, computeVersion, machines),
-	list(azurename.VirtualMachines, computeVersion, inGroup+machines),
-	get(azurename.VirtualMachines, computeVersion, inGroup+machines+"/{name}").with("$expand", "instanceView"),
+	list(resourceGroups, resourcesVersion, "resourcegroups"),
+	list(containerInstances, instancesVersion, instances),
+	list(containerInstances, instancesVersion, inGroup+instances),
+	get(containerInstances, instancesVersion, inGroup+instances+"/{name}"),
+	get(containerInstances, instancesVersion, inGroup+instances+"/{name}/containers/{sub}/logs", "tail", "timestamps"),
+	change(containerInstances, instancesVersion, inGroup+instances+"/{name}/", verbRestart),
+	change(containerInstances, instancesVersion, inGroup+instances+"/{name}/", verbStart),
+	change(containerInstances, instancesVersion, inGroup+instances+"/{name}/", verbStop),
+	list(kubernetesServices, kubernetesVersion, kubernetes),
+	list(kubernetesServices, kubernetesVersion, inGroup+kubernetes),
+	get(kubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}"),
+	list(kubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/agentPools"),
+	change(kubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/", verbStart),
+	change(kubernetesServices, kubernetesVersion, inGroup+kubernetes+"/{name}/", verbStop),
+	list(scaleSets, computeVersion, sets),
+	list(scaleSets, computeVersion, inGroup+sets),
+	get(scaleSets, computeVersion, inGroup+sets+"/{name}"),
+	list(scaleSets, computeVersion, inGroup+sets+"/{name}/virtualMachines").with("$expand", "instanceView"),
+	change(scaleSets, computeVersion, inGroup+sets+"/{name}/virtualmachines/{sub}/", verbRestart),
+	list(virtualMachines, computeVersion, machines),
+	list(virtualMachines, computeVersion, inGroup+machines),
+	get(virtualMachines, computeVersion, inGroup+machines+"/{name}").with("$expand", "instanceView"),
 	cost(costQuery), cost(inGroup+costQuery),
 	definitions(instances), definitions(kubernetes), definitions(sets), definitions(machines),
 	metrics(instances), metrics(kubernetes), metrics(sets), metrics(machines),
-	operation{method: http.MethodGet, path: "operations", verb: azurename.Get, shape: state, query: []string{"id", "wait"}},
+	operation{method: http.MethodGet, path: "operations", verb: verbGet, shape: state, query: []string{"id", "wait"}},
 )
 
 func get(kind, version, path string, query ...string) operation {
-	return operation{method: http.MethodGet, path: path, kind: kind, verb: azurename.Get, version: version, query: query}
+	return operation{method: http.MethodGet, path: path, kind: kind, verb: verbGet, version: version, query: query}
 }
 
 // list is a list in pages. One that names no group may name several.
 func list(kind, version, path string) operation {
-	o := operation{method: http.MethodGet, path: path, kind: kind, verb: azurename.Get, shape: pages, version: version}
+	o := operation{method: http.MethodGet, path: path, kind: kind, verb: verbGet, shape: pages, version: version}
 	if !strings.HasPrefix(path, inGroup) {
 		o.query, o.repeat = []string{groupKey}, []string{groupKey}
 	}
@@ -104,17 +102,17 @@ func change(kind, version, path, verb string) operation {
 
 func cost(path string) operation {
 	return operation{
-		method: http.MethodGet, path: path, kind: azurename.CostManagement, verb: azurename.Get, shape: costs, version: costVersion,
+		method: http.MethodGet, path: path, kind: costManagement, verb: verbGet, shape: costs, version: costVersion,
 		query: []string{"timeframe", "from", "to", "granularity", "groupBy"}, repeat: []string{"groupBy"},
 	}
 }
 
 func definitions(resource string) operation {
-	return list(azurename.Monitor, insightsVersion, inGroup+resource+"/{name}"+insights+"metricDefinitions")
+	return list(monitor, insightsVersion, inGroup+resource+"/{name}"+insights+"metricDefinitions")
 }
 
 func metrics(resource string) operation {
-	o := get(azurename.Monitor, insightsVersion, inGroup+resource+"/{name}"+insights+"metrics", "metricnames", "aggregation", "timespan", "interval", "top")
+	o := get(monitor, insightsVersion, inGroup+resource+"/{name}"+insights+"metrics", "metricnames", "aggregation", "timespan", "interval", "top")
 	o.repeat = []string{"metricnames", "aggregation"}
 	return o
 }

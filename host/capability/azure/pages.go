@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -77,7 +76,7 @@ func (s *session) list(ctx context.Context, q *request, within capability.Within
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	c := newCollector(max(1, len(groups)))
-	if whole || q.kind == azurename.ResourceGroups {
+	if whole || q.kind == resourceGroups {
 		keep := func(item json.RawMessage) bool { return q.keeps(item, within) }
 		c.done("", s.pages(limited, c, 0, q.wire(q.names), q, keep), false)
 	} else {
@@ -149,7 +148,7 @@ func groupOf(id string) string {
 	if len(parts) < 5 || !strings.EqualFold(parts[1], "subscriptions") || !strings.EqualFold(parts[3], "resourceGroups") {
 		return ""
 	}
-	group, _ := azurename.Group(parts[4])
+	group, _ := lowerGroup(parts[4])
 	return group
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -24,8 +23,7 @@ const (
 	maxWait    = 20 * time.Second // for an operation to end
 )
 
-// request is a guest's request in typed parts. Classify and Fetch both read it
-// from here.
+// request is a guest's request in typed parts.
 type request struct {
 	*operation
 	instance string
@@ -44,16 +42,16 @@ var (
 
 // validGroup reports whether s names a resource group, in lower case.
 func validGroup(s string) bool {
-	lower, ok := azurename.Group(s)
+	lower, ok := lowerGroup(s)
 	return ok && lower == s
 }
 
 // namesGroup reports whether s names a resource group.
-func namesGroup(s string) bool { _, ok := azurename.Group(s); return ok }
+func namesGroup(s string) bool { _, ok := lowerGroup(s); return ok }
 
 // parse reads a guest's request strictly. Whatever is not one of operations,
 // for this instance's own subscription, is host.Invalid.
-func (a *Azure) parse(r *abi.Request) (*request, error) {
+func (k *kind) parse(r *abi.Request) (*request, error) {
 	t, err := capability.ParseNamed(name, r.URL, namesGroup, groupKey, "groupBy", "metricnames", "aggregation")
 	if err != nil {
 		return nil, err
@@ -61,7 +59,7 @@ func (a *Azure) parse(r *abi.Request) (*request, error) {
 	if len(r.Body) > 0 {
 		return nil, host.E(host.Invalid, name, "no request to Azure takes a body")
 	}
-	segments, err := a.below(t)
+	segments, err := k.below(t)
 	if err != nil {
 		return nil, err
 	}
@@ -71,26 +69,26 @@ func (a *Azure) parse(r *abi.Request) (*request, error) {
 			continue
 		}
 		q := &request{operation: &operations[i], instance: t.Cluster, names: names, query: t.Query}
-		return q, a.check(q, t)
+		return q, k.check(q, t)
 	}
 	return nil, host.E(host.Invalid, name, "there is no such request: %s %s", clip(r.Method), clip(strings.Join(t.Segments, "/")))
 }
 
 // below takes off a subscription that the URL names, which must be the
 // instance's own.
-func (a *Azure) below(t *capability.Target) ([]string, error) {
+func (k *kind) below(t *capability.Target) ([]string, error) {
 	s := t.Segments
 	if len(s) == 0 || !strings.EqualFold(s[0], "subscriptions") {
 		return s, nil
 	}
-	i := a.instances[t.Cluster]
-	if len(s) < 2 || i == nil || !strings.EqualFold(s[1], i.config.Subscription) {
+	own, ok := k.subscriptions[t.Cluster]
+	if len(s) < 2 || !ok || !strings.EqualFold(s[1], own) {
 		return nil, host.E(host.Invalid, name, "the URL names another subscription than the instance's")
 	}
 	return s[2:], nil
 }
 
-func (a *Azure) check(q *request, t *capability.Target) error {
+func (k *kind) check(q *request, t *capability.Target) error {
 	if err := t.Only(name, q.operation.query...); err != nil {
 		return err
 	}
@@ -100,7 +98,7 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 		}
 	}
 	if g, ok := q.names["group"]; ok {
-		if q.group, ok = azurename.Group(g); !ok {
+		if q.group, ok = lowerGroup(g); !ok {
 			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
 		}
 		q.names["group"] = q.group
@@ -111,7 +109,7 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 		}
 	}
 	for _, g := range q.query[groupKey] {
-		group, ok := azurename.Group(g)
+		group, ok := lowerGroup(g)
 		if !ok {
 			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
 		}
@@ -125,7 +123,7 @@ func (a *Azure) check(q *request, t *capability.Target) error {
 	case q.shape == costs:
 		return q.checkCosts()
 	case q.shape == state:
-		return a.checkState(q)
+		return k.checkState(q)
 	case strings.HasSuffix(q.path, "/logs"):
 		return q.checkLogs()
 	case strings.HasSuffix(q.path, insights+"metrics"):

@@ -23,6 +23,15 @@ func fixture(t testing.TB) *Azure {
 	return a
 }
 
+// parse returns the request that a provider is given.
+func (a *Azure) parse(r *abi.Request) (*request, error) {
+	p, err := a.kind.Classify(r)
+	if err != nil {
+		return nil, err
+	}
+	return p.Payload.(*request), nil
+}
+
 func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 	a := fixture(t)
 	const aci = "/providers/Microsoft.ContainerInstance/containerGroups"
@@ -40,12 +49,12 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 		"GET azure://elsewhere/resourceGroups/rg1" + aci + "/web":                                                              "azure get containerinstances elsewhere/rg1/web",
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		call, err := a.Classify(&abi.Request{Method: method, URL: target})
-		if err != nil || call.String() != want {
-			t.Errorf("%s: got %q, %v", request, call.String(), err)
+		got, err := a.kind.Classify(&abi.Request{Method: method, URL: target})
+		if err != nil || got.Call.String() != want {
+			t.Errorf("%s: got %q, %v", request, got.Call.String(), err)
 		}
 	}
-	if _, err := a.Classify(&abi.Request{Method: "GET", URL: "azure://prod/resourceGroups", Body: []byte("{}")}); host.KindOf(err) != host.Invalid {
+	if _, err := a.kind.Classify(&abi.Request{Method: "GET", URL: "azure://prod/resourceGroups", Body: []byte("{}")}); host.KindOf(err) != host.Invalid {
 		t.Errorf("a body: %v", err)
 	}
 }
@@ -209,9 +218,9 @@ func TestTheStateOfAChangeIsAskedOfItsOwnInstance(t *testing.T) {
 	defer a.Close()
 	name := url.QueryEscape(`{"i":"prod","k":"containerinstances","g":"rg1","o":"web","p":"x","u":"/x"}`)
 	for instance, ok := range map[string]bool{"prod": true, "test": false} {
-		call, err := a.Classify(&abi.Request{Method: "GET", URL: "azure://" + instance + "/operations?id=" + name})
-		if (err == nil) != ok || ok && call.ResourceGroup != "rg1" || !ok && host.KindOf(err) != host.Invalid {
-			t.Errorf("%s: %+v, %v", instance, call, err)
+		got, err := a.kind.Classify(&abi.Request{Method: "GET", URL: "azure://" + instance + "/operations?id=" + name})
+		if (err == nil) != ok || ok && got.Call.ResourceGroup != "rg1" || !ok && host.KindOf(err) != host.Invalid {
+			t.Errorf("%s: %+v, %v", instance, got.Call, err)
 		}
 	}
 }

@@ -33,31 +33,40 @@ import (
 
 const (
 	name        = "exec"
+	verbCreate  = "create"
 	openTimeout = 15 * time.Second
 	maxCommand  = 64 // words
 	maxWords    = 8 << 10
 	maxAnswer   = 4 << 20 // a pod with a long history of managed fields
 )
 
-// Exec is the capability. Safe for concurrent use.
+// NewKind describes the capability. A grant has clusters and namespaces.
+func NewKind() *capability.Kind {
+	return &capability.Kind{
+		Name:       name,
+		Dimensions: []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}},
+		Streams:    true,
+		Classify:   classify,
+		// RBAC's verb is create, whatever the call says.
+		Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), verbCreate },
+	}
+}
+
+// Exec is the provider. Safe for concurrent use.
 type Exec struct {
+	kind       *capability.Kind
 	clusters   *cluster.Set
 	recordings *recording.Store
 }
 
-// New makes the capability for the clusters of this host. Without recordings,
+// New makes the provider for the clusters of this host. Without recordings,
 // which may be nil, terminals that policy wants recorded do not open.
 func New(clusters *cluster.Set, recordings *recording.Store) *Exec {
-	return &Exec{clusters, recordings}
+	return &Exec{NewKind(), clusters, recordings}
 }
 
-// Name is "exec".
-func (*Exec) Name() string { return name }
-
-// Dimensions of a grant: clusters, namespaces.
-func (*Exec) Dimensions() []capability.Dimension {
-	return []capability.Dimension{{Name: capability.Clusters}, {Name: capability.Namespaced}}
-}
+// Kind is that of NewKind.
+func (e *Exec) Kind() *capability.Kind { return e.kind }
 
 // request is a guest's request in typed parts.
 type request struct {
@@ -122,32 +131,29 @@ func characters(t *capability.Target, key string, otherwise uint16) (uint16, err
 	return uint16(n), nil
 }
 
-// Classify reads the request. Opening a command is a create, whatever the HTTP
+// classify reads the request. Opening a command is a create, whatever the HTTP
 // method.
-func (*Exec) Classify(r *abi.Request) (host.CapabilityCall, error) {
+func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
-		return host.CapabilityCall{}, err
+		return capability.Prepared{}, err
 	}
-	return host.CapabilityCall{
-		Name: name, Verb: "create", Cluster: q.cluster, Resource: "pods", Subresource: "exec",
+	return capability.Prepared{Payload: q, Call: host.CapabilityCall{
+		Name: name, Verb: verbCreate, Cluster: q.cluster, Resource: "pods", Subresource: "exec",
 		Namespace: q.options.Namespace, Object: q.options.Pod, Effect: host.EffectChange,
-	}, nil
+	}}, nil
 }
 
 // Fetch is refused: a command has streams.
-func (*Exec) Fetch(context.Context, *capability.Permit, *abi.Request) (*abi.Response, error) {
+func (*Exec) Fetch(context.Context, *capability.Permit) (*abi.Response, error) {
 	return nil, host.E(host.Invalid, name, "exec is opened, not fetched")
 }
 
 // Open checks as the user that the pod, the container and the right to exec are
 // there, so that a refusal can still be plain HTTP. The command starts with
 // Splice.
-func (e *Exec) Open(ctx context.Context, p *capability.Permit, r *abi.Request) (capability.Stream, error) {
-	q, err := parse(r)
-	if err != nil {
-		return nil, err
-	}
+func (e *Exec) Open(ctx context.Context, p *capability.Permit) (capability.Stream, error) {
+	q := p.Payload.(*request)
 	checking, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	client, err := e.clusters.As(checking, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)

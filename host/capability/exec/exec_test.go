@@ -40,9 +40,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestWhatIsNoCommand(t *testing.T) {
-	call, err := new(Exec).Classify(&abi.Request{Method: "GET", URL: "exec://dev/shop/web-1?container=a&command=ls&command=-l&tty=true&cols=80&rows=24"})
-	if err != nil || call.String() != "exec create pods/exec dev/shop/web-1" {
-		t.Errorf("got %v, %v", call, err)
+	got, err := classify(&abi.Request{Method: "GET", URL: "exec://dev/shop/web-1?container=a&command=ls&command=-l&tty=true&cols=80&rows=24"})
+	if err != nil || got.Call.String() != "exec create pods/exec dev/shop/web-1" {
+		t.Errorf("got %v, %v", got.Call, err)
 	}
 	for _, bad := range []string{
 		"POST exec://dev/shop/web", "GET exec://dev/shop", "GET exec://dev/shop/web/x", "GET exec://dev/Shop/web", "GET exec://dev/shop/we_b",
@@ -51,8 +51,8 @@ func TestWhatIsNoCommand(t *testing.T) {
 		"GET exec://dev/shop/web?command=" + strings.Repeat("x", maxWords+1),
 	} {
 		method, target, _ := strings.Cut(bad, " ")
-		if call, err := new(Exec).Classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
-			t.Errorf("%.80s: got %+v, %v", bad, call, err)
+		if got, err := classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+			t.Errorf("%.80s: got %+v, %v", bad, got.Call, err)
 		}
 	}
 }

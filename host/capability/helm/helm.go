@@ -18,12 +18,13 @@ import (
 )
 
 const (
-	name         = "helm"
-	readTimeout  = 30 * time.Second
-	writeTimeout = 60 * time.Second
-	maxActions   = 16 // at a time; each holds charts and releases in memory
-	maxPerUser   = maxActions / 4
-	slotTimeout  = 2 * time.Second
+	name            = "helm"
+	releaseResource = "releases.helm.sh" // the resource that permissions name
+	readTimeout     = 30 * time.Second
+	writeTimeout    = 60 * time.Second
+	maxActions      = 16 // at a time; each holds charts and releases in memory
+	maxPerUser      = maxActions / 4
+	slotTimeout     = 2 * time.Second
 )
 
 // The actions, which are also the verbs of permissions.
@@ -41,8 +42,28 @@ type Config struct {
 	Repositories []Repository `json:"repositories"` // from which charts are installed; others are refused
 }
 
-// Helm is the capability. Safe for concurrent use.
+// NewKind describes the capability. A grant has clusters, namespaces and actions.
+func NewKind() *capability.Kind {
+	return &capability.Kind{
+		Name: name,
+		Dimensions: []capability.Dimension{
+			{Name: capability.Clusters}, {Name: capability.Namespaced},
+			{Name: capability.Actions, Values: []string{actList, actHistory, actValues, actUpgrade, actRollback, actUninstall}},
+		},
+		Classify: classify,
+		Spans: func(c *host.CapabilityCall) string {
+			if c.Verb == actList {
+				return capability.Namespaced
+			}
+			return ""
+		},
+		Permission: func(c *host.CapabilityCall) (resource, verb string) { return releaseResource, c.Verb },
+	}
+}
+
+// Helm is the provider. Safe for concurrent use.
 type Helm struct {
+	kind     *capability.Kind
 	clusters *cluster.Set
 	charts   *charts
 	slots    *slots
@@ -53,7 +74,7 @@ type Helm struct {
 	started  func(childPID int) // for tests; may be nil
 }
 
-// New checks the configuration; errors name the field, for example
+// New makes the provider. It checks the configuration; errors name the field, for example
 // "helm.repositories[0].path". Close releases the repositories.
 func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 	if !operating.Ready() {
@@ -63,7 +84,7 @@ func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Helm{clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger,
+	return &Helm{kind: NewKind(), clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger,
 		limits: child.Limits{CPU: childCPU, Memory: childMemory}}, nil
 }
 
@@ -74,28 +95,14 @@ func (h *Helm) Close() {
 	h.charts.close()
 }
 
-// Name is "helm".
-func (*Helm) Name() string { return name }
+// Kind is that of NewKind.
+func (h *Helm) Kind() *capability.Kind { return h.kind }
 
-// Dimensions of a grant: clusters, namespaces, actions.
-func (*Helm) Dimensions() []capability.Dimension {
-	return []capability.Dimension{
-		{Name: capability.Clusters}, {Name: capability.Namespaced},
-		{Name: capability.Actions, Values: []string{actList, actHistory, actValues, actUpgrade, actRollback, actUninstall}},
-	}
-}
-
-// Spans says that lists over all namespaces are narrowed here.
-func (*Helm) Spans(c host.CapabilityCall) string {
-	if c.Verb == actList {
-		return capability.Namespaced
-	}
-	return ""
-}
-
-// request is a guest's request in typed parts. Classify and Fetch both read it
-// from here.
+// request is a guest's request in typed parts. The body is read once policy has
+// allowed the call.
 type request struct {
+	read                        bool // changes nothing
+	body                        []byte
 	cluster, namespace, release string
 	action                      string
 	max, revision               int
@@ -127,7 +134,7 @@ func parse(r *abi.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &request{cluster: t.Cluster}
+	q := &request{cluster: t.Cluster, read: r.Method == http.MethodGet, body: r.Body}
 	s := t.Segments
 	if len(s) > 4 {
 		return nil, host.E(host.Invalid, name, "the URL has too many parts")
@@ -190,20 +197,20 @@ func number(t *capability.Target, key string, limit int) (int, error) {
 	return n, nil
 }
 
-// Classify reads the request; the verb is the action.
-func (*Helm) Classify(r *abi.Request) (host.CapabilityCall, error) {
+// classify reads the request; the verb is the action.
+func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
-		return host.CapabilityCall{}, err
+		return capability.Prepared{}, err
 	}
 	call := host.CapabilityCall{
 		Name: name, Verb: q.action, Cluster: q.cluster, Namespace: q.namespace, Object: q.release,
 		Group: "helm.sh", Resource: "releases", Effect: host.EffectChange,
 	}
-	if r.Method == http.MethodGet {
+	if q.read {
 		call.Effect = host.EffectRead
 	}
-	return call, nil
+	return capability.Prepared{Call: call, Payload: q}, nil
 }
 
 // Fetch runs the action as the user.
@@ -214,18 +221,15 @@ func (*Helm) Classify(r *abi.Request) (host.CapabilityCall, error) {
 // refusals with their status, host.Limited while too many actions are under way,
 // host.Unprocessable for a release whose record in the cluster is damaged or too
 // large, otherwise host.Upstream with helm's text.
-func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
-	q, err := parse(r)
-	if err != nil {
-		return nil, err
-	}
+func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, error) {
+	q := p.Payload.(*request)
 	limit := readTimeout
-	if r.Method != http.MethodGet {
+	if !q.read {
 		limit = writeTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := q.readBody(r.Body); err != nil {
+	if err := q.readBody(q.body); err != nil {
 		return nil, err
 	}
 	client, err := h.clusters.As(ctx, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)
@@ -239,7 +243,7 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 	do := func() (*abi.Response, error) {
 		return (&run{request: q, client: client, within: p.Within, logger: logger}).contained(ctx)
 	}
-	if r.Method != http.MethodGet {
+	if !q.read {
 		done, err := h.busy.begin(q)
 		if err != nil {
 			return nil, err

@@ -27,9 +27,9 @@ func TestActionsAreToldByMethodAndURL(t *testing.T) {
 		"DELETE helm://dev/shop/web":              "helm uninstall releases.helm.sh dev/shop/web",
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		call, err := new(Helm).Classify(&abi.Request{Method: method, URL: target})
-		if err != nil || call.String() != want {
-			t.Errorf("%s: got %q, %v", request, call.String(), err)
+		got, err := classify(&abi.Request{Method: method, URL: target})
+		if err != nil || got.Call.String() != want {
+			t.Errorf("%s: got %q, %v", request, got.Call.String(), err)
 		}
 	}
 }
@@ -41,8 +41,8 @@ func TestWhatIsNoAction(t *testing.T) {
 		"GET helm://dev/shop/web/values?all=maybe", "GET helm://dev/Shop", "GET helm://dev/shop/We_b/history", "GET helm://dev/shop?x=1", "DELETE helm://dev/shop/" + strings.Repeat("x", 54),
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		if call, err := new(Helm).Classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
-			t.Errorf("%s: got %+v, %v", request, call, err)
+		if got, err := classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+			t.Errorf("%s: got %+v, %v", request, got.Call, err)
 		}
 	}
 }

@@ -215,14 +215,14 @@ func TestARouteThatReadsMayCheckAChange(t *testing.T) {
 		"GET kube://dev/api/v1/namespaces/shop/pods":                  host.EffectRead,
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		call, err := new(Kube).Classify(&abi.Request{Method: method, URL: target, Body: []byte("{}")})
-		if err != nil || call.Effect != want {
-			t.Errorf("%s: %q, %v", request, call.Effect, err)
+		got, err := classify(&abi.Request{Method: method, URL: target, Body: []byte("{}")})
+		if err != nil || got.Call.Effect != want {
+			t.Errorf("%s: %q, %v", request, got.Call.Effect, err)
 		}
 	}
-	call, err := new(Kube).Classify(&abi.Request{Method: "DELETE", URL: "kube://dev/api/v1/namespaces/shop/pods/a?dryRun=All"})
-	if err != nil || call.Effect != host.EffectDryRun {
-		t.Errorf("a deletion without a body: %q, %v", call.Effect, err)
+	got, err := classify(&abi.Request{Method: "DELETE", URL: "kube://dev/api/v1/namespaces/shop/pods/a?dryRun=All"})
+	if err != nil || got.Call.Effect != host.EffectDryRun {
+		t.Errorf("a deletion without a body: %q, %v", got.Call.Effect, err)
 	}
 }
 

@@ -32,29 +32,46 @@ var (
 	responseHeader = []string{"Content-Type", "Retry-After", "Warning"}
 )
 
-// Kube is the capability. Safe for concurrent use.
-type Kube struct{ clusters *cluster.Set }
-
-// New makes the capability for the clusters of this host.
-func New(clusters *cluster.Set) *Kube { return &Kube{clusters} }
-
-// Name is "kube".
-func (*Kube) Name() string { return name }
-
-// Dimensions of a grant: clusters, namespaces, resources, verbs.
-func (*Kube) Dimensions() []capability.Dimension {
-	return []capability.Dimension{
-		{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Resources},
-		{Name: capability.Verbs, Values: []string{"get", "list", "create", "update", "patch", "delete", "deletecollection"}},
+// NewKind describes the capability. A grant has clusters, namespaces, resources
+// and verbs.
+func NewKind() *capability.Kind {
+	return &capability.Kind{
+		Name: name,
+		Dimensions: []capability.Dimension{
+			{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Resources},
+			{Name: capability.Verbs, Values: []string{"get", "list", "create", "update", "patch", "delete", "deletecollection"}},
+		},
+		Classify: classify,
+		Spans: func(c *host.CapabilityCall) string {
+			if c.Verb == "list" {
+				return capability.Namespaced
+			}
+			return ""
+		},
+		Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), c.Verb },
 	}
 }
 
-// request is a guest's request in typed parts. Classify and Fetch both read it
-// from here.
+// Kube is the provider. Safe for concurrent use.
+type Kube struct {
+	kind     *capability.Kind
+	clusters *cluster.Set
+}
+
+// New makes the provider for the clusters of this host.
+func New(clusters *cluster.Set) *Kube { return &Kube{NewKind(), clusters} }
+
+// Kind is that of NewKind.
+func (k *Kube) Kind() *capability.Kind { return k.kind }
+
+// request is a guest's request in typed parts.
 type request struct {
+	method string
 	target *capability.Target
 	path   string
 	access cluster.Access
+	header http.Header
+	body   []byte
 }
 
 func parse(r *abi.Request) (*request, error) {
@@ -73,40 +90,29 @@ func parse(r *abi.Request) (*request, error) {
 	if access.Endless {
 		return nil, host.E(host.Invalid, name, "a watch has no end and cannot be fetched")
 	}
-	return &request{t, path, access}, nil
+	return &request{r.Method, t, path, access, headerOf(r.Header), r.Body}, nil
 }
 
-// Classify reads the request as the API server would.
-func (*Kube) Classify(r *abi.Request) (host.CapabilityCall, error) {
+// classify reads the request as the API server would.
+func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
-		return host.CapabilityCall{}, err
+		return capability.Prepared{}, err
 	}
-	return host.CapabilityCall{
+	return capability.Prepared{Payload: q, Call: host.CapabilityCall{
 		Name: name, Cluster: q.target.Cluster, Verb: q.access.Verb,
 		Group: q.access.Group, Resource: q.access.Resource, Subresource: q.access.Subresource,
 		Namespace: q.access.Namespace, Object: q.access.Name, Path: q.path,
-		Effect: q.access.Effect(len(r.Body) > 0),
-	}, nil
-}
-
-// Spans says that lists over all namespaces are narrowed here.
-func (*Kube) Spans(c host.CapabilityCall) string {
-	if c.Verb == "list" {
-		return capability.Namespaced
-	}
-	return ""
+		Effect: q.access.Effect(len(q.body) > 0),
+	}}, nil
 }
 
 // Fetch sends the request as the user. Refusals of the API server are errors
 // that keep its status and message.
-func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) (*abi.Response, error) {
+func (k *Kube) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	q, err := parse(r)
-	if err != nil {
-		return nil, err
-	}
+	q := p.Payload.(*request)
 	client, err := k.clusters.As(ctx, q.target.Cluster, p.Obligations.Impersonate, p.Caller.Authority)
 	if err != nil {
 		return nil, err
@@ -117,12 +123,11 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 		}
 		return listWithin(ctx, client, q, p.Within, p.Caller.Logger)
 	}
-	header := headerOf(r.Header)
 	if len(p.Obligations.Redact) > 0 {
 		// The pointers are those of the objects themselves, not of a table.
-		header.Set("Accept", "application/json")
+		q.header.Set("Accept", "application/json")
 	}
-	if q.access.Applies(header.Get("Content-Type")) {
+	if q.access.Applies(q.header.Get("Content-Type")) {
 		// The API server's authorizer asks for the second verb as well.
 		creation := p.Call
 		creation.Verb = "create"
@@ -131,7 +136,7 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit, r *abi.Request) 
 		}
 	}
 	resp, err := client.Do(ctx, &cluster.Request{
-		Method: r.Method, Path: q.path, Query: q.target.Query, Header: header, Body: r.Body, Limit: abi.MaxBody,
+		Method: q.method, Path: q.path, Query: q.target.Query, Header: q.header, Body: q.body, Limit: abi.MaxBody,
 	})
 	if err == nil {
 		err = resp.Err()

@@ -34,9 +34,9 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=": "kube list pods dev/shop/",
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		call, err := new(Kube).Classify(&abi.Request{Method: method, URL: target})
-		if err != nil || call.String() != want {
-			t.Errorf("%s: got %q, %v", request, call.String(), err)
+		got, err := classify(&abi.Request{Method: method, URL: target})
+		if err != nil || got.Call.String() != want {
+			t.Errorf("%s: got %q, %v", request, got.Call.String(), err)
 		}
 	}
 }
@@ -52,8 +52,8 @@ func TestWhatIsNotFetched(t *testing.T) {
 		"GET kube://dev//api/v1/pods", "GET kube://dev/api/v1/pods?watch=false&watch=true", "GET https://dev/api/v1/pods",
 	} {
 		method, target, _ := strings.Cut(request, " ")
-		if call, err := new(Kube).Classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
-			t.Errorf("%s: got %+v, %v", request, call, err)
+		if got, err := classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+			t.Errorf("%s: got %+v, %v", request, got.Call, err)
 		}
 	}
 }

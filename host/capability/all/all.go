@@ -1,0 +1,97 @@
+// Package all is the one place that lists the capabilities of this host: their
+// kinds, their configuration and how their providers are opened. A new capability
+// is a folder beside this one and a line in entries; its configuration, if it has
+// any, is a key in Config.
+package all
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/recording"
+)
+
+// Config is the keys of the host's configuration that belong to capabilities.
+type Config struct {
+	Helm  helm.Config    `json:"helm,omitzero"`
+	Azure []azure.Config `json:"azure,omitempty"` // subscriptions that the azure capability reaches
+}
+
+// Check reports everything that is wrong, each line naming its field. Nothing is
+// opened.
+func (c *Config) Check() error {
+	return errors.Join(c.Helm.Check(), azure.CheckConfigs(c.Azure))
+}
+
+// Paths are the fields that name files.
+func (c *Config) Paths() []*string {
+	paths := c.Helm.Paths()
+	for i := range c.Azure {
+		paths = append(paths, c.Azure[i].Paths()...)
+	}
+	return paths
+}
+
+// Host is what providers use of the host.
+type Host struct {
+	Clusters   *cluster.Set
+	Recordings *recording.Store
+	Sealer     azure.Sealer
+	Logger     *slog.Logger
+}
+
+// entries are the capabilities. The last one takes every question in words that no
+// other claims.
+var entries = []struct {
+	kind func(*Config) *capability.Kind
+	open func(*Config, *Host) (capability.Provider, error)
+}{
+	{func(*Config) *capability.Kind { return exec.NewKind() }, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
+	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
+	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
+	{func(*Config) *capability.Kind { return kube.NewKind() }, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
+}
+
+// Catalog describes the capabilities of a host with this configuration, which need
+// not have been checked. Nothing is opened.
+func (c *Config) Catalog() *capability.Catalog {
+	var kinds []*capability.Kind
+	for _, e := range entries {
+		kinds = append(kinds, e.kind(c))
+	}
+	return capability.NewCatalog(kinds...)
+}
+
+// Open opens the providers. Errors name the field, for example
+// "helm.repositories[0].path". closing releases the providers; it is set even if
+// there is an error.
+func (c *Config) Open(h *Host) (providers []capability.Provider, closing func(), err error) {
+	var problems []error
+	var closers []func()
+	for _, e := range entries {
+		p, err := e.open(c, h)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		providers = append(providers, p)
+		if closer, ok := p.(interface{ Close() }); ok {
+			closers = append(closers, closer.Close)
+		}
+	}
+	return providers, func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			closers[i]()
+		}
+	}, errors.Join(problems...)
+}
+
+// Child is for the start of main: where this process is one that a provider
+// started to do its work, it does that work and does not return.
+func Child() { helm.Child() }

@@ -1,0 +1,26 @@
+package azure
+
+// The types of resources, as permissions, grants and questions write them.
+const (
+	resourceGroups     = "resourcegroups"
+	containerInstances = "containerinstances"
+	kubernetesServices = "kubernetesservices"
+	scaleSets          = "virtualmachinescalesets"
+	virtualMachines    = "virtualmachines"
+	costManagement     = "costmanagement"
+	monitor            = "monitor"
+)
+
+// The verbs.
+const (
+	verbGet     = "get"
+	verbRestart = "restart"
+	verbStart   = "start"
+	verbStop    = "stop"
+)
+
+// All of the above. Read-only.
+var (
+	resourceTypes = []string{resourceGroups, containerInstances, kubernetesServices, scaleSets, virtualMachines, costManagement, monitor}
+	verbs         = []string{verbGet, verbRestart, verbStart, verbStop}
+)
