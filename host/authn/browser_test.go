@@ -19,7 +19,7 @@ func (f *fixture) serve(t testing.TB) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"POST /auth/login": f.Login, "POST /auth/logout": f.Logout, "POST /auth/refresh": f.Refresh, "GET /auth/me": f.Me,
+		"POST /auth/login": f.Login, "POST /auth/logout": f.Logout, "POST /auth/refresh": resolving(f.Service, f.Refresh), "GET /auth/me": resolving(f.Service, f.Me),
 		"GET /auth/login": f.Begin, "GET /auth/callback/{method}": f.Callback, "GET /login": f.Page,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
@@ -108,5 +108,17 @@ func (b *browser) wantStatus(r reply, status int) {
 	b.t.Helper()
 	if r.status != status {
 		b.t.Errorf("status %d (%s), want %d", r.status, r.text, status)
+	}
+}
+
+// resolving does what the chain does before a handler that needs to know who is
+// asking.
+func resolving(s *Service, f func(http.ResponseWriter, *http.Request, Resolved) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		who, err := s.Resolve(r)
+		if err != nil {
+			return err
+		}
+		return f(w, r, who)
 	}
 }

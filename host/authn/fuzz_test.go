@@ -77,10 +77,10 @@ func FuzzResolve(f *testing.F) {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.Header["Authorization"], r.Header["Cookie"] = []string{header}, []string{cookies}
 		p, err := service.Resolve(r)
-		if (p == nil) == (err == nil) {
+		if (p.Principal == nil) == (err == nil) {
 			t.Fatalf("%+v, %v", p, err)
 		}
-		if p != nil && !strings.Contains(header+" "+cookies, valid) {
+		if err == nil && !strings.Contains(header+" "+cookies, valid) {
 			t.Fatalf("%q and %q are %s", header, cookies, p.User)
 		}
 		if who, ok, _ := service.loginToEnd(r); ok && !strings.Contains(header+cookies, valid) && !strings.Contains(header+cookies, expired) {

@@ -143,11 +143,11 @@ func TestRefreshIsDuePastHalfLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := f.RefreshDue(request("GET", "Bearer "+raw, "")); got != c.due {
-			t.Errorf("%s: due %v", name, got)
+		if who, _ := f.Resolve(request("GET", "Bearer "+raw, "")); who.RefreshDue != c.due {
+			t.Errorf("%s: due %v", name, who.RefreshDue)
 		}
 	}
-	if f.RefreshDue(request("GET", "", "")) {
+	if who, err := f.Resolve(request("GET", "", "")); err == nil || who.RefreshDue {
 		t.Error("a request without a credential is due for a refresh")
 	}
 }

@@ -35,7 +35,7 @@ func (r *rooms) live(t *testing.T, b *browser, user string) *session.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.table.Open(context.WithoutCancel(t.Context()), p, session.Info{Kind: session.Socket})
+	s, err := r.table.Open(context.WithoutCancel(t.Context()), p.Principal, session.Info{Kind: session.Socket})
 	if err != nil {
 		t.Fatal(err)
 	}

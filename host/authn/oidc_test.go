@@ -180,7 +180,7 @@ func TestARefusedIDTokenNamesTheClaim(t *testing.T) {
 	} {
 		log := f.keepLog()
 		w := httptest.NewRecorder()
-		if err := f.Me(w, bearing(p.token(c))); host.KindOf(err) != host.Unauthenticated || w.Code != http.StatusOK {
+		if err := resolving(f.Service, f.Me)(w, bearing(p.token(c))); host.KindOf(err) != host.Unauthenticated || w.Code != http.StatusOK {
 			t.Errorf("%s: %v", claim, err)
 		}
 		if lines := log.with(`claim \"`+claim+`\"`, "level=WARN"); len(lines) != 1 {

@@ -69,7 +69,7 @@ func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 		d.Description = printable(query.Get("error_description"))
 	}
 	if p, err := s.Resolve(r); err == nil {
-		d.Who = p
+		d.Who = p.Principal
 	}
 	for name := range s.providers {
 		d.Methods = append(d.Methods, pageMethod{name, "/auth/login?" + url.Values{"method": {name}, "redirect": {redirect}}.Encode()})

@@ -23,7 +23,7 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := request("POST", "", raw)
 		r.Header.Set("X-Requested-With", "XMLHttpRequest")
-		if err := f.Refresh(w, r); host.KindOf(err) != host.Unauthenticated || w.Header().Get("Set-Cookie") != "" {
+		if err := resolving(f.Service, f.Refresh)(w, r); host.KindOf(err) != host.Unauthenticated || w.Header().Get("Set-Cookie") != "" {
 			t.Errorf("%s: %v, %q", name, err, w.Header().Get("Set-Cookie"))
 		}
 	}
@@ -38,7 +38,7 @@ func TestRefreshResolvesCredentialsLikeEveryRequest(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := request("POST", header, cookie)
 		r.Header.Set("X-Requested-With", "XMLHttpRequest")
-		if err := f.Refresh(w, r); err != nil {
+		if err := resolving(f.Service, f.Refresh)(w, r); err != nil {
 			t.Errorf("%q: %v", header, err)
 			continue
 		}
@@ -67,7 +67,7 @@ func TestTabsThatRefreshAtOnceStaySignedIn(t *testing.T) {
 		if _, err := f.Resolve(request("GET", "", token)); err != nil {
 			t.Errorf("a tab's token: %v", err)
 		}
-		if f.RefreshDue(request("GET", "", token)) {
+		if who, err := f.Resolve(request("GET", "", token)); err != nil || who.RefreshDue {
 			t.Error("a fresh token wants a refresh")
 		}
 	}

@@ -73,7 +73,7 @@ func TestIdentityHeadersCountFromATrustedProxyOnly(t *testing.T) {
 		"very long":                   {proxyAddr, []string{email, strings.Repeat("a", 5000)}, ""},
 	} {
 		p, err := f.Resolve(f.via(c.from, c.headers...))
-		if c.want == "" && (p != nil || host.KindOf(err) != host.Unauthenticated) || c.want != "" && (err != nil || p.User != c.want) {
+		if c.want == "" && (p.Principal != nil || host.KindOf(err) != host.Unauthenticated) || c.want != "" && (err != nil || p.User != c.want) {
 			t.Errorf("%s: %+v, %v; want %q", name, p, err, c.want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestTheProxyAssertsTheUserOfEachRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return p
+		return p.Principal
 	}
 	claims := func(p *host.Principal) []string { return texts(p.Claims[groupsClaim]) }
 	ann := assert("ann@example.com", "payments, ops ,,")
@@ -153,7 +153,7 @@ func TestLogoutBehindAProxyEndsTheSessions(t *testing.T) {
 	if err != nil || !strings.Contains(w.Body.String(), `"signOut":"/oauth2/sign_out"`) {
 		t.Errorf("%s, %v", w.Body, err)
 	}
-	if err := f.store.Revoked(before); !errors.Is(err, host.ErrLoggedOut) {
+	if err := f.store.Revoked(before.Principal); !errors.Is(err, host.ErrLoggedOut) {
 		t.Errorf("what began before goes on: %v", err)
 	}
 	after, err := f.Resolve(f.via(proxyAddr, email, "ann@example.com"))
@@ -163,7 +163,7 @@ func TestLogoutBehindAProxyEndsTheSessions(t *testing.T) {
 	// Refresh is refused: a cookie would be valid without the proxy.
 	r := f.via(proxyAddr, email, "ann@example.com", "X-Requested-With", "XMLHttpRequest")
 	r.Method = "POST"
-	if err := f.Refresh(httptest.NewRecorder(), r); host.KindOf(err) != host.Invalid {
+	if err := resolving(f.Service, f.Refresh)(httptest.NewRecorder(), r); host.KindOf(err) != host.Invalid {
 		t.Errorf("refresh: %v", err)
 	}
 }
@@ -233,11 +233,11 @@ func TestProxyHeadersAreAcceptedOrRefusedAndNeverIgnored(t *testing.T) {
 				}
 				p, err := f.Resolve(r)
 				e, _ := errors.AsType[*host.Error](err)
-				if p != nil || host.KindOf(err) != host.Unauthenticated || !strings.Contains(e.Detail, c.rule) || !strings.Contains(e.Detail, c.source) {
+				if p.Principal != nil || host.KindOf(err) != host.Unauthenticated || !strings.Contains(e.Detail, c.rule) || !strings.Contains(e.Detail, c.source) {
 					t.Errorf("with %q: %+v, %v", authorization, p, err)
 				}
-				if f.RefreshDue(r) {
-					t.Error("another's cookie is due")
+				if p.RefreshDue {
+					t.Error("another user's cookie is due")
 				}
 			}
 			if lines := log.with("sign-in refused", c.source, c.rule, "method=proxy"); len(lines) != 1 || strings.Contains(lines[0], "eyJ") {
@@ -250,7 +250,7 @@ func TestProxyHeadersAreAcceptedOrRefusedAndNeverIgnored(t *testing.T) {
 			if err := f.Logout(httptest.NewRecorder(), r); host.KindOf(err) != host.Unauthenticated {
 				t.Errorf("logout: %v", err)
 			}
-			if err := f.Refresh(httptest.NewRecorder(), r); host.KindOf(err) != host.Unauthenticated {
+			if err := resolving(f.Service, f.Refresh)(httptest.NewRecorder(), r); host.KindOf(err) != host.Unauthenticated {
 				t.Errorf("refresh: %v", err)
 			}
 			if err := f.store.Revoked(eve); err != nil {

@@ -19,22 +19,33 @@ type built struct {
 	principal *host.Principal
 }
 
+// Resolved is what a request's credentials were resolved to.
+type Resolved struct {
+	// Principal is who is asking. It may be shared with other requests; do not
+	// change it.
+	*host.Principal
+	// RefreshDue is whether the token is past half of its lifetime or of the idle
+	// limit, and a new token would live longer.
+	RefreshDue bool
+
+	token *token
+}
+
 // Resolve returns the principal of a request. A valid bearer token takes
 // precedence. Without one, identity headers of a trusted proxy count, and are
 // refused if they are invalid; if the proxy sends none, the cookie counts. The
 // error is of kind Unauthenticated, Limited, or, while the store cannot say
-// whether a login is live, Unavailable. The principal may be shared with other
-// requests; do not change it.
-func (s *Service) Resolve(r *http.Request) (*host.Principal, error) {
-	_, p, err := s.credential(r)
-	return p, err
+// whether a login is live, Unavailable.
+func (s *Service) Resolve(r *http.Request) (Resolved, error) {
+	t, p, err := s.credential(r)
+	if err != nil {
+		return Resolved{}, err
+	}
+	return Resolved{p, s.refreshDue(t, p), t}, nil
 }
 
-// RefreshDue reports whether the request's token is past half of its lifetime or
-// of the idle limit, and a new token would live longer.
-func (s *Service) RefreshDue(r *http.Request) bool {
-	t, p, err := s.credential(r)
-	if err != nil || t.bearerBound {
+func (s *Service) refreshDue(t *token, p *host.Principal) bool {
+	if t.bearerBound {
 		return false
 	}
 	half := t.issued.Add(min(t.expires.Sub(t.issued), s.life.idle) / 2)

@@ -114,7 +114,7 @@ func TestHeaderFallsBackToCookie(t *testing.T) {
 			for range 2 { // the second time from the cache
 				p, err := f.Resolve(request("GET", header, cookies[cookieName]))
 				if want == "" {
-					if p != nil || host.KindOf(err) != host.Unauthenticated {
+					if p.Principal != nil || host.KindOf(err) != host.Unauthenticated {
 						t.Errorf("%+v, %v; want it refused", p, err)
 					}
 				} else if err != nil || p.User != want {
@@ -179,7 +179,10 @@ func TestAnOversizedGenuineTokenIsRefused(t *testing.T) {
 func TestPrincipalFollowsDirectoryAndLogin(t *testing.T) {
 	f := setUp(t)
 	raw, issued := f.signIn(t, "ann")
-	resolve := func() (*host.Principal, error) { return f.Resolve(request("GET", "Bearer "+raw, "")) }
+	resolve := func() (*host.Principal, error) {
+		who, err := f.Resolve(request("GET", "Bearer "+raw, ""))
+		return who.Principal, err
+	}
 
 	p, err := resolve()
 	if err != nil {

@@ -37,27 +37,20 @@ func notNil(list []string) []string {
 	return list
 }
 
-// Me handles GET /auth/me.
-func (s *Service) Me(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.Resolve(r)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, describe(p))
+// Me handles GET /auth/me of who.
+func (s *Service) Me(w http.ResponseWriter, _ *http.Request, who Resolved) error {
+	return writeJSON(w, describe(who.Principal))
 }
 
-// Refresh handles POST /auth/refresh. It sets the cookie to a new token of the
-// same login. The old token stays valid for replacedGrace, on every replica, so
+// Refresh handles POST /auth/refresh of who. It sets the cookie to a new token of
+// the same login. The old token stays valid for replacedGrace, on every replica, so
 // that another tab that still sends it is not signed out; a refresh by that tab
 // replaces no token. The login's end does not change.
-func (s *Service) Refresh(w http.ResponseWriter, r *http.Request) error {
-	t, p, err := s.credential(r)
-	if err != nil {
-		return err
-	}
+func (s *Service) Refresh(w http.ResponseWriter, r *http.Request, who Resolved) error {
 	if err := s.CheckOrigin(r); err != nil {
 		return err
 	}
+	t, p := who.token, who.Principal
 	if t.bearerBound {
 		return host.E(host.Invalid, "authn.refresh", "this login cannot be refreshed here: its provider or proxy renews it")
 	}

@@ -141,7 +141,7 @@ func (f *fixture) refresh(t *testing.T, s *Service, raw string) (string, error) 
 	w := httptest.NewRecorder()
 	r := request("POST", "", raw)
 	r.Header.Set("X-Requested-With", "XMLHttpRequest")
-	err := s.Refresh(w, r)
+	err := resolving(s, s.Refresh)(w, r)
 	if err != nil {
 		return "", err
 	}

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// readBody reads a body of at most limit bytes. It fails with kind TooLarge, with
+// ReadBody reads a body of at most limit bytes. It fails with kind TooLarge, with
 // status 408 when the body has not arrived in time, and with ctx's cause when
 // that ends: the end of a session ends its upload at once.
 //
-// net/http takes the read deadline away once the whole body was read. After a failure
-// it has to stay, so that the server does not wait for the rest.
-func (g *Gateway) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+// net/http removes the read deadline once the whole body was read. After a failure
+// the deadline stays, so that the server does not wait for the rest.
+func (g *Gateway) ReadBody(ctx context.Context, w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, host.E(host.TooLarge, "", "request body is over %d bytes", limit)
 	}
@@ -25,7 +25,7 @@ func (g *Gateway) readBody(ctx context.Context, w http.ResponseWriter, r *http.R
 		return nil, nil
 	}
 	ctl := http.NewResponseController(w)
-	infoOf(r.Context()).bodyRead = true
+	RequestOf(r.Context()).bodyRead = true
 	// A failure to set the deadline leaves the one of ServeHTTP.
 	_ = ctl.SetReadDeadline(time.Now().Add(g.bodyTimeout))
 	ended := make(chan struct{})

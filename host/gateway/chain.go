@@ -15,8 +15,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Bounds that hold before authentication. What is over MaxHeaderBytes net/http
-// refuses by itself, in a shape of its own; the gateway refuses earlier.
+// Bounds that hold before authentication, in bytes. net/http refuses a header of
+// more than MaxHeaderBytes in a shape of its own; the gateway refuses earlier.
 const (
 	maxURL          = 8 << 10
 	maxHeader       = 32 << 10
@@ -27,19 +27,19 @@ const (
 // ServeHTTP is the outer part of the chain, up to the router.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	cw := &countingWriter{ResponseWriter: w}
-	info := &requestInfo{id: rand.Text(), w: cw}
-	info.log = g.log.With("requestId", info.id)
-	r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
-	cw.Header().Set("X-Request-Id", info.id)
+	cw := &responseWriter{ResponseWriter: w}
+	req := &Request{ID: rand.Text(), w: cw}
+	req.Log = g.Logger.With("requestId", req.ID)
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+	cw.Header().Set("X-Request-Id", req.ID)
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
-	defer g.access(info, r, began)
-	defer g.contain(cw, r)
-	// The request before on this connection may have left a deadline.
+	defer g.logAccess(req, r, began)
+	defer g.recoverPanic(cw, r)
+	// The previous request on this connection may have left a deadline.
 	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
 	if r.ContentLength != 0 {
 		// It bounds the reading of the body by a handler, and by net/http once the
-		// handler has returned. readBody takes it over.
+		// handler has returned. ReadBody takes it over.
 		_ = http.NewResponseController(cw).SetReadDeadline(began.Add(g.bodyTimeout))
 	}
 	g.Authn.Screen(r)
@@ -50,8 +50,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.router.ServeHTTP(cw, r)
 }
 
-// contain is the panic boundary.
-func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
+// recoverPanic, when deferred, answers a handler's panic as an internal error.
+func (g *Gateway) recoverPanic(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -59,21 +59,21 @@ func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	info := infoOf(r.Context())
-	info.log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	RequestOf(r.Context()).Log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	g.writeError(w, r, &host.Error{Kind: host.Internal, Err: fmt.Errorf("panic: %v", p)})
 }
 
-func (g *Gateway) access(info *requestInfo, r *http.Request, began time.Time) {
-	if !g.log.Enabled(r.Context(), slog.LevelInfo) {
+func (g *Gateway) logAccess(req *Request, r *http.Request, began time.Time) {
+	if !g.Logger.Enabled(r.Context(), slog.LevelInfo) {
 		return
 	}
 	// The user is already among the logger's attributes.
-	info.log.Info("request", "method", r.Method, "path", r.URL.Path, "status", info.w.status, "bytes", info.w.bytes,
-		"action", string(info.action), "remote", g.Authn.RemoteAddr(r), "took", time.Since(began))
+	req.Log.Info("request", "method", r.Method, "path", r.URL.Path, "status", req.w.status, "bytes", req.w.bytes,
+		"action", string(req.action), "remote", g.Authn.RemoteAddr(r), "took", time.Since(began))
 }
 
-// screen refuses what could be read in two ways, before anything is matched.
+// screen refuses requests that are too long or ambiguous, before anything is
+// matched.
 func (g *Gateway) screen(r *http.Request) error {
 	if len(r.RequestURI) > maxURL {
 		return &host.Error{Kind: host.Invalid, Status: http.StatusRequestURITooLong, Message: fmt.Sprintf("the URL is longer than %d bytes", maxURL)}

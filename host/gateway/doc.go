@@ -1,16 +1,18 @@
-// Package gateway is Bulkhead's HTTP surface: the one middleware chain that
-// every request passes, the routes of the host itself, and the doors through
-// which a plugin's routes are reached. It is the only user of mux and of
-// websockets.
+// Package gateway is the chain that every HTTP request passes, and the router that
+// the rooms of the surface mount their routes on: host/gateway/account (signing in
+// and out, and what concerns the caller alone), host/gateway/admin (administration)
+// and host/gateway/door (plugins' routes). Together they are the only users of mux and
+// of websockets.
 //
-// Every request goes the same way: request id, panic boundary, bounds, refusal
-// of ambiguous paths and foreign hosts, then (unless the route is one of the
-// typed public ones) authentication, cross-site check, match, session,
-// authorization, door. Handlers return errors; one place writes them.
+// Every request goes the same way: request id, panic boundary, bounds, refusal of
+// ambiguous paths and foreign hosts, match, then (unless the route is public)
+// authentication and cross-site check, then the route's Handler. Handlers that need a
+// decision call Admit, which opens a session, asks policy and refuses. Handlers return
+// errors; one place writes them.
 //
-// What clients meet, with the codes by which sockets and event streams end or are
-// refused, is in README.md.
+// README.md describes what clients meet, with the codes by which sockets and event
+// streams end or are refused.
 //
-// Who somebody is belongs to host/authn, what they may to host/authz, what
-// happens then to host/plugin. What is running is in host/session.
+// Identity belongs to host/authn, decisions to host/authz, plugins to host/plugin, and
+// running sessions to host/session.
 package gateway

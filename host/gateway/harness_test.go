@@ -1,4 +1,4 @@
-package gateway
+package gateway_test
 
 import (
 	"bufio"
@@ -28,6 +28,10 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
@@ -53,7 +57,7 @@ func TestMain(m *testing.M) {
 // store, sessions, the shipped policy, and the plugin probe. ann is an admin, vic
 // a viewer of everything, nia may do nothing.
 type surface struct {
-	*Gateway
+	*gateway.Gateway
 	url      string
 	addr     string
 	sessions *session.Table
@@ -197,22 +201,27 @@ func start(t *testing.T, cleanup func(func())) *surface {
 		Options: authn.Options{Dev: &struct{}{}}, Rates: authn.Rates{Client: -1, Account: -1}, Logger: log,
 	})
 	must(err)
-	s.Gateway = New(Config{
-		Listen: s.addr, PublicURL: public, Authn: signIn, Sessions: s.sessions, Live: store, Plugins: plugins,
-		Directory: people, Policy: engine, Decide: decide, Logger: log,
-		Health: Health{
-			Version: "test", Started: time.Now(), Checks: func() map[string]error { return nil }, Degraded: func() map[string]error { return nil },
-			Clusters: func() (int, int) { return 0, 0 }, Stopping: func() bool { return false },
-		},
+	s.Gateway = gateway.New(gateway.Config{
+		Listen: s.addr, PublicURL: public, Authn: signIn, Sessions: s.sessions, Decide: decide, Health: healthy, Logger: log,
 	})
-	s.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: MaxHeaderBytes}}
+	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: s.sessions, Store: store, Plugins: plugins.List, Would: engine.Would})
+	admin.Mount(s.Gateway, admin.Config{
+		Sessions: s.sessions, Store: store, Directory: people, Policy: engine, Setting: func(string) *authz.Setting { return &authz.Setting{} },
+	})
+	door.Mount(s.Gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) { p := plugins.Get(name); return p, p != nil }})
+	s.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}
 	s.server.Start()
 	cleanup(s.server.Close)
 	cleanup(func() { s.sessions.Shutdown(ctx) })
 	return s
 }
 
-// person is somebody with a browser.
+var healthy = gateway.Health{
+	Version: "test", Started: time.Now(), Checks: func() map[string]error { return nil }, Degraded: func() map[string]error { return nil },
+	Clusters: func() (int, int) { return 0, 0 }, Stopping: func() bool { return false },
+}
+
+// person is a user with a browser.
 type person struct {
 	t    *testing.T
 	s    *surface
@@ -251,9 +260,9 @@ type answer struct {
 func (a answer) String() string { return fmt.Sprintf("%d %v %s", a.status, a.header, a.body) }
 
 // problem is the answer's error, which has to have the shape of all errors.
-func (a answer) problem(t *testing.T) ErrorBody {
+func (a answer) problem(t *testing.T) gateway.ErrorBody {
 	t.Helper()
-	var e ErrorBody
+	var e gateway.ErrorBody
 	d := json.NewDecoder(strings.NewReader(a.body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&e); err != nil || e.Error == "" || e.RequestID == "" || e.RequestID != a.header.Get("X-Request-Id") {

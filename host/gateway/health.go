@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Health is where the host's state is read for the health routes. Its
-// functions are safe for concurrent use and return quickly.
+// Health is where the health routes read the host's state. Its functions are safe
+// for concurrent use and return quickly.
 type Health struct {
 	Version string
 	Started time.Time
@@ -16,12 +16,12 @@ type Health struct {
 	// Degraded returns what the host can serve without, by name, each with what
 	// is wrong with it or nil.
 	Degraded func() map[string]error
-	// Clusters counts the clusters, those that answer and all. One that is away
-	// takes down only what needs it.
+	// Clusters counts the clusters that answer, and all of them. A cluster that
+	// does not answer does not make the host unready.
 	Clusters func() (up, all int)
 	// Stopping reports whether the host is shutting down.
 	Stopping func() bool
-	// Methods are the ways to sign in, OAuthConfigured whether one of them is
+	// Methods are the login methods; OAuthConfigured is whether one of them is
 	// OAuth with id and secret.
 	Methods         []string
 	OAuthConfigured bool
@@ -29,7 +29,7 @@ type Health struct {
 
 // healthz answers whether the process lives.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, map[string]string{"status": g.status("ok")})
+	WriteJSON(w, http.StatusOK, map[string]string{"status": g.status("ok")})
 	return nil
 }
 
@@ -40,24 +40,24 @@ func (g *Gateway) status(otherwise string) string {
 	return otherwise
 }
 
-// readyz answers whether requests should be sent here, and names what fails or
-// is degraded; the latter takes no replica out of service, since a slip in one
-// entry of the directory would take out all of them.
-// It is public: reasons and the names of clusters stay in the log.
+// readyz answers whether requests should be sent here, and names what fails or is
+// degraded. A degraded part takes no replica out of service, since one invalid
+// entry of the directory would take out all of them. The route is public: reasons
+// and the names of clusters stay in the log.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 	checks, ready := map[string]string{}, !g.Health.Stopping()
 	for name, err := range g.Health.Checks() {
 		checks[name] = "ok"
 		if err != nil {
 			checks[name], ready = "failing", false
-			infoOf(r.Context()).log.Debug("not ready", "check", name, "error", err)
+			RequestOf(r.Context()).Log.Debug("not ready", "check", name, "error", err)
 		}
 	}
 	for name, err := range g.Health.Degraded() {
 		checks[name] = "ok"
 		if err != nil {
 			checks[name] = "degraded"
-			infoOf(r.Context()).log.Debug("degraded", "check", name, "error", err)
+			RequestOf(r.Context()).Log.Debug("degraded", "check", name, "error", err)
 		}
 	}
 	status, code := "ready", http.StatusOK
@@ -65,7 +65,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 		status, code = g.status("not_ready"), http.StatusServiceUnavailable
 	}
 	up, all := g.Health.Clusters()
-	writeJSON(w, code, map[string]any{"status": status, "checks": checks, "clusters": map[string]int{"ready": up, "total": all}})
+	WriteJSON(w, code, map[string]any{"status": status, "checks": checks, "clusters": map[string]int{"ready": up, "total": all}})
 	return nil
 }
 
@@ -79,7 +79,7 @@ func (g *Gateway) health(w http.ResponseWriter, _ *http.Request) error {
 			}
 		}
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
+	WriteJSON(w, http.StatusOK, map[string]any{
 		"status": g.status(status), "version": g.Health.Version, "uptime": time.Since(g.Health.Started).Round(time.Second).String(),
 		"login_methods": g.Health.Methods, "oauth_configured": g.Health.OAuthConfigured,
 	})

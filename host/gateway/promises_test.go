@@ -1,4 +1,4 @@
-package gateway
+package gateway_test
 
 import (
 	"errors"
@@ -15,15 +15,14 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 )
 
-// bare is a gateway without anything behind it, for what comes before that.
-func bare(t *testing.T, log io.Writer, handle handler) *Gateway {
+// bare is a gateway with one public route and nothing behind it.
+func bare(t *testing.T, log io.Writer, handle gateway.Handler) *gateway.Gateway {
 	t.Helper()
-	g := &Gateway{log: slog.New(slog.NewTextHandler(log, nil)), bodyTimeout: readBodyTimeout}
-	g.Authn = &authn.Service{}
-	g.router = newRouter()
-	g.router.Handle("/", g.serve(always, "host:health.read", handle))
+	g := gateway.New(gateway.Config{PublicURL: &url.URL{}, Authn: &authn.Service{}, Health: healthy, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	g.Mount(gateway.Route{Method: "GET", Path: "/", Access: gateway.Always, Action: "host:health.read", Handle: handle})
 	return g
 }
 
@@ -35,10 +34,10 @@ func TestAPanicIsOneRequests(t *testing.T) {
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	got := answer{w.Code, w.Header(), w.Body.String()}
-	if got.status != 500 || strings.Contains(got.body, "42") || got.problem(t).Error != "internal error" {
+	if got.status != 500 || strings.Contains(got.body, "secret") || got.problem(t).Error != "internal error" {
 		t.Errorf("%v", got)
 	}
-	if text := log.String(); !strings.Contains(text, "42") || !strings.Contains(text, "promises_test.go") || !strings.Contains(text, got.header.Get("X-Request-Id")) {
+	if text := log.String(); !strings.Contains(text, "the secret is 42") || !strings.Contains(text, "promises_test.go") || !strings.Contains(text, got.header.Get("X-Request-Id")) {
 		t.Errorf("the log says %s", text)
 	}
 }
@@ -91,7 +90,7 @@ func TestADeadlineIsOfOneAnswer(t *testing.T) {
 	var cleared []time.Time
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder(), write: &cleared}
 	s.ServeHTTP(w, httptest.NewRequest("GET", "http://"+s.addr+"/api//x", nil))
-	if len(cleared) < 2 || !cleared[0].IsZero() || time.Until(cleared[1]) < writeAnswerTimeout/2 {
+	if len(cleared) < 2 || !cleared[0].IsZero() || time.Until(cleared[1]) < gateway.WriteAnswerTimeout/2 {
 		t.Errorf("write deadlines of a refusal: %v", cleared)
 	}
 }
@@ -252,16 +251,11 @@ func TestAQuestionToPolicyIsRefusedWhereItCouldBeReadInTwoWays(t *testing.T) {
 // no replica out of service. Reasons stay with the operator.
 func TestReadinessFollowsItsChecks(t *testing.T) {
 	failing, degraded, stopping := error(nil), error(nil), false
-	g := bare(t, io.Discard, nil)
-	g.Health = Health{
+	g := gateway.New(gateway.Config{PublicURL: &url.URL{}, Authn: unlimited{}, Logger: slog.New(slog.DiscardHandler), Health: gateway.Health{
 		Checks:   func() map[string]error { return map[string]error{"state": failing} },
 		Degraded: func() map[string]error { return map[string]error{"policy": degraded} },
 		Clusters: func() (int, int) { return 1, 2 }, Stopping: func() bool { return stopping },
-	}
-	g.router = newRouter()
-	g.router.Handle("/readyz", g.serve(always, "host:health.read", g.readyz))
-	g.router.Handle("/healthz", g.serve(always, "host:health.read", g.healthz))
-	g.router.Handle("/health", g.serve(always, "host:health.read", g.health))
+	}})
 	secret := errors.New("dial 10.0.0.7: refused")
 	for _, c := range []struct {
 		failing, degraded error
@@ -289,3 +283,10 @@ func TestReadinessFollowsItsChecks(t *testing.T) {
 		}
 	}
 }
+
+// unlimited is sign-in that lets every client through.
+type unlimited struct{ *authn.Service }
+
+func (unlimited) Screen(*http.Request)            {}
+func (unlimited) AdmitClient(*http.Request) error { return nil }
+func (unlimited) RemoteAddr(*http.Request) string { return "192.0.2.1" }

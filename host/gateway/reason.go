@@ -9,25 +9,31 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Where a request states its reason. Browsers give no headers to websockets and
-// event streams, so the query can state it too; it is the host's and no plugin
-// sees it.
+// Where a request states its reason. Browsers cannot set headers of websockets and
+// event streams, so the query can state it too. No plugin sees that parameter.
 const (
 	reasonHeader = "X-Bulkhead-Reason"
 	reasonKey    = "bulkhead-reason"
 )
 
-// reason is statedReason for somebody who states it themselves: a foreign page
-// that links here must not break glass in their name.
-func (g *Gateway) reason(r *http.Request) (reason, query string, err error) {
-	if reason, query, err = statedReason(r); err == nil && reason != "" {
-		err = g.Authn.CheckSite(r)
+// Reason returns the reason that r states, "" if it states none, and the query
+// without the host's own parameters. A reason that a foreign page states by a link
+// is refused: it would break glass in the user's name. The reason is logged.
+func (g *Gateway) Reason(r *http.Request) (reason, query string, err error) {
+	reason, query, err = statedReason(r)
+	if err != nil || reason == "" {
+		return "", query, err
 	}
-	return reason, query, err
+	if err := g.Authn.CheckSite(r); err != nil {
+		return "", "", err
+	}
+	req := RequestOf(r.Context())
+	req.Log = req.Log.With("reason", reason)
+	return reason, query, nil
 }
 
 // statedReason returns the reason that r states, "" if it states none, and the
-// query without what is the host's.
+// query without the host's own parameters.
 func statedReason(r *http.Request) (reason, query string, err error) {
 	own, query := ownQuery(r.URL.RawQuery)
 	if err := checkRefusal(own[refusalKey]); err != nil {
@@ -55,8 +61,8 @@ func statedReason(r *http.Request) (reason, query string, err error) {
 	return reason, query, nil
 }
 
-// fieldText reads a header's value: as UTF-8, and what is not that as
-// ISO-8859-1 (RFC 9110, section 5.5), which is what browsers send.
+// fieldText reads a header's value as UTF-8 or, if it is not valid UTF-8, as
+// ISO-8859-1 (RFC 9110, section 5.5), which browsers send.
 func fieldText(value string) string {
 	if utf8.ValidString(value) {
 		return value

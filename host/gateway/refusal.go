@@ -8,16 +8,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// refusalKey asks, with the value "close", that a websocket that is refused is
-// opened and closed at once: a browser shows a page a close code and its reason,
-// but nothing of an upgrade that was answered with plain HTTP.
+// refusalKey, with the value "close", asks that a refused websocket is opened and
+// closed at once: a browser shows a page the close code and its reason, but nothing
+// of an upgrade that was answered with plain HTTP.
 const (
 	refusalKey   = "bulkhead-refusal"
 	refusalClose = "close"
 )
 
-// closesRefusal reports whether a refusal of r is told by a close code. A
-// foreign page is told nothing.
+// closesRefusal reports whether a refusal of r is told by a close code. It is not
+// for pages of another site.
 func (g *Gateway) closesRefusal(r *http.Request) bool {
 	if !websocket.IsWebSocketUpgrade(r) {
 		return false
@@ -28,7 +28,7 @@ func (g *Gateway) closesRefusal(r *http.Request) bool {
 
 func checkRefusal(values []string) error {
 	if len(values) > 1 || len(values) == 1 && values[0] != refusalClose {
-		return host.E(host.Invalid, "", "%s is not %q, given once", refusalKey, refusalClose)
+		return host.E(host.Invalid, "", "%s must be given once and be %q", refusalKey, refusalClose)
 	}
 	return nil
 }
@@ -36,20 +36,20 @@ func checkRefusal(values []string) error {
 // closeRefused answers an upgrade that was refused with e by closing it, and
 // reports whether it could.
 func closeRefused(w http.ResponseWriter, r *http.Request, e *host.Error) bool {
-	// A browser that offers subprotocols gives up a socket that speaks none.
-	conn, err := accept(w, r, websocket.Subprotocols(r))
+	// A browser that offers subprotocols fails a socket that selects none.
+	conn, err := Upgrade(w, r, websocket.Subprotocols(r))
 	if err != nil {
 		return false
 	}
-	infoOf(r.Context()).w.status = e.HTTPStatus() // for the access log
+	RequestOf(r.Context()).w.status = e.HTTPStatus() // for the access log
 	code, reason := refusalCode(e)
-	_ = hangUp(conn, code, reason) // a client that is gone needs no reason
+	_ = HangUp(conn, code, reason) // a client that is gone needs no reason
 	return true
 }
 
-// refusalCode is 4000 and the status of e's kind, so that a status that only a
-// plugin knows is none of the codes by which the host ends a session. The reason
-// is e's code where it has one, such as reason_required, otherwise its message.
+// refusalCode returns 4000 plus the status of e's kind, not e's own status, which
+// a plugin can choose and which could read like the host's end of a session. The
+// reason is e's code, such as reason_required, or its message if it has none.
 func refusalCode(e *host.Error) (code int, reason string) {
 	code, reason = host.CloseFailed, e.Public()
 	if status := e.Kind.HTTPStatus(); status < 500 || e.Kind == host.Unavailable {
@@ -61,7 +61,7 @@ func refusalCode(e *host.Error) (code int, reason string) {
 	return code, reason
 }
 
-// isCode tells codes from text that is for people.
+// isCode reports whether detail is a code rather than a sentence.
 func isCode(detail string) bool {
 	return detail != "" && strings.Trim(detail, "abcdefghijklmnopqrstuvwxyz_") == ""
 }

@@ -1,4 +1,4 @@
-package gateway
+package gateway_test
 
 import (
 	"io"
@@ -11,13 +11,13 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 )
 
 // bodyWithin has bodies time out soon.
 func bodyWithin(t *testing.T, s *surface, d time.Duration) {
-	before := s.bodyTimeout
-	s.bodyTimeout = d
-	t.Cleanup(func() { s.bodyTimeout = before })
+	before := s.SetBodyTimeout(d)
+	t.Cleanup(func() { s.SetBodyTimeout(before) })
 }
 
 // Origin: after half a body and silence the deadline was cleared, so net/http
@@ -297,9 +297,6 @@ func TestAClientThatIsGoneIsNotToldThatAllIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantClose(t, conn, 1001, "client went away")
-	if code, _ := host.CloseCode(host.ErrClientGone); code != 1001 {
-		t.Errorf("a client that does not take pings: %d", code)
-	}
 	conn, _ = ann.dial("/ws/probe")
 	if err := conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
@@ -312,9 +309,9 @@ func TestAClientThatIsGoneIsNotToldThatAllIsComplete(t *testing.T) {
 func TestRefusalsOfTheProtocolHaveTheOneShape(t *testing.T) {
 	s := open(t)
 	for request, status := range map[string]int{
-		"GET /healthz HTTP/1.1\r\nHost: " + s.addr + "\r\nX-Big: " + strings.Repeat("x", maxHeader) + "\r\n\r\n": 431,
-		"GET /healthz?" + strings.Repeat("x", maxURL) + " HTTP/1.1\r\nHost: " + s.addr + "\r\n\r\n":              414,
-		"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n":                                                    400,
+		"GET /healthz HTTP/1.1\r\nHost: " + s.addr + "\r\nX-Big: " + strings.Repeat("x", gateway.MaxHeader) + "\r\n\r\n": 431,
+		"GET /healthz?" + strings.Repeat("x", gateway.MaxURL) + " HTTP/1.1\r\nHost: " + s.addr + "\r\n\r\n":              414,
+		"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n":                                                            400,
 	} {
 		got := read(t, s.raw(t, request), "GET")
 		if got.status != status {
@@ -328,7 +325,7 @@ func TestRefusalsOfTheProtocolHaveTheOneShape(t *testing.T) {
 func TestABodyIsBounded(t *testing.T) {
 	s := open(t)
 	ann := s.as(t, "ann")
-	for path, limit := range map[string]int{"/api/probe/take": 8 << 20, "/api/admin/policies/diff": maxCandidate} {
+	for path, limit := range map[string]int{"/api/probe/take": 8 << 20, "/api/admin/policies/diff": 4 << 20} {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", s.url+path, io.LimitReader(zeros{}, int64(limit)+1))
 		if err != nil {
 			t.Fatal(err)

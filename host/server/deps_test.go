@@ -21,7 +21,8 @@ var levels = map[string]int{
 	"host/authn": 5, "host/directory": 5, "host/authz": 5,
 	"host/plugin":  6,
 	"host/gateway": 7, "host/console": 7,
-	"host/server": 8, "cmd": 9, "plugins": 9,
+	"host/gateway/door": 8, "host/gateway/account": 8, "host/gateway/admin": 8,
+	"host/server": 9, "cmd": 10, "plugins": 10,
 }
 
 // owners keeps each outside library behind one package.

@@ -23,6 +23,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
@@ -212,13 +215,8 @@ func (s *Server) openGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	var clusters []string
-	for _, c := range s.config.Clusters {
-		clusters = append(clusters, c.Name)
-	}
 	s.gateway = gateway.New(gateway.Config{
-		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Live: s.state,
-		Plugins: s.plugins, Clusters: clusters, Catalog: s.config.Capabilities.Catalog(), Directory: s.people, Policy: s.policy, Decide: s.policy.Decide, Logger: s.log,
+		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Decide: s.policy.Decide, Logger: s.log,
 		Health: gateway.Health{
 			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
 			Checks:   s.checks,
@@ -227,7 +225,29 @@ func (s *Server) openGateway(context.Context) error {
 			Stopping: s.stopping.Load,
 		},
 	})
+	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.sessions, Store: s.state, Plugins: s.plugins.List, Would: s.policy.Would})
+	admin.Mount(s.gateway, admin.Config{Sessions: s.sessions, Store: s.state, Directory: s.people, Policy: s.policy, Setting: s.setting})
+	door.Mount(s.gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) {
+		p := s.plugins.Get(name)
+		return p, p != nil
+	}})
 	return nil
+}
+
+// setting is what this host has, for the explanation of a question about a plugin.
+func (s *Server) setting(plugin string) *authz.Setting {
+	x := &authz.Setting{}
+	if p := s.plugins.Get(plugin); p != nil {
+		x = p.Setting()
+	}
+	for _, p := range s.plugins.List() {
+		x.Plugins = append(x.Plugins, p.Name)
+	}
+	for _, c := range s.config.Clusters {
+		x.Clusters = append(x.Clusters, c.Name)
+	}
+	x.Instances = s.config.Capabilities.Catalog().Configured()
+	return x
 }
 
 // checks must pass for requests to be sent here. A policy that is refused while

@@ -1,15 +1,16 @@
-package gateway
+package account
 
 import (
 	"net/http"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// ownRoute is a plugin's route that somebody may use.
-type ownRoute struct {
+// route is a plugin's route that the caller may use.
+type route struct {
 	Plugin  string      `json:"plugin"`
 	Name    string      `json:"name"`
 	Kind    string      `json:"kind"` // unary, events, socket
@@ -23,16 +24,16 @@ type ownRoute struct {
 	ReasonRequired bool `json:"reasonRequired,omitempty"`
 }
 
-// ownRoutes handles GET /auth/routes: what the caller may use of the plugins, as
-// far as that is known before a request names what it is about; then it is
-// decided again, and so is each thing that the plugin reaches for. Other routes
-// are not told of.
-func (g *Gateway) ownRoutes(w http.ResponseWriter, r *http.Request) error {
-	p, list := infoOf(r.Context()).principal, []ownRoute{}
-	for _, info := range g.Plugins.List() {
+// routes handles GET /auth/routes: the plugins' routes that the caller may use, as
+// far as that is known before a request names what it is about. The request itself
+// is decided again, and so is each call that the plugin makes. Other routes are not
+// listed.
+func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
+	p, list := gateway.RequestOf(r.Context()).Principal, []route{}
+	for _, info := range a.Plugins() {
 		for i := range info.Routes {
 			m := &info.Routes[i]
-			d := g.Policy.Would(r.Context(), &host.Question{Principal: p, Route: m.Route})
+			d := a.Would(r.Context(), &host.Question{Principal: p, Route: m.Route})
 			reason := d.Reason.Code == "reason_required"
 			if !d.Allow && !reason {
 				continue
@@ -41,12 +42,12 @@ func (g *Gateway) ownRoutes(w http.ResponseWriter, r *http.Request) error {
 			if m.Kind == manifest.Socket {
 				door = "/ws/"
 			}
-			list = append(list, ownRoute{
+			list = append(list, route{
 				info.Name, m.Route.Name, string(m.Kind), m.Route.Method, door + info.Name + strings.TrimSuffix(m.Route.Path, "/"),
 				m.Route.Action, m.Route.Mutates, m.Resource, reason,
 			})
 		}
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"routes": list})
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"routes": list})
 	return nil
 }

@@ -1,85 +1,100 @@
-package gateway
+// Package admin is the host's own administration: what runs for all users, the
+// directory, and policy. Each route puts its own action to policy, with "admin" as
+// the plugin.
+package admin
 
 import (
+	"context"
 	"net/http"
-	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// adminPlugin is the plugin name under which policy knows the host's own
-// administration. No plugin can have it.
-const adminPlugin = "admin"
+// Plugin is the plugin name by which policy knows the host's administration. No
+// plugin can have it.
+const Plugin = "admin"
 
-// administer is the door of the host's own administration: a session, the
-// decision about the route's action, the handler.
-func (g *Gateway) administer(rt route) handler {
-	_, name, _ := rt.action.Split()
-	return func(w http.ResponseWriter, r *http.Request) error {
-		info := infoOf(r.Context())
-		reason, query, err := g.reason(r)
-		if err != nil {
-			return err
-		}
-		if r.URL.RawQuery = query; reason != "" {
-			info.log = info.log.With("reason", reason)
-		}
-		s, err := g.Sessions.Open(r.Context(), info.principal, session.Info{
-			Kind: session.Call, Plugin: adminPlugin, Route: name, RequestID: info.id, RemoteAddr: g.Authn.RemoteAddr(r),
-		})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		question := &host.Question{Principal: info.principal, Reason: reason, Route: host.Route{
-			Plugin: adminPlugin, Name: name, Action: rt.action, Method: rt.method, Path: rt.path, Mutates: rt.method != http.MethodGet,
-		}}
-		if user := r.URL.Query().Get("user"); user != "" {
-			question.Resource = host.Resource{"user": user}
-		}
-		d := g.Decide(s.Context(), question)
-		if !d.Allow {
-			info.log.Info("refused by policy", "action", string(rt.action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
-			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: d.Reason.Code}
-		}
-		if o := d.Obligations; !o.MetBy(false, false) || o.Confines() {
-			info.log.Error("policy obliges to what nothing here enforces", "action", string(rt.action), "decision", d.ID)
-			return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
-		}
-		s.Limit(d.Obligations.MaxSession, d.Obligations.Idle)
-		return rt.handle(w, r.WithContext(s.Context()))
+// Policy is what administrators may ask the policy engine; *authz.Engine is one.
+type Policy interface {
+	Status() authz.Status
+	Explain(context.Context, *host.Question) *authz.Explanation
+	Compare(ctx context.Context, bundle []byte) (*authz.DiffReport, error)
+}
+
+// Config is what administration is made of. Every field is required.
+type Config struct {
+	Sessions  *session.Table
+	Store     live.Store
+	Directory Directory
+	Policy    Policy
+	// Setting is what the host knows of itself for the explanation of a question
+	// about this plugin.
+	Setting func(plugin string) *authz.Setting
+}
+
+type admin struct {
+	Config
+	gateway *gateway.Gateway
+	live    live.Sessions
+}
+
+// Mount adds administration to g. What it does not have below /api/admin it refuses
+// itself, so mount it before the plugins.
+func Mount(g *gateway.Gateway, c Config) {
+	a := &admin{c, g, live.Sessions{Store: c.Store, Table: c.Sessions}}
+	for _, r := range []gateway.Route{
+		{Method: "GET", Path: "/api/admin/sessions", Action: "admin:sessions.read", Handle: a.sessions},
+		{Method: "DELETE", Path: "/api/admin/sessions", Action: "admin:sessions.end", Handle: a.endSessions},
+		{Method: "DELETE", Path: "/api/admin/sessions/{id}", Action: "admin:sessions.end", Handle: a.endSession},
+		{Method: "GET", Path: "/api/admin/directory", Action: "admin:directory.read", Handle: a.directory},
+		{Method: "GET", Path: "/api/admin/policies", Action: "admin:policies.read", Handle: a.policies},
+		{Method: "GET", Path: "/api/admin/policies/explain", Action: "admin:policies.explain.read", Handle: a.explain},
+		{Method: "POST", Path: "/api/admin/policies/diff", Action: "admin:policies.diff", Handle: a.diff},
+	} {
+		handle := r.Handle
+		_, name, _ := r.Action.Split()
+		route := host.Route{Plugin: Plugin, Name: name, Action: r.Action, Method: r.Method, Path: r.Path, Mutates: r.Method != http.MethodGet}
+		r.Handle = func(w http.ResponseWriter, r *http.Request) error { return a.serve(w, r, route, nil, handle) }
+		g.Mount(r)
+	}
+	for _, path := range []string{"/api/admin", "/api/admin/{path:.*}"} {
+		g.Mount(gateway.Route{Method: gateway.AnyMethod, Path: path, Action: unknown, Handle: a.missing})
 	}
 }
 
-// Directory is what administrators may see of the directory; *directory.Directory
-// is one.
-type Directory interface {
-	Revision() uint64
-	Problems() []directory.Problem
-	Sources() []directory.SourceStatus
+// unknown is the action of requests that have no route.
+const unknown host.Action = "admin:unknown.read"
+
+// missing refuses a request without a route. It asks policy first, so that a user
+// without rights cannot tell what does not exist from what is forbidden.
+func (a *admin) missing(w http.ResponseWriter, r *http.Request) error {
+	err := error(host.E(host.NotFound, "", "administration has no such route"))
+	if allowed := a.gateway.Methods(r); len(allowed) > 0 {
+		err = gateway.MethodNotAllowed(allowed)
+	}
+	return a.serve(w, r, host.Route{Plugin: Plugin, Action: unknown, Method: r.Method}, err, nil)
 }
 
-// adminDirectory handles GET /api/admin/directory: what the directory leaves out
-// and how the clusters that it reads do.
-func (g *Gateway) adminDirectory(w http.ResponseWriter, _ *http.Request) error {
-	type source struct {
-		Cluster string     `json:"cluster"`
-		Known   bool       `json:"known"`
-		Entries int        `json:"entries"`
-		Problem string     `json:"problem,omitempty"`
-		Since   *time.Time `json:"since,omitempty"`
+// serve admits a request for route and calls handle, within the session that was
+// opened for it.
+func (a *admin) serve(w http.ResponseWriter, r *http.Request, route host.Route, missing error, handle gateway.Handler) error {
+	reason, query, err := a.gateway.Reason(r)
+	if err != nil {
+		return err
 	}
-	sources := []source{}
-	for _, s := range g.Directory.Sources() {
-		x := source{Cluster: s.Cluster, Known: s.Known, Entries: s.Objects, Problem: s.Problem}
-		if s.Problem != "" {
-			x.Since = &s.Since
-		}
-		sources = append(sources, x)
+	r.URL.RawQuery = query
+	question := &host.Question{Principal: gateway.RequestOf(r.Context()).Principal, Reason: reason, Route: route}
+	if user := r.URL.Query().Get("user"); user != "" && missing == nil {
+		question.Resource = host.Resource{"user": user}
 	}
-	problems := append([]directory.Problem{}, g.Directory.Problems()...)
-	writeJSON(w, http.StatusOK, map[string]any{"revision": g.Directory.Revision(), "clusters": sources, "problems": problems})
-	return nil
+	s, _, err := a.gateway.Admit(r.Context(), r, &gateway.Admission{Question: question, Kind: session.Call, Missing: missing})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return handle(w, r.WithContext(s.Context()))
 }

@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/gorilla/mux"
-
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
 )
 
 const (
@@ -17,12 +17,13 @@ const (
 	maxShown     = 5000
 )
 
-// selection is which sessions an administrator means.
+// selection is the sessions that an administrator selects; an empty field selects
+// all.
 type selection struct {
 	user, kind, plugin, replica, login string
 }
 
-// selectionOf reads the query; extra are the keys that it may have besides.
+// selectionOf reads the query; extra are keys that it may have besides.
 func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 	fields := map[string]*string{"user": &s.user, "kind": &s.kind, "plugin": &s.plugin, "replica": &s.replica, "login": &s.login}
 	for key, values := range q {
@@ -33,26 +34,26 @@ func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 		case known:
 			*f = values[0]
 		case !slices.Contains(extra, key):
-			return s, host.E(host.Invalid, "", "%q is no filter; there are user, kind, plugin, replica, login", key)
+			return s, host.E(host.Invalid, "", "%q is not a filter; the filters are user, kind, plugin, replica and login", key)
 		}
 	}
 	s.user = host.CanonicalID(s.user)
 	return s, nil
 }
 
-func (s *selection) match(x listed) bool {
+func (s *selection) match(x live.Session) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
 	return is(s.user, string(x.User)) && is(s.kind, x.Kind) && is(s.plugin, x.Plugin) && is(s.replica, x.Replica) && is(s.login, string(x.Login))
 }
 
-func (g *Gateway) selected(ctx context.Context, s selection) ([]listed, error) {
-	list, err := g.gather(ctx, host.UserID(s.user))
-	return keep(list, s.match), err
+func (a *admin) selected(ctx context.Context, s selection) ([]live.Session, error) {
+	list, err := a.live.Gather(ctx, host.UserID(s.user))
+	return live.Keep(list, s.match), err
 }
 
-// adminSessions handles GET /api/admin/sessions?user=&kind=&plugin=&replica=&login=&limit=:
-// the streams and long calls of everybody, on every replica.
-func (g *Gateway) adminSessions(w http.ResponseWriter, r *http.Request) error {
+// sessions handles GET /api/admin/sessions?user=&kind=&plugin=&replica=&login=&limit=:
+// the streams and long calls of all users, on every replica.
+func (a *admin) sessions(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	s, err := selectionOf(q, "limit")
 	if err != nil {
@@ -61,41 +62,41 @@ func (g *Gateway) adminSessions(w http.ResponseWriter, r *http.Request) error {
 	limit := defaultShown
 	if v := q.Get("limit"); v != "" {
 		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > maxShown {
-			return host.E(host.Invalid, "", "limit is not within 1 to %d", maxShown)
+			return host.E(host.Invalid, "", "limit must be a number from 1 to %d", maxShown)
 		}
 	}
-	list, err := g.selected(r.Context(), s)
+	list, err := a.selected(r.Context(), s)
 	if err != nil {
 		return err
 	}
-	mark(list, infoOf(r.Context()).principal)
-	writeJSON(w, http.StatusOK, map[string]any{"sessions": list[:min(limit, len(list))], "total": len(list), "replica": g.Live.Replica()})
+	live.Mark(list, gateway.RequestOf(r.Context()).Principal)
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"sessions": list[:min(limit, len(list))], "total": len(list), "replica": a.live.Replica()})
 	return nil
 }
 
-// adminEndSession handles DELETE /api/admin/sessions/{id}. With a filter it ends
+// endSession handles DELETE /api/admin/sessions/{id}. With a filter it ends
 // the session only if that fits: policy may have allowed it for one user.
-func (g *Gateway) adminEndSession(w http.ResponseWriter, r *http.Request) error {
-	id := mux.Vars(r)["id"]
+func (a *admin) endSession(w http.ResponseWriter, r *http.Request) error {
+	id := gateway.Vars(r)["id"]
 	filter, err := selectionOf(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	list, err := g.selected(r.Context(), filter)
+	list, err := a.selected(r.Context(), filter)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list, func(s listed) bool { return s.ID == id })
+	i := slices.IndexFunc(list, func(s live.Session) bool { return s.ID == id })
 	if i < 0 {
 		return host.E(host.NotFound, "", "there is no such session")
 	}
-	return g.answerEnding(w, r, list[i:i+1], host.ErrRevoked, nil)
+	return a.live.Answer(w, r, list[i:i+1], host.ErrRevoked, nil)
 }
 
-// adminEndSessions handles DELETE /api/admin/sessions with a filter of
-// adminSessions, or all=true; user with logins=true signs that person out
-// everywhere as well, so that they have to prove anew who they are.
-func (g *Gateway) adminEndSessions(w http.ResponseWriter, r *http.Request) error {
+// endSessions handles DELETE /api/admin/sessions with a filter of
+// sessions, or all=true. With logins=true a user is signed out everywhere as well,
+// and has to sign in again.
+func (a *admin) endSessions(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	s, err := selectionOf(q, "all", "logins")
 	if err != nil {
@@ -105,39 +106,39 @@ func (g *Gateway) adminEndSessions(w http.ResponseWriter, r *http.Request) error
 	logins, badLogins := flag(q, "logins")
 	switch {
 	case badAll != nil || badLogins != nil:
-		return host.E(host.Invalid, "", "all and logins are true or false")
+		return host.E(host.Invalid, "", "all and logins must be true or false")
 	case all == (s != selection{}):
-		return host.E(host.Invalid, "", "name whose sessions end by a filter, or everybody's by all=true")
+		return host.E(host.Invalid, "", "select the sessions to end by a filter, or all of them by all=true")
 	case logins && s != (selection{user: s.user}) || logins && all:
-		return host.E(host.Invalid, "", "logins=true goes with user alone")
+		return host.E(host.Invalid, "", "logins=true requires user, and no other filter")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), endCommit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), live.Commit)
 	defer cancel()
-	list, err := g.selected(r.Context(), s)
+	list, err := a.selected(r.Context(), s)
 	if err != nil {
 		return err
 	}
 	user, signedOut := host.UserID(s.user), 0
 	if logins {
-		signedOut = len(g.Live.Logins(user))
-		if err := g.Live.EndUserLogins(ctx, user); err != nil {
+		signedOut = len(a.live.Logins(user))
+		if err := a.live.EndUserLogins(ctx, user); err != nil {
 			return err
 		}
 	}
 	if s == (selection{user: s.user}) && !all {
-		// One fact for all of them, the short calls too, that no list shows.
-		if err := g.Live.EndSessions(ctx, user, host.ErrRevoked); err != nil {
+		// One record in the store ends all of them, short calls too, which no list shows.
+		if err := a.live.EndSessions(ctx, user, host.ErrRevoked); err != nil {
 			return err
 		}
 	}
-	out, err := g.end(r.Context(), list, host.ErrRevoked)
+	out, err := a.live.End(r.Context(), list, host.ErrRevoked)
 	if err != nil {
 		return err
 	}
 	out.Logins = signedOut
-	infoOf(r.Context()).log.Info("sessions ended by an administrator", "user", s.user, "kind", s.kind, "plugin", s.plugin,
+	gateway.RequestOf(r.Context()).Log.Info("sessions ended by an administrator", "user", s.user, "kind", s.kind, "plugin", s.plugin,
 		"replica", s.replica, "all", all, "sessions", out.Ended, "logins", out.Logins)
-	writeJSON(w, http.StatusOK, out)
+	gateway.WriteJSON(w, http.StatusOK, out)
 	return nil
 }
 

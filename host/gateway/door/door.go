@@ -1,4 +1,6 @@
-package gateway
+// Package door is how plugins' routes are reached: below /api/ as calls and event
+// streams, below /ws/ as websockets. A request is matched, admitted, and then called.
+package door
 
 import (
 	"cmp"
@@ -6,30 +8,172 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// visit is one request on its way through a door.
-type visit struct {
-	generation *plugin.Generation
-	session    *session.Session
-	call       *plugin.Call
-	query      url.Values
+// Plugin is a loaded plugin; *plugin.Generation is one and says what the methods
+// promise.
+type Plugin interface {
+	Match(socket bool, method, path string, query url.Values) (m *plugin.Match, allowed []string)
+	Handle(context.Context, *plugin.Call) (*abi.Response, error)
+	Session(context.Context, *plugin.Call, plugin.Socket) (resp *abi.Response, accepted bool, err error)
+	Timeout() time.Duration
+	BodyBytes() int
 }
 
-// close ends what enter began.
+// Config is what the doors are made of. Every field is required.
+type Config struct {
+	// Plugin returns the plugin of this name that serves now. It is safe for
+	// concurrent use.
+	Plugin func(name string) (Plugin, bool)
+}
+
+type door struct {
+	Config
+	gateway    *gateway.Gateway
+	complained sync.Map // routes; see complain
+}
+
+// routed stands for the action of the plugin's own route, which is found and
+// decided later.
+const routed host.Action = "plugin:route"
+
+// Mount adds the doors to g. They answer for every name below /api/ and /ws/ that
+// has no route yet, so mount them last.
+func Mount(g *gateway.Gateway, c Config) {
+	d := &door{Config: c, gateway: g}
+	for _, below := range []string{"", "/{path:.*}"} {
+		g.Mount(
+			gateway.Route{Method: http.MethodGet, Path: "/ws/{plugin}" + below, Action: routed, Handle: d.socket},
+			gateway.Route{Method: gateway.AnyMethod, Path: "/api/{plugin}" + below, Action: routed, Handle: d.call},
+		)
+	}
+}
+
+// visit is one request on its way through a door.
+type visit struct {
+	plugin  Plugin // nil: there is no such plugin
+	match   *plugin.Match
+	missing error // see Admission.Missing; with match, the route is behind the other door
+	kind    session.Kind
+	reason  string
+	// path below the plugin's root, and the query as it was sent and as it reads.
+	path, rawQuery string
+	query          url.Values
+	badQuery       error
+
+	session     *session.Session
+	question    *host.Question
+	obligations host.Obligations
+	call        *plugin.Call
+}
+
+// close ends what open began.
 func (v *visit) close() {
 	if v.call != nil {
 		v.call.Release()
 	}
 	v.session.Close()
+}
+
+// open finds the route of r, admits the request, and prepares the call. The visit is
+// the caller's to close when there is no error. parent is what the session's context
+// hangs on.
+func (d *door) open(parent context.Context, r *http.Request, kind session.Kind) (*visit, error) {
+	name, path, err := split(r)
+	if err != nil {
+		return nil, err
+	}
+	v := &visit{kind: kind, path: path}
+	if v.reason, v.rawQuery, err = d.gateway.Reason(r); err != nil {
+		return nil, err
+	}
+	method := asGet(r.Method)
+	d.find(v, name, method)
+	if err := d.admit(parent, r, v, name, method); err != nil {
+		return nil, err
+	}
+	if err := v.prepare(r); err != nil {
+		v.session.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// split returns the plugin's name in the URL and the path below its root.
+func split(r *http.Request) (name, path string, err error) {
+	vars := gateway.Vars(r)
+	if path, err = url.PathUnescape(vars["path"]); err != nil {
+		return "", "", host.E(host.Invalid, "", "the path is not encoded properly")
+	}
+	return vars["plugin"], "/" + strings.TrimSuffix(path, "/"), nil
+}
+
+// find looks up the plugin and its route. v.missing is for users who may know that
+// there is none. With both, the route is behind the other door: a user who may use it
+// reads that, others the same as for any route.
+func (d *door) find(v *visit, name, method string) {
+	v.query, v.badQuery = url.ParseQuery(v.rawQuery)
+	p, ok := d.Plugin(name)
+	if !ok {
+		v.missing = host.E(host.NotFound, "", "there is no such plugin")
+		return
+	}
+	v.plugin = p
+	socket := v.kind == session.Socket
+	var allowed []string
+	if v.match, allowed = p.Match(socket, method, v.path, v.query); v.match != nil {
+		return
+	}
+	if len(allowed) > 0 {
+		v.missing = gateway.MethodNotAllowed(allowed)
+		return
+	}
+	if v.match, _ = p.Match(!socket, method, v.path, v.query); v.match == nil {
+		v.missing = host.E(host.NotFound, "", "the plugin has no such route")
+		return
+	}
+	root, what := "/ws/", "a websocket"
+	if socket {
+		root, what = "/api/", "not a websocket"
+	}
+	v.missing = host.E(host.NotFound, "", "the plugin has no such route here; it is %s: %s %s", what, method,
+		root+v.match.Route.Plugin+strings.TrimSuffix(v.match.Route.Path, "/"))
+}
+
+// admit asks policy about the route that was found, and opens v's session.
+func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, method string) (err error) {
+	v.question = &host.Question{Principal: gateway.RequestOf(r.Context()).Principal, Reason: v.reason, Route: host.Route{
+		// A request without a route is decided like a read, so that a user without
+		// rights cannot tell it from what is forbidden.
+		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: method,
+	}}
+	if v.match != nil {
+		v.question.Route, v.question.Resource = v.match.Route, v.match.Resource
+		if v.match.Kind == manifest.Events {
+			v.kind = session.Events
+		}
+		if v.match.Route.Mutates {
+			// A change that has begun is completed although a tab was closed; its
+			// deadline and a logout still end it.
+			parent = context.WithoutCancel(parent)
+		}
+	}
+	v.session, v.obligations, err = d.gateway.Admit(parent, r, &gateway.Admission{
+		Question: v.question, Kind: v.kind, Target: target(v.question.Resource, v.path), Missing: v.missing,
+		// Messages cannot be redacted, and only sockets can be terminals.
+		Redacts: v.kind == session.Call, Records: v.kind == session.Socket, Narrows: true,
+	})
+	return err
 }
 
 // target names what a request is about to people: what the route declares of
@@ -44,167 +188,35 @@ func target(r host.Resource, path string) string {
 	return cmp.Or(strings.Join(parts, "/"), path)
 }
 
-// enter does what both doors share: find the plugin's route, open the session,
-// ask policy, check what the route requires. The session is the caller's to
-// close when there is no error. parent is what the session's context hangs on.
-func (g *Gateway) enter(parent context.Context, r *http.Request, kind session.Kind) (_ *visit, err error) {
-	info := infoOf(r.Context())
-	p := info.principal
-	name, path, err := below(r)
-	if err != nil {
-		return nil, err
+// prepare checks what the route requires of an admitted request and makes the call.
+func (v *visit) prepare(r *http.Request) error {
+	m, o := v.match, v.obligations
+	switch {
+	case v.badQuery != nil:
+		return host.E(host.Invalid, "", "the query is not encoded properly")
+	case len(m.Ambiguous) > 0:
+		return host.E(host.Invalid, "", "%s is given more than once", strings.Join(m.Ambiguous, ", "))
+	case len(m.Missing) > 0:
+		return host.E(host.Invalid, "", "%s %s required", strings.Join(m.Missing, ", "), plural(len(m.Missing), "is", "are"))
 	}
-	reason, rawQuery, err := g.reason(r)
-	if err != nil {
-		return nil, err
+	if _, err := v.session.Stand(v.question, o); err != nil {
+		return err
 	}
-	if reason != "" {
-		info.log = info.log.With("reason", reason)
-	}
-	query, badQuery := url.ParseQuery(rawQuery)
-	v := &visit{generation: g.Plugins.Get(name), query: query}
-	method := asGet(r.Method)
-	match, missing := v.match(kind, method, path)
-	if name == adminPlugin {
-		if allowed := g.methodsOf(r); len(allowed) > 0 {
-			missing = notAllowed(allowed)
-		}
-	}
-	question := &host.Question{Principal: p, Reason: reason, Route: host.Route{
-		// What does not exist is decided like a read, so that somebody without
-		// rights cannot tell it from what is forbidden.
-		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: method,
-	}}
-	if match != nil {
-		question.Route, question.Resource = match.Route, match.Resource
-		if match.Kind == manifest.Events {
-			kind = session.Events
-		}
-		if match.Route.Mutates {
-			// A change that has begun is not given up because a tab was closed;
-			// its deadline and a logout still end it.
-			parent = context.WithoutCancel(parent)
-		}
-	}
-	info.action = question.Route.Action
-
-	v.session, err = g.Sessions.Open(parent, p, session.Info{
-		Kind: kind, Plugin: name, Route: question.Route.Name, Target: target(question.Resource, path),
-		RequestID: info.id, RemoteAddr: g.Authn.RemoteAddr(r),
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			v.session.Close()
-		}
-	}()
-	decision := g.Decide(v.session.Context(), question)
-	if !decision.Allow {
-		info.log.Info("refused by policy", "action", string(info.action), "reason", decision.Reason.Code,
-			"decision", decision.ID, "revision", decision.Revision)
-		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
-	}
-	if missing != nil {
-		return nil, missing
-	}
-	o := decision.Obligations
-	if !o.MetBy(kind == session.Call, kind == session.Socket) {
-		// Messages are no answers, and calls and events no terminals.
-		info.log.Error("policy obliges to what nothing here enforces", "action", string(info.action), "decision", decision.ID)
-		return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: "obligation_not_supported"}
-	}
-	if badQuery != nil {
-		return nil, host.E(host.Invalid, "", "the query is not encoded properly")
-	}
-	if len(match.Ambiguous) > 0 {
-		return nil, host.E(host.Invalid, "", "%s is given more than once", strings.Join(match.Ambiguous, ", "))
-	}
-	if len(match.Missing) > 0 {
-		return nil, host.E(host.Invalid, "", "%s %s required", strings.Join(match.Missing, ", "), plural(len(match.Missing), "is", "are"))
-	}
-	v.session.Limit(o.MaxSession, o.Idle) // before Stand, which may shorten it
-	if _, err = v.session.Stand(question, o); err != nil {
-		return nil, err
-	}
+	req := gateway.RequestOf(r.Context())
 	v.call = &plugin.Call{
-		Match: match, Obligations: o, URL: pathAndQuery(path, rawQuery), Header: inbound(r.Header),
+		Match: m, Obligations: o, URL: pathAndQuery(v.path, v.rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
-			Plugin: name, Principal: p, Route: match.Route, Resource: match.Resource,
-			Obligations: o, Reason: reason, Authority: v.session, Stand: v.stand, RequestID: info.id, Logger: info.log,
+			Plugin: m.Route.Plugin, Principal: req.Principal, Route: m.Route, Resource: m.Resource,
+			Obligations: o, Reason: v.reason, Authority: v.session, Stand: v.stand, RequestID: req.ID, Logger: req.Log,
 		},
 	}
-	return v, nil
+	return nil
 }
 
 // stand is capability.Caller.Stand.
 func (v *visit) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
 	st, err := v.session.Stand(q, allowed)
 	return st.Leave, err
-}
-
-// match finds the route; the error is for somebody who may know that there is
-// none. With both, the route is behind the other door: whoever may use it is
-// told so, and everybody else gets what they would get there.
-func (v *visit) match(kind session.Kind, method, path string) (*plugin.Match, error) {
-	if v.generation == nil {
-		return nil, host.E(host.NotFound, "", "there is no such plugin")
-	}
-	m, allowed := v.generation.Match(kind == session.Socket, method, path, v.query)
-	switch {
-	case m != nil:
-		return m, nil
-	case len(allowed) > 0:
-		return nil, notAllowed(allowed)
-	}
-	if m, _ = v.generation.Match(kind != session.Socket, method, path, v.query); m != nil {
-		door, what := "/ws/", "a websocket"
-		if kind == session.Socket {
-			door, what = "/api/", "no websocket"
-		}
-		return m, host.E(host.NotFound, "", "the plugin has no such route here; it is %s: %s %s", what, method, door+m.Route.Plugin+strings.TrimSuffix(m.Route.Path, "/"))
-	}
-	return nil, host.E(host.NotFound, "", "the plugin has no such route")
-}
-
-// unaryDoor answers one request through a plugin, or streams its events.
-func (g *Gateway) unaryDoor(w http.ResponseWriter, r *http.Request) error {
-	v, err := g.enter(r.Context(), r, session.Call)
-	if err != nil {
-		return err
-	}
-	defer v.close()
-	if v.call.Match.Kind == manifest.Events {
-		switch {
-		case r.ContentLength != 0:
-			return host.E(host.Invalid, "", "an event stream takes no body")
-		case r.Method == http.MethodHead:
-			eventHeader(w.Header())
-			w.WriteHeader(http.StatusOK)
-			return nil
-		}
-		return g.events(w, r, v)
-	}
-	if v.call.Body, err = g.readBody(v.session.Context(), w, r, v.generation.BodyBytes()); err != nil {
-		return err
-	}
-	ctl := http.NewResponseController(w)
-	defer v.session.OnEnd(func(error) { _ = ctl.SetWriteDeadline(time.Now().Add(lingerTimeout)) })()
-	ctx, cancel := context.WithTimeout(v.session.Context(), v.generation.Timeout())
-	defer cancel()
-	resp, err := v.generation.Handle(ctx, v.call)
-	if err != nil {
-		return err
-	}
-	if resp.Body, err = redact.JSON(resp.Body, v.call.Obligations.Redact); err != nil {
-		infoOf(r.Context()).log.Error("an answer that policy wants redacted is "+err.Error(), "action", string(v.call.Caller.Route.Action))
-		return &host.Error{Kind: host.Forbidden, Message: "you may not see this answer", Detail: "not_redactable"}
-	}
-	if !v.session.Alive() {
-		return v.session.Cause()
-	}
-	return g.writeResponse(w, r, v, resp)
 }
 
 func pathAndQuery(path, query string) string {

@@ -1,4 +1,4 @@
-package gateway
+package door
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
@@ -25,23 +26,23 @@ const noRetry = math.MaxInt32
 // events runs an event stream (HTML, section 9.2, "Server-sent events"). The
 // last event has the type "end" and says why, so that a client can tell a
 // stream that is complete from one that was cut.
-func (g *Gateway) events(w http.ResponseWriter, r *http.Request, v *visit) error {
+func (d *door) events(w http.ResponseWriter, r *http.Request, v *visit) error {
 	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{}), writeTimeout: writeTimeout}
 	forget := v.session.OnEnd(func(cause error) { s.Close(host.CloseCode(cause)) })
 	defer forget()
 	defer s.keeper.Wait()
 	defer s.Close(host.CloseNormal, "")
-	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, s)
+	resp, accepted, err := v.plugin.Session(v.session.Context(), v.call, s)
 	switch {
 	case accepted:
-		infoOf(r.Context()).logEnd(r.Context(), "event stream ended", err)
+		gateway.RequestOf(r.Context()).LogEnd(r.Context(), "event stream ended", err)
 		return nil
 	case err != nil:
 		s.refuse()
 		return err
 	}
 	s.refuse()
-	return g.writeResponse(w, r, v, resp)
+	return d.writeResponse(w, r, v, resp)
 }
 
 // eventStream is the client of an event route: a plugin.Socket until it is
@@ -173,7 +174,7 @@ func (s *eventStream) keepAlive() {
 func (s *eventStream) Close(code int, reason string) error {
 	// A write to a client that does not read holds the lock; it must not hold up
 	// a logout.
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(gateway.Linger))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

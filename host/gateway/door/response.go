@@ -1,13 +1,13 @@
-package gateway
+package door
 
 import (
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -25,7 +25,7 @@ func inbound(h http.Header) []abi.Pair {
 
 // writeResponse passes a plugin's response on. Its content comes from outside:
 // a browser must not run it as the console's.
-func (g *Gateway) writeResponse(w http.ResponseWriter, r *http.Request, v *visit, resp *abi.Response) error {
+func (d *door) writeResponse(w http.ResponseWriter, r *http.Request, v *visit, resp *abi.Response) error {
 	if resp.Status < 200 {
 		return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it answered with an interim status"}
 	}
@@ -34,10 +34,10 @@ func (g *Gateway) writeResponse(w http.ResponseWriter, r *http.Request, v *visit
 		name := http.CanonicalHeaderKey(p.Name)
 		switch err := abi.CheckOutbound(name, p.Value); {
 		case err != nil && name == "Location":
-			infoOf(r.Context()).log.Warn("a plugin redirects to another host", "plugin", v.call.Caller.Plugin, "error", err)
+			gateway.RequestOf(r.Context()).Log.Warn("a plugin redirects to another host", "plugin", v.call.Caller.Plugin, "error", err)
 			return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it redirects to another host"}
 		case err != nil:
-			g.complain(r, v, err.Error())
+			d.complain(r, v, err.Error())
 		case name == "Link":
 			h.Add(name, p.Value)
 		default:
@@ -49,7 +49,7 @@ func (g *Gateway) writeResponse(w http.ResponseWriter, r *http.Request, v *visit
 	body := resp.Body
 	if slices.Contains([]int{http.StatusNoContent, http.StatusResetContent, http.StatusNotModified}, resp.Status) {
 		if len(body) > 0 { // RFC 9110, sections 15.3.5, 15.3.6, 15.4.5
-			g.complain(r, v, "a response with status "+strconv.Itoa(resp.Status)+" has no body; what the plugin gave is left out")
+			d.complain(r, v, "a response with status "+strconv.Itoa(resp.Status)+" has no body; what the plugin gave is left out")
 		}
 		body = nil
 	}
@@ -71,14 +71,14 @@ func (g *Gateway) writeResponse(w http.ResponseWriter, r *http.Request, v *visit
 
 // complain logs what a route's responses do wrong, once for each route of a
 // loaded plugin: authors look there, and a plugin must not fill the log.
-func (g *Gateway) complain(r *http.Request, v *visit, what string) {
+func (d *door) complain(r *http.Request, v *visit, what string) {
 	type at struct {
 		generation uint64
 		route      string
 	}
 	route := v.call.Match.Route
-	if _, again := g.complained.LoadOrStore(at{route.Generation, route.Name}, true); !again {
-		infoOf(r.Context()).log.Warn("a plugin's response was changed", "plugin", route.Plugin, "route", route.Name, "problem", what)
+	if _, again := d.complained.LoadOrStore(at{route.Generation, route.Name}, true); !again {
+		gateway.RequestOf(r.Context()).Log.Warn("a plugin's response was changed", "plugin", route.Plugin, "route", route.Name, "problem", what)
 	}
 }
 
@@ -90,25 +90,3 @@ func asGet(method string) string {
 	}
 	return method
 }
-
-// methodError refuses a method; the response names those that there are (RFC
-// 9110, section 15.5.6).
-type methodError struct {
-	error   // a *host.Error
-	allowed []string
-}
-
-func (e *methodError) Unwrap() error { return e.error }
-
-func notAllowed(allowed []string) error {
-	if slices.Contains(allowed, http.MethodGet) && !slices.Contains(allowed, http.MethodHead) {
-		allowed = append(allowed, http.MethodHead)
-	}
-	slices.Sort(allowed)
-	allowed = slices.Compact(allowed)
-	return &methodError{&host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed,
-		Message: "this path has no such method", Detail: "allowed: " + strings.Join(allowed, ", ")}, allowed}
-}
-
-// writeAnswerTimeout is how long a client may take to read an answer.
-const writeAnswerTimeout = 30 * time.Second

@@ -1,4 +1,4 @@
-package gateway
+package door
 
 import (
 	"context"
@@ -13,29 +13,27 @@ import (
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
+
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-const maxReason = 123 // bytes of a close frame's reason (RFC 6455, section 5.5)
-
 // Times of a socket.
 const (
-	handshakeTimeout = 10 * time.Second
-	pingEvery        = 30 * time.Second
-	pongWithin       = 45 * time.Second // from the last sign of life
-	writeTimeout     = 10 * time.Second
-	lingerTimeout    = time.Second // for the close frame to be read
+	pingEvery    = 30 * time.Second
+	pongWithin   = 45 * time.Second // from the last sign of life
+	writeTimeout = 10 * time.Second
 )
 
-// socketDoor opens a plugin's socket. The upgrade is answered only when the
+// socket opens a plugin's socket. The upgrade is answered only when the
 // plugin has accepted.
-func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
+func (d *door) socket(w http.ResponseWriter, r *http.Request) error {
 	if !websocket.IsWebSocketUpgrade(r) {
 		// Decided like any other request first, so that what exists stays private.
-		v, err := g.enter(r.Context(), r, session.Socket)
+		v, err := d.open(r.Context(), r, session.Socket)
 		if err != nil {
 			return err
 		}
@@ -44,25 +42,25 @@ func (g *Gateway) socketDoor(w http.ResponseWriter, r *http.Request) error {
 	}
 	// net/http ends the request's context when the handler returns or the
 	// connection is taken over; the session outlives neither by itself.
-	v, err := g.enter(context.WithoutCancel(r.Context()), r, session.Socket)
+	v, err := d.open(context.WithoutCancel(r.Context()), r, session.Socket)
 	if err != nil {
 		return err
 	}
 	defer v.close()
 	up := &upgrade{w: w, r: r, session: v.session}
 	defer up.close()
-	resp, accepted, err := v.generation.Session(v.session.Context(), v.call, up)
-	info := infoOf(r.Context())
+	resp, accepted, err := v.plugin.Session(v.session.Context(), v.call, up)
+	req := gateway.RequestOf(r.Context())
 	switch {
 	case accepted:
-		info.logEnd(r.Context(), "socket ended", err)
+		req.LogEnd(r.Context(), "socket ended", err)
 		return nil
 	case err != nil:
 		return err
-	case info.closes:
+	case req.ClosesRefusal():
 		return &host.Error{Kind: host.KindOfStatus(resp.Status), Message: fmt.Sprintf("the plugin answered with status %d", resp.Status)}
 	}
-	return g.writeResponse(w, r, v, resp)
+	return d.writeResponse(w, r, v, resp)
 }
 
 // upgrade is a websocket request whose upgrade was not answered yet.
@@ -74,16 +72,6 @@ type upgrade struct {
 	forget  func()
 }
 
-// accept answers the upgrade of a request that passed authn.CheckOrigin.
-func accept(w http.ResponseWriter, r *http.Request, protocols []string) (*websocket.Conn, error) {
-	upgrader := websocket.Upgrader{
-		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
-		CheckOrigin: func(*http.Request) bool { return true },
-		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
-	}
-	return upgrader.Upgrade(w, r, nil)
-}
-
 // Accept answers the upgrade and ties the connection to the session: when the
 // session ends, so does the connection, with the cause.
 func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, error) {
@@ -91,11 +79,10 @@ func (u *upgrade) Accept(protocols []string, longest int) (capability.Client, er
 	if len(protocols) > 0 && !slices.ContainsFunc(websocket.Subprotocols(u.r), among) {
 		return nil, host.E(host.Invalid, "", "the websocket needs the subprotocol %s", strings.Join(protocols, " or "))
 	}
-	conn, err := accept(u.w, u.r, protocols)
+	conn, err := gateway.Upgrade(u.w, u.r, protocols)
 	if err != nil {
 		return nil, host.E(host.Invalid, "", "the websocket handshake failed: %w", err)
 	}
-	infoOf(u.r.Context()).w.status = http.StatusSwitchingProtocols // written by the upgrader, past the counter
 	u.client = newClient(conn, u.session)
 	if longest > 0 {
 		conn.SetReadLimit(int64(longest))
@@ -205,21 +192,7 @@ func (c *client) Close(code int, reason string) error {
 	}
 	c.closed = true
 	close(c.done)
-	return hangUp(c.conn, code, reason)
-}
-
-// hangUp closes conn with code and reason. The descriptor stays for a moment: a
-// connection closed with unread input is reset, and the client would lose the
-// frame that says why.
-func hangUp(conn *websocket.Conn, code int, reason string) error {
-	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
-	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(lingerTimeout))
-	_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked Read
-	if half, ok := conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		time.AfterFunc(lingerTimeout, func() { conn.Close() })
-		return nil
-	}
-	return conn.Close()
+	return gateway.HangUp(c.conn, code, reason)
 }
 
 // alive extends the read deadline, unless the client was closed.

@@ -1,4 +1,6 @@
-package gateway
+// Package live lists and ends what people have running on any replica, for the
+// account's routes and for administration.
+package live
 
 import (
 	"cmp"
@@ -7,17 +9,17 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gorilla/mux"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// Live is what all replicas know of sessions and logins; *state.Store is one,
-// and says what the methods promise.
-type Live interface {
+// Store is what all replicas know of sessions and logins; *state.Store is one and
+// says what the methods promise.
+type Store interface {
 	Replica() string
 	PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []state.SessionEntry, next string, err error)
 	EndSession(ctx context.Context, user host.UserID, id string, cause error) error
@@ -27,8 +29,10 @@ type Live interface {
 	EndUserLogins(context.Context, host.UserID) error
 }
 
+// Commit bounds how long the store may take to accept an ending.
+const Commit = 5 * time.Second
+
 const (
-	endCommit = 5 * time.Second // for the store to take an ending
 	endWait   = 2 * time.Second // for what lost its authority to close
 	endPoll   = 50 * time.Millisecond
 	endAtOnce = 16 // endings that are being committed side by side
@@ -36,8 +40,14 @@ const (
 	maxGathered = 50_000
 )
 
-// listed is a session as people see it.
-type listed struct {
+// Sessions is what runs on this replica and, by Store, on the others.
+type Sessions struct {
+	Store
+	Table *session.Table
+}
+
+// Session is a session as people see it.
+type Session struct {
 	ID         string       `json:"id"`
 	User       host.UserID  `json:"user"`
 	Kind       string       `json:"kind"` // call, events, socket
@@ -53,33 +63,33 @@ type listed struct {
 	Current    bool         `json:"current"` // of the login that asks
 }
 
-// gather returns the streams and long calls of one user on every replica, or of
-// everybody if user is empty, oldest first. What this replica has comes from its
-// own table, which knows at once.
-func (g *Gateway) gather(ctx context.Context, user host.UserID) ([]listed, error) {
-	here, own := g.Live.Replica(), g.Sessions.All
+// Gather returns the streams and long calls of one user on every replica, or of all
+// users if user is empty, oldest first. This replica's come from its own table, which
+// knows at once.
+func (l *Sessions) Gather(ctx context.Context, user host.UserID) ([]Session, error) {
+	here, own := l.Replica(), l.Table.All
 	if user != "" {
-		own = func() []session.View { return g.Sessions.List(user) }
+		own = func() []session.View { return l.Table.List(user) }
 	}
-	all := []listed{}
+	all := []Session{}
 	for _, v := range own() {
 		if v.Cause != nil || !v.Info.Shown() {
 			continue
 		}
 		used := v.Touched.UTC()
-		all = append(all, listed{
+		all = append(all, Session{
 			v.ID, v.User, string(v.Info.Kind), v.Info.Plugin, v.Info.Route, v.Info.Target, v.Info.Started.UTC(), &used,
 			v.Info.RemoteAddr, v.Info.RequestID, here, v.Login, false,
 		})
 	}
 	for after, more := "", true; more && len(all) < maxGathered; {
-		page, next, err := g.Live.PublishedSessions(ctx, user, after, 0)
+		page, next, err := l.PublishedSessions(ctx, user, after, 0)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range page {
 			if e.Replica != here {
-				all = append(all, listed{
+				all = append(all, Session{
 					e.ID, e.User, e.Kind, e.Plugin, e.Route, e.Target, e.Started.UTC(), nil,
 					e.RemoteAddr, e.RequestID, e.Replica, e.Login, false,
 				})
@@ -87,38 +97,38 @@ func (g *Gateway) gather(ctx context.Context, user host.UserID) ([]listed, error
 		}
 		after, more = next, next != ""
 	}
-	slices.SortStableFunc(all, func(a, b listed) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
+	slices.SortStableFunc(all, func(a, b Session) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
 }
 
-// mark says which sessions are of the login that asks.
-func mark(list []listed, p *host.Principal) {
+// Mark sets Current of the sessions of p's login.
+func Mark(list []Session, p *host.Principal) {
 	for i := range list {
 		list[i].Current = list[i].Login == p.Login.ID
 	}
 }
 
-// ended is the answer to an ending.
-type ended struct {
+// Ended is the answer to an ending.
+type Ended struct {
 	Ended  int `json:"ended"`            // sessions; none of them has authority any more, or will have within 5 s on another replica
 	Closed int `json:"closed"`           // of these, how many were seen to be gone
 	Logins int `json:"logins,omitempty"` // that ended too
 }
 
-// end ends sessions wherever they are. Those of other replicas end by a fact in
+// End ends sessions wherever they are. Those of other replicas end by a fact in
 // the store, which it has taken when end returns.
-func (g *Gateway) end(ctx context.Context, sessions []listed, cause error) (ended, error) {
-	committing, stop := context.WithTimeout(context.WithoutCancel(ctx), endCommit)
+func (l *Sessions) End(ctx context.Context, sessions []Session, cause error) (Ended, error) {
+	committing, stop := context.WithTimeout(context.WithoutCancel(ctx), Commit)
 	defer stop()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWait)
 	defer cancel()
-	out := ended{Ended: len(sessions)}
+	out := Ended{Ended: len(sessions)}
 	remote := map[host.UserID]map[string]bool{}
 	var commits errgroup.Group
 	commits.SetLimit(endAtOnce)
 	for _, s := range sessions {
-		if s.Replica != g.Live.Replica() {
-			commits.Go(func() error { return g.Live.EndSession(committing, s.User, s.ID, cause) })
+		if s.Replica != l.Replica() {
+			commits.Go(func() error { return l.EndSession(committing, s.User, s.ID, cause) })
 			if remote[s.User] == nil {
 				remote[s.User] = map[string]bool{}
 			}
@@ -127,26 +137,26 @@ func (g *Gateway) end(ctx context.Context, sessions []listed, cause error) (ende
 	}
 	err := commits.Wait()
 	for _, s := range sessions {
-		if s.Replica == g.Live.Replica() {
-			r := g.Sessions.EndSession(waiting, s.User, s.ID, cause)
+		if s.Replica == l.Replica() {
+			r := l.Table.EndSession(waiting, s.User, s.ID, cause)
 			out.Closed += r.Closed + 1 - r.Ended // one that ended meanwhile is gone, too
 		}
 	}
 	if err != nil {
-		return ended{}, err
+		return Ended{}, err
 	}
 	for user, ids := range remote {
-		out.Closed += len(ids) - g.remain(waiting, user, ids)
+		out.Closed += len(ids) - l.remain(waiting, user, ids)
 	}
 	return out, nil
 }
 
 // remain waits until the user's sessions with these ids are gone from the store,
 // and returns how many are left when ctx ends.
-func (g *Gateway) remain(ctx context.Context, user host.UserID, ids map[string]bool) (left int) {
+func (l *Sessions) remain(ctx context.Context, user host.UserID, ids map[string]bool) (left int) {
 	for {
 		left = len(ids)
-		if list, err := g.gather(context.WithoutCancel(ctx), user); err == nil {
+		if list, err := l.Gather(context.WithoutCancel(ctx), user); err == nil {
 			left = 0
 			for _, s := range list {
 				if ids[s.ID] {
@@ -165,86 +175,27 @@ func (g *Gateway) remain(ctx context.Context, user host.UserID, ids map[string]b
 	}
 }
 
-// ownSessions handles GET /auth/sessions: what the caller has running on any
-// replica, and where they are signed in.
-func (g *Gateway) ownSessions(w http.ResponseWriter, r *http.Request) error {
-	p := infoOf(r.Context()).principal
-	list, err := g.gather(r.Context(), p.User)
-	if err != nil {
-		return err
-	}
-	mark(list, p)
-	type login struct {
-		ID      host.LoginID `json:"id"`
-		Method  string       `json:"method"`
-		At      time.Time    `json:"at"`
-		Until   time.Time    `json:"until"`
-		Current bool         `json:"current"`
-	}
-	logins := []login{}
-	for _, l := range g.Live.Logins(p.User) {
-		logins = append(logins, login{l.ID, l.Method, l.At.UTC(), l.Until.UTC(), l.ID == p.Login.ID})
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"sessions": list, "logins": logins})
-	return nil
-}
-
-// endOwnSession handles DELETE /auth/sessions/{id}: one of the caller's sessions,
-// or one of their logins with all that hangs on it. Somebody else's is as absent
-// as one that never was.
-func (g *Gateway) endOwnSession(w http.ResponseWriter, r *http.Request) error {
-	info, id := infoOf(r.Context()), mux.Vars(r)["id"]
-	list, err := g.gather(r.Context(), info.principal.User)
-	if err != nil {
-		return err
-	}
-	if i := slices.IndexFunc(list, func(s listed) bool { return s.ID == id }); i >= 0 {
-		return g.answerEnding(w, r, list[i:i+1], host.ErrEnded, nil)
-	}
-	for _, l := range g.Live.Logins(info.principal.User) {
-		if string(l.ID) == id {
-			return g.answerEnding(w, r, keep(list, func(s listed) bool { return s.Login == l.ID }), host.ErrLoggedOut, []host.LoginID{l.ID})
-		}
-	}
-	return host.E(host.NotFound, "", "you have no such session")
-}
-
-// endOtherLogins handles DELETE /auth/sessions: everything of the caller but this
-// login and what hangs on it.
-func (g *Gateway) endOtherLogins(w http.ResponseWriter, r *http.Request) error {
-	p := infoOf(r.Context()).principal
-	list, err := g.gather(r.Context(), p.User)
-	if err != nil {
-		return err
-	}
-	var others []host.LoginID
-	for _, l := range g.Live.Logins(p.User) {
-		if l.ID != p.Login.ID {
-			others = append(others, l.ID)
-		}
-	}
-	return g.answerEnding(w, r, keep(list, func(s listed) bool { return s.Login != p.Login.ID }), host.ErrLoggedOut, others)
-}
-
-// answerEnding ends logins first, so that none of them opens anything new.
-func (g *Gateway) answerEnding(w http.ResponseWriter, r *http.Request, sessions []listed, cause error, logins []host.LoginID) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), endCommit)
+// Answer ends logins and sessions and answers the request with the result. Logins
+// end first, so that none of them opens anything new.
+func (l *Sessions) Answer(w http.ResponseWriter, r *http.Request, sessions []Session, cause error, logins []host.LoginID) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), Commit)
 	defer cancel()
 	for _, id := range logins {
-		if err := g.Live.EndLogin(ctx, id); err != nil {
+		if err := l.EndLogin(ctx, id); err != nil {
 			return err
 		}
 	}
-	out, err := g.end(r.Context(), sessions, cause)
+	out, err := l.End(r.Context(), sessions, cause)
 	if err != nil {
 		return err
 	}
 	out.Logins = len(logins)
-	infoOf(r.Context()).log.Info("sessions ended", "sessions", out.Ended, "closed", out.Closed, "logins", out.Logins, "cause", cause.Error())
-	writeJSON(w, http.StatusOK, out)
+	gateway.RequestOf(r.Context()).Log.Info("sessions ended", "sessions", out.Ended, "closed", out.Closed, "logins", out.Logins, "cause", cause.Error())
+	gateway.WriteJSON(w, http.StatusOK, out)
 	return nil
 }
 
-func keep(list []listed, match func(listed) bool) []listed {
-	return slices.DeleteFunc(slices.Clone(list), func(s listed) bool { return !match(s) })
+// Keep returns the sessions that match.
+func Keep(list []Session, match func(Session) bool) []Session {
+	return slices.DeleteFunc(slices.Clone(list), func(s Session) bool { return !match(s) })
 }

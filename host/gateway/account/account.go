@@ -1,0 +1,69 @@
+// Package account is the routes that concern the caller alone: signing in and out,
+// the sessions and logins of one's own, and the plugins' routes one may use.
+package account
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// SignIn handles the requests by which people sign in and out; *authn.Service is
+// one.
+type SignIn interface {
+	Page(http.ResponseWriter, *http.Request) error
+	Login(http.ResponseWriter, *http.Request) error
+	Begin(http.ResponseWriter, *http.Request) error
+	Callback(http.ResponseWriter, *http.Request) error
+	Logout(http.ResponseWriter, *http.Request) error
+	Refresh(http.ResponseWriter, *http.Request, authn.Resolved) error
+	Me(http.ResponseWriter, *http.Request, authn.Resolved) error
+}
+
+// Config is what the account's routes are made of. Every field is required.
+type Config struct {
+	SignIn   SignIn
+	Sessions *session.Table
+	Store    live.Store
+	// Plugins lists the loaded plugins.
+	Plugins func() []plugin.Info
+	// Would is what policy would decide, without a line in the decision log.
+	Would func(context.Context, *host.Question) host.Decision
+}
+
+type account struct {
+	Config
+	Live live.Sessions
+}
+
+// Mount adds the account's routes to g.
+func Mount(g *gateway.Gateway, c Config) {
+	a := &account{c, live.Sessions{Store: c.Store, Table: c.Sessions}}
+	g.Mount(
+		gateway.Route{Method: "GET", Path: "/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Page},
+		gateway.Route{Method: "POST", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Login},
+		gateway.Route{Method: "GET", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Begin},
+		gateway.Route{Method: "GET", Path: "/auth/callback/{method}", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Callback},
+		// Logout answers an expired credential too, so it resolves the credential itself.
+		gateway.Route{Method: "POST", Path: "/auth/logout", Access: gateway.Always, Action: "auth:logout", Handle: c.SignIn.Logout},
+		gateway.Route{Method: "POST", Path: "/auth/refresh", Action: "auth:refresh", Handle: resolved(c.SignIn.Refresh)},
+		gateway.Route{Method: "GET", Path: "/auth/me", Action: "auth:self.read", Handle: resolved(c.SignIn.Me)},
+		gateway.Route{Method: "GET", Path: "/auth/routes", Action: "auth:self.read", Handle: a.routes},
+		gateway.Route{Method: "GET", Path: "/auth/sessions", Action: "auth:sessions.read", Handle: a.sessions},
+		gateway.Route{Method: "DELETE", Path: "/auth/sessions", Action: "auth:sessions.end", Handle: a.endOthers},
+		gateway.Route{Method: "DELETE", Path: "/auth/sessions/{id}", Action: "auth:sessions.end", Handle: a.endSession},
+	)
+}
+
+// resolved gives f who is asking, as the chain resolved it.
+func resolved(f func(http.ResponseWriter, *http.Request, authn.Resolved) error) gateway.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return f(w, r, gateway.RequestOf(r.Context()).Resolved)
+	}
+}

@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// Admission is what Admit is to decide.
+type Admission struct {
+	Question *host.Question
+	Kind     session.Kind
+	// Target names for people what the request is about, such as "dev/shop/web-0".
+	Target string
+	// Missing is the answer to a request whose route does not exist, for users whom
+	// policy permits it; the others read the same as for a route that exists.
+	Missing error
+	// Redacts, Records and Narrows say which obligations the caller of Admit meets:
+	// redacting the answer, recording a terminal, and leaving out what is outside
+	// the permitted namespaces and resource groups. It meets none by default.
+	Redacts, Records, Narrows bool
+}
+
+// Admit opens a session for r, asks policy, and refuses the request if policy does,
+// if its route does not exist, or if it comes with obligations that would not be
+// met. The session has the obligations' limits, hangs on parent, and is the caller's
+// to close when there is no error.
+func (g *Gateway) Admit(parent context.Context, r *http.Request, a *Admission) (_ *session.Session, o host.Obligations, err error) {
+	req, route := RequestOf(r.Context()), &a.Question.Route
+	req.action = route.Action
+	s, err := g.Sessions.Open(parent, req.Principal, session.Info{
+		Kind: a.Kind, Plugin: route.Plugin, Route: route.Name, Target: a.Target,
+		RequestID: req.ID, RemoteAddr: g.Authn.RemoteAddr(r),
+	})
+	if err != nil {
+		return nil, o, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	d := g.Decide(s.Context(), a.Question)
+	switch {
+	case !d.Allow:
+		req.Log.Info("refused by policy", "action", string(route.Action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
+		return nil, o, forbidden(d.Reason.Code)
+	case a.Missing != nil:
+		return nil, o, a.Missing
+	case !d.Obligations.MetBy(a.Redacts, a.Records) || !a.Narrows && d.Obligations.Confines():
+		req.Log.Error("policy imposes an obligation that this route cannot meet", "action", string(route.Action), "decision", d.ID)
+		return nil, o, forbidden("obligation_not_supported")
+	}
+	s.Limit(d.Obligations.MaxSession, d.Obligations.Idle)
+	return s, d.Obligations, nil
+}
+
+func forbidden(code string) error {
+	return &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: code}
+}

@@ -1,0 +1,53 @@
+package door
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+// Origin: on HTTP/2 a deadline that passes resets the stream, and each event left
+// one behind: a stream that was silent for 10 s broke off.
+func TestASilentEventStreamLeavesNoDeadline(t *testing.T) {
+	const soon = 50 * time.Millisecond
+	table := session.NewTable(func(*host.Principal) error { return nil }, session.Options{})
+	s, err := table.Open(t.Context(), &host.Principal{User: "ann", Login: host.Login{ID: "1"}}, session.Info{Kind: session.Events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e := &eventStream{w: w, ctl: http.NewResponseController(w), session: s, done: make(chan struct{}), writeTimeout: soon}
+		defer e.keeper.Wait()
+		defer e.Close(host.CloseNormal, "")
+		if _, err := e.Accept(nil, 0); err != nil {
+			t.Error(err)
+			return
+		}
+		if err := e.Write(false, []byte("one")); err != nil {
+			t.Error(err)
+		}
+		<-time.After(3 * soon) // silence
+		if err := e.Write(false, []byte("two")); err != nil {
+			t.Error(err)
+		}
+	}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	resp, err := srv.Client().Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if resp.ProtoMajor != 2 || err != nil || !strings.Contains(string(text), "data: two") {
+		t.Errorf("%s %q, %v", resp.Proto, text, err)
+	}
+}

@@ -1,0 +1,48 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	handshakeTimeout = 10 * time.Second
+	maxCloseReason   = 123 // bytes of a close frame's reason (RFC 6455, section 5.5)
+)
+
+// Linger is how long a connection stays for a client to read why it ends.
+const Linger = time.Second
+
+// Upgrade answers the upgrade of a request that passed authn.CheckOrigin, with the
+// first of the client's subprotocols that is among protocols. Without an error the
+// connection is the caller's to end by HangUp.
+func Upgrade(w http.ResponseWriter, r *http.Request, protocols []string) (*websocket.Conn, error) {
+	upgrader := websocket.Upgrader{
+		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
+		CheckOrigin: func(*http.Request) bool { return true },
+		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err == nil {
+		RequestOf(r.Context()).w.status = http.StatusSwitchingProtocols // the upgrader writes past the responseWriter
+	}
+	return conn, err
+}
+
+// HangUp closes conn with a close frame of code and reason, which is cut to what a
+// frame can carry. The descriptor stays for Linger: a connection closed with unread
+// input is reset, and the client would lose the frame. It may be called while
+// another goroutine reads or writes.
+func HangUp(conn *websocket.Conn, code int, reason string) error {
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxCloseReason)], "")
+	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(Linger))
+	_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked read
+	if half, ok := conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		time.AfterFunc(Linger, func() { conn.Close() })
+		return nil
+	}
+	return conn.Close()
+}
