@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // acceptIDToken verifies an ID token that a program sends as its credential. Each
@@ -31,7 +30,7 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 	}
 	signed, _, _ := cutLast(raw, ".") // one signature has several encodings
 	sum := sha256.Sum256([]byte(id.Issuer + "\x00" + signed))
-	rec := state.LoginRecord{
+	rec := host.LoginRecord{
 		ID: host.LoginID(base64.RawURLEncoding.EncodeToString(sum[:16])), User: id.User,
 		Issuer: id.Issuer, Subject: id.Subject, Method: id.Method, Name: id.Name, Claims: id.Claims,
 		At: id.at, Until: earlier(id.until, id.at.Add(s.life.login)), Credential: id.until,

@@ -347,7 +347,7 @@ func TestEveryLoginHasACanonicalUser(t *testing.T) {
 	if who, err := f.Resolve(bearing(raw)); err != nil || who.User != "ann@example.com" {
 		t.Errorf("%+v, %v", who, err)
 	}
-	if _, err := f.store.CreateLogin(t.Context(), state.LoginRecord{
+	if _, err := f.store.CreateLogin(t.Context(), host.LoginRecord{
 		ID: "x", User: "Ann@example.com", Issuer: "x", Subject: "x", At: time.Now(), Until: time.Now().Add(time.Hour),
 	}); host.KindOf(err) != host.Invalid {
 		t.Errorf("the store takes another form: %v", err)
@@ -359,7 +359,7 @@ func TestEveryLoginHasACanonicalUser(t *testing.T) {
 		t.Errorf("revoked in another form: %v", err)
 	}
 	// A record with a non-canonical user id is refused.
-	old := state.LoginRecord{ID: "x", User: "Ann@example.com", Issuer: "dev", Subject: "x", Method: "dev", At: time.Now(), Until: time.Now().Add(time.Hour)}
+	old := host.LoginRecord{ID: "x", User: "Ann@example.com", Issuer: "dev", Subject: "x", Method: "dev", At: time.Now(), Until: time.Now().Add(time.Hour)}
 	f.people.set("Ann@example.com", Person{}) // a directory that compares as it is written
 	if p, ok := f.principalOf(old, nil); ok {
 		t.Errorf("%+v", p)

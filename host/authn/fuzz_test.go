@@ -20,15 +20,15 @@ import (
 type oneLogin struct {
 	Store // the rest is not called
 	key   ed25519.PrivateKey
-	rec   state.LoginRecord
+	rec   host.LoginRecord
 }
 
-func (o *oneLogin) CreateLogin(_ context.Context, rec state.LoginRecord) (state.LoginRecord, error) {
+func (o *oneLogin) CreateLogin(_ context.Context, rec host.LoginRecord) (host.LoginRecord, error) {
 	o.rec = rec
 	return rec, nil
 }
 
-func (o *oneLogin) Login(id host.LoginID) (state.LoginRecord, bool) { return o.rec, id == o.rec.ID }
+func (o *oneLogin) Login(id host.LoginID) (host.LoginRecord, bool) { return o.rec, id == o.rec.ID }
 
 func (o *oneLogin) Activity(id host.LoginID) (state.Activity, bool) {
 	return state.Activity{Used: time.Now()}, id == o.rec.ID

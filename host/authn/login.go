@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // Identity is the user that a login method established.
@@ -40,7 +39,7 @@ func (s *Service) warn(id Identity) {
 // not list a user who must be listed.
 func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Principal, error) {
 	now := time.Now()
-	rec := state.LoginRecord{
+	rec := host.LoginRecord{
 		ID: newLoginID(), User: host.CanonicalID(id.User), Issuer: id.Issuer, Subject: id.Subject, Method: id.Method,
 		Name: id.Name, Claims: id.Claims, At: now, Until: now.Add(s.life.login),
 	}
@@ -74,7 +73,7 @@ const notListed = "is a user that the directory disables or does not list"
 
 // checkListed refuses a login for which principalOf returns false. Source is where
 // the user id comes from.
-func (s *Service) checkListed(rec state.LoginRecord, source string) error {
+func (s *Service) checkListed(rec host.LoginRecord, source string) error {
 	if _, ok := s.principalOf(rec, rec.Claims); !ok {
 		return &host.Error{
 			Kind: host.Unauthenticated, Op: "authn.login", Message: fmt.Sprintf("user %q is not in the directory, or is disabled", rec.User),

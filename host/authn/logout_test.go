@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // rooms is a browser signed in as ann, another browser of hers and one of ben's,
@@ -35,7 +34,7 @@ func (r *rooms) live(t *testing.T, b *browser, user string) *session.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.table.Open(context.WithoutCancel(t.Context()), p.Principal, session.Info{Kind: session.Socket})
+	s, err := r.table.Open(context.WithoutCancel(t.Context()), p.Principal, host.SessionInfo{Kind: host.SessionSocket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +69,7 @@ func TestLogoutScopes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := furnish(t)
 			// As in the host, the commit itself ends sessions. They are counted too.
-			r.store.OnEnding(func(e state.Ending) {
+			r.store.OnEnding(func(e host.Ending) {
 				if e.Login != "" {
 					r.table.EndLogin(t.Context(), e.User, e.Login, e.Cause)
 				} else {

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // anonymous is the user of every request while authentication is disabled.
@@ -192,7 +191,7 @@ func (s *Service) acceptProxy(r *http.Request, a assertion) (*token, *host.Princ
 	if err := s.proxy.checkSeparator(a.groups); err != nil {
 		s.report(r, "a list of groups may have another separator", s.proxy.method, err)
 	}
-	rec := made.(state.LoginRecord)
+	rec := made.(host.LoginRecord)
 	t := &token{
 		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, bearerBound: true, name: a.name, claims: proxyClaims(a),
 	}
@@ -214,15 +213,15 @@ func proxyClaims(a assertion) map[string]any { return map[string]any{groupsClaim
 
 // proxyLogin returns the login of the user that the proxy asserts, and makes one if
 // the user has none.
-func (s *Service) proxyLogin(r *http.Request, a assertion) (state.LoginRecord, error) {
+func (s *Service) proxyLogin(r *http.Request, a assertion) (host.LoginRecord, error) {
 	if rec, ok := s.State.Login(s.proxyLogins.get(a.user)); ok && rec.User == a.user {
 		return rec, nil
 	}
 	if err := s.AdmitClient(r); err != nil {
-		return state.LoginRecord{}, err
+		return host.LoginRecord{}, err
 	}
 	now := time.Now()
-	rec := state.LoginRecord{
+	rec := host.LoginRecord{
 		ID: newLoginID(), User: a.user, Issuer: s.proxy.method, Subject: string(a.user), Method: s.proxy.method,
 		At: now, Until: now.Add(s.life.login),
 	}

@@ -244,7 +244,7 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 // inUse reports whether a session of the login had traffic after since.
 func (s *Service) inUse(p *host.Principal, since time.Time) bool {
 	for _, v := range s.Sessions.List(p.User) {
-		if v.Login == p.Login.ID && v.Cause == nil && v.Touched.After(since) {
+		if v.Login == p.Login.ID && v.Cause == nil && v.LastUsed.After(since) {
 			return true
 		}
 	}
@@ -281,7 +281,7 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 // principalOf returns false if the user is disabled, unlisted where listing is
 // required, or not in the form in which ids are compared, and if the login method
 // is no longer configured.
-func (s *Service) principalOf(rec state.LoginRecord, claims map[string]any) (*host.Principal, bool) {
+func (s *Service) principalOf(rec host.LoginRecord, claims map[string]any) (*host.Principal, bool) {
 	m, ok := s.mappers[rec.Method]
 	if !ok || rec.User != host.CanonicalID(rec.User) {
 		return nil, false

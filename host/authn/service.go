@@ -35,10 +35,10 @@ type Directory interface {
 
 // Store keeps logins and signing keys. *state.Store implements and documents it.
 type Store interface {
-	CreateLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
-	AdmitLogin(context.Context, state.LoginRecord) (state.LoginRecord, error)
+	CreateLogin(context.Context, host.LoginRecord) (host.LoginRecord, error)
+	AdmitLogin(context.Context, host.LoginRecord) (host.LoginRecord, error)
 	Once(ctx context.Context, name string, until time.Time) (bool, error)
-	Login(host.LoginID) (state.LoginRecord, bool)
+	Login(host.LoginID) (host.LoginRecord, bool)
 	Activity(host.LoginID) (state.Activity, bool)
 	Use(host.LoginID, time.Time)
 	RenewTokens(ctx context.Context, id host.LoginID, from uint64) (uint64, error)
@@ -55,7 +55,7 @@ type Store interface {
 type Sessions interface {
 	EndUser(ctx context.Context, user host.UserID, cause error) session.Result
 	EndLogin(ctx context.Context, user host.UserID, id host.LoginID, cause error) session.Result
-	List(user host.UserID) []session.View
+	List(user host.UserID) []host.SessionInfo
 }
 
 // Config is what a Service is made of.

@@ -13,7 +13,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
@@ -95,7 +94,7 @@ func TestIdleLoginsEnd(t *testing.T) {
 	}
 
 	_, p = f.signIn(t, "ann")
-	s, err := f.table.Open(t.Context(), p, session.Info{Kind: session.Socket})
+	s, err := f.table.Open(t.Context(), p, host.SessionInfo{Kind: host.SessionSocket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,10 +270,10 @@ func TestAUserMayUseAnyNumberOfIDTokens(t *testing.T) {
 // admitted keeps the record of the last admitted ID token.
 type admitted struct {
 	Store
-	rec state.LoginRecord
+	rec host.LoginRecord
 }
 
-func (a *admitted) AdmitLogin(ctx context.Context, rec state.LoginRecord) (state.LoginRecord, error) {
+func (a *admitted) AdmitLogin(ctx context.Context, rec host.LoginRecord) (host.LoginRecord, error) {
 	a.rec = rec
 	return a.Store.AdmitLogin(ctx, rec)
 }

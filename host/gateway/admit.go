@@ -11,7 +11,7 @@ import (
 // Admission is what Admit is to decide.
 type Admission struct {
 	Question *host.Question
-	Kind     session.Kind
+	Kind     host.SessionKind
 	// Target names for people what the request is about, such as "dev/shop/web-0".
 	Target string
 	// Missing is the answer to a request whose route does not exist, for users whom
@@ -30,7 +30,7 @@ type Admission struct {
 func (g *Gateway) Admit(parent context.Context, r *http.Request, a *Admission) (_ *session.Session, o host.Obligations, err error) {
 	req, route := RequestOf(r.Context()), &a.Question.Route
 	req.action = route.Action
-	s, err := g.Sessions.Open(parent, req.Principal, session.Info{
+	s, err := g.Sessions.Open(parent, req.Principal, host.SessionInfo{
 		Kind: a.Kind, Plugin: route.Plugin, Route: route.Name, Target: a.Target,
 		RequestID: req.ID, RemoteAddr: g.Authn.RemoteAddr(r),
 	})

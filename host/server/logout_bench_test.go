@@ -84,5 +84,5 @@ func openWhenKnown(s *seat, p *host.Principal) (*session.Session, error) {
 	for late := time.Now().Add(5 * time.Second); s.store.Revoked(p) != nil && time.Now().Before(late); {
 		<-time.After(100 * time.Microsecond)
 	}
-	return s.table.Open(context.Background(), p, session.Info{Kind: session.Socket})
+	return s.table.Open(context.Background(), p, host.SessionInfo{Kind: host.SessionSocket})
 }

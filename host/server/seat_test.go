@@ -158,7 +158,7 @@ func race(t *testing.T, all []*seat, i int, point string) time.Duration {
 	resolved, err := used.people.Resolve(request(t, "/", token, ""))
 	at("between resolving and opening")
 	if err == nil {
-		s, err = used.table.Open(t.Context(), resolved.Principal, session.Info{})
+		s, err = used.table.Open(t.Context(), resolved.Principal, host.SessionInfo{})
 	}
 	if err == nil {
 		running.Go(func() { // who works for the session leaves when it ends
@@ -191,7 +191,7 @@ func race(t *testing.T, all []*seat, i int, point string) time.Duration {
 	if !errors.Is(s.Cause(), host.ErrLoggedOut) {
 		t.Errorf("%s: it ended with %v", point, s.Cause())
 	}
-	if again, err := used.table.Open(t.Context(), resolved.Principal, session.Info{}); err == nil {
+	if again, err := used.table.Open(t.Context(), resolved.Principal, host.SessionInfo{}); err == nil {
 		again.Close()
 		t.Errorf("%s: a session opened after the logout", point)
 	}

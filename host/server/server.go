@@ -123,7 +123,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 func obey(store *state.Store, sessions *session.Table) {
 	noWait, cancel := context.WithCancel(context.Background())
 	cancel()
-	store.OnEnding(func(e state.Ending) {
+	store.OnEnding(func(e host.Ending) {
 		switch {
 		case e.Session != "":
 			sessions.EndSession(noWait, e.User, e.Session, e.Cause)

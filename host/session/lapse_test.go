@@ -105,7 +105,7 @@ func TestARefusedSessionLeavesNothingBehind(t *testing.T) {
 	table, l := newTable(1)
 	l.end("1")
 	for range 3 { // a session that stayed would use up the limit of one
-		if s, err := table.Open(t.Context(), person("ann", "1"), Info{}); !errors.Is(err, host.ErrLoggedOut) || s != nil {
+		if s, err := table.Open(t.Context(), person("ann", "1"), host.SessionInfo{}); !errors.Is(err, host.ErrLoggedOut) || s != nil {
 			t.Fatalf("%v, %v", s, err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestAnEndedRequestDoesNotMakeAnAllowADenial(t *testing.T) {
 		return host.Decision{Allow: ctx.Err() == nil}
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := table.Open(ctx, person("ann", "1"), Info{})
+	s, err := table.Open(ctx, person("ann", "1"), host.SessionInfo{})
 	if err != nil {
 		t.Fatal(err)
 	}

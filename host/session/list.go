@@ -3,36 +3,25 @@ package session
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// View is what a person may be shown of a session.
-type View struct {
-	ID      string
-	User    host.UserID
-	Login   host.LoginID
-	Info    Info
-	Touched time.Time // last use, the start if it was never touched
-	Cause   error     // why it ended; nil while it lives
-}
-
 // List returns the user's sessions, oldest first.
-func (t *Table) List(user host.UserID) []View {
+func (t *Table) List(user host.UserID) []host.SessionInfo {
 	if user == "" {
 		return nil
 	}
-	return views(t.shardOf(user).snapshot(user))
+	return infos(t.shardOf(user).snapshot(user))
 }
 
-// All returns everybody's sessions, oldest first.
-func (t *Table) All() []View {
+// All returns the sessions of all users, oldest first.
+func (t *Table) All() []host.SessionInfo {
 	var all []*Session
 	for i := range t.shards {
 		all = append(all, t.shards[i].snapshot("")...)
 	}
-	return views(all)
+	return infos(all)
 }
 
 func (sh *shard) snapshot(user host.UserID) []*Session {
@@ -41,16 +30,16 @@ func (sh *shard) snapshot(user host.UserID) []*Session {
 	return slices.Collect(sh.sessions(user))
 }
 
-func views(sessions []*Session) []View {
-	out := make([]View, 0, len(sessions))
+func infos(sessions []*Session) []host.SessionInfo {
+	out := make([]host.SessionInfo, 0, len(sessions))
 	for _, s := range sessions {
-		out = append(out, View{
-			ID: s.ID(), User: s.principal.User, Login: s.principal.Login.ID, Info: s.info,
-			Touched: s.info.Started.Add(time.Duration(s.touched.Load())), Cause: s.Cause(),
-		})
+		out = append(out, s.Info())
 	}
-	slices.SortStableFunc(out, func(a, b View) int {
-		return cmp.Or(a.Info.Started.Compare(b.Info.Started), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortStableFunc(out, older)
 	return out
+}
+
+// older orders sessions by when they were opened.
+func older(a, b host.SessionInfo) int {
+	return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 const (
@@ -17,7 +16,7 @@ const (
 // Publisher shows this process's sessions to other replicas; *state.Store is
 // one. Its methods never wait.
 type Publisher interface {
-	PublishSession(state.SessionEntry)
+	PublishSession(host.SessionInfo)
 	WithdrawSession(user host.UserID, id string)
 }
 
@@ -42,8 +41,8 @@ func (t *Table) Publish(ctx context.Context, to Publisher) {
 
 // Shown reports whether people are shown a session: a stream, or a call that
 // takes long.
-func (i *Info) Shown() bool {
-	return i.Kind != Call || time.Since(i.Started) >= longCall
+func Shown(i *host.SessionInfo) bool {
+	return i.Kind != host.SessionCall || time.Since(i.Started) >= longCall
 }
 
 // publish holds s.mu throughout, so that Close withdraws after it and not
@@ -51,13 +50,11 @@ func (i *Info) Shown() bool {
 func (s *Session) publish(to Publisher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.published != nil || s.closed || !s.Alive() || !s.info.Shown() {
+	if s.published != nil || s.closed || !s.Alive() || !Shown(&s.info) {
 		return
 	}
 	s.published = to
-	to.PublishSession(state.SessionEntry{
-		ID: s.idLocked(), User: s.principal.User, Login: s.principal.Login.ID,
-		Kind: string(s.info.Kind), Plugin: s.info.Plugin, Route: s.info.Route, Target: s.info.Target,
-		RequestID: s.info.RequestID, RemoteAddr: s.info.RemoteAddr, Started: s.info.Started,
-	})
+	info := s.describe()
+	info.LastUsed = time.Time{} // it changes all the time
+	to.PublishSession(info)
 }

@@ -51,7 +51,7 @@ func TestLogoutBetweenResolveAndOpenLeavesNoSurvivor(t *testing.T) {
 			}, Options{})
 
 			at(s.before)
-			session, err := table.Open(t.Context(), p, Info{})
+			session, err := table.Open(t.Context(), p, host.SessionInfo{})
 			at(s.after)
 			logout.Wait()
 			if err == nil {
@@ -81,7 +81,7 @@ func TestHammer(t *testing.T) {
 				user := host.UserID(fmt.Sprint("user-", r.IntN(3)))
 				// Each worker logs out only what it opened, so it knows what must be dead.
 				mine := person(user, host.LoginID(fmt.Sprint(w, "-", i)))
-				s, err := table.Open(t.Context(), mine, Info{})
+				s, err := table.Open(t.Context(), mine, host.SessionInfo{})
 				if err != nil {
 					if host.KindOf(err) != host.Limited {
 						t.Error(err)
@@ -104,7 +104,7 @@ func TestHammer(t *testing.T) {
 					if s.Alive() {
 						t.Error("survived its logout")
 					}
-					if _, err := table.Open(t.Context(), mine, Info{}); err == nil {
+					if _, err := table.Open(t.Context(), mine, host.SessionInfo{}); err == nil {
 						t.Error("opened after its logout")
 					}
 				case 3:

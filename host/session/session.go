@@ -14,26 +14,6 @@ import (
 // context ends regardless.
 const closerGrace = 500 * time.Millisecond
 
-// Kind is what a session is.
-type Kind string
-
-const (
-	Call   Kind = "call"   // one request and its answer
-	Events Kind = "events" // an event stream
-	Socket Kind = "socket" // a websocket
-)
-
-// Info describes a session to people. Nothing is decided by it.
-type Info struct {
-	Kind       Kind
-	Plugin     string
-	Route      string
-	Target     string // "dev/shop/web-0", may be empty
-	RequestID  string
-	RemoteAddr string
-	Started    time.Time // zero: when it was opened
-}
-
 // Session is one live thing of a user, and its authority. It is safe for
 // concurrent use. Its opener must call Close when the work is over, however it
 // ended.
@@ -41,7 +21,7 @@ type Session struct {
 	table     *Table
 	shard     *shard
 	principal *host.Principal
-	info      Info
+	info      host.SessionInfo // without what changes
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	end       atomic.Pointer[end]
@@ -75,8 +55,20 @@ var _ host.Authority = (*Session)(nil)
 // Principal is whose session it is.
 func (s *Session) Principal() *host.Principal { return s.principal }
 
-// Info describes the session.
-func (s *Session) Info() Info { return s.info }
+// Info describes the session as it is now.
+func (s *Session) Info() host.SessionInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.describe()
+}
+
+// describe needs s.mu.
+func (s *Session) describe() host.SessionInfo {
+	info := s.info
+	info.ID, info.Cause = s.idLocked(), s.Cause()
+	info.LastUsed = info.Started.Add(time.Duration(s.touched.Load()))
+	return info
+}
 
 // Context ends with the session; its cause is the session's. It also ends with
 // the context that Open was given.

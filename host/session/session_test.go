@@ -40,7 +40,7 @@ func newTable(perUser int) (*Table, *logins) {
 
 func open(t testing.TB, table *Table, p *host.Principal) *Session {
 	t.Helper()
-	s, err := table.Open(t.Context(), p, Info{Kind: Socket, Plugin: "exec"})
+	s, err := table.Open(t.Context(), p, host.SessionInfo{Kind: host.SessionSocket, Plugin: "exec"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,12 +337,12 @@ func TestLimits(t *testing.T) {
 func TestSessionEndsWithItsRequest(t *testing.T) {
 	table, _ := newTable(0)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	call, err := table.Open(ctx, person("ann", "1"), Info{Kind: Call})
+	call, err := table.Open(ctx, person("ann", "1"), host.SessionInfo{Kind: host.SessionCall})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer call.Close()
-	socket, err := table.Open(context.WithoutCancel(ctx), person("ann", "1"), Info{Kind: Socket})
+	socket, err := table.Open(context.WithoutCancel(ctx), person("ann", "1"), host.SessionInfo{Kind: host.SessionSocket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestSessionsPerUserAreLimited(t *testing.T) {
 	for range 3 {
 		mine = append(mine, open(t, table, person("ann", "1")))
 	}
-	if _, err := table.Open(t.Context(), person("ann", "2"), Info{}); host.KindOf(err) != host.Limited {
+	if _, err := table.Open(t.Context(), person("ann", "2"), host.SessionInfo{}); host.KindOf(err) != host.Limited {
 		t.Errorf("the fourth: %v", err)
 	}
 	open(t, table, person("ben", "1")).Close()
@@ -376,7 +376,7 @@ func TestSessionsPerUserAreLimited(t *testing.T) {
 func TestNobodyOpensNothing(t *testing.T) {
 	table, _ := newTable(0)
 	for _, p := range []*host.Principal{nil, {}} {
-		if _, err := table.Open(t.Context(), p, Info{}); host.KindOf(err) != host.Unauthenticated {
+		if _, err := table.Open(t.Context(), p, host.SessionInfo{}); host.KindOf(err) != host.Unauthenticated {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
@@ -397,7 +397,7 @@ func TestShutdownEndsAllAndOpensNone(t *testing.T) {
 	for _, s := range all {
 		wantDead(t, s, host.ErrShutdown)
 	}
-	if _, err := table.Open(t.Context(), person("ann", "1"), Info{}); !errors.Is(err, host.ErrShutdown) {
+	if _, err := table.Open(t.Context(), person("ann", "1"), host.SessionInfo{}); !errors.Is(err, host.ErrShutdown) {
 		t.Errorf("open after shutdown: %v", err)
 	}
 	wg.Wait()
@@ -408,7 +408,7 @@ func TestListShowsOnlyTheOwn(t *testing.T) {
 		table, _ := newTable(0)
 		var sessions []*Session
 		for i, user := range []host.UserID{"ann", "ben", "ann"} {
-			s, err := table.Open(t.Context(), person(user, "1"), Info{Kind: Call, Target: fmt.Sprint(i)})
+			s, err := table.Open(t.Context(), person(user, "1"), host.SessionInfo{Kind: host.SessionCall, Target: fmt.Sprint(i)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -417,13 +417,13 @@ func TestListShowsOnlyTheOwn(t *testing.T) {
 		}
 		sessions[0].Touch()
 		got := table.List("ann")
-		if len(got) != 2 || got[0].Info.Target != "0" || got[1].Info.Target != "2" {
+		if len(got) != 2 || got[0].Target != "0" || got[1].Target != "2" {
 			t.Fatalf("list: %+v", got)
 		}
 		if got[0].ID != sessions[0].ID() || got[0].ID == got[1].ID || len(got[0].ID) < 22 {
 			t.Errorf("ids %q and %q", got[0].ID, got[1].ID)
 		}
-		if d := got[0].Touched.Sub(got[0].Info.Started); d != 3*time.Second {
+		if d := got[0].LastUsed.Sub(got[0].Started); d != 3*time.Second {
 			t.Errorf("touched %v after its start", d)
 		}
 		if got[1].Cause != nil {
@@ -432,7 +432,7 @@ func TestListShowsOnlyTheOwn(t *testing.T) {
 		if all := table.All(); len(all) != 3 {
 			t.Errorf("all: %+v", all)
 		}
-		match := func(s *Session) bool { return s.Info().Target == "1" }
+		match := func(s *Session) bool { return s.info.Target == "1" }
 		table.EndWhere(gone(t), match, host.ErrRevoked)
 		for i, s := range sessions {
 			if s.Alive() != (i != 1) {

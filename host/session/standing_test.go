@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // rights is a policy that a test changes.
@@ -146,10 +145,10 @@ func TestAChangeBetweenDecisionAndStandIsNotMissed(t *testing.T) {
 // shown is what other replicas would see.
 type shown struct {
 	mu  sync.Mutex
-	ids map[string]state.SessionEntry
+	ids map[string]host.SessionInfo
 }
 
-func (p *shown) PublishSession(e state.SessionEntry) {
+func (p *shown) PublishSession(e host.SessionInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ids[e.ID] = e
@@ -169,20 +168,20 @@ func (p *shown) count() int {
 
 func TestStreamsAndLongCallsAreShownUntilTheyClose(t *testing.T) {
 	table, _ := newTable(0)
-	to := &shown{ids: map[string]state.SessionEntry{}}
+	to := &shown{ids: map[string]host.SessionInfo{}}
 	ctx, stop := context.WithCancel(t.Context())
 	var publishing sync.WaitGroup
 	publishing.Go(func() { table.Publish(ctx, to) })
 	defer publishing.Wait()
 	defer stop()
-	begin := func(kind Kind, age time.Duration) *Session {
-		s, err := table.Open(t.Context(), person("ann", "1"), Info{Kind: kind, Plugin: "exec", Target: "dev/shop/web-0", Started: time.Now().Add(-age)})
+	begin := func(kind host.SessionKind, age time.Duration) *Session {
+		s, err := table.Open(t.Context(), person("ann", "1"), host.SessionInfo{Kind: kind, Plugin: "exec", Target: "dev/shop/web-0", Started: time.Now().Add(-age)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	socket, long, short := begin(Socket, 0), begin(Call, time.Minute), begin(Call, -time.Hour)
+	socket, long, short := begin(host.SessionSocket, 0), begin(host.SessionCall, time.Minute), begin(host.SessionCall, -time.Hour)
 	defer short.Close()
 	for deadline := time.Now().Add(20 * time.Second); to.count() != 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -201,12 +200,12 @@ func TestStreamsAndLongCallsAreShownUntilTheyClose(t *testing.T) {
 
 // Whoever closes while sessions are being shown leaves nothing behind.
 func TestNothingIsShownAfterItsClose(t *testing.T) {
-	to := &shown{ids: map[string]state.SessionEntry{}}
+	to := &shown{ids: map[string]host.SessionInfo{}}
 	table, _ := newTable(1000)
 	var racing sync.WaitGroup
 	for i := range 200 {
 		s := open(t, table, person(host.UserID(fmt.Sprint("u", i%10)), "1"))
-		s.info.Kind = Socket
+		s.info.Kind = host.SessionSocket
 		racing.Go(func() { s.publish(to) })
 		racing.Go(s.Close)
 	}

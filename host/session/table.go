@@ -93,13 +93,14 @@ func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 // It fails with what revoked says when the login is no longer good, kind
 // Limited when the user has too many sessions, and the cause of Shutdown after
 // that.
-func (t *Table) Open(ctx context.Context, p *host.Principal, info Info) (*Session, error) {
+func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionInfo) (*Session, error) {
 	if !p.Known() {
 		return nil, host.E(host.Unauthenticated, "session.open", "not signed in")
 	}
 	if info.Started.IsZero() {
 		info.Started = time.Now()
 	}
+	info.User, info.Login = p.User, p.Login.ID
 	s := &Session{table: t, shard: t.shardOf(p.User), principal: p, info: info, changes: t.changes.Load()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	if err := s.shard.open(s, t.revoked, t.perUser); err != nil {

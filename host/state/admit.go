@@ -20,15 +20,15 @@ import (
 // A user has at most 200 such logins at a time, which do not count among the
 // others. The oldest is set aside when there is one more: what runs under it
 // ends, and its credential is admitted anew when it comes again.
-func (s *Store) AdmitLogin(ctx context.Context, rec LoginRecord) (LoginRecord, error) {
-	if err := rec.validate(); err != nil {
-		return LoginRecord{}, err
+func (s *Store) AdmitLogin(ctx context.Context, rec host.LoginRecord) (host.LoginRecord, error) {
+	if err := validate(&rec); err != nil {
+		return host.LoginRecord{}, err
 	}
-	if !rec.borne() {
-		return LoginRecord{}, host.E(host.Invalid, "state.login", "the credential that bears a login needs an end")
+	if !rec.BearerBound() {
+		return host.LoginRecord{}, host.E(host.Invalid, "state.login", "the credential that bears a login needs an end")
 	}
 	if !time.Now().Before(rec.Until) {
-		return LoginRecord{}, host.ErrLoginExpired
+		return host.LoginRecord{}, host.ErrLoginExpired
 	}
 	rec.At, rec.Until, rec.Credential = rec.At.Round(0), rec.Until.Round(0), rec.Credential.Round(0)
 	rec.Generation, rec.Renewed = 0, time.Time{}
@@ -38,32 +38,32 @@ func (s *Store) AdmitLogin(ctx context.Context, rec LoginRecord) (LoginRecord, e
 			return stored, err
 		}
 	}
-	return LoginRecord{}, host.ErrLoggedOut
+	return host.LoginRecord{}, host.ErrLoggedOut
 }
 
 // admitLogin is not settled when it had to learn of a logout or an epoch first.
-func (s *Store) admitLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord, settled bool, _ error) {
+func (s *Store) admitLogin(ctx context.Context, rec host.LoginRecord) (_ host.LoginRecord, settled bool, _ error) {
 	if err := s.Ready(); err != nil {
-		return LoginRecord{}, false, err
+		return host.LoginRecord{}, false, err
 	}
 	k := loginKey{rec.User, rec.ID}
 	if s.cache.out(k) {
-		return LoginRecord{}, false, host.ErrLoggedOut
+		return host.LoginRecord{}, false, host.ErrLoggedOut
 	}
 	switch l, err := s.cache.find(rec.ID, time.Now()); {
 	case l == nil:
 	case l.rec.User != rec.User:
-		return LoginRecord{}, false, host.ErrLoggedOut
+		return host.LoginRecord{}, false, host.ErrLoggedOut
 	case err == nil:
 		return l.rec, true, nil
 	}
 	b := s.basis(rec.User)
 	if rec.Epoch = b.epoch; !rec.At.After(b.mark) {
-		return LoginRecord{}, false, host.ErrLoggedOut
+		return host.LoginRecord{}, false, host.ErrLoggedOut
 	}
 	place, sealed, err := s.sealLogin(rec)
 	if err != nil {
-		return LoginRecord{}, false, err
+		return host.LoginRecord{}, false, err
 	}
 	surplus := s.cache.surplus(rec.User, true, maxLogins-1, time.Now())
 	out := s.at.outOf(k)
@@ -75,11 +75,11 @@ func (s *Store) admitLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord,
 		Else(append(b.read, clientv3.OpGet(place), clientv3.OpGet(out))...).
 		Commit()
 	if err != nil {
-		return LoginRecord{}, false, unavailable("state.login", err)
+		return host.LoginRecord{}, false, unavailable("state.login", err)
 	}
 	if !resp.Succeeded {
 		s.learn(resp)
-		return LoginRecord{}, false, nil
+		return host.LoginRecord{}, false, nil
 	}
 	s.cache.putOwn(rec, resp.Header.Revision)
 	s.endLogins(surplus, resp.Header.Revision)

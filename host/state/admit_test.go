@@ -11,13 +11,13 @@ import (
 
 // credential is a login that an ID token bears, which was issued just now and
 // is good for longer than its login.
-func credential(user host.UserID, id host.LoginID) LoginRecord {
+func credential(user host.UserID, id host.LoginID) host.LoginRecord {
 	rec := record(user, id)
 	rec.Credential = rec.Until.Add(time.Hour)
 	return rec
 }
 
-func admit(t testing.TB, s *Store, rec LoginRecord) *host.Principal {
+func admit(t testing.TB, s *Store, rec host.LoginRecord) *host.Principal {
 	t.Helper()
 	got, err := s.AdmitLogin(t.Context(), rec)
 	if err != nil {
@@ -26,7 +26,7 @@ func admit(t testing.TB, s *Store, rec LoginRecord) *host.Principal {
 	return principal(got)
 }
 
-func wantRefused(t testing.TB, s *Store, rec LoginRecord) {
+func wantRefused(t testing.TB, s *Store, rec host.LoginRecord) {
 	t.Helper()
 	if got, err := s.AdmitLogin(t.Context(), rec); !errors.Is(err, host.ErrLoggedOut) {
 		t.Errorf("%s: %+v, %v, want it logged out", rec.ID, got, err)
@@ -34,10 +34,10 @@ func wantRefused(t testing.TB, s *Store, rec LoginRecord) {
 }
 
 func TestALoggedOutCredentialIsNotAdmittedAgain(t *testing.T) {
-	for name, end := range map[string]func(*Store, LoginRecord) error{
-		"its own logout":    func(s *Store, rec LoginRecord) error { return s.EndLogin(t.Context(), rec.ID) },
-		"with all sessions": func(s *Store, rec LoginRecord) error { return s.EndLoginAndSessions(t.Context(), rec.ID) },
-		"the user's":        func(s *Store, rec LoginRecord) error { return s.EndUserLogins(t.Context(), rec.User) },
+	for name, end := range map[string]func(*Store, host.LoginRecord) error{
+		"its own logout":    func(s *Store, rec host.LoginRecord) error { return s.EndLogin(t.Context(), rec.ID) },
+		"with all sessions": func(s *Store, rec host.LoginRecord) error { return s.EndLoginAndSessions(t.Context(), rec.ID) },
+		"the user's":        func(s *Store, rec host.LoginRecord) error { return s.EndUserLogins(t.Context(), rec.User) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -50,7 +50,7 @@ func TestALoggedOutCredentialIsNotAdmittedAgain(t *testing.T) {
 				}
 			}
 			wantLive(t, s, principal(rec))
-			if _, err := s.AdmitLogin(t.Context(), func() LoginRecord { r := rec; r.User = "ben"; return r }()); !errors.Is(err, host.ErrLoggedOut) {
+			if _, err := s.AdmitLogin(t.Context(), func() host.LoginRecord { r := rec; r.User = "ben"; return r }()); !errors.Is(err, host.ErrLoggedOut) {
 				t.Errorf("another user under the same id: %v", err)
 			}
 			if err := end(s, rec); err != nil {
@@ -131,7 +131,7 @@ func TestACredentialWithoutAnEndOrOfADeadLoginIsNotAdmitted(t *testing.T) {
 func TestCredentialsInAnyNumberStayGoodAndEndNobodyElsesLogin(t *testing.T) {
 	s := open(t, t.TempDir())
 	browser := signIn(t, s, "ann", "browser")
-	recs := make([]LoginRecord, maxLogins+2)
+	recs := make([]host.LoginRecord, maxLogins+2)
 	for i := range recs {
 		recs[i] = credential("ann", host.LoginID(fmt.Sprint("token", i)))
 		recs[i].At = recs[i].At.Add(time.Duration(i) * time.Microsecond)
@@ -188,7 +188,7 @@ func TestTheRecordOfALogoutCannotBeTakenBack(t *testing.T) {
 	put(t, s, s.at.outOf(loginKey{"ben", "token2"}), "rubbish")
 	settled(t, s)
 	wantGone(t, s, p, host.ErrLoggedOut)
-	if l.count(Ending{User: "ben", Login: "token2", Cause: host.ErrLoggedOut}) == 0 {
+	if l.count(host.Ending{User: "ben", Login: "token2", Cause: host.ErrLoggedOut}) == 0 {
 		t.Error("its sessions do not end")
 	}
 	s.sweep(t.Context(), ben.Credential.Add(24*time.Hour))

@@ -28,7 +28,7 @@ type cache struct {
 
 // login is immutable but for ended, which cache.mu guards, and used.
 type login struct {
-	rec   LoginRecord
+	rec   host.LoginRecord
 	rev   int64         // of the store when the record was last written
 	ended bool          // kept until rec.Until, so that a record put back revives nobody
 	used  *atomic.Int64 // last use here, Unix seconds; when it was learned of, at first
@@ -68,7 +68,7 @@ func (c *cache) reached(rev int64) {
 }
 
 // putLogin takes a record that the store showed.
-func (c *cache) putLogin(rec LoginRecord, rev int64) {
+func (c *cache) putLogin(rec host.LoginRecord, rev int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.put(rec, rev)
@@ -77,7 +77,7 @@ func (c *cache) putLogin(rec LoginRecord, rev int64) {
 // putOwn takes a record that this process has just written at revision rev. If
 // the cache has reached that, it has been told of the login already, and maybe
 // of its end.
-func (c *cache) putOwn(rec LoginRecord, rev int64) {
+func (c *cache) putOwn(rec host.LoginRecord, rev int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if rev > c.rev {
@@ -85,7 +85,7 @@ func (c *cache) putOwn(rec LoginRecord, rev int64) {
 	}
 }
 
-func (c *cache) put(rec LoginRecord, rev int64) {
+func (c *cache) put(rec host.LoginRecord, rev int64) {
 	now := time.Now()
 	if rec.Renewed.After(now) {
 		rec.Renewed = now // by a clock that is ahead
@@ -96,7 +96,7 @@ func (c *cache) put(rec LoginRecord, rev int64) {
 		l.used.Store(now.Unix())
 	} else if l.used = old.used; rev <= old.rev || old.rec.User != rec.User {
 		return // late, or not the login of this name
-	} else if old.ended && !rec.borne() {
+	} else if old.ended && !rec.BearerBound() {
 		return // ended for good
 	} else if !old.ended && rec.Generation <= old.rec.Generation {
 		l.rec = old.rec // a record put back, of which the revision alone counts
@@ -244,7 +244,7 @@ func (c *cache) find(id host.LoginID, now time.Time) (l *login, err error) {
 }
 
 // live returns the user's live logins, oldest first.
-func (c *cache) live(user host.UserID, now time.Time) (out []LoginRecord) {
+func (c *cache) live(user host.UserID, now time.Time) (out []host.LoginRecord) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for _, l := range c.users[user] {
@@ -252,7 +252,7 @@ func (c *cache) live(user host.UserID, now time.Time) (out []LoginRecord) {
 			out = append(out, l.rec)
 		}
 	}
-	slices.SortFunc(out, func(a, b LoginRecord) int { return a.At.Compare(b.At) })
+	slices.SortFunc(out, func(a, b host.LoginRecord) int { return a.At.Compare(b.At) })
 	return out
 }
 
@@ -263,7 +263,7 @@ func (c *cache) surplus(user host.UserID, borne bool, limit int, now time.Time) 
 	defer c.mu.RUnlock()
 	var live []*login
 	for _, l := range c.users[user] {
-		if !l.ended && l.rec.borne() == borne && now.Before(l.rec.Until) {
+		if !l.ended && l.rec.BearerBound() == borne && now.Before(l.rec.Until) {
 			live = append(live, l)
 		}
 	}

@@ -15,25 +15,14 @@ import (
 // that has not heard of it by then ended everything it had long ago.
 const endingLife = time.Minute
 
-// Ending names live sessions that have to end, on whichever replica they are.
-type Ending struct {
-	User host.UserID
-	// Session, when set, is the one session that ends.
-	Session string
-	// Login, when set and Session is not, means the sessions of this login. When
-	// neither is set, all sessions of the user end.
-	Login host.LoginID
-	Cause error
-}
-
 // OnEnding sets the function that is told which sessions have to end: because
 // their login ended, here, by another replica, or because its time was up; or
 // because somebody wants the sessions themselves to end. It is called after
 // reads show the end, without locks held, possibly more than once, and must
 // return quickly.
-func (s *Store) OnEnding(f func(Ending)) { s.ended.Store(&f) }
+func (s *Store) OnEnding(f func(host.Ending)) { s.ended.Store(&f) }
 
-func (s *Store) announce(e Ending) {
+func (s *Store) announce(e host.Ending) {
 	if f := s.ended.Load(); f != nil {
 		(*f)(e)
 	}
@@ -41,7 +30,7 @@ func (s *Store) announce(e Ending) {
 
 func (s *Store) announceLogins(gone []loginKey, cause error) {
 	for _, k := range gone {
-		s.announce(Ending{User: k.user, Login: k.id, Cause: cause})
+		s.announce(host.Ending{User: k.user, Login: k.id, Cause: cause})
 	}
 }
 
@@ -61,7 +50,7 @@ func (s *Store) EndLoginAndSessions(ctx context.Context, id host.LoginID) error 
 	if err := s.logOut(ctx, &rec, cut); err != nil {
 		return err
 	}
-	s.announce(Ending{User: rec.User, Cause: host.ErrLoggedOut})
+	s.announce(host.Ending{User: rec.User, Cause: host.ErrLoggedOut})
 	return nil
 }
 
@@ -80,7 +69,7 @@ func (s *Store) EndSessions(ctx context.Context, user host.UserID, cause error) 
 	if _, err := s.insist(ctx, "state.end", cut); err != nil {
 		return err
 	}
-	s.announce(Ending{User: user, Cause: cause})
+	s.announce(host.Ending{User: user, Cause: cause})
 	return nil
 }
 
@@ -100,7 +89,7 @@ func (s *Store) EndSession(ctx context.Context, user host.UserID, id string, cau
 	if _, err := s.insist(ctx, "state.end", clientv3.OpPut(place, sealed)); err != nil {
 		return err
 	}
-	s.announce(Ending{User: user, Session: id, Cause: cause})
+	s.announce(host.Ending{User: user, Session: id, Cause: cause})
 	return nil
 }
 
@@ -129,9 +118,9 @@ func (s *Store) obeyEnding(place string, kv *mvccpb.KeyValue, known int64) error
 	var rec ending
 	err := s.seal.open(place, kv.Value, &rec)
 	if user, ok := parseUser(s.at.cut, place); ok {
-		s.announce(Ending{User: user, Cause: namedCause(rec.Cause)})
+		s.announce(host.Ending{User: user, Cause: namedCause(rec.Cause)})
 	} else if user, id, ok := parseBelow(s.at.end, place); ok {
-		s.announce(Ending{User: user, Session: id, Cause: namedCause(rec.Cause)})
+		s.announce(host.Ending{User: user, Session: id, Cause: namedCause(rec.Cause)})
 	}
 	return err
 }

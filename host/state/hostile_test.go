@@ -74,7 +74,7 @@ func TestRecordIsBoundToItsPlace(t *testing.T) {
 	if _, ok := s.Login("2"); ok {
 		t.Error("a copied record became another login")
 	}
-	var rec LoginRecord
+	var rec host.LoginRecord
 	if err := s.seal.open(s.at.ofLogin(loginKey{"ann", "2"}), []byte(sealed), &rec); err == nil {
 		t.Error("a record opens in another place")
 	}

@@ -170,7 +170,7 @@ func TestANewEpochEndsSessions(t *testing.T) {
 			begin(t, s)
 			eventually(t, "the login ended", func() bool { return errors.Is(s.Revoked(p), host.ErrLoggedOut) })
 			eventually(t, "its sessions end", func() bool {
-				return l.count(Ending{User: "ann", Login: "1", Cause: host.ErrLoggedOut}) == 1
+				return l.count(host.Ending{User: "ann", Login: "1", Cause: host.ErrLoggedOut}) == 1
 			})
 			put(t, s, place, sealed)
 			if s.put(entryOf(t, s, place), 0); s.Revoked(p) == nil {
@@ -205,7 +205,7 @@ func TestADamagedRecordOfAnEndingEnds(t *testing.T) {
 	put(t, s, s.at.cutOf("ann"), "rubbish")
 	put(t, s, s.at.endOf("ben", "s1"), "rubbish")
 	settled(t, s)
-	for _, want := range []Ending{{User: "ann", Cause: host.ErrRevoked}, {User: "ben", Session: "s1", Cause: host.ErrRevoked}} {
+	for _, want := range []host.Ending{{User: "ann", Cause: host.ErrRevoked}, {User: "ben", Session: "s1", Cause: host.ErrRevoked}} {
 		if l.count(want) == 0 {
 			t.Errorf("not told of %+v", want)
 		}
@@ -218,7 +218,7 @@ func TestADamagedRecordOfAnEndingEnds(t *testing.T) {
 	}
 	put(t, s, place, sealed)
 	settled(t, s)
-	if l.count(Ending{User: "cem", Cause: host.ErrRevoked}) == 0 {
+	if l.count(host.Ending{User: "cem", Cause: host.ErrRevoked}) == 0 {
 		t.Error("an unknown cause ends nothing")
 	}
 }

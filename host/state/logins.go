@@ -20,35 +20,7 @@ const (
 	maxLogins = 200
 )
 
-// LoginRecord is one sign-in. No row, no login: a token means nothing without
-// its record.
-type LoginRecord struct {
-	ID      host.LoginID
-	User    host.UserID
-	Issuer  string
-	Subject string
-	Method  string         // the way in: "dev", "oidc:corp", …
-	Name    string         // display name, may be empty
-	Claims  map[string]any // what policy may see of the identity provider's words; never modified
-	At      time.Time      // when the person signed in
-	Until   time.Time      // absolute end
-	Hint    string         // the provider's ID token, to sign out there with; may be empty
-	// Credential is when the credential that bears the login stops being good by
-	// itself: until then the login's end is remembered (see AdmitLogin). Zero if
-	// there is none.
-	Credential time.Time
-	Epoch      string // set by the store
-	// Generation counts how often the login's tokens were renewed (see RenewTokens),
-	// the last time at Renewed.
-	Generation uint64
-	Renewed    time.Time
-}
-
-// borne reports whether the login is that of a credential which may be shown
-// again.
-func (r *LoginRecord) borne() bool { return !r.Credential.IsZero() }
-
-func (r *LoginRecord) validate() error {
+func validate(r *host.LoginRecord) error {
 	switch {
 	case r.ID == "" || r.User == "" || r.Issuer == "" || r.Subject == "":
 		return host.E(host.Invalid, "state.login", "a login needs an id, a user, an issuer and a subject")
@@ -66,9 +38,9 @@ func (r *LoginRecord) validate() error {
 // past the user's last logout mark if the clock has gone back since. The login
 // is visible here before CreateLogin returns. When the user has more logins
 // than allowed, the oldest end.
-func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, error) {
-	if err := rec.validate(); err != nil {
-		return LoginRecord{}, err
+func (s *Store) CreateLogin(ctx context.Context, rec host.LoginRecord) (host.LoginRecord, error) {
+	if err := validate(&rec); err != nil {
+		return host.LoginRecord{}, err
 	}
 	rec.At, rec.Until = rec.At.Round(0), rec.Until.Round(0) // as they will be after a restart
 	rec.Credential, rec.Generation, rec.Renewed = time.Time{}, 0, time.Time{}
@@ -78,14 +50,14 @@ func (s *Store) CreateLogin(ctx context.Context, rec LoginRecord) (LoginRecord, 
 			return stored, err
 		}
 	}
-	return LoginRecord{}, host.E(host.Conflict, "state.login", "%s is being logged out again and again", rec.User)
+	return host.LoginRecord{}, host.E(host.Conflict, "state.login", "%s is being logged out again and again", rec.User)
 }
 
 // createLogin stores the record, unless the user's logout mark or the epoch is
 // not what this process knows. Then it learns them and current is false.
-func (s *Store) createLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord, current bool, _ error) {
+func (s *Store) createLogin(ctx context.Context, rec host.LoginRecord) (_ host.LoginRecord, current bool, _ error) {
 	if err := s.Ready(); err != nil {
-		return LoginRecord{}, false, err
+		return host.LoginRecord{}, false, err
 	}
 	b := s.basis(rec.User)
 	if rec.Epoch = b.epoch; !rec.At.After(b.mark) {
@@ -93,18 +65,18 @@ func (s *Store) createLogin(ctx context.Context, rec LoginRecord) (_ LoginRecord
 	}
 	place, sealed, err := s.sealLogin(rec)
 	if err != nil {
-		return LoginRecord{}, false, err
+		return host.LoginRecord{}, false, err
 	}
 	surplus := s.cache.surplus(rec.User, false, maxLogins-1, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	resp, err := s.client.Txn(ctx).If(b.current...).Then(s.putOps(place, sealed, surplus)...).Else(b.read...).Commit()
 	if err != nil {
-		return LoginRecord{}, false, unavailable("state.login", err)
+		return host.LoginRecord{}, false, unavailable("state.login", err)
 	}
 	if !resp.Succeeded {
 		s.learn(resp)
-		return LoginRecord{}, false, nil
+		return host.LoginRecord{}, false, nil
 	}
 	s.cache.putOwn(rec, resp.Header.Revision)
 	s.endLogins(surplus, resp.Header.Revision)
@@ -150,7 +122,7 @@ func (s *Store) putOps(place, sealed string, surplus []loginKey) []clientv3.Op {
 	return ops
 }
 
-func (s *Store) sealLogin(rec LoginRecord) (place, sealed string, err error) {
+func (s *Store) sealLogin(rec host.LoginRecord) (place, sealed string, err error) {
 	place = s.at.ofLogin(loginKey{rec.User, rec.ID})
 	sealed, err = s.seal.seal(place, rec)
 	if err != nil {
@@ -163,16 +135,16 @@ func (s *Store) sealLogin(rec LoginRecord) (place, sealed string, err error) {
 }
 
 // Login returns the live login with this id. It answers from memory.
-func (s *Store) Login(id host.LoginID) (LoginRecord, bool) {
+func (s *Store) Login(id host.LoginID) (host.LoginRecord, bool) {
 	l, err := s.cache.find(id, time.Now())
 	if err != nil {
-		return LoginRecord{}, false
+		return host.LoginRecord{}, false
 	}
 	return l.rec, true
 }
 
 // Logins returns the user's live logins, oldest first. It answers from memory.
-func (s *Store) Logins(user host.UserID) []LoginRecord { return s.cache.live(user, time.Now()) }
+func (s *Store) Logins(user host.UserID) []host.LoginRecord { return s.cache.live(user, time.Now()) }
 
 // Revoked returns nil while p's login is live and the store can be trusted to
 // know. Otherwise it is host.ErrLoggedOut, host.ErrLoginExpired, or an error of
@@ -204,10 +176,10 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 }
 
 // logOut ends a login for good, and does what else ops say, in one step.
-func (s *Store) logOut(ctx context.Context, rec *LoginRecord, ops ...clientv3.Op) error {
+func (s *Store) logOut(ctx context.Context, rec *host.LoginRecord, ops ...clientv3.Op) error {
 	k := loginKey{rec.User, rec.ID}
 	ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
-	if rec.borne() {
+	if rec.BearerBound() {
 		op, err := s.outOp(k, rec.Credential)
 		if err != nil {
 			return err
@@ -218,7 +190,7 @@ func (s *Store) logOut(ctx context.Context, rec *LoginRecord, ops ...clientv3.Op
 	if err != nil {
 		return err
 	}
-	if rec.borne() && s.cache.putOut(k, rec.Credential) {
+	if rec.BearerBound() && s.cache.putOut(k, rec.Credential) {
 		s.announceLogins([]loginKey{k}, host.ErrLoggedOut)
 	}
 	s.endLogins([]loginKey{k}, rev)

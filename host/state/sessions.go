@@ -25,21 +25,9 @@ const (
 	publishBatch = 100
 )
 
-// SessionEntry describes a live session to people on other replicas. Nothing is
-// decided by it.
-type SessionEntry struct {
-	Replica string // set by the store
-	ID      string
-	User    host.UserID
-	Login   host.LoginID
-
-	Kind, Plugin, Route, Target, RequestID, RemoteAddr string // cut to 256 bytes each
-
-	Started time.Time
-}
-
-func (e *SessionEntry) bound() {
-	for _, f := range []*string{&e.Kind, &e.Plugin, &e.Route, &e.Target, &e.RequestID, &e.RemoteAddr} {
+// bound cuts what describes a session to 256 bytes each.
+func bound(e *host.SessionInfo) {
+	for _, f := range []*string{&e.Plugin, &e.Route, &e.Target, &e.RequestID, &e.RemoteAddr} {
 		if len(*f) > maxField {
 			*f = strings.ToValidUTF8((*f)[:maxField], "")
 		}
@@ -58,14 +46,14 @@ type published struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	entries map[sessionKey]SessionEntry
+	entries map[sessionKey]host.SessionInfo
 	dirty   map[sessionKey]struct{}
 }
 
 func newPublished() *published {
 	return &published{
 		replica: rand.Text(), wake: make(chan struct{}, 1),
-		entries: make(map[sessionKey]SessionEntry), dirty: make(map[sessionKey]struct{}),
+		entries: make(map[sessionKey]host.SessionInfo), dirty: make(map[sessionKey]struct{}),
 	}
 }
 
@@ -80,16 +68,16 @@ func (p *published) change(k sessionKey, edit func()) {
 	}
 }
 
-// Replica names this process in SessionEntry.Replica. It is another after each
+// Replica names this process in host.SessionInfo.Replica. It is another after each
 // start.
 func (s *Store) Replica() string { return s.published.replica }
 
 // PublishSession shows a session to other replicas until WithdrawSession. It
 // only takes note and never waits; the entry is visible soon after. A session
 // without user or id, or beyond 20,000 of this replica, is not shown.
-func (s *Store) PublishSession(e SessionEntry) {
+func (s *Store) PublishSession(e host.SessionInfo) {
 	e.Replica = s.published.replica
-	e.bound()
+	bound(&e)
 	k := sessionKey{e.User, e.ID}
 	if e.User == "" || len(e.User) > maxName || e.ID == "" || len(e.ID) > maxSessionID || strings.Contains(e.ID, "/") {
 		return
@@ -112,7 +100,7 @@ func (s *Store) WithdrawSession(user host.UserID, id string) {
 // stays the same. It begins after the place that the previous page returned,
 // empty for the first; next is empty on the last. Limit is at most 500, and 500
 // if 0. Entries that this host did not seal are left out.
-func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []SessionEntry, next string, err error) {
+func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []host.SessionInfo, next string, err error) {
 	if len(user) > maxName || len(after) > 2*maxName {
 		return nil, "", host.E(host.Invalid, "state.sessions", "no such page")
 	}
@@ -135,7 +123,7 @@ func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after s
 	}
 	for _, kv := range resp.Kvs {
 		place := string(kv.Key)
-		var e SessionEntry
+		var e host.SessionInfo
 		if err := s.seal.open(place, kv.Value, &e); err != nil {
 			s.log.Error("a session entry in the state store is not genuine", "place", place, "error", err)
 			continue

@@ -12,11 +12,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-func entry(user host.UserID, id string) SessionEntry {
-	return SessionEntry{ID: id, User: user, Login: "1", Kind: "socket", Plugin: "exec", Route: "exec", Started: time.Now()}
+func entry(user host.UserID, id string) host.SessionInfo {
+	return host.SessionInfo{ID: id, User: user, Login: "1", Kind: "socket", Plugin: "exec", Route: "exec", Started: time.Now()}
 }
 
-func published1(t *testing.T, s *Store, user host.UserID) []SessionEntry {
+func published1(t *testing.T, s *Store, user host.UserID) []host.SessionInfo {
 	t.Helper()
 	page, next, err := s.PublishedSessions(t.Context(), user, "", 0)
 	if err != nil || next != "" {
@@ -110,16 +110,16 @@ func TestEntriesComeBackAfterTheLeaseWasLost(t *testing.T) {
 // told collects what OnEnding says.
 type told struct {
 	mu  sync.Mutex
-	all []Ending
+	all []host.Ending
 }
 
-func (l *told) take(e Ending) {
+func (l *told) take(e host.Ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, e)
 }
 
-func (l *told) count(want Ending) (n int) {
+func (l *told) count(want host.Ending) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.all {
@@ -146,7 +146,7 @@ func TestWishesToEndSessionsAreToldOf(t *testing.T) {
 	}
 	wantGone(t, s, p, host.ErrLoggedOut)
 	wantLive(t, s, other)
-	for _, want := range []Ending{
+	for _, want := range []host.Ending{
 		{User: "ann", Session: "s1", Cause: host.ErrRevoked},
 		{User: "ben", Cause: host.ErrNoLonger},
 		{User: "ann", Login: "phone", Cause: host.ErrLoggedOut},
@@ -157,11 +157,11 @@ func TestWishesToEndSessionsAreToldOf(t *testing.T) {
 		}
 	}
 	settled(t, s)
-	before := l.count(Ending{User: "ben", Cause: host.ErrNoLonger})
+	before := l.count(host.Ending{User: "ben", Cause: host.ErrNoLonger})
 	if _, err := s.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := l.count(Ending{User: "ben", Cause: host.ErrNoLonger}); n != before {
+	if n := l.count(host.Ending{User: "ben", Cause: host.ErrNoLonger}); n != before {
 		t.Errorf("a reload ended sessions that may have opened since")
 	}
 	for _, id := range []string{"", "a/b", strings.Repeat("x", maxSessionID+1)} {

@@ -46,15 +46,15 @@ func signIn(t testing.TB, s *Store, user host.UserID, id host.LoginID) *host.Pri
 	return principal(rec)
 }
 
-func record(user host.UserID, id host.LoginID) LoginRecord {
+func record(user host.UserID, id host.LoginID) host.LoginRecord {
 	now := time.Now()
-	return LoginRecord{
+	return host.LoginRecord{
 		ID: id, User: user, Issuer: "dev", Subject: string(user), Method: "dev", Name: "Ann Lee",
 		Claims: map[string]any{"groups": []any{"a", "b"}}, At: now, Until: now.Add(time.Hour),
 	}
 }
 
-func principal(rec LoginRecord) *host.Principal {
+func principal(rec host.LoginRecord) *host.Principal {
 	return &host.Principal{Issuer: rec.Issuer, Subject: rec.Subject, User: rec.User,
 		Login: host.Login{ID: rec.ID, At: rec.At, Until: rec.Until}}
 }
@@ -289,15 +289,15 @@ func TestNobodyIsRevoked(t *testing.T) {
 
 func TestBadRecordsAreRefused(t *testing.T) {
 	s := open(t, t.TempDir())
-	for name, spoil := range map[string]func(*LoginRecord){
-		"no id":       func(r *LoginRecord) { r.ID = "" },
-		"no user":     func(r *LoginRecord) { r.User = "" },
-		"no subject":  func(r *LoginRecord) { r.Subject = "" },
-		"no issuer":   func(r *LoginRecord) { r.Issuer = "" },
-		"long user":   func(r *LoginRecord) { r.User = host.UserID(strings.Repeat("a", maxName+1)) },
-		"ends before": func(r *LoginRecord) { r.Until = r.At },
-		"huge claims": func(r *LoginRecord) { r.Claims = map[string]any{"g": strings.Repeat("a", maxRecord)} },
-		"odd claims":  func(r *LoginRecord) { r.Claims = map[string]any{"f": func() {}} },
+	for name, spoil := range map[string]func(*host.LoginRecord){
+		"no id":       func(r *host.LoginRecord) { r.ID = "" },
+		"no user":     func(r *host.LoginRecord) { r.User = "" },
+		"no subject":  func(r *host.LoginRecord) { r.Subject = "" },
+		"no issuer":   func(r *host.LoginRecord) { r.Issuer = "" },
+		"long user":   func(r *host.LoginRecord) { r.User = host.UserID(strings.Repeat("a", maxName+1)) },
+		"ends before": func(r *host.LoginRecord) { r.Until = r.At },
+		"huge claims": func(r *host.LoginRecord) { r.Claims = map[string]any{"g": strings.Repeat("a", maxRecord)} },
+		"odd claims":  func(r *host.LoginRecord) { r.Claims = map[string]any{"f": func() {}} },
 	} {
 		rec := record("ann", "1")
 		spoil(&rec)
@@ -322,7 +322,7 @@ func TestEveryEndIsAnnounced(t *testing.T) {
 	s := open(t, t.TempDir())
 	var mu sync.Mutex
 	ended := make(map[host.LoginID]host.UserID)
-	s.OnEnding(func(e Ending) {
+	s.OnEnding(func(e host.Ending) {
 		mu.Lock()
 		defer mu.Unlock()
 		ended[e.Login] = e.User

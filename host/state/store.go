@@ -64,7 +64,7 @@ type Store struct {
 
 	unfollow atomic.Pointer[context.CancelFunc]
 
-	ended   atomic.Pointer[func(Ending)]
+	ended   atomic.Pointer[func(host.Ending)]
 	lapse   atomic.Pointer[func(error)]
 	stop    context.CancelFunc
 	running sync.WaitGroup

@@ -169,7 +169,7 @@ func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 
 func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 	k, ok := s.at.parseLogin(place)
-	var rec LoginRecord
+	var rec host.LoginRecord
 	if err := s.seal.open(place, kv.Value, &rec); err != nil {
 		if ok {
 			s.endLogins([]loginKey{k}, kv.ModRevision)

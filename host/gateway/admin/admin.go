@@ -91,7 +91,7 @@ func (a *admin) serve(w http.ResponseWriter, r *http.Request, route host.Route, 
 	if user := r.URL.Query().Get("user"); user != "" && missing == nil {
 		question.Resource = host.Resource{"user": user}
 	}
-	s, _, err := a.gateway.Admit(r.Context(), r, &gateway.Admission{Question: question, Kind: session.Call, Missing: missing})
+	s, _, err := a.gateway.Admit(r.Context(), r, &gateway.Admission{Question: question, Kind: host.SessionCall, Missing: missing})
 	if err != nil {
 		return err
 	}

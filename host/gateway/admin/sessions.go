@@ -43,7 +43,7 @@ func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 
 func (s *selection) match(x live.Session) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
-	return is(s.user, string(x.User)) && is(s.kind, x.Kind) && is(s.plugin, x.Plugin) && is(s.replica, x.Replica) && is(s.login, string(x.Login))
+	return is(s.user, string(x.User)) && is(s.kind, string(x.Kind)) && is(s.plugin, x.Plugin) && is(s.replica, x.Replica) && is(s.login, string(x.Login))
 }
 
 func (a *admin) selected(ctx context.Context, s selection) ([]live.Session, error) {

@@ -8,13 +8,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
-	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // call answers one request through a plugin, or streams its events.
 func (d *door) call(w http.ResponseWriter, r *http.Request) error {
-	v, err := d.open(r.Context(), r, session.Call)
+	v, err := d.open(r.Context(), r, host.SessionCall)
 	if err != nil {
 		return err
 	}

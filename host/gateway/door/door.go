@@ -64,7 +64,7 @@ type visit struct {
 	plugin  Plugin // nil: there is no such plugin
 	match   *plugin.Match
 	missing error // see Admission.Missing; with match, the route is behind the other door
-	kind    session.Kind
+	kind    host.SessionKind
 	reason  string
 	// path below the plugin's root, and the query as it was sent and as it reads.
 	path, rawQuery string
@@ -88,7 +88,7 @@ func (v *visit) close() {
 // open finds the route of r, admits the request, and prepares the call. The visit is
 // the caller's to close when there is no error. parent is what the session's context
 // hangs on.
-func (d *door) open(parent context.Context, r *http.Request, kind session.Kind) (*visit, error) {
+func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKind) (*visit, error) {
 	name, path, err := split(r)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (d *door) find(v *visit, name, method string) {
 		return
 	}
 	v.plugin = p
-	socket := v.kind == session.Socket
+	socket := v.kind == host.SessionSocket
 	var allowed []string
 	if v.match, allowed = p.Match(socket, method, v.path, v.query); v.match != nil {
 		return
@@ -160,7 +160,7 @@ func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, me
 	if v.match != nil {
 		v.question.Route, v.question.Resource = v.match.Route, v.match.Resource
 		if v.match.Kind == manifest.Events {
-			v.kind = session.Events
+			v.kind = host.SessionEvents
 		}
 		if v.match.Route.Mutates {
 			// A change that has begun is completed although a tab was closed; its
@@ -171,7 +171,7 @@ func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, me
 	v.session, v.obligations, err = d.gateway.Admit(parent, r, &gateway.Admission{
 		Question: v.question, Kind: v.kind, Target: target(v.question.Resource, v.path), Missing: v.missing,
 		// Messages cannot be redacted, and only sockets can be terminals.
-		Redacts: v.kind == session.Call, Records: v.kind == session.Socket, Narrows: true,
+		Redacts: v.kind == host.SessionCall, Records: v.kind == host.SessionSocket, Narrows: true,
 	})
 	return err
 }

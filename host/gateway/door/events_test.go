@@ -17,7 +17,7 @@ import (
 func TestASilentEventStreamLeavesNoDeadline(t *testing.T) {
 	const soon = 50 * time.Millisecond
 	table := session.NewTable(func(*host.Principal) error { return nil }, session.Options{})
-	s, err := table.Open(t.Context(), &host.Principal{User: "ann", Login: host.Login{ID: "1"}}, session.Info{Kind: session.Events})
+	s, err := table.Open(t.Context(), &host.Principal{User: "ann", Login: host.Login{ID: "1"}}, host.SessionInfo{Kind: host.SessionEvents})
 	if err != nil {
 		t.Fatal(err)
 	}

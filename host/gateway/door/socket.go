@@ -33,7 +33,7 @@ const (
 func (d *door) socket(w http.ResponseWriter, r *http.Request) error {
 	if !websocket.IsWebSocketUpgrade(r) {
 		// Decided like any other request first, so that what exists stays private.
-		v, err := d.open(r.Context(), r, session.Socket)
+		v, err := d.open(r.Context(), r, host.SessionSocket)
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (d *door) socket(w http.ResponseWriter, r *http.Request) error {
 	}
 	// net/http ends the request's context when the handler returns or the
 	// connection is taken over; the session outlives neither by itself.
-	v, err := d.open(context.WithoutCancel(r.Context()), r, session.Socket)
+	v, err := d.open(context.WithoutCancel(r.Context()), r, host.SessionSocket)
 	if err != nil {
 		return err
 	}

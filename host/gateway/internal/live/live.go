@@ -14,17 +14,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
-	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
 // Store is what all replicas know of sessions and logins; *state.Store is one and
 // says what the methods promise.
 type Store interface {
 	Replica() string
-	PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []state.SessionEntry, next string, err error)
+	PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []host.SessionInfo, next string, err error)
 	EndSession(ctx context.Context, user host.UserID, id string, cause error) error
 	EndSessions(ctx context.Context, user host.UserID, cause error) error
-	Logins(user host.UserID) []state.LoginRecord
+	Logins(user host.UserID) []host.LoginRecord
 	EndLogin(context.Context, host.LoginID) error
 	EndUserLogins(context.Context, host.UserID) error
 }
@@ -46,21 +45,10 @@ type Sessions struct {
 	Table *session.Table
 }
 
-// Session is a session as people see it.
+// Session is a session as its user and administrators see it.
 type Session struct {
-	ID         string       `json:"id"`
-	User       host.UserID  `json:"user"`
-	Kind       string       `json:"kind"` // call, events, socket
-	Plugin     string       `json:"plugin"`
-	Route      string       `json:"route,omitempty"`
-	Target     string       `json:"target,omitempty"`
-	Started    time.Time    `json:"started"`
-	LastUsed   *time.Time   `json:"lastUsed,omitempty"` // known on its own replica only
-	RemoteAddr string       `json:"remoteAddr,omitempty"`
-	RequestID  string       `json:"requestId,omitempty"`
-	Replica    string       `json:"replica"`
-	Login      host.LoginID `json:"login"`
-	Current    bool         `json:"current"` // of the login that asks
+	host.SessionInfo
+	Current bool `json:"current"` // of the login that asks
 }
 
 // Gather returns the streams and long calls of one user on every replica, or of all
@@ -69,18 +57,15 @@ type Session struct {
 func (l *Sessions) Gather(ctx context.Context, user host.UserID) ([]Session, error) {
 	here, own := l.Replica(), l.Table.All
 	if user != "" {
-		own = func() []session.View { return l.Table.List(user) }
+		own = func() []host.SessionInfo { return l.Table.List(user) }
 	}
 	all := []Session{}
 	for _, v := range own() {
-		if v.Cause != nil || !v.Info.Shown() {
+		if v.Cause != nil || !session.Shown(&v) {
 			continue
 		}
-		used := v.Touched.UTC()
-		all = append(all, Session{
-			v.ID, v.User, string(v.Info.Kind), v.Info.Plugin, v.Info.Route, v.Info.Target, v.Info.Started.UTC(), &used,
-			v.Info.RemoteAddr, v.Info.RequestID, here, v.Login, false,
-		})
+		v.Replica = here
+		all = append(all, Session{SessionInfo: inUTC(v)})
 	}
 	for after, more := "", true; more && len(all) < maxGathered; {
 		page, next, err := l.PublishedSessions(ctx, user, after, 0)
@@ -89,16 +74,21 @@ func (l *Sessions) Gather(ctx context.Context, user host.UserID) ([]Session, err
 		}
 		for _, e := range page {
 			if e.Replica != here {
-				all = append(all, Session{
-					e.ID, e.User, e.Kind, e.Plugin, e.Route, e.Target, e.Started.UTC(), nil,
-					e.RemoteAddr, e.RequestID, e.Replica, e.Login, false,
-				})
+				all = append(all, Session{SessionInfo: inUTC(e)})
 			}
 		}
 		after, more = next, next != ""
 	}
 	slices.SortStableFunc(all, func(a, b Session) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
+}
+
+func inUTC(i host.SessionInfo) host.SessionInfo {
+	i.Started = i.Started.UTC()
+	if !i.LastUsed.IsZero() {
+		i.LastUsed = i.LastUsed.UTC()
+	}
+	return i
 }
 
 // Mark sets Current of the sessions of p's login.
