@@ -8,8 +8,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// What an identity provider says of somebody counts beside the directory, for
-// roles and teams that exist, and admits nobody whom the directory disabled.
+// Asserted memberships count together with the directory's, for roles and teams
+// that exist, and do not admit a disabled user.
 func TestAssertedMembershipsCount(t *testing.T) {
 	d := newFiles(t, map[string]string{"people.yaml": people}).open()
 	team := host.Membership{Teams: []string{"nowhere", "payments@example.com"}}
@@ -27,7 +27,7 @@ func TestAssertedMembershipsCount(t *testing.T) {
 		"not listed, with a team":      {host.Principal{User: "cas@example.com", Unlisted: true, Asserted: team}, true, nil, []string{"payments@example.com"}},
 		"disabled":                     {host.Principal{User: "ben@example.com", Asserted: role}, false, nil, nil},
 		"disabled, need not be listed": {host.Principal{User: "ben@example.com", Unlisted: true, Asserted: role}, false, nil, nil},
-		"nobody":                       {host.Principal{Unlisted: true, Asserted: role}, false, nil, nil},
+		"no user":                      {host.Principal{Unlisted: true, Asserted: role}, false, nil, nil},
 	} {
 		got, ok := d.PersonOf(&c.p)
 		if ok != c.known || !slices.Equal(got.Roles, c.roles) || !slices.Equal(got.Teams, c.teams) {
@@ -44,9 +44,9 @@ func TestAssertedMembershipsCount(t *testing.T) {
 	}
 }
 
-// An asserted role or team that breaks glass is kept apart, as those that the
-// directory gives are: its name is a group in the cluster.
-func TestWhatIsAssertedBreaksGlassOnlyWithAReason(t *testing.T) {
+// An asserted role or team with breakGlass is kept apart like one of the directory:
+// its name would be a group in the cluster.
+func TestAssertedBreakGlassMembershipsAreKeptApart(t *testing.T) {
 	const glass = `apiVersion: bulkhead.internal/v1
 kind: Role
 metadata: {name: oncall}
@@ -78,10 +78,9 @@ spec: {id: ann, roles: [oncall]}
 	}
 }
 
-// The version of a principal is what a cached decision hangs on: it changes with
-// each of the roles and teams that are asserted, and one that does not exist has
-// none, whatever comes before it.
-func TestAVersionChangesWithWhatIsAsserted(t *testing.T) {
+// Cached decisions depend on the version of a principal. It changes with each
+// asserted role and team, and one that does not exist has version 0 in any position.
+func TestAVersionDependsOnAssertedMemberships(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people})
 	d := f.open()
 	version := func(roles, teams []string) []byte {
@@ -103,8 +102,8 @@ func TestAVersionChangesWithWhatIsAsserted(t *testing.T) {
 	}
 }
 
-// What is asserted in one request does not reach another of the same user.
-func TestWhatIsAssertedIsOfOnePrincipal(t *testing.T) {
+// Memberships asserted in one request do not affect another request of the user.
+func TestAssertedMembershipsBelongToOnePrincipal(t *testing.T) {
 	d := newFiles(t, map[string]string{"people.yaml": people + `---
 apiVersion: bulkhead.internal/v1
 kind: Role
@@ -128,7 +127,7 @@ spec: {permissions: {actions: ["pods:two"]}}
 
 // An empty list matches nothing, not even what a route does not name; nor does a
 // plugin permission without a plugin.
-func TestAnEmptyListAndNoPluginAreNotCovered(t *testing.T) {
+func TestEmptyListsAndMissingPluginsAreNotCovered(t *testing.T) {
 	const narrow = `apiVersion: bulkhead.internal/v1
 kind: User
 metadata: {name: ann}

@@ -10,13 +10,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
 
-// Report is what files come to.
+// Report is the result of a check.
 type Report struct {
 	Users    int       `json:"users"`
 	Teams    int       `json:"teams"`
-	Roles    int       `json:"roles"` // with the shipped ones
+	Roles    int       `json:"roles"` // including shipped roles
 	Problems []Problem `json:"problems"`
-	Limits   []Limit   `json:"limits"` // the first to end first
+	Limits   []Limit   `json:"limits"` // sorted by end
 }
 
 // Limit is a membership that ends.
@@ -27,9 +27,8 @@ type Limit struct {
 	Ended bool        `json:"ended,omitempty"`
 }
 
-// Check reads the files of dir once, as Open does. What clusters hold is not
-// looked at. The error says that dir cannot be listed, or that base is
-// malformed.
+// Check reads the files of dir once, like Open, without clusters. The error says
+// that dir cannot be listed or that base is malformed.
 func Check(dir string, base []byte) (*Report, error) {
 	d := &Directory{}
 	if err := d.loadBase(base); err != nil {
@@ -46,7 +45,7 @@ func Check(dir string, base []byte) (*Report, error) {
 	return d.report(all), nil
 }
 
-// CheckText reads one file's text as Check reads all of a directory.
+// CheckText checks the text of one file.
 func CheckText(name string, text, base []byte) (*Report, error) {
 	d := &Directory{}
 	if err := d.loadBase(base); err != nil {

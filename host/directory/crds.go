@@ -14,9 +14,9 @@ var (
 	rolesCRD []byte
 )
 
-// CRDs is the CustomResourceDefinitions of User, Team and Role, as YAML
+// CRDs returns the CustomResourceDefinitions of User, Team and Role, as YAML
 // documents for kubectl apply.
 func CRDs() []byte { return bytes.Join([][]byte{usersCRD, teamsCRD, rolesCRD}, []byte("---\n")) }
 
-// Resources are the plural names that the CRDs define.
+// Resources returns the plural names that the CRDs define.
 func Resources() []string { return []string{"users", "teams", "roles"} }

@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A key that only one of them knows would be pruned by the API server, or be
-// admitted by it and then left out here.
+// The API server would prune a key that only the reader knows, and the reader would
+// leave out an entry with a key that only the schema knows.
 func TestSchemasAndTheReaderKnowTheSameKeys(t *testing.T) {
 	docs := yaml.NewDecoder(bytes.NewReader(CRDs()))
 	for range Resources() {
@@ -34,7 +34,7 @@ func TestSchemasAndTheReaderKnowTheSameKeys(t *testing.T) {
 		}
 		kind := crd.Spec.Names.Kind
 		p := parse("x.yaml", []byte(head+"kind: "+kind+"\nmetadata: {name: x}\nspec: {nosuchkey: 1}\n"), nil)
-		_, known, _ := strings.Cut(p.problems[0].Text, "it may have ")
+		_, known, _ := strings.Cut(p.problems[0].Text, "the keys are ")
 		read := strings.Split(known, ", ")
 		slices.Sort(read)
 		schema := slices.Sorted(maps.Keys(crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties.Spec.Properties))

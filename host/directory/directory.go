@@ -18,20 +18,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
 
-// Config says where the entries are.
+// Config names the sources of entries.
 type Config struct {
 	// Dir holds the files, named *.yaml or *.yml. Files in directories below it
 	// are not read. It may be empty if there are Clusters.
 	Dir string
-	// Clusters are where custom resources are entries beside those of files.
+	// Clusters are the clusters whose custom resources are entries too.
 	Clusters []Source
 	// Replace lists, for each cluster by name, the namespaces whose custom resources
-	// may replace roles of Base. Elsewhere one with such a name is left out.
+	// may replace roles of Base. In other namespaces such a role is left out.
 	Replace map[string][]string
-	// Patience is how long Open waits for clusters that are away; 0 means 5 s.
+	// Patience is how long Open waits for unreachable clusters; 0 means 5 s.
 	Patience time.Duration
-	// Base holds roles that are there without any file, as YAML documents. A
-	// role in Dir replaces the one of the same name; one of a cluster, see Replace.
+	// Base holds the shipped roles, as YAML documents. A role in Dir replaces the one
+	// of the same name; for a role of a cluster see Replace.
 	Base   []byte
 	Logger *slog.Logger
 }
@@ -50,13 +50,13 @@ type Directory struct {
 	done    sync.WaitGroup
 
 	sources atomic.Pointer[[]SourceStatus]
-	stale   atomic.Pointer[staleFiles] // nil: what the files hold is in force
+	stale   atomic.Pointer[staleFiles] // nil if the files are current
 
-	// Used by the one goroutine that reloads.
+	// Used by the goroutine that reloads only.
 	files   map[string]cachedFile
 	feeds   []*feed
 	resting resting
-	// changing is since when the files change; zero: they do not.
+	// changing is when the files began to change; zero if they are at rest.
 	changing time.Time
 }
 
@@ -66,9 +66,9 @@ type cachedFile struct {
 }
 
 // Open reads the directory and follows its changes until ctx is done or Close
-// is called. A directory that is missing or unreadable, or a malformed base, is
-// an error of kind host.Invalid; entries that cannot be used and clusters that
-// are away are not, see Problems and Sources.
+// is called. A missing or unreadable directory and a malformed base are errors of
+// kind host.Invalid. Invalid entries and unreachable clusters are not errors; see
+// Problems and Sources.
 func Open(ctx context.Context, cfg Config) (*Directory, error) { return open(ctx, cfg, time.Now) }
 
 func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, err error) {
@@ -78,7 +78,7 @@ func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, 
 		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
 	}
 	if cfg.Dir == "" && len(cfg.Clusters) == 0 {
-		return nil, host.E(host.Invalid, op, "directory: neither files nor clusters are given")
+		return nil, host.E(host.Invalid, op, "directory: needs files or clusters")
 	}
 	for _, c := range cfg.Clusters {
 		d.feeds = append(d.feeds, &feed{Source: c})
@@ -110,8 +110,8 @@ func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, 
 	return d, nil
 }
 
-// Close ends following changes and waits for that. Questions are answered from
-// the last snapshot still.
+// Close stops following changes and waits until that is done. Questions are still
+// answered, from the last snapshot.
 func (d *Directory) Close() error {
 	d.stop()
 	d.done.Wait()
@@ -121,8 +121,11 @@ func (d *Directory) Close() error {
 func (d *Directory) loadBase(data []byte) error {
 	p := parse("shipped/roles.yaml", data, nil)
 	for _, e := range p.entries {
-		if e.kind != kindRole || slices.Contains(d.shipped, e.id) {
-			return fmt.Errorf("%s %s is not a role or there twice", e.kind, e.id)
+		if e.kind != kindRole {
+			return fmt.Errorf("%s %s is not a Role", e.kind, e.id)
+		}
+		if slices.Contains(d.shipped, e.id) {
+			return fmt.Errorf("Role %s is defined twice", e.id)
 		}
 		d.shipped = append(d.shipped, e.id)
 	}
@@ -133,10 +136,10 @@ func (d *Directory) loadBase(data []byte) error {
 	return nil
 }
 
-// reload publishes a new snapshot if any entry differs from what it was, or the
-// time is one for which the current snapshot is not right. It is called after
-// files or sources may have changed, or time has passed. While the files cannot be
-// used as they are, what they held last stays in force.
+// reload publishes a new snapshot if an entry has changed or the current snapshot
+// is not valid at the present time. It is called after files or sources may have
+// changed, or time has passed. While the files cannot be read or are changing, their
+// last entries stay in force.
 func (d *Directory) reload() error {
 	all, same, err := d.readFiles()
 	d.noteFiles(err)
@@ -147,14 +150,14 @@ func (d *Directory) reload() error {
 	statuses := d.statuses()
 	d.sources.Store(&statuses)
 	now := d.now()
-	if old := d.current.Load(); old == nil || !same || !old.rightAt(now) {
+	if old := d.current.Load(); old == nil || !same || !old.validAt(now) {
 		d.publish(old, build(old, d.base, all, now))
 	}
 	return err
 }
 
-// readFiles parses what is new in the files. While their directory cannot be
-// listed, or changes, it returns what they held last.
+// readFiles parses new and changed files. While the directory cannot be listed, or
+// is changing, it returns the last entries.
 func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 	if d.dir == "" {
 		return nil, true, nil
@@ -183,7 +186,7 @@ func (d *Directory) readFiles() (all []*parsed, same bool, err error) {
 	return all, same, nil
 }
 
-// parse reads f. While it cannot be read it holds what it held last, old.
+// parse reads f. If f cannot be read, its last entries, old, stay in force.
 func (d *Directory) parse(f dirwatch.File, old *parsed) *parsed {
 	if f.Err != nil {
 		var last parsed
@@ -215,7 +218,7 @@ func (d *Directory) publish(old, s *snapshot) {
 	}
 }
 
-// Person returns what the directory says about a user.
+// Person returns a user's entry.
 func (d *Directory) Person(id host.UserID) (Person, bool) {
 	p, ok := d.current.Load().people[host.CanonicalID(id)]
 	if !ok {
@@ -224,10 +227,9 @@ func (d *Directory) Person(id host.UserID) (Person, bool) {
 	return p.Person, true
 }
 
-// PersonOf returns who a principal is now: what the directory says, and those
-// of the asserted roles and teams that exist. Only User, Asserted and Unlisted
-// of the principal are read. It is not ok for somebody who is disabled, or who
-// must be listed and is not.
+// PersonOf returns a principal's entry together with the asserted roles and teams
+// that exist. It reads User, Asserted and Unlisted of the principal. It returns false
+// if the user is disabled, or unlisted where listing is required.
 func (d *Directory) PersonOf(p *host.Principal) (Person, bool) {
 	x := d.current.Load().personOf(p)
 	if x == nil {
@@ -236,17 +238,17 @@ func (d *Directory) PersonOf(p *host.Principal) (Person, bool) {
 	return x.Person, true
 }
 
-// Match returns the permissions that cover q, all from one snapshot. Somebody
-// for whom PersonOf is not ok has none. Roles and teams are looked up by user
-// id and by what is asserted, not taken from the principal, so that a session
-// that began before a change is decided by the change. The result is read-only.
+// Match returns the permissions that cover q, all from one snapshot; none if
+// PersonOf returns false. It looks up roles and teams by user id and assertion
+// instead of reading them from the principal, so that a change applies to sessions
+// that began before it. The result is read-only.
 func (d *Directory) Match(q *host.Question) host.Matching {
 	return d.current.Load().match(q)
 }
 
-// AppendVersion appends what changes whenever Match may answer differently
-// about p, and hardly ever else: the versions of the person and of the roles and
-// teams that are asserted of them, 0 for those that are not there.
+// AppendVersion appends a version of p that changes whenever the result of Match for
+// p may change, and rarely otherwise: the versions of the user's entry and of the
+// asserted roles and teams, 0 for those that do not exist.
 func (d *Directory) AppendVersion(b []byte, p *host.Principal) []byte {
 	s, version := d.current.Load(), uint64(0)
 	if listed := s.people[host.CanonicalID(p.User)]; listed != nil {
@@ -274,16 +276,17 @@ func (d *Directory) AppendVersion(b []byte, p *host.Principal) []byte {
 // Revision counts the snapshots, from 1.
 func (d *Directory) Revision() uint64 { return d.current.Load().revision }
 
-// Problems returns what the current snapshot leaves out, sorted by file and
-// line. The result is read-only.
+// Problems returns the entries and parts that the current snapshot leaves out,
+// sorted by file and line. The result is read-only.
 func (d *Directory) Problems() []Problem { return d.current.Load().problems }
 
-// Sources returns how the clusters do, sorted by name. The result is read-only.
+// Sources returns the status of the clusters, sorted by name. The result is
+// read-only.
 func (d *Directory) Sources() []SourceStatus { return *d.sources.Load() }
 
-// Degraded is why the directory may know less than it was told, nil if it knows
-// everything: files that cannot be read or do not come to rest, entries that are
-// left out, clusters that are away.
+// Degraded returns why the directory may be incomplete or out of date, or nil: files
+// that cannot be read or keep changing, entries that are left out, unreachable
+// clusters.
 func (d *Directory) Degraded() error {
 	var all []error
 	if f := d.stale.Load(); f != nil {
@@ -300,6 +303,6 @@ func (d *Directory) Degraded() error {
 	return errors.Join(all...)
 }
 
-// Changed returns a channel that is closed when the current snapshot is
-// replaced. To miss nothing, call it before reading.
+// Changed returns a channel that is closed when the current snapshot is replaced.
+// Call it before reading, so as not to miss a change.
 func (d *Directory) Changed() <-chan struct{} { return d.current.Load().superseded }

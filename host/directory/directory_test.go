@@ -53,7 +53,7 @@ metadata: {name: ben}
 spec: {id: ben@example.com, disabled: true, roles: [viewer]}
 `
 
-// files is a directory under test.
+// files is a directory of files that the test edits.
 type files struct {
 	t   *testing.T
 	dir string
@@ -96,8 +96,7 @@ func change(t *testing.T, d *Directory, edit func()) {
 	}
 }
 
-// reread has d look at its files as often as a change takes. For a bubble of
-// synctest.
+// reread makes d read its files as often as a change needs, in a synctest bubble.
 func reread(d *Directory) {
 	_ = d.reload()
 	time.Sleep(lookAgain)
@@ -135,7 +134,7 @@ func origins(m host.Matching) []string {
 	return out
 }
 
-func TestAPersonHasWhatTheirRolesTeamsAndOwnEntryGive(t *testing.T) {
+func TestAUserHasThePermissionsOfTheirEntryRolesAndTeams(t *testing.T) {
 	d := newFiles(t, map[string]string{"people.yaml": people}).open()
 	ann, ok := d.Person("ann@example.com")
 	if !ok || ann.Name != "Ann Lee" || !slices.Equal(ann.Roles, []string{"viewer"}) ||
@@ -169,7 +168,7 @@ func TestAPersonHasWhatTheirRolesTeamsAndOwnEntryGive(t *testing.T) {
 	}
 }
 
-func TestNobodyDisabledAndUnlistedHaveNothing(t *testing.T) {
+func TestUnknownDisabledAndUnlistedUsersHaveNoPermissions(t *testing.T) {
 	d := newFiles(t, map[string]string{"people.yaml": people}).open()
 	for _, user := range []host.UserID{"", "ben@example.com", "eve@example.com"} {
 		q := route(user, "gitops", "helm.read")
@@ -295,7 +294,7 @@ func TestABrokenBaseIsAnError(t *testing.T) {
 	}
 }
 
-func TestEditsAreSeen(t *testing.T) {
+func TestEditsAreDetected(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people})
 	d := f.open()
 	edits := []struct {
@@ -319,7 +318,7 @@ func TestEditsAreSeen(t *testing.T) {
 	}
 	for i, e := range edits {
 		change(t, d, e.edit)
-		// An edit of two steps may be seen as two.
+		// An edit of two steps may be detected as two changes.
 		for p, _ := d.Person("ann@example.com"); p.Name != e.want; p, _ = d.Person("ann@example.com") {
 			change(t, d, func() {})
 		}
@@ -329,7 +328,7 @@ func TestEditsAreSeen(t *testing.T) {
 	}
 }
 
-func TestAVolumeUpdateIsSeen(t *testing.T) {
+func TestAVolumeUpdateIsDetected(t *testing.T) {
 	dir := t.TempDir()
 	version := func(name, text string) {
 		f := files{t, filepath.Join(dir, name)}
@@ -361,7 +360,7 @@ func TestAVolumeUpdateIsSeen(t *testing.T) {
 	}
 }
 
-func TestOneChangeOfAFileIsOneRevisionAndNoChangeIsNone(t *testing.T) {
+func TestAChangeOfAFileIsOneRevision(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people, "empty.yaml": "# nothing\n"})
 	d := byHand(t, f)
 	for range 3 {
@@ -374,7 +373,7 @@ func TestOneChangeOfAFileIsOneRevisionAndNoChangeIsNone(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
+func TestTheLastStateStaysInForceWhileTheDirectoryIsUnreadable(t *testing.T) {
 	synctest.Test(t, testADirectoryThatGoesAwayStaysInForceAndComesBack)
 }
 
@@ -404,7 +403,7 @@ func testADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 	}
 }
 
-// Otherwise the shipped role would be back that the file has narrowed.
+// Otherwise the shipped role would replace the narrowed one of the file.
 func TestAFileThatCannotBeReadStaysInForce(t *testing.T) {
 	synctest.Test(t, testAFileThatCannotBeReadStaysInForce)
 }

@@ -22,12 +22,12 @@ const (
 	kindRole = "Role"
 )
 
-// entry is one document that could be used.
+// entry is one valid document.
 type entry struct {
 	kind, id string
-	cluster  string // empty: a file's
+	cluster  string // empty for a file
 	file     string // or CLUSTER/NAMESPACE/NAME
-	line     int    // 0: it has none
+	line     int    // 0 for a custom resource
 
 	permissions host.Permissions
 
@@ -37,17 +37,16 @@ type entry struct {
 	disabled     bool
 }
 
-// membership is a role or team that a user's entry names.
+// membership is a role or team in a user's entry.
 type membership struct {
 	id    string
-	until time.Time // zero: it does not end
+	until time.Time // zero: no end
 }
 
-// ended reports whether the wall clock, which now is a reading of, has reached
-// its end.
+// ended reports whether the membership has ended at now, a wall clock time.
 func (m *membership) ended(now time.Time) bool { return !m.until.IsZero() && !now.Before(m.until) }
 
-// place says where people find the entry.
+// place returns the entry's file and line, or its cluster, namespace and name.
 func (e *entry) place() string { return place(e.file, e.line) }
 
 func place(file string, line int) string {
@@ -57,25 +56,24 @@ func place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// entryKey is what must be unique.
+// entryKey identifies an entry; it must be unique.
 type entryKey struct{ kind, id string }
 
 func (e *entry) key() entryKey { return entryKey{e.kind, e.id} }
 
-// parsed is what one file or custom resource holds.
+// parsed is the content of one file or custom resource.
 type parsed struct {
 	entries  []entry
 	problems []Problem
-	// spoiled lists roles whose documents cannot be used.
+	// spoiled lists the names of roles whose documents are invalid.
 	spoiled []string
-	// unusable lists documents of files that cannot be used but name their id,
-	// unreadable the text of those of which not even that could be read.
+	// unusable lists the keys of invalid documents of files. Unreadable holds the
+	// text of those without a readable id.
 	unusable   []entryKey
 	unreadable [][]byte
 }
 
-// parse reads the documents of a file. Shipped are the names of roles that the
-// base layer has.
+// parse reads the documents of a file. Shipped are the names of the shipped roles.
 func parse(file string, data []byte, shipped []string) *parsed {
 	var out parsed
 	for _, d := range strictyaml.Split(data) {
@@ -98,7 +96,7 @@ func parse(file string, data []byte, shipped []string) *parsed {
 				if r.id == "" {
 					out.unreadable = append(out.unreadable, d.Text)
 				}
-				// A kind with a slip may have been meant to be a role's.
+				// A misspelt kind may have been meant as Role.
 				if r.kind != kindUser && r.kind != kindTeam {
 					out.spoiled = append(out.spoiled, r.name)
 				}
@@ -111,8 +109,8 @@ func parse(file string, data []byte, shipped []string) *parsed {
 
 var roleRE = regexp.MustCompile(`\bkind["']?\s*:\s*["']?Role\b`)
 
-// mentioned guesses which shipped roles an unreadable document meant to
-// replace: those that it mentions, if it says that it is about a role.
+// mentioned guesses which shipped roles an unreadable document was meant to
+// replace: those whose names it contains, if it contains "kind: Role".
 func mentioned(text []byte, shipped []string) []string {
 	if !roleRE.Match(text) {
 		return nil
@@ -134,7 +132,7 @@ func (r *reader) entry(n *yaml.Node) (entry, bool) {
 			ok = false
 		}
 	}
-	// Name what is known of a document before refusing it.
+	// Read kind and name first, so that the problem can name them.
 	if top["kind"] != nil {
 		r.kind = top["kind"].Value
 	}
@@ -147,7 +145,7 @@ func (r *reader) entry(n *yaml.Node) (entry, bool) {
 		return entry{}, false
 	}
 	if v := top["apiVersion"]; v.Value != apiVersion {
-		r.bad(v.Line, "apiVersion is not %s", apiVersion)
+		r.bad(v.Line, "apiVersion must be %s", apiVersion)
 		return entry{}, false
 	}
 	e := entry{kind: r.kind, file: r.file, line: n.Line, name: name}
@@ -159,14 +157,14 @@ func (r *reader) entry(n *yaml.Node) (entry, bool) {
 	case kindRole:
 		ok = r.role(top["spec"], &e)
 	default:
-		r.bad(top["kind"].Line, "kind %q is not User, Team or Role", r.kind)
+		r.bad(top["kind"].Line, "kind %q must be User, Team or Role", r.kind)
 		ok = false
 	}
 	return e, ok
 }
 
-// metadata returns metadata.name; the other keys of a Kubernetes object that
-// people write are accepted and mean nothing here.
+// metadata returns metadata.name. It accepts and ignores the other usual keys of
+// a Kubernetes object.
 func (r *reader) metadata(n *yaml.Node) (string, bool) {
 	if n == nil {
 		return "", false
@@ -200,8 +198,8 @@ func (r *reader) user(n *yaml.Node, e *entry) bool {
 	return true
 }
 
-// memberships reads a list whose items are what key names, or that with the
-// time until which it counts. What is malformed is left out alone.
+// memberships reads a list whose items are strings, or objects with key and until.
+// It leaves out malformed items.
 func (r *reader) memberships(n *yaml.Node, at, key string) []membership {
 	items, _ := r.items(n, at)
 	var out []membership
@@ -279,14 +277,14 @@ func (r *reader) role(n *yaml.Node, e *entry) bool {
 	return true
 }
 
-// How long sessions last that were opened by breaking glass.
+// Lengths of sessions opened by breaking glass.
 const (
 	defaultGlass = 15 * time.Minute
 	maxGlass     = 12 * time.Hour
 )
 
-// breakGlass reads spec.breakGlass. What is wrong in it spoils the whole entry:
-// without it the permissions would count always.
+// breakGlass reads spec.breakGlass. An error in it invalidates the whole entry:
+// without it the permissions would always count.
 func (r *reader) breakGlass(n *yaml.Node) (*host.BreakGlass, bool) {
 	if n == nil {
 		return nil, true
@@ -298,7 +296,7 @@ func (r *reader) breakGlass(n *yaml.Node) (*host.BreakGlass, bool) {
 		text, good := r.text(v, at+".maxSession")
 		d, err := time.ParseDuration(text)
 		if good && (err != nil || d <= 0 || d > maxGlass) {
-			r.bad(v.Line, "%s.maxSession %q is no duration such as 15m, of at most %s", at, text, maxGlass)
+			r.bad(v.Line, "%s.maxSession %q must be a duration such as 15m, at most %s", at, text, maxGlass)
 			good = false
 		}
 		g.MaxSession, ok = d, ok && good
@@ -309,14 +307,14 @@ func (r *reader) breakGlass(n *yaml.Node) (*host.BreakGlass, bool) {
 			"nothing": host.RecordNothing, "output": host.RecordOutput, "all": host.RecordAll,
 		}[text]
 		if good && !known {
-			r.bad(v.Line, "%s.record %q is not nothing, output or all", at, text)
+			r.bad(v.Line, "%s.record %q must be nothing, output or all", at, text)
 		}
 		g.Record, ok = record, ok && good && known
 	}
 	return g, ok
 }
 
-// setID reads spec.id, which counts in its canonical form from here on.
+// setID reads spec.id and keeps its canonical form.
 func (r *reader) setID(spec, n *yaml.Node, check func(string) error, e *entry) bool {
 	const at = "spec.id"
 	if n == nil {

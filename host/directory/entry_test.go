@@ -28,7 +28,7 @@ func load(content map[string]string) *snapshot {
 
 const head = "apiVersion: bulkhead.internal/v1\n"
 
-func TestOneBadEntryHidesNoOther(t *testing.T) {
+func TestAnInvalidEntryDoesNotHideOthers(t *testing.T) {
 	for _, c := range []struct {
 		name, bad string
 		line      int // below the bad document's first
@@ -51,7 +51,7 @@ func TestOneBadEntryHidesNoOther(t *testing.T) {
 		{"id with space", head + "kind: Team\nmetadata: {name: x}\nspec: {id: 'a b'}", 4, "space"},
 		{"long id", head + "kind: Team\nmetadata: {name: x}\nspec: {id: " + strings.Repeat("a", 254) + "}", 4, "longer"},
 		{"misspelt disabled", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, disable: true}", 4, `"disable"`},
-		{"disabled is text", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, disabled: 'no'}", 4, "true nor false"},
+		{"disabled is text", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, disabled: 'no'}", 4, "must be true or false"},
 		{"same key twice", head + "kind: User\nmetadata: {name: x}\nspec:\n  id: x\n  id: y", 6, "twice"},
 		{"glass without a duration", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: soon}}", 4, "maxSession"},
 		{"glass for a week", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: 168h}}", 4, "at most 12h"},
@@ -80,7 +80,7 @@ func TestOneBadEntryHidesNoOther(t *testing.T) {
 	}
 }
 
-func TestOfDuplicateIdsNeitherIsUsed(t *testing.T) {
+func TestEntriesWithADuplicateIDAreNotUsed(t *testing.T) {
 	user := func(id, role string) string {
 		return head + "kind: User\nmetadata: {name: x}\nspec: {id: " + id + ", roles: [" + role + "]}\n"
 	}
@@ -98,7 +98,7 @@ func TestOfDuplicateIdsNeitherIsUsed(t *testing.T) {
 	}
 }
 
-func TestAMalformedPermissionLeavesTheOthers(t *testing.T) {
+func TestAMalformedPermissionDoesNotAffectOthers(t *testing.T) {
 	s := load(map[string]string{"f.yaml": head + `kind: User
 metadata: {name: ann}
 spec:
@@ -229,7 +229,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestWhatBreaksGlassIsKeptApart(t *testing.T) {
+func TestBreakGlassPermissionsAreKeptApart(t *testing.T) {
 	permits := "permissions: {actions: ['gitops:*'], plugins: [{name: gitops}]}"
 	s := load(map[string]string{"f.yaml": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann, roles: [viewer, oncall], teams: [sre, shop]}\n---\n" +
 		head + "kind: Role\nmetadata: {name: oncall}\nspec: {breakGlass: {maxSession: 1h, record: all}, " + permits + "}\n---\n" +

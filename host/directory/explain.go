@@ -8,10 +8,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Consider returns every permission of the person that is of a kind that q
-// asks for, those that do not cover it with the dimensions that they miss: what
-// Match decides, step by step. Those of memberships that have ended miss the
-// time. Somebody who is not listed or is disabled has none.
+// Consider explains Match: it returns every permission of the user that is of a
+// kind relevant to q, with the dimensions in which it does not cover q. Permissions
+// of ended memberships miss "time". It returns nil if PersonOf returns false.
 func (d *Directory) Consider(q *host.Question) []host.Considered {
 	s := d.current.Load()
 	p := s.personOf(q.Principal)
@@ -48,18 +47,18 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 		consider(set, false)
 	}
 	for _, set := range p.ended {
-		if !slices.Contains(p.sets, set) { // it may be asserted
+		if !slices.Contains(p.sets, set) { // it may be asserted too
 			consider(set, true)
 		}
 	}
 	return all
 }
 
-// kindOf is the kind of the entry that a permission is written in.
+// kindOf maps the origin of a permission to the kind of its entry.
 var kindOf = map[host.OriginKind]string{host.FromRole: kindRole, host.FromTeam: kindTeam, host.FromUser: kindUser}
 
-// Listing tells how the directory knows a principal, of whom only User and
-// Asserted are read.
+// Listing returns what the directory holds about a principal, and the problems with
+// the entries concerned. It reads User and Asserted of the principal.
 func (d *Directory) Listing(p *host.Principal) host.Listing {
 	s := d.current.Load()
 	user := host.CanonicalID(p.User)
@@ -94,9 +93,8 @@ func missing(covered bool, dimension string) []string {
 	return []string{dimension}
 }
 
-// Facts returns everything that the directory knows, as JSON values, with its
-// revision: users, teams and roles by id. It is made when it is first asked for
-// and read-only.
+// Facts returns the users, teams and roles by id, as JSON values, and the revision.
+// The result is built at the first call for a snapshot and is read-only.
 func (d *Directory) Facts() (facts map[string]any, revision uint64) {
 	s := d.current.Load()
 	return s.facts(), s.revision
@@ -121,7 +119,7 @@ func (s *snapshot) describe() map[string]any {
 	return map[string]any{"users": users, "teams": teams, "roles": roles}
 }
 
-// describe is p in the shape of the directory's files.
+// describe returns p in the shape of the directory's files.
 func describe(p host.Permissions) map[string]any {
 	plugins, resources := make([]any, len(p.Plugins)), make([]any, len(p.Resources))
 	for i, x := range p.Plugins {
@@ -144,7 +142,7 @@ func describe(p host.Permissions) map[string]any {
 	return out
 }
 
-// value reads what json.Marshal wrote. Numbers stay as they are written.
+// value decodes the output of json.Marshal. Numbers keep their notation.
 func value(raw json.RawMessage) (v any) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()

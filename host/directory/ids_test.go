@@ -19,8 +19,8 @@ metadata: {name: bob}
 spec: {id: Bob.Roe@Example.com, roles: [viewer], teams: [payments@EXAMPLE.com]}
 `
 
-// However an e-mail address is written, in an entry, a membership, a token or a
-// question, it is one id, and in lower case from there on, in clusters too.
+// An e-mail address in an entry, a membership, a token or a question is one id in
+// any case, and is lower case everywhere else, also in clusters.
 func TestAddressesThatDifferInCaseAreOneID(t *testing.T) {
 	d := newFiles(t, map[string]string{"people.yaml": mixedCase}).open()
 	if problems := d.Problems(); len(problems) > 0 {
@@ -57,7 +57,7 @@ func TestAddressesThatDifferInCaseAreOneID(t *testing.T) {
 	if a, b := d.AppendVersion(nil, asserted), d.AppendVersion(nil, &host.Principal{User: "zed", Asserted: host.Membership{Teams: []string{"payments@example.com"}}}); !bytes.Equal(a, b) {
 		t.Errorf("versions %x and %x of one team", a, b)
 	}
-	// Ids that are not addresses are compared as they are written.
+	// Ids that are not addresses are case-sensitive.
 	d = newFiles(t, map[string]string{"people.yaml": head + "kind: User\nmetadata: {name: k}\nspec: {id: 'corp:Kim'}\n"}).open()
 	for user, want := range map[host.UserID]bool{"corp:Kim": true, "corp:kim": false} {
 		if _, ok := d.PersonOf(&host.Principal{User: user}); ok != want {
@@ -66,9 +66,9 @@ func TestAddressesThatDifferInCaseAreOneID(t *testing.T) {
 	}
 }
 
-// Of two entries that differ in case alone neither is used: one had the other's
-// rights. One of a file counts before a custom resource here too.
-func TestEntriesThatDifferInCaseAloneAreDuplicates(t *testing.T) {
+// Two entries that differ in case only are not used. An entry of a file takes
+// precedence over a custom resource here too.
+func TestEntriesThatDifferInCaseOnlyAreDuplicates(t *testing.T) {
 	user := func(id, role string) string {
 		return head + "kind: User\nmetadata: {name: a}\nspec: {id: " + id + ", roles: [" + role + "]}\n"
 	}
@@ -85,7 +85,8 @@ func TestEntriesThatDifferInCaseAloneAreDuplicates(t *testing.T) {
 	if d := newFiles(t, map[string]string{"a.yaml": twice}).open(); len(d.Problems()) != 2 {
 		t.Errorf("teams: %v", d.Problems())
 	}
-	// A resource's entry does not escape a file's, even an unreadable one, by case.
+	// A custom resource cannot evade an entry of a file, even an unreadable one, by
+	// another case.
 	resource := parseObject("dev", &Object{Namespace: "ns", Name: "ann", Content: map[string]any{
 		"apiVersion": apiVersion, "kind": "User", "spec": map[string]any{"id": "ANN@example.com"},
 	}}, nil)
@@ -101,8 +102,7 @@ func TestEntriesThatDifferInCaseAloneAreDuplicates(t *testing.T) {
 	}
 }
 
-// An id that no login method accepts is a problem, not an entry that never
-// counts for anyone.
+// An id that no login method accepts is reported as a problem.
 func TestCheckNamesIDsThatNoLoginMethodAccepts(t *testing.T) {
 	for id, want := range map[string]string{
 		`'CORP\kim'`: "no login method accepts", `'ann,ben'`: "no login method accepts", `"a\"b"`: "no login method accepts",
@@ -118,7 +118,7 @@ func TestCheckNamesIDsThatNoLoginMethodAccepts(t *testing.T) {
 			t.Errorf("%.30s: %d users, %v, want %q", id, r.Users, r.Problems, want)
 		}
 	}
-	// Teams are called what providers call their groups.
+	// A team id may be any name of a provider's group.
 	r, err := CheckText("f.yaml", []byte(head+"kind: Team\nmetadata: {name: x}\nspec: {id: 'CN=ops,DC=CORP\\x'}\n"), []byte(shipped))
 	if err != nil || len(r.Problems) > 0 {
 		t.Errorf("a team: %v, %v", r, err)

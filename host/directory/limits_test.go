@@ -14,7 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// oncall are roles and a team to be in for a while.
+// oncall are roles and a team with temporary members.
 const oncall = shipped + `---
 apiVersion: bulkhead.internal/v1
 kind: Role
@@ -54,7 +54,7 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-func TestAMembershipEndsAtItsTimeAndNotBefore(t *testing.T) {
+func TestAMembershipEndsAtItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		// At no multiple of lookEvery.
@@ -121,7 +121,7 @@ func TestAMembershipEndsAtItsTimeAndNotBefore(t *testing.T) {
 	})
 }
 
-func TestAClockThatJumpsIsNoticed(t *testing.T) {
+func TestAJumpOfTheClockIsDetected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ahead atomic.Int64
 		now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
@@ -179,9 +179,9 @@ func TestAMembershipEndsWhileFilesCannotBeListed(t *testing.T) {
 	}
 }
 
-func TestAMalformedLimitLeavesThatMembershipOutAndNotThePerson(t *testing.T) {
+func TestAMalformedUntilLeavesOutTheMembershipOnly(t *testing.T) {
 	for item, problem := range map[string]string{
-		"{name: oncall, until: tomorrow}":               `spec.roles[1].until "tomorrow" is no time`,
+		"{name: oncall, until: tomorrow}":               `spec.roles[1].until "tomorrow" must be a time`,
 		"{name: oncall, until: 2126-12-01}":             "spec.roles[1].until",
 		"{name: oncall, until: 2126-12-01 18:00:00Z}":   "spec.roles[1].until",
 		"{name: oncall, until: '2126-12-01T18:00:00'}":  "spec.roles[1].until", // no zone
@@ -193,7 +193,7 @@ func TestAMalformedLimitLeavesThatMembershipOutAndNotThePerson(t *testing.T) {
 		"{name: oncall, untill: 2126-12-01T18:00:00Z}":  `"untill"`,
 		"{name: oncall}":                                "spec.roles[1].until is missing",
 		"{until: 2126-12-01T18:00:00Z}":                 "spec.roles[1].name is missing",
-		"{id: oncall, until: 2126-12-01T18:00:00Z}":     `"id"; it may have name, until`,
+		"{id: oncall, until: 2126-12-01T18:00:00Z}":     `"id"; the keys are name, until`,
 		"{name: '', until: 2126-12-01T18:00:00Z}":       "spec.roles[1].name is empty",
 		"{name: 7, until: 2126-12-01T18:00:00Z}":        "spec.roles[1].name is not a string",
 		"''":                                            "spec.roles[1] is empty",
@@ -210,7 +210,7 @@ func TestAMalformedLimitLeavesThatMembershipOutAndNotThePerson(t *testing.T) {
 	}
 }
 
-// loadOver is load with a base and an hour of the test's.
+// loadOver is load with a base and a time of the test.
 func loadOver(base, text string, now time.Time) *snapshot {
 	d := &Directory{}
 	if err := d.loadBase([]byte(base)); err != nil {
@@ -219,7 +219,7 @@ func loadOver(base, text string, now time.Time) *snapshot {
 	return build(nil, d.base, []*parsed{parse("f.yaml", []byte(text), d.shipped)}, now)
 }
 
-func TestOfOneMembershipTwiceTheWidestCounts(t *testing.T) {
+func TestOfARepeatedMembershipTheLongestCounts(t *testing.T) {
 	noon := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	const early, late = "{name: oncall, until: 2026-12-01T12:00:00+01:00}", `{name: oncall, until: "2026-12-01T11:00:00.5-02:00"}`
 	for list, until := range map[string]time.Time{
@@ -234,7 +234,7 @@ func TestOfOneMembershipTwiceTheWidestCounts(t *testing.T) {
 	}
 }
 
-func TestWhatHasEndedIsHistory(t *testing.T) {
+func TestAnEndedMembershipIsNotAProblem(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": head + `kind: User
 metadata: {name: ann}
 spec:
@@ -267,7 +267,7 @@ spec:
 	if !slices.Equal(told, want) {
 		t.Errorf("told %q\nwant %q", told, want)
 	}
-	// What an identity provider says has no end here.
+	// Asserted memberships do not end.
 	q.Principal.Asserted = host.Membership{Roles: []string{"oncall"}, Teams: []string{"payments@example.com"}}
 	tell()
 	want = []string{"viewer action", "viewer", "payments@example.com plugin", "payments@example.com", "oncall"}
@@ -290,7 +290,7 @@ spec:
 	}
 }
 
-func TestAnOtherEndIsAnOtherPersonAndTheSameEndIsNot(t *testing.T) {
+func TestAChangedUntilChangesTheVersion(t *testing.T) {
 	text := func(until string) *parsed {
 		return parse("f.yaml", []byte(head+"kind: User\nmetadata: {name: ann}\nspec: {id: ann, roles: [{name: oncall, until: "+until+"}]}\n"), nil)
 	}
@@ -310,7 +310,7 @@ func TestAnOtherEndIsAnOtherPersonAndTheSameEndIsNot(t *testing.T) {
 func TestSchemasAndTheReaderKnowTheSameKeysOfMemberships(t *testing.T) {
 	for list, key := range map[string]string{"roles": "name", "teams": "id"} {
 		p := parse("x.yaml", []byte(head+"kind: User\nmetadata: {name: x}\nspec: {id: x, "+list+": [{nosuchkey: 1}]}\n"), nil)
-		if _, known, _ := strings.Cut(p.problems[0].Text, "it may have "); known != key+", until" {
+		if _, known, _ := strings.Cut(p.problems[0].Text, "the keys are "); known != key+", until" {
 			t.Errorf("%s: the reader knows %q", list, known)
 		}
 		if !bytes.Contains(CRDs(), []byte("required: ["+key+", until]")) {

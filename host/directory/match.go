@@ -6,16 +6,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// hostPlugin is the name under which the host's own actions are written.
+// hostPlugin is the plugin name in the host's own actions.
 const hostPlugin = "admin"
 
-// releases is the resource that stands for Helm releases.
+// releases is the resource name of Helm releases.
 const releases = "releases.helm.sh"
 
-// patterns is a list of patterns sorted by what it takes to compare them.
+// patterns is a list of patterns, grouped by how they are compared.
 type patterns struct {
-	all   bool     // has "*"
-	exact []string // those without "*"
+	all   bool     // contains "*"
+	exact []string // without "*"
 	globs []string
 }
 
@@ -53,7 +53,7 @@ func (p *patterns) covers(s string) bool {
 	return false
 }
 
-// resource is a resource permission ready to be matched.
+// resource is a resource permission, prepared for matching.
 type resource struct {
 	match                                  *host.Matched
 	clusters, namespaces, resources, verbs patterns
@@ -64,8 +64,8 @@ func newResource(m *host.Matched) resource {
 	return resource{m, newPatterns(r.Clusters), newPatterns(r.Namespaces), newPatterns(r.Resources), newPatterns(r.Verbs)}
 }
 
-// dimension is one part of a target. One that is not named is covered by every
-// list of patterns, one that is named but empty only by "*".
+// dimension is one part of a target. If it is not named, every list of patterns
+// covers it; if it is named and empty, only "*" does.
 type dimension struct {
 	value string
 	named bool
@@ -78,7 +78,7 @@ func (d *dimension) coveredBy(p *patterns) bool {
 	return p.covers(d.value)
 }
 
-// target is what a question is about, in the terms of resource permissions.
+// target is the object of a question in terms of resource permissions.
 type target struct {
 	cluster, namespace, resource, verb dimension
 	none                               bool // not a resource of a cluster
@@ -125,8 +125,8 @@ func routeTarget(r host.Resource) target {
 	return t
 }
 
-// match returns the permissions that cover q, in the order of the person's
-// sets and of the entries in each.
+// match returns the permissions that cover q, in the order of the user's sets and of
+// the permissions in each.
 func (s *snapshot) match(q *host.Question) host.Matching {
 	m := host.Matching{Revision: s.revision}
 	p := s.personOf(q.Principal)

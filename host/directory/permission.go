@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// permissions reads a permission set; what is malformed in it is left out alone.
+// permissions reads a permission set and leaves out malformed permissions.
 func (r *reader) permissions(n *yaml.Node) host.Permissions {
 	var p host.Permissions
 	if n == nil {
@@ -44,7 +44,7 @@ func (r *reader) action(n *yaml.Node, at string) (string, bool) {
 		return "", false
 	}
 	if _, _, ok := host.Action(s).Split(); !ok && s != "*" {
-		r.bad(n.Line, "%s %q is neither PLUGIN:NAME nor *", at, s)
+		r.bad(n.Line, "%s %q must be PLUGIN:NAME or *", at, s)
 		return "", false
 	}
 	return s, true
@@ -79,7 +79,7 @@ func (r *reader) resource(n *yaml.Node, at string) (host.ResourcePermission, boo
 	}{{"clusters", &p.Clusters}, {"namespaces", &p.Namespaces}, {"resources", &p.Resources}, {"verbs", &p.Verbs}} {
 		values, good := r.texts(m[list.key], at+"."+list.key)
 		if good && len(values) == 0 {
-			r.bad(n.Line, "%s.%s is missing or empty, so that this permission would allow nothing", at, list.key)
+			r.bad(n.Line, "%s.%s is missing or empty; without it the permission allows nothing", at, list.key)
 			good = false
 		}
 		ok = ok && good

@@ -9,24 +9,24 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
 
-// lookAgain is how long after a change the files are read once more. A change
-// counts once readings that far apart are equal: half of a file may be well-formed,
-// and what is in the other half would be taken from people, or not be.
+// lookAgain is how long after a change the files are read again. A change applies
+// once two readings that far apart are equal: half of a file may be well-formed, and
+// the entries of the other half would be missing.
 const lookAgain = 150 * time.Millisecond
 
-// patience is how long files may change before that counts as a fault.
+// patience is how long files may keep changing before that is a fault.
 const patience = 5 * time.Second
 
 var errChanging = errors.New("the files are changing")
 
-// resting tells files that are being written from files that are not.
+// resting detects files that are being written.
 type resting struct {
-	seen  [sha256.Size]byte // of the reading before; zero: it was what is in force
+	seen  [sha256.Size]byte // of the previous reading; zero if it equalled the files in force
 	since time.Time         // the first of the equal readings
 }
 
-// look returns errChanging unless files are those in force, or have been what they
-// are for as long as lookAgain.
+// look returns errChanging unless files equal those in force or have not changed
+// for lookAgain.
 func (r *resting) look(files []dirwatch.File, inForce map[string]cachedFile) error {
 	same := len(files) == len(inForce)
 	all := sha256.New()
@@ -51,7 +51,7 @@ func (r *resting) look(files []dirwatch.File, inForce map[string]cachedFile) err
 	return errChanging
 }
 
-// sumOf is zero for a file that cannot be read.
+// sumOf returns the hash of a file; zero if it cannot be read.
 func sumOf(f *dirwatch.File) [sha256.Size]byte {
 	if f.Err != nil {
 		return [sha256.Size]byte{}
@@ -59,19 +59,19 @@ func sumOf(f *dirwatch.File) [sha256.Size]byte {
 	return sha256.Sum256(f.Data)
 }
 
-// staleFiles is why what the files held last is in force, and not what they hold.
+// staleFiles is why the last state of the files is in force, not the present one.
 type staleFiles struct {
 	since time.Time
 	err   error
 }
 
 func (s *staleFiles) Error() string {
-	return fmt.Sprintf("directory.files: since %s the last state stays in force, so what is taken away there is not taken away here: %v",
+	return fmt.Sprintf("directory.files: since %s the last state stays in force, so rights removed there still count: %v",
 		s.since.UTC().Format(time.RFC3339), s.err)
 }
 
-// noteFiles keeps and logs how reading the files went. Files that change are
-// nothing to speak of for a while.
+// noteFiles stores and logs the result of reading the files. It reports changing
+// files only after patience.
 func (d *Directory) noteFiles(err error) {
 	old := d.stale.Load()
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// byHand opens a directory that looks at its files only when the test says.
+// byHand opens a directory that reads its files only when the test tells it to.
 func byHand(t *testing.T, f files) *Directory {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -27,7 +27,7 @@ func byHand(t *testing.T, f files) *Directory {
 	return d
 }
 
-func TestHalfAFileTakesNothingAndGivesNothing(t *testing.T) {
+func TestAHalfWrittenFileChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFiles(t, map[string]string{"people.yaml": people})
 		d := byHand(t, f)
@@ -63,8 +63,8 @@ func TestHalfAFileTakesNothingAndGivesNothing(t *testing.T) {
 	})
 }
 
-// A person may move from one file to another.
-func TestFilesThatChangeTogetherCountTogether(t *testing.T) {
+// An entry may move from one file to another.
+func TestFilesThatChangeTogetherApplyTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFiles(t, map[string]string{"a.yaml": people, "b.yaml": ""})
 		d := byHand(t, f)
@@ -79,7 +79,7 @@ func TestFilesThatChangeTogetherCountTogether(t *testing.T) {
 	})
 }
 
-func TestFilesThatCannotBeFollowedAreAFault(t *testing.T) {
+func TestFilesThatKeepChangingAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFiles(t, map[string]string{"people.yaml": people})
 		d := byHand(t, f)
@@ -113,9 +113,9 @@ func TestFilesThatCannotBeFollowedAreAFault(t *testing.T) {
 	})
 }
 
-// Whoever may write custom resources in a namespace could otherwise widen, or break,
-// what everybody has who is a viewer or an administrator.
-func TestACustomResourceReplacesAShippedRoleOnlyWhereTheOperatorSaysSo(t *testing.T) {
+// Otherwise a writer of custom resources in a namespace could widen or break the
+// role of all viewers or administrators.
+func TestACustomResourceReplacesAShippedRoleOnlyFromAListedNamespace(t *testing.T) {
 	wide := map[string]any{"permissions": map[string]any{"actions": []any{"*"}}}
 	for name, spec := range map[string]map[string]any{"wide": wide, "broken": {"nosuchkey": true}} {
 		for _, c := range []struct {
@@ -144,8 +144,8 @@ func TestACustomResourceReplacesAShippedRoleOnlyWhereTheOperatorSaysSo(t *testin
 	}
 }
 
-// However a permission came by an empty list, it covers nothing, also where the
-// question names nothing.
+// A permission with an empty list covers nothing, even if the question names no
+// dimension.
 func TestAnEmptyListOfPatternsCoversNothing(t *testing.T) {
 	for name, d := range map[string]dimension{"not named": {}, "named": {"dev", true}, "named and empty": {"", true}} {
 		none, all := newPatterns(nil), newPatterns([]string{"*"})

@@ -13,20 +13,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Person is what the directory says about a user.
+// Person is a user's entry.
 type Person struct {
 	User     host.UserID
 	Name     string   // for display, never empty
-	Roles    []string // sorted; only roles that exist and count without a stated reason
-	Teams    []string // sorted ids; as roles
-	Disabled bool     // the person may do nothing
+	Roles    []string // sorted; without those that do not exist and those with breakGlass
+	Teams    []string // sorted ids; like Roles
+	Disabled bool     // the user may not sign in or do anything
 }
 
-// A Problem is an entry, or a part of one, that is left out. Kind and ID are
-// empty where the document was too broken to tell.
+// A Problem is an entry, or a part of one, that is left out. Kind and ID are empty
+// if they could not be read.
 type Problem struct {
 	File string `json:"file"`           // or CLUSTER/NAMESPACE/NAME of a custom resource
-	Line int    `json:"line,omitempty"` // from 1; 0 if the whole file is meant, or a custom resource
+	Line int    `json:"line,omitempty"` // from 1; 0 for a whole file or a custom resource
 	Kind string `json:"kind,omitempty"`
 	ID   string `json:"id,omitempty"`
 	Text string `json:"text"`
@@ -40,12 +40,12 @@ func (p Problem) String() string {
 	return s + ": " + p.Text
 }
 
-// snapshot is one state of the directory. It is immutable, but for the closing
-// of superseded.
+// snapshot is one state of the directory. It is immutable, except that superseded
+// is closed.
 type snapshot struct {
 	revision uint64
-	// from and until bound when it is right, by the wall clock: since the last
-	// end of a membership, before the next. Zero: there is none.
+	// The snapshot is valid from the last end of a membership until the next, by
+	// the wall clock; zero if there is none.
 	from, until time.Time
 	people      map[host.UserID]*person
 	roles       map[string]*set // by name
@@ -57,29 +57,28 @@ type snapshot struct {
 	facts       func() map[string]any
 }
 
-// rightAt reports whether the same entries, now, would give the same snapshot.
-func (s *snapshot) rightAt(now time.Time) bool {
+// validAt reports whether the same entries would give the same snapshot at now.
+func (s *snapshot) validAt(now time.Time) bool {
 	return !now.Before(s.from) && (s.until.IsZero() || now.Before(s.until))
 }
 
-// person is a user with the permissions of everything they belong to.
+// person is a user with the permission sets of their entry, roles and teams.
 type person struct {
 	Person
 	sets  []*set
-	ended []*set // of memberships that counted once
+	ended []*set // of memberships that have ended
 	// until says when memberships end or ended, for those that do.
 	until map[*set]time.Time
-	// version is the revision of the first snapshot in which the person was as
-	// they are now. Who did not change is the same person in the next snapshot.
+	// version is the revision of the first snapshot with this state of the person.
+	// An unchanged person is shared with the next snapshot.
 	version uint64
 }
 
-// set is one permission set, ready to be matched: each permission as it will
-// be handed out.
+// set is one permission set, prepared for matching.
 type set struct {
 	from             host.Origin
-	glass            bool   // it counts only where a reason is stated
-	version          uint64 // the revision of the first snapshot in which it was so
+	glass            bool   // it counts only if the user states a reason
+	version          uint64 // the revision of the first snapshot with this state of the set
 	permissions      host.Permissions
 	actions, plugins []*host.Matched
 	resources        []resource
@@ -100,8 +99,8 @@ func newSet(kind host.OriginKind, id string, p host.Permissions) *set {
 	return s
 }
 
-// personOf returns who asks: the person whom the directory lists, if there must
-// be one, with what is asserted of them. It is nil for nobody.
+// personOf returns the user's entry with the asserted roles and teams. It returns
+// nil if the user is disabled, or unlisted where listing is required.
 func (s *snapshot) personOf(p *host.Principal) *person {
 	if !p.Known() {
 		return nil
@@ -122,9 +121,9 @@ func (s *snapshot) personOf(p *host.Principal) *person {
 	return all
 }
 
-// join adds the sets of those ids that exist and are not there yet, and returns
-// have with those of them that count without a stated reason, sorted. What is
-// asserted has no end here.
+// join adds the sets of those ids that exist and are not in p yet. It returns have
+// with the added ids, without those with breakGlass, sorted. Asserted memberships do
+// not end.
 func (p *person) join(have, ids []string, known map[string]*set) []string {
 	out := slices.Clone(have)
 	for _, id := range ids {
@@ -145,7 +144,7 @@ func (p *person) join(have, ids []string, known map[string]*set) []string {
 	return out
 }
 
-// builder links entries to a snapshot.
+// builder builds a snapshot from entries.
 type builder struct {
 	old          *snapshot
 	next         *snapshot
@@ -154,10 +153,10 @@ type builder struct {
 	problems     []Problem
 }
 
-// build makes the snapshot that follows old, if that is not nil, of the base
-// layer's roles and the directory's files. The order of either does not matter.
-// Sets and people that did not change are taken over. What has ended by now, a
-// reading of the wall clock, does not count.
+// build makes the snapshot that follows old, which may be nil, from the shipped
+// roles and the parsed files and resources, in any order. Unchanged sets and people
+// are shared with old. Memberships that have ended at now, a wall clock time, do not
+// count.
 func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapshot {
 	if old == nil {
 		old = &snapshot{}
@@ -219,11 +218,11 @@ func build(old *snapshot, base []entry, files []*parsed, now time.Time) *snapsho
 	return s
 }
 
-// set is the permission set of e, the old one if it is the same.
+// set returns the permission set of e, the old one if it is unchanged.
 func (b *builder) set(kind host.OriginKind, e entry) *set {
 	from := host.Origin{Kind: kind, ID: e.id}
 	s := b.old.sets[from]
-	// Entries of files that did not change share their lists, which is quick to see.
+	// Entries of unchanged files share their lists, so the comparison is cheap.
 	if s == nil || !reflect.DeepEqual(s.permissions, e.permissions) {
 		s = newSet(kind, e.id, e.permissions)
 		s.version = b.next.revision
@@ -232,10 +231,10 @@ func (b *builder) set(kind host.OriginKind, e entry) *set {
 	return s
 }
 
-// unique returns the entries that count: those that no other has the kind and
-// id of, and those of files, which count before custom resources even while
-// they cannot be used. So whoever may write custom resources can neither lock
-// out whom a file lists nor bring back what a file takes away.
+// unique returns the entries whose kind and id are unique. An entry of a file takes
+// precedence over custom resources, even if it is invalid, so that a writer of
+// custom resources can neither lock out a user of a file nor restore rights that a
+// file removes.
 func (b *builder) unique(all []entry, spoiled func(*entry) bool) []entry {
 	byKey := map[entryKey][]int{}
 	for i, e := range all {
@@ -246,12 +245,12 @@ func (b *builder) unique(all []entry, spoiled func(*entry) bool) []entry {
 		rivals := byKey[e.key()]
 		if f := slices.IndexFunc(rivals, func(j int) bool { return all[j].cluster == "" }); f >= 0 {
 			if e.cluster != "" {
-				b.report(e, "the id is also that of %s; a file counts before a custom resource", all[rivals[f]].place())
+				b.report(e, "the id is also used by %s; a file takes precedence over a custom resource", all[rivals[f]].place())
 				continue
 			}
 			rivals = slices.DeleteFunc(slices.Clone(rivals), func(j int) bool { return all[j].cluster != "" })
 		} else if e.cluster != "" && spoiled(&e) {
-			b.report(e, "a file names this id in an entry that cannot be used; a file counts before a custom resource")
+			b.report(e, "a file has an invalid entry with this id; a file takes precedence over a custom resource")
 			continue
 		}
 		if len(rivals) == 1 {
@@ -262,7 +261,7 @@ func (b *builder) unique(all []entry, spoiled func(*entry) bool) []entry {
 		if rivals[0] == i {
 			other = all[rivals[1]]
 		}
-		b.report(e, "the id is also that of %s; neither is used", other.place())
+		b.report(e, "the id is also used by %s; neither is used", other.place())
 	}
 	return out
 }
@@ -271,8 +270,8 @@ func (b *builder) report(e entry, format string, args ...any) {
 	b.problems = append(b.problems, Problem{e.file, e.line, e.kind, e.id, fmt.Sprintf(format, args...)})
 }
 
-// person resolves a user's roles and teams. Their permission sets come in a
-// fixed order: the person's own, roles, teams.
+// person resolves a user's roles and teams. The order of the permission sets is
+// fixed: the user's own, roles, teams.
 func (b *builder) person(e entry) *person {
 	p := &person{Person: Person{User: host.UserID(e.id), Name: e.name, Disabled: e.disabled}}
 	p.sets = append(p.sets, b.set(host.FromUser, e))
@@ -287,7 +286,7 @@ func (b *builder) person(e entry) *person {
 			switch {
 			case ok && ended:
 				p.ended = append(p.ended, s)
-			case ended: // history, whatever became of it
+			case ended: // not reported, even if the role or team is gone
 			case !ok:
 				b.report(e, "there is no usable %s %q", word, m.id)
 			default:
@@ -308,7 +307,7 @@ func (b *builder) person(e entry) *person {
 	return p
 }
 
-// same reports whether p is as old was; what has ended follows from the rest.
+// same reports whether p equals old; ended follows from the other fields.
 func (p *person) same(old *person) bool {
 	return reflect.DeepEqual(old.Person, p.Person) && slices.Equal(old.sets, p.sets) && maps.Equal(old.until, p.until)
 }
@@ -320,7 +319,7 @@ func (p *person) limit(s *set, until time.Time) {
 	p.until[s] = until
 }
 
-// bound notes that a membership ends, or has ended, at that time; zero: never.
+// bound limits the snapshot's validity by a membership's end; zero is no end.
 func (s *snapshot) bound(end time.Time, ended bool) {
 	switch {
 	case end.IsZero():
@@ -331,8 +330,8 @@ func (s *snapshot) bound(end time.Time, ended bool) {
 	}
 }
 
-// widest returns the memberships sorted by id, of those with the same id the
-// one that ends last.
+// widest returns the memberships sorted by id; of several with the same id, the one
+// that ends last.
 func widest(list []membership) []membership {
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(x, y membership) int {

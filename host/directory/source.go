@@ -17,35 +17,35 @@ import (
 // Object is one custom resource. It is read-only.
 type Object struct {
 	Namespace, Name string
-	UID, Version    string         // the same pair means the same content
+	UID, Version    string         // equal pairs mean equal content
 	Content         map[string]any // JSON values, whole numbers as int64
 }
 
 // Source is a cluster whose custom resources are entries. Its methods answer
 // from memory and are safe for concurrent use.
 type Source interface {
-	// Cluster names it.
+	// Cluster returns the cluster's name.
 	Cluster() string
-	// Objects returns what the cluster held last. It is not known as long as it
+	// Objects returns the objects last read from the cluster. Known is false if it
 	// was never read.
 	Objects() (list []Object, known bool)
-	// Problem is why Objects may be out of date, nil if nothing says so.
+	// Problem returns why Objects may be out of date, or nil.
 	Problem() error
-	// Changed returns a channel that is closed when the others may answer
-	// differently.
+	// Changed returns a channel that is closed when the results of the other
+	// methods may have changed.
 	Changed() <-chan struct{}
 }
 
-// SourceStatus is how one source does.
+// SourceStatus is the status of one source.
 type SourceStatus struct {
 	Cluster string    `json:"cluster"`
-	Known   bool      `json:"known"` // it was read at least once
+	Known   bool      `json:"known"` // it has been read at least once
 	Objects int       `json:"objects"`
-	Problem string    `json:"problem,omitempty"` // why what is known may be out of date; empty: nothing says so
+	Problem string    `json:"problem,omitempty"` // why the entries may be out of date
 	Since   time.Time `json:"since,omitzero"`    // of Problem
 }
 
-// feed is a source as the directory follows it.
+// feed is the directory's state of one source.
 type feed struct {
 	Source
 	changed <-chan struct{}
@@ -58,8 +58,8 @@ type cachedObject struct {
 	parsed       *parsed
 }
 
-// awaitFeeds gives sources time to be read, so that a host does not begin by
-// not knowing anybody. A source that is away costs the wait and nothing else.
+// awaitFeeds waits until the sources are read, so that a host does not start with
+// an empty directory. An unreachable source delays Open by patience only.
 func (d *Directory) awaitFeeds(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -103,17 +103,17 @@ func (d *Directory) follow(ctx context.Context, files <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		_ = d.reload() // what it met, Degraded tells
+		_ = d.reload() // Degraded reports the error
 		look.Reset(d.pause())
 	}
 }
 
-// lookEvery is how long follow waits at most: that a source does not answer is
-// not always announced, nor is that the wall clock jumped or the machine slept.
+// lookEvery is the longest wait of follow. A failing source, a jump of the wall
+// clock and a suspended machine are not always announced.
 const lookEvery = 5 * time.Second
 
-// pause is how long the current snapshot stays right if nothing happens, and at
-// most lookEvery; until files are looked at again, if they have changed.
+// pause returns how long the current snapshot stays valid without a change, at most
+// lookEvery; lookAgain while files are changing.
 func (d *Directory) pause() time.Duration {
 	if d.resting.seen != [sha256.Size]byte{} {
 		return lookAgain
@@ -131,8 +131,8 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// read parses what is new in the source. It reports whether anything is other
-// than it was.
+// read parses new and changed objects of the source. Same reports that none
+// changed.
 func (f *feed) read(d *Directory) (all []*parsed, same bool) {
 	list, known := f.Objects()
 	f.note(d, len(list), known)
@@ -155,7 +155,7 @@ func (f *feed) read(d *Directory) (all []*parsed, same bool) {
 	return all, same
 }
 
-// note keeps the status and says in the log when it changes.
+// note stores the status and logs its changes.
 func (f *feed) note(d *Directory, objects int, known bool) {
 	s, old := SourceStatus{Cluster: f.Cluster(), Known: known, Objects: objects}, f.status
 	if err := f.Problem(); err != nil {
@@ -171,14 +171,15 @@ func (f *feed) note(d *Directory, objects int, known bool) {
 	case s.Problem != "" && known:
 		d.log.Warn("directory.clusters: the last known entries stay in force", "cluster", s.Cluster, "entries", objects, "problem", s.Problem)
 	case s.Problem != "":
-		d.log.Warn("directory.clusters: nobody who is only there is known", "cluster", s.Cluster, "problem", s.Problem)
+		d.log.Warn("directory.clusters: the users of this cluster are unknown", "cluster", s.Cluster, "problem", s.Problem)
 	default:
 		d.log.Info("directory.clusters: entries are current again", "cluster", s.Cluster, "entries", objects)
 	}
 	f.status = s
 }
 
-// kept lists the roles that no custom resource of that namespace may replace.
+// kept lists the shipped roles that a custom resource of the namespace may not
+// replace.
 func (d *Directory) kept(cluster, namespace string) []string {
 	if slices.Contains(d.replace[cluster], namespace) {
 		return nil
@@ -186,9 +187,9 @@ func (d *Directory) kept(cluster, namespace string) []string {
 	return d.shipped
 }
 
-// parseObject reads a custom resource as a document of a file is read. Its
-// place is CLUSTER/NAMESPACE/NAME, and it has no lines. A role of one of the kept
-// names is left out, whatever is in it.
+// parseObject reads a custom resource like a document of a file. Its place is
+// CLUSTER/NAMESPACE/NAME, without a line. A role with one of the kept names is left
+// out.
 func parseObject(cluster string, o *Object, kept []string) *parsed {
 	r := &reader{file: cluster + "/" + o.Namespace + "/" + o.Name}
 	spec, ok := o.Content["spec"]
@@ -203,7 +204,7 @@ func parseObject(cluster string, o *Object, kept []string) *parsed {
 	e, ok := r.entry(root)
 	switch {
 	case r.kind == kindRole && slices.Contains(kept, r.id):
-		r.problems = nil // it counts nowhere
+		r.problems = nil // other errors in it do not matter
 		r.bad(0, "the role ships with the host; a custom resource replaces it only from a namespace in directory.clusters[].replaceShippedRoles")
 	case ok:
 		e.cluster = cluster
@@ -215,7 +216,7 @@ func parseObject(cluster string, o *Object, kept []string) *parsed {
 	return out
 }
 
-// node is a JSON value in the form that the reader takes.
+// node returns a JSON value as the YAML node that the reader expects.
 func node(v any) *yaml.Node {
 	scalar := func(tag, text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text} }
 	switch v := v.(type) {
@@ -248,7 +249,7 @@ func node(v any) *yaml.Node {
 	return scalar("!!str", fmt.Sprint(v))
 }
 
-// statuses are those of all sources, sorted by cluster.
+// statuses returns the statuses of all sources, sorted by cluster.
 func (d *Directory) statuses() []SourceStatus {
 	list := make([]SourceStatus, 0, len(d.feeds))
 	for _, f := range d.feeds {

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// held is a cluster of which a test says what it holds. The real one is tested
-// in host/cluster and host/server.
+// held is a cluster whose objects the test sets. The real one is tested in
+// host/cluster and host/server.
 type held struct {
 	name string
 
@@ -123,8 +123,8 @@ func TestFilesAndClustersAreOneDirectory(t *testing.T) {
 	}
 }
 
-// Origin: kobs merged every Team of an id, so that whoever could create one with
-// a known id gave that team its rights.
+// Origin: kobs merged all Teams with the same id, so that any user who could create
+// a Team could give rights to an existing one.
 func TestDuplicatesAreReportedAndNotMerged(t *testing.T) {
 	dev, prod := newHeld("dev"), newHeld("prod")
 	dev.put("Team", "a", "payments", map[string]any{"id": "payments@example.com", "permissions": map[string]any{"actions": []any{"*"}}})
@@ -145,9 +145,9 @@ func TestDuplicatesAreReportedAndNotMerged(t *testing.T) {
 			}
 		}
 		want := []string{
-			"dev/a/dan: User dan@example.com: the id is also that of prod/b/dan; neither is used",
-			"dev/a/payments: Team payments@example.com: the id is also that of people.yaml:2; a file counts before a custom resource",
-			"prod/b/dan: User dan@example.com: the id is also that of dev/a/dan; neither is used",
+			"dev/a/dan: User dan@example.com: the id is also used by prod/b/dan; neither is used",
+			"dev/a/payments: Team payments@example.com: the id is also used by people.yaml:2; a file takes precedence over a custom resource",
+			"prod/b/dan: User dan@example.com: the id is also used by dev/a/dan; neither is used",
 		}
 		if got := problems(d); !slices.Equal(got, want) {
 			t.Errorf("problems:\n%s", strings.Join(got, "\n"))
@@ -155,8 +155,8 @@ func TestDuplicatesAreReportedAndNotMerged(t *testing.T) {
 	}
 }
 
-// What a file takes away no custom resource brings back, also while the file
-// has a slip in it.
+// A custom resource cannot restore rights that a file removes, even if the file's
+// entry is invalid.
 func TestABrokenFileEntryKeepsCustomResourcesOut(t *testing.T) {
 	dev := newHeld("dev")
 	dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
@@ -173,13 +173,13 @@ func TestABrokenFileEntryKeepsCustomResourcesOut(t *testing.T) {
 		if p, ok := d.Person("ann@example.com"); ok {
 			t.Errorf("%s: ann is %+v", name, p)
 		}
-		if got := strings.Join(problems(d), "\n"); !strings.Contains(got, "dev/a/ann: User ann@example.com: a file names this id") {
+		if got := strings.Join(problems(d), "\n"); !strings.Contains(got, "dev/a/ann: User ann@example.com: a file has an invalid entry with this id") {
 			t.Errorf("%s: problems:\n%s", name, got)
 		}
 	}
 }
 
-func TestOneBadResourceIsSkippedAndNamed(t *testing.T) {
+func TestAnInvalidResourceIsSkippedAndReported(t *testing.T) {
 	dev := newHeld("dev")
 	dev.put("User", "a", "bad", map[string]any{"id": "two words"})
 	dev.put("User", "a", "worse", nil)
@@ -202,7 +202,7 @@ func TestOneBadResourceIsSkippedAndNamed(t *testing.T) {
 	}
 }
 
-func TestAClusterThatIsAwayKeepsItsLastEntriesAndSaysSo(t *testing.T) {
+func TestAnUnreachableClusterKeepsItsLastEntries(t *testing.T) {
 	dev := newHeld("dev")
 	dev.known, dev.problem = false, errors.New("connection refused")
 	d := openWith(t, nil, dev)
@@ -230,7 +230,7 @@ func TestAClusterThatIsAwayKeepsItsLastEntriesAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestADirectoryMayBeClustersAlone(t *testing.T) {
+func TestADirectoryMayConsistOfClustersOnly(t *testing.T) {
 	dev := newHeld("dev")
 	dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
 	d, err := Open(t.Context(), Config{Base: []byte(shipped), Clusters: []Source{dev}})

@@ -13,15 +13,15 @@ import (
 )
 
 // limits of one document of a file. The reader reports repeated keys itself, as
-// problems of the smallest thing that they spoil. Aliases are refused: expanding
-// them lets a small file become a large one.
+// problems of the smallest part concerned. Aliases are refused: expanding them can
+// make a small file large.
 var limits = strictyaml.Limits{Bytes: strictyaml.Large.Bytes, Nodes: strictyaml.Large.Nodes, Depth: strictyaml.Large.Depth, NoAliases: true, RepeatedKeys: true}
 
-// reader decodes nodes and collects what is wrong with them. Decoding by hand
-// keeps every problem to the smallest thing it spoils and gives each its line.
+// reader decodes nodes and collects problems. Decoding by hand limits each problem
+// to the smallest part concerned and gives it a line.
 type reader struct {
 	file string
-	// Of the document, as far as they are known; name is metadata.name.
+	// Of the document, if known; name is metadata.name.
 	kind, id, name string
 	problems       []Problem
 }
@@ -32,8 +32,8 @@ func (r *reader) bad(line int, format string, args ...any) {
 	})
 }
 
-// fields returns the values of a mapping by key. It is not ok, and says why,
-// if n is no mapping or has a key twice or one that is not known.
+// fields returns the values of a mapping by key. It reports a problem and returns
+// false if n is not a mapping or has a repeated or unknown key.
 func (r *reader) fields(n *yaml.Node, at string, known ...string) (map[string]*yaml.Node, bool) {
 	if n.Kind != yaml.MappingNode {
 		r.bad(n.Line, "%s is not a mapping", at)
@@ -44,7 +44,7 @@ func (r *reader) fields(n *yaml.Node, at string, known ...string) (map[string]*y
 		key := n.Content[i]
 		switch {
 		case !slices.Contains(known, key.Value):
-			r.bad(key.Line, "%s has an unknown key %q; it may have %s", at, key.Value, strings.Join(known, ", "))
+			r.bad(key.Line, "%s has an unknown key %q; the keys are %s", at, key.Value, strings.Join(known, ", "))
 			ok = false
 		case m[key.Value] != nil:
 			r.bad(key.Line, "%s has the key %q twice", at, key.Value)
@@ -56,7 +56,7 @@ func (r *reader) fields(n *yaml.Node, at string, known ...string) (map[string]*y
 	return m, ok
 }
 
-// text returns a string; nil gives the empty one.
+// text returns a string; "" if n is nil.
 func (r *reader) text(n *yaml.Node, at string) (string, bool) {
 	if n == nil {
 		return "", true
@@ -68,7 +68,7 @@ func (r *reader) text(n *yaml.Node, at string) (string, bool) {
 	return n.Value, true
 }
 
-// word returns a string that is not empty.
+// word returns a non-empty string.
 func (r *reader) word(n *yaml.Node, at string) (string, bool) {
 	s, ok := r.text(n, at)
 	if ok && s == "" {
@@ -78,7 +78,7 @@ func (r *reader) word(n *yaml.Node, at string) (string, bool) {
 	return s, ok
 }
 
-// items returns the items of a sequence; nil gives none.
+// items returns the items of a sequence; none if n is nil.
 func (r *reader) items(n *yaml.Node, at string) ([]*yaml.Node, bool) {
 	if n == nil {
 		return nil, true
@@ -90,8 +90,8 @@ func (r *reader) items(n *yaml.Node, at string) ([]*yaml.Node, bool) {
 	return n.Content, true
 }
 
-// texts returns the strings of a list, without those that are not strings or
-// are empty; it is ok if there were none of these.
+// texts returns the non-empty strings of a list. It returns false if the list has
+// other items.
 func (r *reader) texts(n *yaml.Node, at string) ([]string, bool) {
 	items, ok := r.items(n, at)
 	var out []string
@@ -110,19 +110,19 @@ func (r *reader) boolean(n *yaml.Node, at string) (value, ok bool) {
 		return false, true
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&value) != nil {
-		r.bad(n.Line, "%s is neither true nor false", at)
+		r.bad(n.Line, "%s must be true or false", at)
 		return false, false
 	}
 	return value, true
 }
 
-// time returns a time with its zone, in UTC. YAML has a type of its own for what
-// is not in quotes.
+// time returns a time with a zone, in UTC. YAML's tag for a time without quotes is
+// !!timestamp.
 func (r *reader) time(n *yaml.Node, at string) (time.Time, bool) {
 	tag := n.ShortTag()
 	t, err := time.Parse(time.RFC3339, n.Value)
 	if n.Kind != yaml.ScalarNode || tag != "!!str" && tag != "!!timestamp" || err != nil || t.IsZero() {
-		r.bad(n.Line, "%s %q is no time such as 2026-12-01T18:00:00Z", at, n.Value)
+		r.bad(n.Line, "%s %q must be a time with a zone, such as 2026-12-01T18:00:00Z", at, n.Value)
 		return time.Time{}, false
 	}
 	return t.UTC(), true

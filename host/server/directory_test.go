@@ -72,7 +72,7 @@ func TestCustomResourcesSayWhoMayDoWhat(t *testing.T) {
 		ada.get("/api/admin/directory").json(t, &status)
 		return len(status.Problems) == 2
 	})
-	for i, want := range []string{`dev/bulkhead/dot: User dot@example.com: there is no usable role "nosuch"`, "dev/bulkhead/vic: User vic@example.com: the id is also that of people.yaml:"} {
+	for i, want := range []string{`dev/bulkhead/dot: User dot@example.com: there is no usable role "nosuch"`, "dev/bulkhead/vic: User vic@example.com: the id is also used by people.yaml:"} {
 		if got := status.Problems[i].String(); !strings.HasPrefix(got, want) {
 			t.Errorf("problem %q, want %q", got, want)
 		}

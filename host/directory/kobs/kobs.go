@@ -1,22 +1,22 @@
 // Package kobs converts the User and Team manifests of kobs (kobs.io/v1beta1)
 // into entries of the directory.
 //
-// Rights are carried over so that nobody has more than kobs gave them:
+// No user gets more rights than kobs gave them:
 //
-//   - a plugin that somebody may use becomes a plugin permission and the action
-//     "PLUGIN:*", because kobs knows no actions; its own permissions become
+//   - a permitted plugin becomes a plugin permission and the action "PLUGIN:*",
+//     because kobs has no actions; the plugin's own permissions become
 //     custom, a list of them item by item;
 //   - the verbs get, patch, post and delete become those of Kubernetes. Entries
 //     without verbs, which allowed everything before kobs had them, become
 //     Options.Verbs;
 //   - resources get their API group, which kobs does not check; pods/logs becomes
-//     pods/log; a terminal is carried over where all verbs are allowed;
-//   - e-mail addresses as ids, which kobs compares as they are written, become
-//     lower case, as host.CanonicalID has them;
+//     pods/log; a terminal is converted if all verbs are allowed;
+//   - e-mail addresses as ids, which are case-sensitive in kobs, become lower
+//     case, as in host.CanonicalID;
 //   - teams in a User are for display in kobs, which takes memberships from the
 //     proxy's header, and become memberships only with Options.Memberships.
 //
-// Everything that has no counterpart is named in a Note.
+// A Note names each part without a counterpart.
 package kobs
 
 import (
@@ -34,13 +34,13 @@ import (
 
 const apiVersion = "kobs.io/v1beta1"
 
-// Options say what kobs leaves open.
+// Options are choices that the manifests do not answer.
 type Options struct {
 	// Memberships makes the teams of a User memberships.
 	Memberships bool
 	// Namespace is put into the entries, for kubectl apply; empty for files.
 	Namespace string
-	// Verbs are those of resources without verbs; nil means get, list, watch.
+	// Verbs are the verbs of resources without verbs; nil means get, list, watch.
 	Verbs []string
 }
 
@@ -50,13 +50,13 @@ type Input struct {
 	Text []byte
 }
 
-// A Note says what was not carried over, or what to look at.
+// A Note names a part that was not converted, or that needs a review.
 type Note struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Kind string `json:"kind,omitempty"`
 	Name string `json:"name,omitempty"`
-	Lost bool   `json:"lost"` // something of the manifest is not in the entry
+	Lost bool   `json:"lost"` // a part of the manifest is not in the entry
 	Text string `json:"text"`
 }
 
@@ -68,16 +68,16 @@ func (n Note) String() string {
 	return s + n.Text
 }
 
-// Result is what a conversion came to.
+// Result is the result of a conversion.
 type Result struct {
 	Users, Teams int
 	YAML         []byte
 	Notes        []Note
 }
 
-// Convert converts all inputs together, since users refer to teams. Manifests of
-// other kinds are passed over with a note. The error, which names file and line,
-// is for a file that is not YAML.
+// Convert converts all inputs together, since users refer to teams. It skips
+// manifests of other kinds with a note. The error says which file and line are not
+// YAML.
 func Convert(inputs []Input, o Options) (*Result, error) {
 	c := &converter{options: o, out: &Result{Notes: []Note{}}, teams: map[reference]string{}, ids: map[string]string{}, names: map[string]bool{}}
 	if c.options.Verbs == nil {
@@ -101,7 +101,7 @@ func Convert(inputs []Input, o Options) (*Result, error) {
 	return c.out, nil
 }
 
-// manifest is one of kobs' own.
+// manifest is a manifest of kobs.
 type manifest struct {
 	APIVersion string    `yaml:"apiVersion"`
 	Kind       string    `yaml:"kind"`
@@ -118,7 +118,7 @@ type metadata struct {
 	Namespace string `yaml:"namespace,omitempty"`
 }
 
-// reference is how a kobs User names a Team.
+// reference is a reference from a kobs User to a Team.
 type reference struct{ cluster, namespace, name string }
 
 type converter struct {
@@ -156,7 +156,7 @@ const maxDepth = 3
 func (c *converter) add(file string, n *yaml.Node, depth int) {
 	m := &manifest{file: file, line: n.Line}
 	if err := n.Decode(m); err != nil {
-		c.note(m, 0, true, "is no manifest and was passed over: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		c.note(m, 0, true, "is not a manifest and was skipped: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return
 	}
 	switch {
@@ -167,7 +167,7 @@ func (c *converter) add(file string, n *yaml.Node, depth int) {
 	case m.APIVersion == apiVersion && (m.Kind == "User" || m.Kind == "Team"):
 		c.manifests = append(c.manifests, m)
 	case m.Kind != "":
-		c.note(m, 0, true, "%s %s is no User or Team of %s and was passed over", m.APIVersion, m.Kind, apiVersion)
+		c.note(m, 0, true, "%s %s is not a User or Team of %s and was skipped", m.APIVersion, m.Kind, apiVersion)
 	}
 }
 
@@ -178,14 +178,14 @@ func (c *converter) index(m *manifest) {
 		for _, ns := range []string{"", cmp.Or(m.Metadata.Namespace, text(s["namespace"]))} {
 			r := reference{cluster, ns, m.Metadata.Name}
 			if known, ok := c.teams[r]; ok && known != id {
-				id = "" // the reference names several; it names none
+				id = "" // ambiguous
 			}
 			c.teams[r] = id
 		}
 	}
 }
 
-// entry is a document of ours.
+// entry is a document of the directory.
 type entry struct {
 	APIVersion string   `yaml:"apiVersion"`
 	Kind       string   `yaml:"kind"`
@@ -205,13 +205,13 @@ func (c *converter) convert(m *manifest) error {
 	s, ok := mapping(&m.Spec)
 	id := text(s["id"])
 	if !ok || id == "" {
-		c.note(m, m.Spec.Line, true, "has no spec.id and was passed over")
+		c.note(m, m.Spec.Line, true, "has no spec.id and was skipped")
 		return nil
 	}
 	id = c.id(m, s["id"].Line, id)
 	key := m.Kind + " " + id
 	if other, ok := c.ids[key]; ok {
-		c.note(m, s["id"].Line, false, "the id %s is also that of %s; the host will use neither, and never merges them as kobs does", id, other)
+		c.note(m, s["id"].Line, false, "the id %s is also used by %s; the host uses neither and does not merge them as kobs does", id, other)
 	} else {
 		c.ids[key] = fmt.Sprintf("%s:%d", m.file, m.line)
 	}
@@ -240,29 +240,28 @@ func (c *converter) convert(m *manifest) error {
 	return nil
 }
 
-// id returns an id as the host counts it, with notes where kobs counts it
-// differently, or the host would not take it.
+// id returns the canonical id, with notes if it differs or is invalid.
 func (c *converter) id(m *manifest, line int, id string) string {
 	check := host.CheckID
 	if m.Kind == "User" {
 		check = host.CheckUserID
 	}
 	if err := check(id); err != nil {
-		c.note(m, line, true, "spec.id %q %v; the host will not use the entry", id, err)
+		c.note(m, line, true, "spec.id %q %v; the host does not use the entry", id, err)
 	}
 	as := host.CanonicalID(id)
 	if as != id {
-		c.note(m, line, false, "the id %s counts in lower case here, and became %s", id, as)
+		c.note(m, line, false, "ids are lower case here; %s became %s", id, as)
 	}
 	return as
 }
 
-// name keeps names apart that kobs keeps in several namespaces.
+// name makes names unique that kobs has in several namespaces.
 func (c *converter) name(m *manifest) string {
 	name := m.Metadata.Name
 	if c.names[m.Kind+"/"+name] && m.Metadata.Namespace != "" {
 		name += "-" + m.Metadata.Namespace
-		c.note(m, 0, false, "the name is taken by another of its kind; it became %s", name)
+		c.note(m, 0, false, "another manifest of its kind has the name; it became %s", name)
 	}
 	c.names[m.Kind+"/"+name] = true
 	return name
@@ -283,7 +282,7 @@ func (c *converter) profile(m *manifest, n *yaml.Node) map[string]string {
 func (c *converter) memberships(m *manifest, n *yaml.Node) (ids []string) {
 	refs := items(n)
 	if len(refs) > 0 && !c.options.Memberships {
-		c.note(m, n.Line, true, "spec.teams is for display in kobs and gives no rights; memberships come from the identity provider or the proxy's header here too, or with --memberships from this list")
+		c.note(m, n.Line, true, "spec.teams is for display in kobs and gives no rights; memberships come from the identity provider or the proxy's header here too; use --memberships to take them from this list")
 		return nil
 	}
 	for _, r := range refs {
@@ -291,7 +290,7 @@ func (c *converter) memberships(m *manifest, n *yaml.Node) (ids []string) {
 		ref := reference{text(f["cluster"]), text(f["namespace"]), text(f["name"])}
 		id := c.teams[ref]
 		if id == "" {
-			c.note(m, r.Line, true, "the team %s is not among the manifests, or several are meant", strings.Trim(ref.cluster+"/"+ref.namespace+"/"+ref.name, "/"))
+			c.note(m, r.Line, true, "the team %s is not among the manifests, or is ambiguous", strings.Trim(ref.cluster+"/"+ref.namespace+"/"+ref.name, "/"))
 			continue
 		}
 		ids = append(ids, id)
@@ -299,7 +298,7 @@ func (c *converter) memberships(m *manifest, n *yaml.Node) (ids []string) {
 	return ids
 }
 
-// unknown names what has no counterpart.
+// unknown reports keys without a counterpart.
 func (c *converter) unknown(m *manifest, fields map[string]*yaml.Node, at string, known ...string) {
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains(known, key) {

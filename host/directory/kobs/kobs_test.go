@@ -72,7 +72,7 @@ func convert(t *testing.T, text string, o Options) (*Result, *directory.Report) 
 	return r, check
 }
 
-func TestUsersAndTeamsBecomeEntriesThatTheHostTakes(t *testing.T) {
+func TestUsersAndTeamsBecomeValidEntries(t *testing.T) {
 	r, check := convert(t, manifests, Options{})
 	if r.Users != 2 || r.Teams != 1 || check.Users != 2 || check.Teams != 1 || len(check.Problems) > 0 {
 		t.Errorf("%d users, %d teams; the host reads %+v from\n%s", r.Users, r.Teams, check, r.YAML)
@@ -140,7 +140,7 @@ spec:
 	}
 }
 
-func TestWhatIsNotCarriedOverIsNamedWithItsLine(t *testing.T) {
+func TestLostPartsAreReportedWithTheirLine(t *testing.T) {
 	r, _ := convert(t, manifests, Options{})
 	var got []string
 	for _, n := range r.Notes {
@@ -156,8 +156,8 @@ func TestWhatIsNotCarriedOverIsNamedWithItsLine(t *testing.T) {
 		"kobs.yaml:32: User ann: spec.profile.phone has no counterpart",
 		"kobs.yaml:33: User ann: spec.teams is for display in kobs",
 		"kobs.yaml:35: User ann: a resource permission has no verbs",
-		"kobs.yaml:36: ConfigMap other: v1 ConfigMap is no User or Team",
-		"kobs.yaml:40: User ann: the name is taken",
+		"kobs.yaml:36: ConfigMap other: v1 ConfigMap is not a User or Team",
+		"kobs.yaml:40: User ann: another manifest of its kind has the name",
 		"kobs.yaml:48: Team nothing: has no spec.id",
 	} {
 		if !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, want) }) {
@@ -169,8 +169,9 @@ func TestWhatIsNotCarriedOverIsNamedWithItsLine(t *testing.T) {
 	}
 }
 
-// In kobs a User's teams are shown and give no rights; nobody gains any unasked.
-func TestDisplayTeamsBecomeMembershipsOnlyWhenAsked(t *testing.T) {
+// In kobs the teams of a User are display only, so they give no rights unless the
+// operator requests it.
+func TestDisplayTeamsBecomeMembershipsOnlyOnRequest(t *testing.T) {
 	r, _ := convert(t, manifests, Options{})
 	if strings.Contains(string(r.YAML), "teams:") {
 		t.Error("teams became memberships")
@@ -194,7 +195,7 @@ func TestDisplayTeamsBecomeMembershipsOnlyWhenAsked(t *testing.T) {
 func TestDuplicateIdsAreReported(t *testing.T) {
 	one := "apiVersion: kobs.io/v1beta1\nkind: Team\nmetadata: {name: a}\nspec: {id: same}\n---\n"
 	r, check := convert(t, one+strings.Replace(one, "name: a", "name: b", 1), Options{})
-	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0].String(), "kobs.yaml:9: Team b: the id same is also that of kobs.yaml:1") || check.Teams != 0 || len(check.Problems) != 2 {
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0].String(), "kobs.yaml:9: Team b: the id same is also used by kobs.yaml:1") || check.Teams != 0 || len(check.Problems) != 2 {
 		t.Errorf("notes %v, the host reads %+v", r.Notes, check)
 	}
 }
@@ -239,8 +240,8 @@ func TestAManifestThatHidesSomethingIsRefused(t *testing.T) {
 	}
 }
 
-// Ids are compared by the host's rule from the import on: what differs in case
-// alone is one id, and what the host would not take is named.
+// The import applies the host's rules for ids: ids that differ in case only are one
+// id, and invalid ids are reported.
 func TestImportedIDsFollowTheHostsRule(t *testing.T) {
 	const head = "apiVersion: kobs.io/v1beta1\nkind: "
 	r, check := convert(t, head+"Team\nmetadata: {name: squad}\nspec: {id: Squad@Example.com}\n---\n"+
@@ -255,9 +256,9 @@ spec: {id: 'CORP\kim'}
 		notes += n.String() + "\n"
 	}
 	for _, want := range []string{
-		"User ann: the id Ann.Lee@Example.com counts in lower case here, and became ann.lee@example.com",
-		"Team squad: the id Squad@Example.com counts in lower case here, and became squad@example.com",
-		"User ann2: the id ann.lee@example.com is also that of", `User kim: spec.id "CORP\\kim" contains`,
+		"User ann: ids are lower case here; Ann.Lee@Example.com became ann.lee@example.com",
+		"Team squad: ids are lower case here; Squad@Example.com became squad@example.com",
+		"User ann2: the id ann.lee@example.com is also used by", `User kim: spec.id "CORP\\kim" contains`,
 	} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("no note says %q:\n%s", want, notes)

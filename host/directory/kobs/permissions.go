@@ -37,7 +37,7 @@ func (c *converter) permissions(m *manifest, n *yaml.Node) *permissions {
 		c.unknown(m, f, "spec.permissions.plugins[]", "name", "permissions")
 		name := text(f["name"])
 		if name == "" || strings.Contains(name, ":") {
-			c.note(m, item.Line, true, "a plugin without a usable name was left out")
+			c.note(m, item.Line, true, "a plugin without a valid name was left out")
 			continue
 		}
 		p.Actions = append(p.Actions, name+":*")
@@ -64,13 +64,13 @@ func custom(n *yaml.Node) []*yaml.Node {
 	return []*yaml.Node{n}
 }
 
-// verbs of kobs, which are those of HTTP, in the words of Kubernetes.
+// verbs maps the verbs of kobs, which are HTTP methods, to those of Kubernetes.
 var verbs = map[string][]string{
 	"get": {"get", "list", "watch"}, "patch": {"patch"}, "post": {"create"}, "delete": {"delete"}, "*": {"*"},
 }
 
-// resources converts one permission. Terminals and logs have verbs of their own,
-// so it may become several.
+// resources converts one permission, into several if it covers terminals or logs,
+// which have their own verbs.
 func (c *converter) resources(m *manifest, n *yaml.Node) (out []permission) {
 	f, _ := mapping(n)
 	c.unknown(m, f, "spec.permissions.resources[]", "clusters", "namespaces", "resources", "verbs")
@@ -129,7 +129,7 @@ func (c *converter) verbs(m *manifest, n *yaml.Node, given []string) (out []stri
 	return out
 }
 
-// group adds the API group that kobs does not ask for.
+// group adds the API group, which kobs does not have.
 func (c *converter) group(m *manifest, n *yaml.Node, resource string) string {
 	if name, _, ok := strings.Cut(resource, "/"); ok && strings.Contains(name, ".") {
 		return name // a custom resource, written NAME.GROUP/VERSION
@@ -142,7 +142,7 @@ func (c *converter) group(m *manifest, n *yaml.Node, resource string) string {
 	return resource
 }
 
-// groups of the resources that Kubernetes itself has and kobs shows.
+// groups maps the built-in resources that kobs shows to their API groups.
 var groups = map[string]string{
 	"pods": "", "services": "", "configmaps": "", "secrets": "", "serviceaccounts": "", "nodes": "", "namespaces": "",
 	"events": "", "endpoints": "", "persistentvolumes": "", "persistentvolumeclaims": "", "limitranges": "", "resourcequotas": "",
