@@ -95,7 +95,7 @@ func openDirectory(ctx context.Context, path, config string) (*directory.Directo
 			return nil, "", errors.New("directory.files is not in the configuration, and clusters are not asked; give --directory")
 		}
 	}
-	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles()})
+	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles(), Kinds: new(server.Capabilities).Catalog()})
 	return d, path, err
 }
 

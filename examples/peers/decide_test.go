@@ -23,6 +23,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
@@ -119,7 +120,9 @@ func (w world) bulkhead(b *testing.B) (cached, evaluated func(int) bool) {
 	}
 	fmt.Fprintf(&text, head, "User", fmt.Sprintf("{id: ann, teams: [%s]}", strings.Join(w.of(), ", ")))
 	flush("last.yaml")
-	people, err := directory.Open(b.Context(), directory.Config{Dir: dir, Base: policies.Roles()})
+	people, err := directory.Open(b.Context(), directory.Config{Dir: dir, Base: policies.Roles(), Kinds: capability.NewCatalog(&capability.Kind{
+		Name: "kube", Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), c.Verb },
+	})})
 	if err != nil {
 		b.Fatal(err)
 	}

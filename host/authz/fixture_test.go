@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
@@ -66,7 +67,7 @@ func write(t testing.TB, dir, name, text string) {
 
 func openDirectory(t testing.TB, dir string) *directory.Directory {
 	t.Helper()
-	d, err := directory.Open(t.Context(), directory.Config{Dir: dir, Base: policies.Roles()})
+	d, err := directory.Open(t.Context(), directory.Config{Dir: dir, Base: policies.Roles(), Kinds: new(all.Config).Catalog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
@@ -30,7 +31,7 @@ func listed(name string, roles ...any) directory.Object {
 func TestADecisionEndsWithTheMembershipThatItCameFrom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Now().Add(time.Hour)
-		d, err := directory.Open(t.Context(), directory.Config{Base: policies.Roles(), Clusters: []directory.Source{still{
+		d, err := directory.Open(t.Context(), directory.Config{Base: policies.Roles(), Kinds: new(all.Config).Catalog(), Clusters: []directory.Source{still{
 			listed("ann", "viewer", map[string]any{"name": "editor", "until": until.Format(time.RFC3339)}),
 			listed("ben", "editor"),
 		}}})

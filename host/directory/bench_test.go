@@ -39,12 +39,12 @@ func BenchmarkMatch(b *testing.B) {
 			s := crowd(n)
 			q := kube("ann", "watch", "deployments", "prod", fmt.Sprintf("ns-%d-11", n-1))
 			q.Capability.Group = "apps"
-			if m := s.match(q); len(m.Matched) != 1 {
+			if m := s.match(kinds, q); len(m.Matched) != 1 {
 				b.Fatalf("%d matched", len(m.Matched))
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.match(q)
+				s.match(kinds, q)
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
 
@@ -32,7 +33,10 @@ type Config struct {
 	Patience time.Duration
 	// Base holds the shipped roles, as YAML documents. A role in Dir replaces the one
 	// of the same name; for a role of a cluster see Replace.
-	Base   []byte
+	Base []byte
+	// Kinds says what a resource permission must cover for a call of each
+	// capability. No permission covers a call of any other capability.
+	Kinds  *capability.Catalog
 	Logger *slog.Logger
 }
 
@@ -40,6 +44,7 @@ type Config struct {
 // concurrent use.
 type Directory struct {
 	dir     string
+	kinds   *capability.Catalog
 	now     func() time.Time // the wall clock
 	log     *slog.Logger
 	base    []entry
@@ -73,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) { return open(ctx
 
 func open(ctx context.Context, cfg Config, now func() time.Time) (_ *Directory, err error) {
 	const op = "directory.open"
-	d := &Directory{dir: cfg.Dir, now: now, replace: cfg.Replace, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+	d := &Directory{dir: cfg.Dir, kinds: cfg.Kinds, now: now, replace: cfg.Replace, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
 	if err := d.loadBase(cfg.Base); err != nil {
 		return nil, host.E(host.Invalid, op, "shipped roles: %w", err)
 	}
@@ -243,7 +248,7 @@ func (d *Directory) PersonOf(p *host.Principal) (Person, bool) {
 // instead of reading them from the principal, so that a change applies to sessions
 // that began before it. The result is read-only.
 func (d *Directory) Match(q *host.Question) host.Matching {
-	return d.current.Load().match(q)
+	return d.current.Load().match(d.kinds, q)
 }
 
 // AppendVersion appends a version of p that changes whenever the result of Match for

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,7 +77,7 @@ func (f files) write(name, text string) {
 
 func (f files) open() *Directory {
 	f.t.Helper()
-	d, err := Open(f.t.Context(), Config{Dir: f.dir, Base: []byte(shipped)})
+	d, err := Open(f.t.Context(), Config{Kinds: kinds, Dir: f.dir, Base: []byte(shipped)})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -109,6 +110,14 @@ func route(user host.UserID, plugin, action string) *host.Question {
 		Route:     host.Route{Plugin: plugin, Action: host.Action(plugin + ":" + action)},
 	}
 }
+
+// kinds are as the host's own: resource permissions cover calls of a cluster alone.
+var kinds = capability.NewCatalog(
+	&capability.Kind{Name: "kube", Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), c.Verb }},
+	&capability.Kind{Name: "exec", Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), "create" }},
+	&capability.Kind{Name: "helm", Permission: func(c *host.CapabilityCall) (resource, verb string) { return "releases.helm.sh", c.Verb }},
+	&capability.Kind{Name: "azure"},
+)
 
 func kube(user host.UserID, verb, resource, cluster, namespace string) *host.Question {
 	q := route(user, "pods", "list.read")
@@ -279,7 +288,7 @@ func TestTheHostsOwnActionsMustBeNamed(t *testing.T) {
 
 func TestAMissingDirectoryNamesTheField(t *testing.T) {
 	for _, dir := range []string{"", filepath.Join(t.TempDir(), "missing")} {
-		_, err := Open(t.Context(), Config{Dir: dir})
+		_, err := Open(t.Context(), Config{Kinds: kinds, Dir: dir})
 		if err == nil || !strings.Contains(err.Error(), "directory") || !strings.Contains(err.Error(), "files") || host.KindOf(err) != host.Invalid {
 			t.Errorf("%q: %v", dir, err)
 		}
@@ -288,7 +297,7 @@ func TestAMissingDirectoryNamesTheField(t *testing.T) {
 
 func TestABrokenBaseIsAnError(t *testing.T) {
 	for _, base := range []string{"a: [", people, shipped + "---" + shipped} {
-		if _, err := Open(t.Context(), Config{Dir: t.TempDir(), Base: []byte(base)}); err == nil {
+		if _, err := Open(t.Context(), Config{Kinds: kinds, Dir: t.TempDir(), Base: []byte(base)}); err == nil {
 			t.Errorf("opened over %q", base)
 		}
 	}
@@ -381,7 +390,7 @@ func testADirectoryThatGoesAwayStaysInForceAndComesBack(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the test reloads by hand
-	d, err := Open(ctx, Config{Dir: f.dir, Base: []byte(shipped)})
+	d, err := Open(ctx, Config{Kinds: kinds, Dir: f.dir, Base: []byte(shipped)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +422,7 @@ func testAFileThatCannotBeReadStaysInForce(t *testing.T) {
 	f := newFiles(t, map[string]string{"people.yaml": people, "roles.yaml": narrow})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the test reloads by hand
-	d, err := Open(ctx, Config{Dir: f.dir, Base: []byte(shipped)})
+	d, err := Open(ctx, Config{Kinds: kinds, Dir: f.dir, Base: []byte(shipped)})
 	if err != nil {
 		t.Fatal(err)
 	}

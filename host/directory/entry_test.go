@@ -123,7 +123,7 @@ spec:
       - {clusters: [dev], namespaces: [shop], resources: [pods], verbs: [get]}
     permits: []
 `})
-	got := origins(s.match(kube("ann", "get", "pods", "dev", "shop")))
+	got := origins(s.match(kinds, kube("ann", "get", "pods", "dev", "shop")))
 	want := []string{"user ann resources pods", "role viewer *:*.read", "role viewer plugin *"}
 	if !slices.Equal(got, want) {
 		t.Errorf("matched %q, want %q", got, want)
@@ -158,7 +158,7 @@ func TestAnOperatorsRoleReplacesTheShippedOne(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := load(map[string]string{"f.yaml": ann + c.role})
-			got := append(origins(s.match(kube("ann", "get", "pods", "dev", "shop"))), "team")
+			got := append(origins(s.match(kinds, kube("ann", "get", "pods", "dev", "shop"))), "team")
 			if !slices.Equal(got, c.want) {
 				t.Errorf("matched %q, want %q; %v", got, c.want, s.problems)
 			}
@@ -186,7 +186,7 @@ func TestTheOrderOfDocumentsAndFilesDoesNotMatter(t *testing.T) {
 		for i := range 6 {
 			user := host.UserID(fmt.Sprintf("u%d", i))
 			for _, q := range []*host.Question{kube(user, "get", "pods", "dev", "shop"), kube(user, "list", "pods", "qa", ""), route(user, "gitops", "x.read")} {
-				fmt.Fprintln(&b, origins(s.match(q)))
+				fmt.Fprintln(&b, origins(s.match(kinds, q)))
 			}
 		}
 		return b.String()
@@ -240,7 +240,7 @@ func TestBreakGlassPermissionsAreKeptApart(t *testing.T) {
 	}
 	q := kube("ann", "get", "pods", "dev", "shop")
 	q.Route.Plugin, q.Route.Action = "gitops", "gitops:helm.upgrade"
-	m := s.match(q)
+	m := s.match(kinds, q)
 	if !slices.Equal(m.Roles, []string{"viewer"}) || !slices.Equal(m.Teams, []string{"shop"}) {
 		t.Errorf("roles are %v, teams %v", m.Roles, m.Teams)
 	}
@@ -266,11 +266,11 @@ func TestAListOverAllNamespacesIsCoveredByAnyOfThem(t *testing.T) {
 	s := load(map[string]string{"f.yaml": head + "kind: User\nmetadata: {name: ann}\nspec: {id: ann, permissions: {resources: [" +
 		"{clusters: [dev], namespaces: [shop], resources: [pods], verbs: [list]}, {clusters: [dev], namespaces: [bank], resources: [nodes], verbs: [list]}]}}\n"})
 	q := kube("ann", "list", "pods", "dev", "")
-	if m := s.match(q); len(m.Matched) != 0 {
+	if m := s.match(kinds, q); len(m.Matched) != 0 {
 		t.Errorf("a list that cannot be narrowed matched %v", m.Matched)
 	}
 	q.Capability.Spans = true
-	if m := s.match(q); len(m.Matched) != 1 || m.Matched[0].Resource.Namespaces[0] != "shop" {
+	if m := s.match(kinds, q); len(m.Matched) != 1 || m.Matched[0].Resource.Namespaces[0] != "shop" {
 		t.Errorf("matched %v", m.Matched)
 	}
 }

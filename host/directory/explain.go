@@ -18,7 +18,7 @@ func (d *Directory) Consider(q *host.Question) []host.Considered {
 		return nil
 	}
 	var all []host.Considered
-	t := targetOf(q)
+	t := targetOf(d.kinds, q)
 	consider := func(set *set, ended bool) {
 		add := func(m *host.Matched, misses []string) {
 			misses = append(misses, missing(!ended, "time")...)

@@ -33,7 +33,7 @@ func in(key, id string, until time.Time) map[string]any {
 
 func openAt(t *testing.T, ctx context.Context, now func() time.Time, sources ...Source) *Directory {
 	t.Helper()
-	d, err := open(ctx, Config{Base: []byte(oncall), Clusters: sources}, now)
+	d, err := open(ctx, Config{Kinds: kinds, Base: []byte(oncall), Clusters: sources}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestAMembershipEndsWhileFilesCannotBeListed(t *testing.T) {
 		now().Add(time.Hour).Format(time.RFC3339) + "}]}\n"})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the test reloads by hand
-	d, err := open(ctx, Config{Dir: f.dir, Base: []byte(oncall)}, now)
+	d, err := open(ctx, Config{Kinds: kinds, Dir: f.dir, Base: []byte(oncall)}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ spec:
   roles: [viewer, {name: oncall, until: 2020-01-01T00:00:00Z}, {name: removed, until: 2020-01-01T00:00:00Z}]
   teams: [{id: payments@example.com, until: 2126-01-01T00:00:00+02:00}]
 `, "other.yaml": people})
-	d, err := Open(t.Context(), Config{Dir: f.dir, Base: []byte(oncall)})
+	d, err := Open(t.Context(), Config{Kinds: kinds, Dir: f.dir, Base: []byte(oncall)})
 	if err != nil {
 		t.Fatal(err)
 	}

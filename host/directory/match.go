@@ -4,13 +4,11 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 // hostPlugin is the plugin name in the host's own actions.
 const hostPlugin = "admin"
-
-// releases is the resource name of Helm releases.
-const releases = "releases.helm.sh"
 
 // patterns is a list of patterns, grouped by how they are compared.
 type patterns struct {
@@ -89,28 +87,24 @@ func (t *target) coveredBy(r *resource) bool {
 		t.resource.coveredBy(&r.resources) && t.cluster.coveredBy(&r.clusters)
 }
 
-func targetOf(q *host.Question) target {
+// targetOf returns what a permission must cover for q: none for calls that resource
+// permissions are not about.
+func targetOf(kinds *capability.Catalog, q *host.Question) target {
 	c := q.Capability
 	if c == nil {
 		return routeTarget(q.Resource)
 	}
-	t := target{
+	kind := kinds.Kind(c.Name)
+	if kind == nil || kind.Permission == nil {
+		return target{none: true}
+	}
+	resource, verb := kind.Permission(c)
+	return target{
 		cluster:   dimension{c.Cluster, true},
 		namespace: dimension{c.Namespace, !c.Spans},
-		verb:      dimension{c.Verb, true},
+		resource:  dimension{resource, true},
+		verb:      dimension{verb, true},
 	}
-	switch c.Name {
-	case "kube":
-		t.resource = dimension{c.GroupResource(), true}
-	case "exec":
-		t.resource = dimension{c.GroupResource(), true}
-		t.verb.value = "create"
-	case "helm":
-		t.resource = dimension{releases, true}
-	default:
-		t.none = true
-	}
-	return t
 }
 
 func routeTarget(r host.Resource) target {
@@ -127,14 +121,14 @@ func routeTarget(r host.Resource) target {
 
 // match returns the permissions that cover q, in the order of the user's sets and of
 // the permissions in each.
-func (s *snapshot) match(q *host.Question) host.Matching {
+func (s *snapshot) match(kinds *capability.Catalog, q *host.Question) host.Matching {
 	m := host.Matching{Revision: s.revision}
 	p := s.personOf(q.Principal)
 	if p == nil {
 		return m
 	}
 	m.Roles, m.Teams = p.Roles, p.Teams
-	t := targetOf(q)
+	t := targetOf(kinds, q)
 	for _, set := range p.sets {
 		to := &m.Matched
 		if set.glass {

@@ -18,7 +18,7 @@ func byHand(t *testing.T, f files) *Directory {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d, err := Open(ctx, Config{Dir: f.dir, Base: []byte(shipped)})
+	d, err := Open(ctx, Config{Kinds: kinds, Dir: f.dir, Base: []byte(shipped)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestACustomResourceReplacesAShippedRoleOnlyFromAListedNamespace(t *testing.
 			source.put("Role", c.namespace, "own", wide)
 			source.put("User", c.namespace, "ann", user("ann", "viewer"))
 			source.put("User", c.namespace, "ben", user("ben", "own"))
-			d, err := Open(t.Context(), Config{Base: []byte(shipped), Clusters: []Source{source}, Replace: map[string][]string{"dev": {"people"}}})
+			d, err := Open(t.Context(), Config{Kinds: kinds, Base: []byte(shipped), Clusters: []Source{source}, Replace: map[string][]string{"dev": {"people"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -74,7 +74,7 @@ func user(id string, roles ...any) map[string]any { return map[string]any{"id": 
 
 func openWith(t *testing.T, content map[string]string, sources ...Source) *Directory {
 	t.Helper()
-	d, err := Open(t.Context(), Config{Dir: newFiles(t, content).dir, Base: []byte(shipped), Clusters: sources, Patience: time.Millisecond})
+	d, err := Open(t.Context(), Config{Kinds: kinds, Dir: newFiles(t, content).dir, Base: []byte(shipped), Clusters: sources, Patience: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestAnUnreachableClusterKeepsItsLastEntries(t *testing.T) {
 func TestADirectoryMayConsistOfClustersOnly(t *testing.T) {
 	dev := newHeld("dev")
 	dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
-	d, err := Open(t.Context(), Config{Base: []byte(shipped), Clusters: []Source{dev}})
+	d, err := Open(t.Context(), Config{Kinds: kinds, Base: []byte(shipped), Clusters: []Source{dev}})
 	if err != nil {
 		t.Fatal(err)
 	}

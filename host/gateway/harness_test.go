@@ -27,6 +27,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
@@ -162,7 +163,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	s := &surface{log: &logBuffer{}}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
-	people, err := directory.Open(ctx, directory.Config{Dir: filepath.Join(dir, "directory"), Base: policies.Roles()})
+	people, err := directory.Open(ctx, directory.Config{Dir: filepath.Join(dir, "directory"), Base: policies.Roles(), Kinds: new(all.Config).Catalog()})
 	must(err)
 	cleanup(func() { _ = people.Close() })
 	var decisions authz.Log

@@ -65,7 +65,7 @@ var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // openDirectory opens who people are, from files and from clusters.
 func (s *Server) openDirectory(ctx context.Context) error {
-	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Logger: s.log}
+	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Kinds: s.config.Catalog(), Logger: s.log}
 	for i, x := range s.config.Directory.Clusters {
 		f, err := s.clusters.Follow(ctx, x.Name, x.Namespaces, directory.Resources()...)
 		if err != nil {
