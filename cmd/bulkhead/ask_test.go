@@ -8,12 +8,12 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -97,7 +97,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		} else {
 			_, err = granted.Fetch(t.Context(), caller, name, r)
 		}
-		ask := authz.Ask{User: "ann", Action: "x:" + c.action, Resource: c.resource}
+		ask := policytool.Ask{User: "ann", Action: "x:" + c.action, Resource: c.resource}
 		got, failed := ask.Question()
 		if asked == nil || failed != nil {
 			t.Errorf("%s: %v, %v", c.request, err, failed)

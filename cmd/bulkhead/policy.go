@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
 )
@@ -153,15 +154,15 @@ makes deciding slow, and of what is not checked:
 		if err != nil {
 			return err
 		}
-		warnings := append([]authz.Warning{}, p.Warnings()...)
+		warnings := append([]policytool.Warning{}, policytool.Warnings(p)...)
 		if f.json {
-			err = printJSON(c.OutOrStdout(), map[string]any{"digest": p.Digest(), "warnings": warnings, "tests": p.Tests()})
+			err = printJSON(c.OutOrStdout(), map[string]any{"digest": p.Digest(), "warnings": warnings, "tests": policytool.CountTests(p)})
 		} else {
 			for i := range warnings {
 				fmt.Fprintln(c.OutOrStdout(), warnings[i].String())
 			}
 			note := ""
-			if len(args) > 0 && p.Tests() == 0 {
+			if len(args) > 0 && policytool.CountTests(p) == 0 {
 				note = "; it has no tests"
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s compiles, %d warnings%s\n", p.Origin(), len(warnings), note)
@@ -198,7 +199,7 @@ be parsed.`,
 			if err != nil {
 				return err
 			}
-			want, err := authz.Format(name, text)
+			want, err := policytool.Format(name, text)
 			if err != nil {
 				return &runError{err}
 			}
@@ -300,7 +301,7 @@ or cannot be evaluated, 2 if query or input are no such thing.`,
 			return err
 		}
 		defer in.Close()
-		value, ok, err := p.Eval(c.Context(), query, in)
+		value, ok, err := policytool.Eval(c.Context(), p, query, in)
 		switch invalid, is := errors.AsType[*host.Error](err); {
 		case is && invalid.Kind == host.Invalid:
 			return err

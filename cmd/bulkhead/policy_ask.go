@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 	"github.com/spf13/cobra"
@@ -101,7 +102,7 @@ func openDirectory(ctx context.Context, path, config string) (*directory.Directo
 
 // question makes one of the arguments USER ACTION [RESOURCE].
 func (f *askFlags) question(args []string) (*host.Question, error) {
-	a := authz.Ask{
+	a := policytool.Ask{
 		User: args[0], Action: args[1], Capability: f.capability, Verb: f.verb, Reason: f.reason,
 		Roles: f.roles, Teams: f.teams, Unlisted: f.unlisted,
 	}
@@ -137,7 +138,7 @@ cached, with matching the person's permissions included.
 			return err
 		}
 		defer func() { err = errors.Join(err, d.Close()) }()
-		r := p.Bench(c.Context(), q, d, duration)
+		r := policytool.Bench(c.Context(), p, q, d, duration)
 		if f.json {
 			return printJSON(c.OutOrStdout(), r)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/spf13/cobra"
 )
 
@@ -63,7 +64,7 @@ Exit code 1 if the policy does not compile or a test fails,
 		if err != nil {
 			return err
 		}
-		report, err := p.Test(c.Context(), authz.TestOptions{})
+		report, err := policytool.Test(c.Context(), p, policytool.TestOptions{})
 		if err != nil {
 			return &runError{err}
 		}

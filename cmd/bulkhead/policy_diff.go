@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/spf13/cobra"
 )
 
@@ -53,21 +54,21 @@ or a policy is at fault; 2 bad usage, or what is to be the log cannot be read as
 		if err != nil {
 			return err
 		}
-		var over *authz.Over
+		var over *policytool.Over
 		if dir != "" || f.config != "" {
 			d, path, err := openDirectory(c.Context(), dir, f.config)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			over = &authz.Over{Directory: d, Name: path}
+			over = &policytool.Over{Directory: d, Name: path}
 		}
 		in, err := openInput(c, log)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		report, err := authz.Diff(c.Context(), before, after, over, in)
+		report, err := policytool.Diff(c.Context(), before, after, over, in)
 		if err != nil {
 			return err
 		}
@@ -96,7 +97,7 @@ func named(ctx context.Context, policy string) (*authz.Policy, error) {
 	return readPolicy(ctx, policy)
 }
 
-func printDiff(out io.Writer, r *authz.DiffReport) {
+func printDiff(out io.Writer, r *policytool.DiffReport) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, d := range r.Changes {
 		what := d.Action

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
 )
@@ -22,7 +22,7 @@ func policyExplainCommand() *cobra.Command {
 	var f askFlags
 	c := &cobra.Command{
 		Use:   "explain USER ACTION [RESOURCE]",
-		Short: "Say why somebody may or may not do something",
+		Short: "Say why a user may or may not do something",
 		Long: `Say whether USER may do ACTION, by which rule, from which role, team or entry,
 and what comes near without covering it. It is the policy's answer.
 
@@ -53,13 +53,13 @@ Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fau
 			return err
 		}
 		defer func() { err = errors.Join(err, d.Close()) }()
-		x := p.Explain(c.Context(), q, d)
+		x := policytool.Explain(c.Context(), p, q, d)
 		if f.config != "" {
 			config, err := server.Load(f.config, os.Environ())
 			if err != nil {
 				return err
 			}
-			within(config, q, x)
+			x.Against(hostView(config, q, x), q)
 		}
 		if f.json {
 			err = printJSON(c.OutOrStdout(), x)
@@ -77,7 +77,7 @@ Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fau
 	return c
 }
 
-func printExplanation(out io.Writer, x *authz.Explanation) {
+func printExplanation(out io.Writer, x *policytool.Explanation) {
 	answer := "DENIED"
 	switch {
 	case x.Allow && len(x.Refused) > 0:
@@ -137,7 +137,7 @@ func printExplanation(out io.Writer, x *authz.Explanation) {
 	}
 	if !x.Allow {
 		// What the shipped rules lack is in the sentence and the lines above.
-		own := slices.DeleteFunc(slices.Clone(x.Unmet), func(p authz.Place) bool { return strings.HasPrefix(p.At, "shipped/") })
+		own := slices.DeleteFunc(slices.Clone(x.Unmet), func(p policytool.Place) bool { return strings.HasPrefix(p.At, "shipped/") })
 		for i, p := range own {
 			note := ""
 			if what, negated := strings.CutPrefix(p.Text, "not "); negated {
@@ -159,7 +159,7 @@ func first(name string, i int) string {
 
 // limit says when the membership that a permission comes from ends, if it does,
 // and whether the permission needs a reason.
-func limit(l *authz.GrantLine) (s string) {
+func limit(l *policytool.GrantLine) (s string) {
 	switch at := l.Until.Format(time.RFC3339); {
 	case l.Until.IsZero():
 	case l.Ended():
@@ -180,25 +180,25 @@ func orNobody(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// within adds to x, the explanation of q, what a host with this configuration makes
-// of it. Nothing is opened but the plugin's file, for its manifest.
-func within(config *server.Config, q *host.Question, x *authz.Explanation) {
-	s := &authz.Setting{}
+// hostView is what a host with this configuration has, as far as it matters for q.
+// Of files only the plugin's is opened, for its manifest; if that fails, x gets a
+// warning.
+func hostView(config *server.Config, q *host.Question, x *policytool.Explanation) *policytool.HostView {
+	v := &policytool.HostView{}
 	i := slices.IndexFunc(config.Plugins, func(p plugin.Config) bool { return p.Name == q.Route.Plugin })
 	if i >= 0 {
-		known, err := plugin.ReadSetting(config.Catalog(), config.Plugins[i])
+		known, err := plugin.ReadView(config.Catalog(), config.Plugins[i])
 		if err != nil {
 			x.Warnings = append(x.Warnings, fmt.Sprintf("plugins[%d]: %v; its actions and grants are not looked at", i, err))
-		} else {
-			s = known
 		}
+		v.Routes, v.Check = known.Routes, known.Check
 	}
 	for _, p := range config.Plugins {
-		s.Plugins = append(s.Plugins, p.Name)
+		v.Plugins = append(v.Plugins, p.Name)
 	}
 	for _, c := range config.Clusters {
-		s.Clusters = append(s.Clusters, c.Name)
+		v.Clusters = append(v.Clusters, c.Name)
 	}
-	s.Instances = config.Catalog().Configured()
-	x.Within(s, q)
+	v.Instances = config.Catalog().Configured()
+	return v
 }

@@ -8,13 +8,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/spf13/cobra"
 )
 
 func policyTestCommand() *cobra.Command {
 	var f policyFlags
-	var o authz.TestOptions
+	var o policytool.TestOptions
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "test [POLICY]",
@@ -38,7 +38,7 @@ is shown for tests that fail, and with -v for all. Exit code 1 if a test fails o
 		if err != nil {
 			return err
 		}
-		report, err := p.Test(c.Context(), o)
+		report, err := policytool.Test(c.Context(), p, o)
 		if err != nil {
 			return &runError{err}
 		}
@@ -58,7 +58,7 @@ is shown for tests that fail, and with -v for all. Exit code 1 if a test fails o
 	return c
 }
 
-func printTests(w io.Writer, report *authz.TestReport, verbose bool) {
+func printTests(w io.Writer, report *policytool.TestReport, verbose bool) {
 	for i := range report.Results {
 		r := &report.Results[i]
 		word := "PASS"
@@ -93,7 +93,7 @@ func printTests(w io.Writer, report *authz.TestReport, verbose bool) {
 	fmt.Fprintf(w, "%d tests, %d failed%s\n", len(report.Results), report.Failed, skipped)
 }
 
-func countSkipped(report *authz.TestReport) (n int) {
+func countSkipped(report *policytool.TestReport) (n int) {
 	for i := range report.Results {
 		if report.Results[i].Skipped {
 			n++
@@ -103,7 +103,7 @@ func countSkipped(report *authz.TestReport) (n int) {
 }
 
 // coverage counts lines that have something to reach.
-func coverage(report *authz.TestReport) float64 {
+func coverage(report *policytool.TestReport) float64 {
 	reached, all := 0, 0
 	for _, file := range report.Coverage.Files {
 		reached += file.CoveredLines

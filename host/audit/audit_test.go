@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"compress/gzip"
@@ -22,12 +22,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T, c Config) Sink {
+func open(t *testing.T, c Config) sink {
 	t.Helper()
 	if err := c.Check("policy.log"); err != nil {
 		t.Fatal(err)
 	}
-	sinks, err := c.Open()
+	sinks, err := c.open(&decisions)
 	if err != nil || len(sinks) != 1 {
 		t.Fatalf("%d sinks, %v", len(sinks), err)
 	}
@@ -104,7 +104,7 @@ func TestOnlyARegularFileOfTheHostsOwnIsRotated(t *testing.T) {
 		for _, path := range []string{link, os.DevNull} {
 			limits.Path = path
 			c := Config{File: &limits}
-			_, opening := c.Open()
+			_, opening := c.open(&decisions)
 			for _, err := range []error{c.Check("policy.log"), opening} {
 				if err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
 					t.Errorf("%+v: %v", limits, err)
@@ -224,7 +224,7 @@ func TestAFileHasOneWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d.jsonl")
 	c := Config{File: &File{Path: path}}
 	first := open(t, c)
-	if _, err := c.Open(); err == nil || !strings.Contains(err.Error(), path+" is written by another process") {
+	if _, err := c.open(&decisions); err == nil || !strings.Contains(err.Error(), path+" is written by another process") {
 		t.Errorf("a second writer: %v", err)
 	}
 	if err := first.Close(); err != nil {
@@ -279,13 +279,13 @@ func TestWhatAServerAnswersDecidesWhetherItIsAskedAgain(t *testing.T) {
 		}))
 		s := open(t, Config{HTTP: &Server{URL: srv.URL + "/logs?key=sesame"}})
 		err := s.Write(t.Context(), []record{{}, {}})
-		var refused *Refused
-		var later *Later
-		if (err == nil) != (c.status/100 == 2) || errors.As(err, &refused) != c.refused || c.refused && refused.Records != 2 {
+		var r *refused
+		var l *later
+		if (err == nil) != (c.status/100 == 2) || errors.As(err, &r) != c.refused || c.refused && r.records != 2 {
 			t.Errorf("%d: %v", c.status, err)
 		}
-		if errors.As(err, &later) != (c.after > 0) || c.after > 0 && later.After != c.after {
-			t.Errorf("%d with Retry-After %q: %+v", c.status, c.later, later)
+		if errors.As(err, &l) != (c.after > 0) || c.after > 0 && l.after != c.after {
+			t.Errorf("%d with Retry-After %q: %+v", c.status, c.later, l)
 		}
 		srv.Close()
 		if err := s.Write(t.Context(), []record{{}}); err == nil || strings.Contains(err.Error(), "sesame") {
@@ -316,7 +316,7 @@ func TestAMaskErasesAndSaysWhat(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &record); err != nil {
 		t.Fatal(err)
 	}
-	erased := c.Pointers().Erase(record)
+	erased := c.mask(decisions.Mask).erase(record)
 	if want := []string{"/input/principal/claims", "/input/list/1/secret", "/input/a~1b"}; !reflect.DeepEqual(erased, want) {
 		t.Errorf("erased %v", erased)
 	}

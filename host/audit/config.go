@@ -1,7 +1,4 @@
-// Package decisionlog brings records of decisions to where they are kept: a
-// file that is rotated, a server that takes OPA's decision logs, an OpenTelemetry
-// collector. What a record says is the caller's business.
-package decisionlog
+package audit
 
 import (
 	"errors"
@@ -11,7 +8,7 @@ import (
 	"strings"
 )
 
-// Config says where decisions are logged. Without a destination they are not.
+// Config says where records go. Without a destination they are not kept.
 type Config struct {
 	File *File `json:"file,omitempty"`
 	// HTTP takes gzipped JSON arrays of records, as OPA sends them
@@ -20,12 +17,14 @@ type Config struct {
 	// OTLP takes OpenTelemetry logs; the URL ends in /v1/logs as a rule.
 	OTLP *Server `json:"otlp,omitempty"`
 	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
-	// into it. If it is not given: /input/principal/claims and
-	// /input/principal/login/id. A record says what was left out as "erased".
+	// into it. If it is not given, the Stream's; of decisions that is
+	// /input/principal/claims and /input/principal/login/id. A record lists what was
+	// left out as "erased".
 	Mask *[]string `json:"mask,omitempty"`
 	// Labels are in each record.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Queue is how many decisions may wait for each destination; 8192.
+	// Queue is how many records may wait for each destination, up to 1048576;
+	// 0 means 8192.
 	Queue int `json:"queue,omitempty"`
 	// WhenFull says what happens while one of the queues is full: "drop" (the
 	// default) loses that destination's records and counts them; "deny" also
@@ -39,8 +38,8 @@ type Config struct {
 // maxMiB and keep are then refused.
 type File struct {
 	Path   string `json:"path"`             // its directory is made if need be
-	MaxMiB int    `json:"maxMiB,omitempty"` // when it is renamed PATH.1 and a new one begun; 100
-	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 5
+	MaxMiB int    `json:"maxMiB,omitempty"` // size at which it is renamed PATH.1 and a new one begun; 0 means 100
+	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 0 means 5
 }
 
 // Server is where records are posted to.
@@ -50,7 +49,6 @@ type Server struct {
 	CAFile    string `json:"caFile,omitempty"`    // PEM; the system's own authorities if empty
 }
 
-// What is used when the configuration does not say.
 const (
 	defaultQueue  = 8192
 	defaultMaxMiB = 100
@@ -58,27 +56,21 @@ const (
 	maxQueue      = 1 << 20
 )
 
-// defaultMask keeps what identity providers say about people out of the log.
-var defaultMask = []string{"/input/principal/claims", "/input/principal/login/id"}
-
-// Destinations is how many there can be.
-const Destinations = 3
+// maxDestinations is how many there can be.
+const maxDestinations = 3
 
 // Enabled reports whether there is a destination.
 func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil || c.OTLP != nil }
 
-// QueueSize is Queue or its default.
-func (c *Config) QueueSize() int {
+func (c *Config) queueSize() int {
 	if c.Queue == 0 {
 		return defaultQueue
 	}
 	return c.Queue
 }
 
-// Denies reports whether effects are refused while the queue is full.
-func (c *Config) Denies() bool { return c.WhenFull == "deny" }
-
 // Check reports every mistake in c that can be seen without opening anything.
+// Each error begins with at, the path of c in the configuration, and the field.
 func (c *Config) Check(at string) error {
 	var errs []error
 	bad := func(is bool, field, format string, args ...any) {
@@ -102,7 +94,7 @@ func (c *Config) Check(at string) error {
 			field, "is not an https URL, or http on loopback")
 		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
 	}
-	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; file, http and otlp are some")
+	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; add file, http or otlp")
 	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "is not within 0 to %d", maxQueue)
 	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q is neither drop nor deny", c.WhenFull)
 	if c.Mask != nil {

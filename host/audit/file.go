@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"bytes"
@@ -107,8 +107,8 @@ func (s *file) follow() error {
 // bytes.
 const maxTorn = 4 << 20
 
-// mend takes off the half of a record that a crash leaves at the end of f, which
-// every reader would stumble over, and returns the size then.
+// mend cuts off the half of a record that a crash leaves at the end of f, which no
+// reader could parse, and returns the size then.
 func mend(f *os.File, size int64) (int64, error) {
 	tail := make([]byte, min(size, maxTorn))
 	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil {
@@ -127,7 +127,7 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	enc := json.NewEncoder(&lines)
 	for _, r := range records {
 		if err := enc.Encode(r); err != nil {
-			return &Refused{Records: len(records), Whole: true, Err: err}
+			return &refused{records: len(records), whole: true, err: err}
 		}
 	}
 	if err := s.follow(); err != nil {

@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 const (
 	uploadTimeout = 20 * time.Second // of one request
 	maxAnswer     = 64 << 10         // of one answer, in bytes, and of its head; more is not read
-	maxLater      = time.Minute      // that a server may have us wait
+	maxLater      = time.Minute      // the longest wait that a server may ask for
 )
 
 // server sends each batch as one request.
@@ -41,14 +41,14 @@ func openServer(c *Server) (*server, error) {
 	}
 	client := &http.Client{
 		Transport: followed, Timeout: uploadTimeout,
-		// Decisions and the token go where they were meant to.
+		// Records and the token go to the configured server alone.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &server{c.URL, c.TokenFile, client}, nil
 }
 
-// send posts a body, gzipped, with so many records. The answer is one of
-// success, read as far as maxAnswer.
+// send posts a body with so many records, gzipped. It returns the answer if that
+// is success, up to maxAnswer bytes of it.
 func (s *server) send(ctx context.Context, contentType string, body []byte, records int) (header http.Header, answer []byte, err error) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -83,23 +83,23 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 	return resp.Header, answer, err
 }
 
-// failed is what to make of an answer that is none of success. Only what is
-// about the records themselves is final: a wrong token or address is mended by
-// somebody, and until then nothing is lost.
+// failed is the error for an answer other than success. Only an answer about the
+// records themselves is final: a wrong token or address can be corrected, and
+// until then nothing is lost.
 func failed(resp *http.Response, records int) error {
 	err := fmt.Errorf("it answers %s", printable(resp.Status))
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		return &Refused{Records: records, Whole: true, Err: err}
+		return &refused{records: records, whole: true, err: err}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if after := min(retryafter.Parse(resp.Header.Get("Retry-After"), time.Now()), maxLater); after > 0 {
-			return &Later{after, err}
+			return &later{after, err}
 		}
 	}
 	return err
 }
 
-// printable is the beginning of what another side says, for logs.
+// printable is the beginning of a text from the other side, for logs.
 func printable(text string) string {
 	const most = 200
 	if len(text) > most {
@@ -124,7 +124,7 @@ type opa struct{ *server }
 func (s opa) Write(ctx context.Context, records []map[string]any) error {
 	body, err := json.Marshal(records)
 	if err != nil {
-		return &Refused{Records: len(records), Whole: true, Err: err}
+		return &refused{records: len(records), whole: true, err: err}
 	}
 	_, _, err = s.send(ctx, "application/json", body, len(records))
 	return err

@@ -1,4 +1,4 @@
-package authz
+package audit
 
 import (
 	"context"
@@ -8,15 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/open-policy-agent/opa/v1/ast"
-
-	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
 )
-
-// Log says where decisions are logged, in OPA's format.
-type Log = decisionlog.Config
 
 const (
 	batchSize   = 256
@@ -25,112 +17,122 @@ const (
 	drainPeriod = 5 * time.Second
 )
 
-// record is a decision on its way to the log. It keeps what the question was,
-// because callers may change theirs.
-type record struct {
-	question host.Question
-	call     host.CapabilityCall
-	asked    bool // call is part of the question
-	answer   *answer
-	rev      *published
-	id       string
-	cached   bool
-	at       time.Time
-	took     time.Duration
-	running  bool // what was asked about had begun before
+// Record is one entry of a log. Its methods may be called from several goroutines
+// at once.
+type Record interface {
+	// Document returns the record as JSON values. It is called once for each
+	// destination, and each result is changed: labels are added and what the mask
+	// names is erased, so nothing in it may be shared.
+	Document() map[string]any
+	// Refusal returns the record to write instead of this one if a queue is full and
+	// the log then denies. It returns nil if what is recorded may go on unrecorded.
+	Refusal() Record
 }
 
-func (r *record) set(q *host.Question) {
-	r.question = *q
-	if q.Capability != nil {
-		r.call, r.asked = *q.Capability, true
-	}
+// Stream describes the records of one Log.
+type Stream struct {
+	Name string // in log lines: "decision log"
+	// Scope is the OpenTelemetry instrumentation scope, Event the name of each
+	// record's event.
+	Scope, Event string
+	// Attributes are copied out of a record's document into OpenTelemetry's
+	// attributes, unless the mask has erased them.
+	Attributes []Attribute
+	// Mask is what is erased if the configuration has no mask, as JSON Pointers.
+	Mask []string
 }
 
-// q is the question. It points into r.
-func (r *record) q() *host.Question {
-	if r.asked {
-		r.question.Capability = &r.call
-	}
-	return &r.question
+// Attribute is an OpenTelemetry attribute and the path of its value in a record's
+// document.
+type Attribute struct {
+	Key  string
+	Path []string
 }
 
-// LogStatus says what became of decisions that were to be logged.
-type LogStatus struct {
+// Status says what became of the records that were offered.
+type Status struct {
 	Denied       uint64                       `json:"denied"`       // effects that were refused because a queue was full
 	Destinations map[string]DestinationStatus `json:"destinations"` // by their names in the configuration
 }
 
-// DestinationStatus counts decisions on their way to one destination.
+// DestinationStatus counts records on their way to one destination.
 type DestinationStatus struct {
 	Written uint64 `json:"written"`
-	Dropped uint64 `json:"dropped"`           // because its queue was full, it refused them or a stop came first
-	Waiting int    `json:"waiting"`           // those being written included
+	Dropped uint64 `json:"dropped"`           // because its queue was full, it refused them or the log was closed first
+	Waiting int    `json:"waiting"`           // including those being written
 	Problem string `json:"problem,omitempty"` // why the latest were not written
 }
 
-// decisionLog brings records to every destination. None waits for another.
-type decisionLog struct {
+// Log brings records to every destination. No destination waits for another. It
+// is safe for concurrent use.
+type Log struct {
 	destinations []*destination
 	denies       bool
 	denied       atomic.Uint64
 	ending       context.CancelFunc // ends reading the queues once they are empty
-	cut          context.CancelFunc // ends writing
+	abort        context.CancelFunc // ends writing
 	done         sync.WaitGroup
 }
 
-func openLog(cfg *Log, labels map[string]string, log *slog.Logger) (*decisionLog, error) {
-	sinks, err := cfg.Open()
+// Open opens the destinations of cfg, which has passed Check and names at least
+// one. The labels are in each record, together with those of cfg, which win.
+func Open(cfg *Config, stream Stream, labels map[string]string, log *slog.Logger) (*Log, error) {
+	sinks, err := cfg.open(&stream)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(labels, cfg.Labels)
-	return startLog(cfg, sinks, labels, log), nil
+	return start(cfg, &stream, sinks, labels, log), nil
 }
 
-func startLog(cfg *Log, sinks map[string]decisionlog.Sink, labels map[string]string, log *slog.Logger) *decisionLog {
-	l := &decisionLog{denies: cfg.Denies()}
-	var ending, cut context.Context
+func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string]string, log *slog.Logger) *Log {
+	all := map[string]string{}
+	maps.Copy(all, labels)
+	maps.Copy(all, cfg.Labels)
+	l := &Log{denies: cfg.WhenFull == "deny"}
+	var ending, abort context.Context
 	ending, l.ending = context.WithCancel(context.Background())
-	cut, l.cut = context.WithCancel(context.Background())
-	for name, sink := range sinks {
+	abort, l.abort = context.WithCancel(context.Background())
+	for name, s := range sinks {
 		d := &destination{
-			name: name, sink: sink, queue: make(chan record, cfg.QueueSize()), labels: labels, mask: cfg.Pointers(),
-			log: log.With("destination", name), terms: &terms{},
+			name: name, sink: s, queue: make(chan Record, cfg.queueSize()), labels: all, mask: cfg.mask(stream.Mask),
+			stream: stream.Name, log: log.With("destination", name),
 		}
 		l.destinations = append(l.destinations, d)
-		l.done.Go(func() { d.run(ending, cut) })
+		l.done.Go(func() { d.run(ending, abort) })
 	}
 	return l
 }
 
-// offer queues r for every destination that has room. It returns false if r
-// allows an effect that is refused because one has none; the others then have
-// the refusal.
-func (l *decisionLog) offer(r *record) bool {
-	room, full, stands := [decisionlog.Destinations]bool{}, false, true
+// Offer queues r for every destination whose queue has room, and waits for none.
+// It returns false if r is refused because one of them has no room; the others
+// then get r's Refusal.
+func (l *Log) Offer(r Record) bool {
+	room, full, stands := [maxDestinations]bool{}, false, true
 	for i, d := range l.destinations {
 		room[i] = d.reserve()
 		full = full || !room[i]
 	}
-	if full && l.denies && r.answer.decision.Allow && r.question.Route.Mutates && !r.running {
-		l.denied.Add(1)
-		r.answer, stands = &answer{decision: host.Decision{Reason: host.Reason{Code: logFull}}, matching: r.answer.matching}, false
+	if full && l.denies {
+		if refusal := r.Refusal(); refusal != nil {
+			l.denied.Add(1)
+			r, stands = refusal, false
+		}
 	}
 	for i, d := range l.destinations {
 		if room[i] {
-			d.queue <- *r
+			d.queue <- r
 		}
 	}
 	return stands
 }
 
-// close writes what waits, as far as the time for that allows.
-func (l *decisionLog) close() error {
+// Close writes what is waiting, for 5 s at most, and closes the destinations.
+// Nothing may be offered afterwards.
+func (l *Log) Close() error {
 	l.ending()
-	defer time.AfterFunc(drainPeriod, l.cut).Stop()
+	defer time.AfterFunc(drainPeriod, l.abort).Stop()
 	l.done.Wait()
-	l.cut()
+	l.abort()
 	var errs []error
 	for _, d := range l.destinations {
 		errs = append(errs, d.sink.Close())
@@ -138,8 +140,9 @@ func (l *decisionLog) close() error {
 	return errors.Join(errs...)
 }
 
-func (l *decisionLog) status() *LogStatus {
-	s := &LogStatus{Denied: l.denied.Load(), Destinations: map[string]DestinationStatus{}}
+// Status returns the counts so far.
+func (l *Log) Status() *Status {
+	s := &Status{Denied: l.denied.Load(), Destinations: map[string]DestinationStatus{}}
 	for _, d := range l.destinations {
 		s.Destinations[d.name] = d.status()
 	}
@@ -149,12 +152,12 @@ func (l *decisionLog) status() *LogStatus {
 // destination writes records from a queue of its own.
 type destination struct {
 	name   string
-	sink   decisionlog.Sink
-	queue  chan record
+	sink   sink
+	queue  chan Record
 	labels map[string]string
-	mask   decisionlog.Mask
+	mask   mask
+	stream string
 	log    *slog.Logger
-	terms  *terms
 
 	waiting          atomic.Int64 // room taken, never more than the queue has
 	written, dropped atomic.Uint64
@@ -162,7 +165,7 @@ type destination struct {
 }
 
 // reserve takes room for one record, which then has to be queued. It returns
-// false if there is none.
+// false if there is no room.
 func (d *destination) reserve() bool {
 	if d.waiting.Add(1) <= int64(cap(d.queue)) {
 		return true
@@ -172,13 +175,13 @@ func (d *destination) reserve() bool {
 	return false
 }
 
-func (d *destination) run(ending, cut context.Context) {
+func (d *destination) run(ending, abort context.Context) {
 	batch := make([]map[string]any, 0, batchSize)
 	for {
 		select {
 		case r := <-d.queue:
-			batch = d.more(append(batch[:0], d.document(&r)))
-			d.write(ending, cut, batch)
+			batch = d.more(append(batch[:0], d.document(r)))
+			d.write(ending, abort, batch)
 			d.waiting.Add(-int64(len(batch)))
 			clear(batch)
 		case <-ending.Done():
@@ -189,12 +192,12 @@ func (d *destination) run(ending, cut context.Context) {
 	}
 }
 
-// more adds what waits already.
+// more adds what is queued already.
 func (d *destination) more(batch []map[string]any) []map[string]any {
 	for len(batch) < batchSize {
 		select {
 		case r := <-d.queue:
-			batch = append(batch, d.document(&r))
+			batch = append(batch, d.document(r))
 		default:
 			return batch
 		}
@@ -202,56 +205,73 @@ func (d *destination) more(batch []map[string]any) []map[string]any {
 	return batch
 }
 
-// write brings batch to the sink, however often that takes, until cut is done.
-// What is refused as a whole comes again in halves, so that one bad record does
-// not take the others along.
-func (d *destination) write(ending, cut context.Context, batch []map[string]any) {
+// document is r with the labels, without what the mask erases.
+func (d *destination) document(r Record) map[string]any {
+	doc, labels := r.Document(), map[string]any{}
+	for k, v := range d.labels {
+		labels[k] = v
+	}
+	doc["labels"] = labels
+	if erased := d.mask.erase(doc); len(erased) > 0 {
+		list := make([]any, len(erased))
+		for i, pointer := range erased {
+			list[i] = pointer
+		}
+		doc["erased"] = list
+	}
+	return doc
+}
+
+// write brings the batch to the sink, with as many attempts as it takes, until
+// abort is done. A batch that is refused as a whole is sent again in halves, so
+// that one bad record does not take the others along.
+func (d *destination) write(ending, abort context.Context, batch []map[string]any) {
 	stop := ending.Done()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := d.sink.Write(cut, batch)
+		err := d.sink.Write(abort, batch)
 		if err == nil {
 			d.note(nil)
 			d.written.Add(uint64(len(batch)))
 			return
 		}
-		refused := (*decisionlog.Refused)(nil)
+		r := (*refused)(nil)
 		half := len(batch) / 2
-		if errors.As(err, &refused) && refused.Whole && half > 0 {
-			d.write(ending, cut, batch[:half])
-			d.write(ending, cut, batch[half:])
+		if errors.As(err, &r) && r.whole && half > 0 {
+			d.write(ending, abort, batch[:half])
+			d.write(ending, abort, batch[half:])
 			return
 		}
 		d.note(err)
-		if refused != nil {
-			d.dropped.Add(uint64(refused.Records))
-			d.written.Add(uint64(len(batch) - refused.Records))
+		if r != nil {
+			d.dropped.Add(uint64(r.records))
+			d.written.Add(uint64(len(batch) - r.records))
 			return
 		}
-		if later := (*decisionlog.Later)(nil); errors.As(err, &later) {
-			wait = max(wait, later.After)
+		if l := (*later)(nil); errors.As(err, &l) {
+			wait = max(wait, l.after)
 		}
 		select {
-		case <-cut.Done():
+		case <-abort.Done():
 			d.dropped.Add(uint64(len(batch)))
 			return
-		case <-stop: // once more at once, since there may be no later
+		case <-stop: // one more attempt at once, since there may be no time for another
 			stop, wait = nil, firstRetry
 		case <-time.After(wait):
 		}
 	}
 }
 
-// note keeps what the latest attempt met, and logs when that changes.
+// note keeps the outcome of the latest attempt, and logs when that changes.
 func (d *destination) note(err error) {
 	if err == nil {
 		if d.problem.Swap(nil) != nil {
-			d.log.Info("decision log can be written again")
+			d.log.Info(d.stream + " can be written again")
 		}
 		return
 	}
 	text := err.Error()
 	if old := d.problem.Swap(&text); old == nil || *old != text {
-		d.log.Error("decision log cannot be written", "error", err)
+		d.log.Error(d.stream+" cannot be written", "error", err)
 	}
 }
 
@@ -261,155 +281,4 @@ func (d *destination) status() DestinationStatus {
 		s.Problem = *p
 	}
 	return s
-}
-
-// decisionPath is decisionRef as OPA's logs write it.
-const decisionPath = "bulkhead/authz/decision"
-
-// document is one record in OPA's format (version 1), as JSON values and without
-// what the mask erases.
-func (d *destination) document(r *record) map[string]any {
-	a, labels := r.answer, map[string]any{}
-	for k, v := range d.labels {
-		labels[k] = v
-	}
-	doc := map[string]any{
-		"labels": labels, "decision_id": r.id, "path": decisionPath,
-		"timestamp": r.at.UTC().Format(time.RFC3339Nano),
-		"bundles":   map[string]any{"bulkhead": map[string]any{"revision": revisionName(r.rev)}},
-		"metrics":   map[string]any{"timer_server_handler_ns": r.took.Nanoseconds()},
-		"custom":    customOf(r),
-		"result":    documentOf(&a.decision),
-	}
-	if d.terms.revision != a.matching.Revision {
-		d.terms = &terms{revision: a.matching.Revision}
-	}
-	input, err := inputJSON(r.q(), &a.matching, d.terms)
-	if err == nil {
-		doc["input"] = input
-	} else {
-		doc["error"] = eventError("input", err)
-	}
-	if a.err != nil {
-		doc["error"] = eventError(policyError, a.err)
-	}
-	if erased := d.mask.Erase(doc); len(erased) > 0 {
-		doc["erased"] = texts(erased)
-	}
-	return doc
-}
-
-func eventError(code string, err error) map[string]any {
-	return map[string]any{"code": code, "message": err.Error()}
-}
-
-// customOf is what OPA has no place for. What the identity provider said of the
-// person is there for replaying: with another directory it counts differently.
-func customOf(r *record) map[string]any {
-	q := r.q()
-	custom := map[string]any{
-		"cached":    r.cached,
-		"policy":    r.rev.content.Digest,       // of the operator's files
-		"directory": r.answer.matching.Revision, // by which the permissions were matched
-	}
-	if q.Route.Digest != "" || q.Route.Generation != 0 {
-		custom["plugin"] = map[string]any{"digest": q.Route.Digest, "generation": q.Route.Generation}
-	}
-	if by := &q.Principal.Asserted; !by.Empty() {
-		asserted := map[string]any{}
-		for key, l := range map[string][]string{"roles": by.Roles, "teams": by.Teams} {
-			if len(l) > 0 {
-				asserted[key] = texts(l)
-			}
-		}
-		custom["asserted"] = asserted
-	}
-	if q.Principal.Unlisted {
-		custom["unlisted"] = true
-	}
-	return custom
-}
-
-// revisionName is the bundle's own name of its revision, or the content's digest.
-func revisionName(r *published) string {
-	if r.content.Revision != "" {
-		return r.content.Revision
-	}
-	return r.content.Digest
-}
-
-// inputJSON is the whole input, parts that the policy does not read included.
-func inputJSON(q *host.Question, m *host.Matching, t *terms) (map[string]any, error) {
-	v, err := newInput(q, m, t, everything)
-	if err != nil {
-		return nil, err
-	}
-	x, err := ast.JSON(v)
-	if err != nil {
-		return nil, err
-	}
-	object, _ := x.(map[string]any)
-	return object, nil
-}
-
-// documentOf is d as the document that a policy produces.
-func documentOf(d *host.Decision) map[string]any {
-	reason := map[string]any{"code": d.Reason.Code}
-	if len(d.Reason.Args) > 0 {
-		reason["args"] = copyJSON(d.Reason.Args)
-	}
-	out := map[string]any{"allow": d.Allow, "reason": reason}
-	if o := obligationsOf(&d.Obligations); len(o) > 0 {
-		out["obligations"] = o
-	}
-	return out
-}
-
-// copyJSON copies what a mask may change.
-func copyJSON(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, x := range v {
-			out[k] = copyJSON(x)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, x := range v {
-			out[i] = copyJSON(x)
-		}
-		return out
-	}
-	return v
-}
-
-func obligationsOf(o *host.Obligations) map[string]any {
-	out := map[string]any{}
-	if o.Impersonate != nil {
-		out["impersonate"] = map[string]any{"user": o.Impersonate.User, "groups": texts(o.Impersonate.Groups)}
-	}
-	if o.MaxSession > 0 {
-		out["max_session"] = o.MaxSession.String()
-	}
-	if o.Idle > 0 {
-		out["idle"] = o.Idle.String()
-	}
-	for key, l := range map[string][]string{"namespaces": o.Namespaces, "resource_groups": o.ResourceGroups, "redact": o.Redact} {
-		if l != nil {
-			out[key] = texts(l)
-		}
-	}
-	if o.Record != "" {
-		out["record"] = string(o.Record)
-	}
-	return out
-}
-
-func texts(l []string) []any {
-	out := make([]any, len(l))
-	for i, s := range l {
-		out[i] = s
-	}
-	return out
 }

@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"fmt"
@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// Mask erases parts of records.
-type Mask []pointer
+// mask erases parts of records.
+type mask []pointer
 
 type pointer struct {
 	text  string
 	steps []string
 }
 
-// Mask is what c leaves out. c has passed Check.
-func (c *Config) Pointers() Mask {
-	list := defaultMask
+// mask is what c leaves out, by default what otherwise lists. c has passed Check.
+func (c *Config) mask(otherwise []string) mask {
+	list := otherwise
 	if c.Mask != nil {
 		list = *c.Mask
 	}
-	var m Mask
+	var m mask
 	for _, text := range list {
 		if p, err := parsePointer(text); err == nil {
 			m = append(m, p)
@@ -42,19 +42,20 @@ func parsePointer(text string) (pointer, error) {
 	return pointer{text, steps}, nil
 }
 
-// Erase removes what m names from a record and returns what was there of it.
-func (m Mask) Erase(record map[string]any) (erased []string) {
+// erase removes what m names from a record and returns the pointers to what was
+// there.
+func (m mask) erase(record map[string]any) (erased []string) {
 	for _, p := range m {
-		if erase(record, p.steps) {
+		if eraseAt(record, p.steps) {
 			erased = append(erased, p.text)
 		}
 	}
 	return erased
 }
 
-// erase removes one value. An element of a list becomes null, so that the others
+// eraseAt removes one value. An element of a list becomes null, so that the others
 // keep their places.
-func erase(at any, steps []string) bool {
+func eraseAt(at any, steps []string) bool {
 	last := len(steps) == 1
 	switch v := at.(type) {
 	case map[string]any:
@@ -62,7 +63,7 @@ func erase(at any, steps []string) bool {
 		if ok && last {
 			delete(v, steps[0])
 		}
-		return ok && (last || erase(in, steps[1:]))
+		return ok && (last || eraseAt(in, steps[1:]))
 	case []any:
 		i, err := strconv.Atoi(steps[0])
 		if err != nil || i < 0 || i >= len(v) {
@@ -72,7 +73,7 @@ func erase(at any, steps []string) bool {
 			v[i] = nil
 			return true
 		}
-		return erase(v[i], steps[1:])
+		return eraseAt(v[i], steps[1:])
 	}
 	return false
 }

@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"context"
@@ -19,50 +19,34 @@ import (
 
 // otlp sends records as OpenTelemetry logs, OTLP/HTTP with Protocol Buffers
 // (opentelemetry.io/docs/specs/otlp).
-type otlp struct{ *server }
-
-const (
-	protobuf  = "application/x-protobuf"
-	scopeName = "github.com/seed-a3fb47d6/bulkhead/decisions"
-	eventName = "bulkhead.decision"
-)
-
-// attributes are copies of what is asked for most. What a mask has taken out of
-// the record is not there to be copied.
-var attributes = []struct {
-	key  string
-	path []string
-}{
-	{"bulkhead.decision.id", []string{"decision_id"}},
-	{"user.id", []string{"input", "principal", "user"}},
-	{"bulkhead.action", []string{"input", "route", "action"}},
-	{"bulkhead.allow", []string{"result", "allow"}},
-	{"bulkhead.reason", []string{"result", "reason", "code"}},
-	{"bulkhead.policy.digest", []string{"custom", "policy"}},
-	{"bulkhead.plugin.digest", []string{"custom", "plugin", "digest"}},
+type otlp struct {
+	*server
+	stream *Stream
 }
 
+const protobuf = "application/x-protobuf"
+
 func (s otlp) Write(ctx context.Context, records []map[string]any) error {
-	scope := &logs.ScopeLogs{Scope: &common.InstrumentationScope{Name: scopeName}}
+	scope := &logs.ScopeLogs{Scope: &common.InstrumentationScope{Name: s.stream.Scope}}
 	for _, r := range records {
-		scope.LogRecords = append(scope.LogRecords, logRecord(r, time.Now()))
+		scope.LogRecords = append(scope.LogRecords, s.stream.logRecord(r, time.Now()))
 	}
 	body, err := proto.Marshal(&collector.ExportLogsServiceRequest{ResourceLogs: []*logs.ResourceLogs{{
 		Resource: resourceOf(records[0]), ScopeLogs: []*logs.ScopeLogs{scope},
 	}}})
 	if err != nil {
-		return &Refused{Records: len(records), Whole: true, Err: err}
+		return &refused{records: len(records), whole: true, err: err}
 	}
 	header, answer, err := s.send(ctx, protobuf, body, len(records))
 	if err != nil || header.Get("Content-Type") != protobuf {
-		return err // who answers otherwise has nothing to add
+		return err // an answer of another type says no more
 	}
 	var told collector.ExportLogsServiceResponse
 	if err := proto.Unmarshal(answer, &told); err != nil {
-		return errors.New("it answers with success and what is no ExportLogsServiceResponse")
+		return errors.New("it answers with success, but the body is not an ExportLogsServiceResponse")
 	}
 	if n := told.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
-		return &Refused{Records: int(min(n, int64(len(records)))), Err: errors.New(printable(told.PartialSuccess.ErrorMessage))}
+		return &refused{records: int(min(n, int64(len(records)))), err: errors.New(printable(told.PartialSuccess.ErrorMessage))}
 	}
 	return nil
 }
@@ -78,11 +62,11 @@ func resourceOf(record map[string]any) *resource.Resource {
 	return &resource.Resource{Attributes: keyValues(of)}
 }
 
-// logRecord is of the severity INFO whatever was decided: a refusal is policy at
-// work, and bulkhead.allow tells it.
-func logRecord(r map[string]any, now time.Time) *logs.LogRecord {
+// logRecord has the severity INFO whatever was decided: a refusal is policy at
+// work and not a fault.
+func (s *Stream) logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 	l := &logs.LogRecord{
-		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: eventName, Body: anyValue(r),
+		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: s.Event, Body: anyValue(r),
 		SeverityNumber: logs.SeverityNumber_SEVERITY_NUMBER_INFO, SeverityText: "INFO",
 	}
 	if text, _ := r["timestamp"].(string); text != "" {
@@ -90,9 +74,9 @@ func logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 			l.TimeUnixNano = uint64(at.UnixNano())
 		}
 	}
-	for _, a := range attributes {
-		if v := at(r, a.path); v != nil {
-			l.Attributes = append(l.Attributes, &common.KeyValue{Key: a.key, Value: anyValue(v)})
+	for _, a := range s.Attributes {
+		if v := at(r, a.Path); v != nil {
+			l.Attributes = append(l.Attributes, &common.KeyValue{Key: a.Key, Value: anyValue(v)})
 		}
 	}
 	return l

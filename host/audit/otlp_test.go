@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"compress/gzip"
@@ -138,8 +138,8 @@ func TestWhatACollectorRejectsIsTold(t *testing.T) {
 		"more than there were":     {ours, encode(1<<40, "too old"), 3, "it refuses records: too old"},
 		"fewer than none":          {ours, encode(-1, "what"), 0, ""},
 		"for a reason of any kind": {ours, encode(1, "line\nbreak"+strings.Repeat("x", 1000)), 1, "it refuses records: line?break" + strings.Repeat("x", 190) + "…"},
-		"an answer without end":    {ours, encode(1, strings.Repeat("x", 1<<20)), 0, "it answers with success and what is no"},
-		"a page":                   {ours, "<!DOCTYPE html>", 0, "it answers with success and what is no"},
+		"an answer without end":    {ours, encode(1, strings.Repeat("x", 1<<20)), 0, "it answers with success, but the body is not"},
+		"a page":                   {ours, "<!DOCTYPE html>", 0, "it answers with success, but the body is not"},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", c.kind)
@@ -150,9 +150,9 @@ func TestWhatACollectorRejectsIsTold(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
-		var refused *Refused
-		if errors.As(err, &refused); refused == nil && c.rejected > 0 || refused != nil && (refused.Records != c.rejected || refused.Whole) {
-			t.Errorf("%s: %+v", name, refused)
+		var r *refused
+		if errors.As(err, &r); r == nil && c.rejected > 0 || r != nil && (r.records != c.rejected || r.whole) {
+			t.Errorf("%s: %+v", name, r)
 		}
 		srv.Close()
 	}

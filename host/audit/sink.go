@@ -1,4 +1,4 @@
-package decisionlog
+package audit
 
 import (
 	"context"
@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// A Sink takes records, which are JSON values. Its methods are called by one
+// A sink takes records, which are JSON values. Its methods are called by one
 // goroutine.
-type Sink interface {
-	// Write keeps all of the records or returns why none or not all are kept. But
-	// for a *Refused it may then be called with the same records again.
+type sink interface {
+	// Write keeps all of the records or returns why not all are kept. Except after a
+	// *refused it may then be called with the same records again.
 	Write(ctx context.Context, records []map[string]any) error
 	Close() error
 }
 
-// Open opens every destination of c, by its name in the configuration.
-func (c *Config) Open() (map[string]Sink, error) {
-	sinks := map[string]Sink{}
-	add := func(name string, s Sink, err error) error {
+// open opens every destination of c, by its name in the configuration.
+func (c *Config) open(stream *Stream) (map[string]sink, error) {
+	sinks := map[string]sink{}
+	add := func(name string, s sink, err error) error {
 		if err == nil {
 			sinks[name] = s
 			return nil
@@ -43,30 +43,30 @@ func (c *Config) Open() (map[string]Sink, error) {
 	}
 	if c.OTLP != nil {
 		s, err := openServer(c.OTLP)
-		if err := add("otlp", otlp{s}, err); err != nil {
+		if err := add("otlp", otlp{s, stream}, err); err != nil {
 			return nil, err
 		}
 	}
 	return sinks, nil
 }
 
-// Refused is the error about records that the destination will never take.
-type Refused struct {
-	Records int  // how many of the call's; the others are kept
-	Whole   bool // all of them, unread as it were: fewer at once may be taken
-	Err     error
+// refused is the error about records that the destination will never take.
+type refused struct {
+	records int  // how many of the call's; the others are kept
+	whole   bool // all of them, without looking at each: fewer at once may be taken
+	err     error
 }
 
-func (e *Refused) Error() string { return "it refuses records: " + e.Err.Error() }
+func (e *refused) Error() string { return "it refuses records: " + e.err.Error() }
 
-func (e *Refused) Unwrap() error { return e.Err }
+func (e *refused) Unwrap() error { return e.err }
 
-// Later is the error of a destination that says when to come again.
-type Later struct {
-	After time.Duration
-	Err   error
+// later is the error of a destination that says when to try again.
+type later struct {
+	after time.Duration
+	err   error
 }
 
-func (e *Later) Error() string { return e.Err.Error() }
+func (e *later) Error() string { return e.err.Error() }
 
-func (e *Later) Unwrap() error { return e.Err }
+func (e *later) Unwrap() error { return e.err }

@@ -262,7 +262,7 @@ func TestAnIndependentEvaluatorAgrees(t *testing.T) {
 				q := w.question()
 				want := w.judge(q)
 				d := e.Decide(t.Context(), q)
-				if got := verdictOf(d); got != want || d.Reason.Code == policyError {
+				if got := verdictOf(d); got != want || d.Reason.Code == PolicyError {
 					t.Fatalf("%s, reason %q, %s %+v: decided %+v, the evaluator says %+v",
 						q.Principal.User, q.Reason, q.Route.Action, q.Capability, d, want)
 				}

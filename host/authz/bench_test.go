@@ -65,7 +65,7 @@ func BenchmarkDecide(b *testing.B) {
 					q.Capability = nil
 				}
 				now := e.current.Load().revision
-				rev := &revision{content: now.content, eval: now.eval, reads: now.reads}
+				rev := &revision{compiled: now.compiled, eval: now.eval, reads: now.reads}
 				uncached := &Engine{track: &track{log: e.log}, ids: e.ids}
 				uncached.decider.init(e.directory, defaultDeadline)
 				uncached.current.Store(&published{revision: rev, number: 1})

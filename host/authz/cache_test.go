@@ -70,7 +70,7 @@ func TestWhatNobodyReadsNeitherDecidesNorDividesTheCache(t *testing.T) {
 	w := newWorld(t, 3)
 	e := openEngine(t, "", w.directory)
 	now := e.current.Load()
-	whole := &published{revision: &revision{content: now.content, compiler: now.compiler, reads: everything}}
+	whole := &published{revision: &revision{compiled: now.compiled, reads: everything}}
 	for range 500 {
 		q := w.question()
 		other := scrambled(q)
@@ -287,7 +287,7 @@ todo_test_whole if input.principal
 	if rev := e.current.Load(); rev.reads.claims || rev.reads.login || rev.reads.directory || !rev.cacheable {
 		t.Errorf("reads %+v, cached %t", rev.reads, rev.cacheable)
 	}
-	if p := e.current.Load().policy(); p.mayRead([]string{"principal", "claims"}) || !p.mayRead([]string{"principal", "user"}) {
+	if p := e.Serving(); p.MayRead("principal", "claims") || !p.MayRead("principal", "user") {
 		t.Error("a record without claims counts as masked, or one without a user does not")
 	}
 	asked := strings.NewReplacer(`no := "no"`, `no := "no" if not test_whole`).Replace(text)

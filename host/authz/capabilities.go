@@ -25,14 +25,14 @@ var capabilities = func() *ast.Capabilities {
 	return c
 }()
 
-// Capabilities is what policies may use, as OPA's own tools and editors read it
+// Capabilities returns what policies may use, as OPA's own tools and editors read it
 // ("opa check --capabilities FILE").
 func Capabilities() *ast.Capabilities { return capabilities }
 
-// nondeterministic are the functions whose result may differ for equal
+// Nondeterministic returns the functions whose result may differ for equal
 // arguments, such as the clock. OPA does not say so of certificates, which it
 // verifies at the time of the call.
-func nondeterministic() map[string]bool {
+func Nondeterministic() map[string]bool {
 	varying := map[string]bool{
 		"crypto.x509.parse_and_verify_certificates":              true,
 		"crypto.x509.parse_and_verify_certificates_with_options": true,
@@ -47,7 +47,7 @@ func nondeterministic() map[string]bool {
 
 // deterministic reports whether nothing that c decides by calls one of these.
 func deterministic(c *ast.Compiler) bool {
-	varying, ok := nondeterministic(), true
+	varying, ok := Nondeterministic(), true
 	for rule := range deciding(c) {
 		ast.WalkRefs(rule, func(r ast.Ref) bool {
 			ok = ok && !varying[r.String()]

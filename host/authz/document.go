@@ -10,9 +10,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 )
 
-// parseDecision reads the document that a policy produced. It is strict: a key
-// that is not known may be a condition that nobody would enforce.
-func parseDecision(v any) (host.Decision, error) {
+// ParseDecision reads the document that a policy produced. It is strict: an
+// unknown key may be a condition that the host would not enforce.
+func ParseDecision(v any) (host.Decision, error) {
 	top := fields{at: "decision"}
 	top.read(v, "allow", "reason", "obligations")
 	allow, isBool := top.m["allow"].(bool)

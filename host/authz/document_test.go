@@ -19,7 +19,7 @@ func TestADecisionIsReadWhole(t *testing.T) {
 		}}`), &v); err != nil {
 		t.Fatal(err)
 	}
-	got, err := parseDecision(v)
+	got, err := ParseDecision(v)
 	want := host.Decision{
 		Allow:  true,
 		Reason: host.Reason{Code: "x", Args: map[string]any{"a": []any{"b"}}},
@@ -63,7 +63,7 @@ func TestAMisshapenDecisionIsAnError(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
 			t.Fatal(err)
 		}
-		if d, err := parseDecision(v); err == nil || !reflect.ValueOf(d).IsZero() {
+		if d, err := ParseDecision(v); err == nil || !reflect.ValueOf(d).IsZero() {
 			t.Errorf("%s is read as %+v, %v", text, d, err)
 		}
 	}
@@ -77,7 +77,7 @@ func FuzzParseDecision(f *testing.F) {
 		if json.Unmarshal(data, &v) != nil {
 			return
 		}
-		d, err := parseDecision(v)
+		d, err := ParseDecision(v)
 		if err != nil && d.Allow {
 			t.Error("an error that allows")
 		}
@@ -89,7 +89,7 @@ func FuzzParseDecision(f *testing.F) {
 
 func TestARefusalHasNoConditions(t *testing.T) {
 	for allow, want := range map[bool]time.Duration{true: time.Minute, false: 0} {
-		d, err := parseDecision(map[string]any{"allow": allow, "reason": map[string]any{"code": "x"}, "obligations": map[string]any{"idle": "1m"}})
+		d, err := ParseDecision(map[string]any{"allow": allow, "reason": map[string]any{"code": "x"}, "obligations": map[string]any{"idle": "1m"}})
 		if err != nil || d.Allow != allow || d.Obligations.Idle != want {
 			t.Errorf("%+v, %v", d, err)
 		}

@@ -8,11 +8,12 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/rego"
+
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
@@ -21,8 +22,13 @@ import (
 // missed is a refusal.
 const defaultDeadline = time.Second
 
-// policyError is the reason code of a denial that the policy did not decide.
-const policyError = "policy_error"
+// Reason codes of denials that the policy did not decide.
+const (
+	// PolicyError: the policy could not decide.
+	PolicyError = "policy_error"
+	// LogFull: an effect was refused because it could not be recorded.
+	LogFull = "decision_log_full"
+)
 
 // Directory is what the engine asks of host/directory. It is safe for
 // concurrent use.
@@ -60,7 +66,7 @@ type Config struct {
 	// Shadow is a candidate that is asked what the policy is asked, beside it; the
 	// differences are logged and counted, and nothing is enforced. Nil: none.
 	Shadow *Source
-	Log    Log
+	Log    audit.Config // where decisions are logged, in OPA's format
 	// Labels name this host in the decision log.
 	Labels map[string]string
 	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. One that
@@ -75,10 +81,9 @@ type Engine struct {
 	decider
 	*track
 	ids       *ids
-	decisions *decisionLog      // nil: there is none
-	shadow    *shadow           // nil: there is none
-	logFile   *decisionlog.File // where decisions are, if that is a file
-	comparing atomic.Bool
+	decisions *audit.Log // nil: there is none
+	recorded  termsCache // for the decision log, which may lag behind
+	shadow    *shadow    // nil: there is none
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -122,7 +127,7 @@ func (c *Config) Check() error {
 	return err
 }
 
-// openBeside opens what watches decisions.
+// openBeside opens the decision log and the shadow.
 func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Duration, log *slog.Logger) (err error) {
 	if cfg.Log.Enabled() {
 		labels := maps.Clone(cfg.Labels)
@@ -130,10 +135,9 @@ func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Dura
 			labels = map[string]string{}
 		}
 		labels["id"] = e.ids.prefix
-		if e.decisions, err = openLog(&cfg.Log, labels, log); err != nil {
+		if e.decisions, err = audit.Open(&cfg.Log, decisionStream, labels, log); err != nil {
 			return fmt.Errorf("policy.log: %w", err)
 		}
-		e.logFile = cfg.Log.File
 	}
 	if cfg.Shadow != nil {
 		if e.shadow, err = openShadow(ctx, *cfg.Shadow, cfg.Keep, cfg.Directory, deadline, log); err != nil {
@@ -153,7 +157,7 @@ func (e *Engine) Close() error {
 	}
 	e.done.Wait()
 	if e.decisions != nil {
-		return e.decisions.close()
+		return e.decisions.Close()
 	}
 	return nil
 }
@@ -174,7 +178,7 @@ func (e *Engine) LogProblem() error {
 	if e.decisions == nil {
 		return nil
 	}
-	for name, d := range e.decisions.status().Destinations {
+	for name, d := range e.decisions.Status().Destinations {
 		if d.Problem != "" {
 			return fmt.Errorf("%s: %s", name, d.Problem)
 		}
@@ -215,7 +219,7 @@ func (e *Engine) decideAndTell(ctx context.Context, q *host.Question, running bo
 	d := a.decision
 	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
 	if e.decisions != nil || e.shadow != nil {
-		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration, running: running}, q)
+		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration, running: running, terms: &e.recorded}, q)
 	}
 	return d
 }
@@ -242,18 +246,15 @@ func (e *Engine) answer(ctx context.Context, rev *published, q *host.Question) (
 	return a, cached
 }
 
-// logFull is the reason code of an effect that is refused because it could not
-// be recorded.
-const logFull = "decision_log_full"
-
-// tell brings a decision to those that watch. It waits for none of them.
+// tell offers a decision to the shadow and the decision log, and waits for
+// neither.
 func (e *Engine) tell(d *host.Decision, r *record, q *host.Question) {
 	r.set(q)
 	if e.shadow != nil {
 		e.shadow.offer(r)
 	}
-	if e.decisions != nil && !e.decisions.offer(r) {
-		d.Allow, d.Reason, d.Obligations = false, host.Reason{Code: logFull}, host.Obligations{}
+	if e.decisions != nil && !e.decisions.Offer(r) {
+		d.Allow, d.Reason, d.Obligations = false, host.Reason{Code: LogFull}, host.Obligations{}
 	}
 }
 
@@ -269,13 +270,12 @@ type decider struct {
 	directory Directory
 	deadline  time.Duration
 	cache     cache
-	terms     atomic.Pointer[terms]
+	terms     termsCache
 }
 
 func (e *decider) init(d Directory, deadline time.Duration) {
 	e.directory, e.deadline = d, deadline
 	e.cache.init()
-	e.terms.Store(&terms{})
 }
 
 // decide answers q, with a denial if it also returns an error. The answer is
@@ -295,7 +295,7 @@ func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) 
 	a.decision, err = e.evaluate(ctx, rev, q, &a.matching)
 	a.decision.Revision = rev.number
 	if err != nil {
-		a.decision, a.err = host.Decision{Reason: host.Reason{Code: policyError}, Revision: rev.number}, err
+		a.decision, a.err = host.Decision{Reason: host.Reason{Code: PolicyError}, Revision: rev.number}, err
 	} else if keyed && a.matching.Revision == directory {
 		// Otherwise the directory has moved on since the key was made.
 		e.cache.put(string(key), a)
@@ -304,7 +304,7 @@ func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) 
 }
 
 // evaluate runs the policy once.
-func (e *decider) evaluate(ctx context.Context, rev *published, q *host.Question, m *host.Matching) (d host.Decision, err error) {
+func (e *decider) evaluate(ctx context.Context, rev *published, q *host.Question, m *host.Matching, o ...rego.EvalOption) (d host.Decision, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			d, err = host.Decision{}, fmt.Errorf("panic: %v", p)
@@ -314,22 +314,13 @@ func (e *decider) evaluate(ctx context.Context, rev *published, q *host.Question
 	if err != nil {
 		return host.Decision{}, err
 	}
-	input, err := newInput(q, m, e.termsOf(m.Revision), rev.reads)
+	input, err := newInput(q, m, e.terms.of(m.Revision), rev.reads)
 	if err != nil {
 		return host.Decision{}, err
 	}
-	document, err := eval(ctx, input, e.deadline)
+	document, err := eval(ctx, input, e.deadline, o...)
 	if err != nil {
 		return host.Decision{}, err
 	}
-	return parseDecision(document)
-}
-
-func (e *decider) termsOf(directory uint64) *terms {
-	t := e.terms.Load()
-	if t.revision != directory {
-		t = &terms{revision: directory}
-		e.terms.Store(t)
-	}
-	return t
+	return ParseDecision(document)
 }

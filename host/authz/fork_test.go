@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/open-policy-agent/opa/v1/cover"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
@@ -47,8 +50,8 @@ func TestAFileOfAShippedNameAndPackageReplacesTheShippedOne(t *testing.T) {
 	write(t, dir, "site.tar.gz", packed.String())
 	p := readPolicy(t, filepath.Join(dir, "site.tar.gz"))
 	q := call(ada, readSecrets)
-	if x := p.Explain(t.Context(), q, staff(t)); !x.Allow {
-		t.Errorf("from a bundle: %+v", x)
+	if d := p.Over(staff(t)).Decide(t.Context(), q); !d.Allow {
+		t.Errorf("from a bundle: %+v", d)
 	}
 }
 
@@ -101,17 +104,20 @@ func TestTheShippedDirectoryIsAPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, want := p.decideInput(t.Context(), input), shipped.decideInput(t.Context(), input)
-		if what := whatDiffers(&want, &got); what != "" || want.Reason.Code == policyError {
+		got, want := p.DecideInput(t.Context(), input), shipped.DecideInput(t.Context(), input)
+		if what := whatDiffers(&want, &got); what != "" || want.Reason.Code == PolicyError {
 			t.Fatalf("%+v: %s: %+v and %+v", q, what, want, got)
 		}
 	}
-	report, err := p.Test(t.Context(), TestOptions{Coverage: true})
-	if err != nil || report.Failed > 0 || len(report.Results) < 20 {
-		t.Fatalf("%d tests, %d failed: %v", len(report.Results), report.Failed, err)
+	covered := cover.New()
+	results, err := p.RunTests(t.Context(), TestOptions{Trace: covered})
+	failed := func(r TestResult) bool { return r.Failed() }
+	if err != nil || slices.ContainsFunc(results, failed) || len(results) < 20 {
+		t.Fatalf("%+v: %v", results, err)
 	}
+	report := covered.Report(p.Program().Own)
 	for name := range shippedFiles(t) {
-		if c := report.Coverage.Files[name]; !strings.HasSuffix(name, "_test.rego") && (c == nil || c.Coverage < 95) {
+		if c := report.Files[name]; !strings.HasSuffix(name, "_test.rego") && (c == nil || c.Coverage < 95) {
 			t.Errorf("coverage of %s: %+v", name, c)
 		}
 	}

@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"log/slog"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -40,49 +39,37 @@ decision := {"allow": false, "reason": {"code": input.resource.namespace}} if no
 		}{{host.Resource{"cluster": "prod"}, true}, {host.Resource{"namespace": "prod"}, false}} {
 			q := ask(vic, "gitops", "helm.read")
 			q.Resource = c.resource
-			if d := e.Decide(t.Context(), q); d.Allow != c.allow || d.Reason.Code == policyError {
+			if d := e.Decide(t.Context(), q); d.Allow != c.allow || d.Reason.Code == PolicyError {
 				t.Errorf("%v: %+v", c.resource, d)
 			}
 		}
 	}
 }
 
-// Nothing changes without a record everywhere, whichever of the destinations is the
-// one that is full.
-func TestEveryDestinationsFullLogCounts(t *testing.T) {
-	allows, denies := &answer{decision: host.Decision{Allow: true}}, &answer{}
-	for full := range 4 { // 3: none is
-		for name, c := range map[string]struct {
-			answer  *answer
-			mutates bool
-			stands  bool
-		}{
-			"an effect": {allows, true, full == 3}, "a reading": {allows, false, true}, "a refused effect": {denies, true, true},
-		} {
-			l := &decisionLog{denies: true}
-			for i := range 3 {
-				d := &destination{queue: make(chan record, 2), log: slog.New(slog.DiscardHandler)}
-				if i == full {
-					d.waiting.Store(2)
-				}
-				l.destinations = append(l.destinations, d)
-			}
-			r := &record{answer: c.answer}
-			r.question.Route.Mutates = c.mutates
-			if stands := l.offer(r); stands != c.stands || (l.denied.Load() == 0) != c.stands {
-				t.Errorf("%s, destination %d is full: it stands: %v, %d denied", name, full, stands, l.denied.Load())
-			}
-			for i, d := range l.destinations {
-				if i == full {
-					if len(d.queue) != 0 || d.dropped.Load() != 1 || d.waiting.Load() != 2 {
-						t.Errorf("%s: the full one has %d, dropped %d, %d wait", name, len(d.queue), d.dropped.Load(), d.waiting.Load())
-					}
-					continue
-				}
-				if got := <-d.queue; got.answer.decision.Allow != (c.answer == allows && c.stands) || d.waiting.Load() != 1 {
-					t.Errorf("%s, destination %d of which %d is full has %+v", name, i, full, got.answer.decision)
-				}
-			}
+// With a full log, a new effect that is allowed is refused instead of going
+// unrecorded; what reads, is refused or runs already is not.
+func TestARecordSaysWhetherItMayBeLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		allow, mutates, running bool
+		refused                 bool
+	}{
+		"an effect": {true, true, false, true}, "a reading": {true, false, false, false},
+		"a refused effect": {false, true, false, false}, "what runs already": {true, true, true, false},
+	} {
+		q := ask(vic, "gitops", "helm.upgrade")
+		q.Route.Mutates = c.mutates
+		r := &record{answer: &answer{decision: host.Decision{Allow: c.allow}, matching: host.Matching{Revision: 7}}, id: "x", running: c.running}
+		r.set(q)
+		refusal := r.Refusal()
+		if (refusal != nil) != c.refused {
+			t.Errorf("%s: %v", name, refusal)
+		}
+		if !c.refused {
+			continue
+		}
+		got := refusal.(*record)
+		if got.answer.decision.Allow || got.answer.decision.Reason.Code != LogFull || got.answer.matching.Revision != 7 || got.id != "x" || r.answer.decision.Allow != c.allow {
+			t.Errorf("%s: %+v of %+v", name, got.answer, r.answer)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (r *revision) probe(ctx context.Context) error {
 		}
 		document, err := r.eval(ctx, input, defaultDeadline)
 		if err == nil {
-			_, err = parseDecision(document)
+			_, err = ParseDecision(document)
 		}
 		if err == nil || ctx.Err() != nil || errors.Is(err, errUndefined) || errors.Is(err, errDeadline) {
 			return nil

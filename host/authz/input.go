@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -17,6 +18,19 @@ import (
 type terms struct {
 	revision uint64
 	byMatch  sync.Map // *host.Matched → *ast.Term
+}
+
+// termsCache keeps the terms of the directory's newest revision. It is safe for
+// concurrent use.
+type termsCache struct{ newest atomic.Pointer[terms] }
+
+func (c *termsCache) of(directory uint64) *terms {
+	t := c.newest.Load()
+	if t == nil || t.revision != directory {
+		t = &terms{revision: directory}
+		c.newest.Store(t)
+	}
+	return t
 }
 
 func (t *terms) of(m *host.Matched) (*ast.Term, error) {

@@ -8,23 +8,22 @@ import (
 	"log/slog"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/cover"
-	"github.com/open-policy-agent/opa/v1/format"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// Policy is a policy on the bench: compiled with the shipped rules as the host
-// does it, and serving nobody. It is safe for concurrent use.
+// Policy is a compiled policy: the shipped rules and an operator's own. Tools
+// look at it and try it; it serves no requests by itself. It is safe for
+// concurrent use.
 type Policy struct {
-	*compiled
-	published *published // with number 0
+	*published
 }
 
 // ReadPolicy compiles the directory or bundle file at path, whose signature is
-// not looked at; "" is the shipped policy. Errors name file and line.
+// not verified; "" is the shipped policy. Errors name file and line.
 func ReadPolicy(ctx context.Context, path string) (*Policy, error) {
 	if path == "" {
 		return newPolicy(ctx, source.Shipped())
@@ -37,7 +36,7 @@ func ReadPolicy(ctx context.Context, path string) (*Policy, error) {
 }
 
 // LoadPolicy compiles what is at s now, as a host with this configuration would
-// at its start, signature included.
+// at its start, and verifies the signature.
 func LoadPolicy(ctx context.Context, s Source) (_ *Policy, err error) {
 	src, err := source.Open(s, "", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -45,6 +44,16 @@ func LoadPolicy(ctx context.Context, s Source) (_ *Policy, err error) {
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	content, err := src.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newPolicy(ctx, content)
+}
+
+// UnpackPolicy compiles a packed bundle, whose signature is not verified. origin
+// names it in errors.
+func UnpackPolicy(ctx context.Context, packed []byte, origin string) (*Policy, error) {
+	content, err := source.Unpack(packed, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +69,22 @@ func newPolicy(ctx context.Context, content *source.Content) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Policy{c, &published{revision: r}}, nil
+	return &Policy{&published{revision: r}}, nil
+}
+
+// Serving returns the policy that decides now.
+func (e *Engine) Serving() *Policy { return &Policy{e.current.Load()} }
+
+// Candidate returns the policy in the shadow, nil if there is none that can be
+// used.
+func (e *Engine) Candidate() *Policy {
+	if e.shadow == nil {
+		return nil
+	}
+	if p := e.shadow.current.Load(); p.number > 0 {
+		return &Policy{p}
+	}
+	return nil
 }
 
 // Origin says where p is from.
@@ -69,57 +93,89 @@ func (p *Policy) Origin() string { return p.content.Origin }
 // Digest names p's content: "sha256:…".
 func (p *Policy) Digest() string { return p.content.Digest }
 
-// TestReport is the outcome of a policy's tests.
-type TestReport struct {
-	Results  []TestResult  `json:"results"`
-	Failed   int           `json:"failed"`
-	Coverage *cover.Report `json:"coverage,omitempty"`
+// Cacheable reports whether decisions by p may be cached.
+func (p *Policy) Cacheable() bool { return p.cacheable }
+
+// ReadsDirectory reports whether p decides by data.directory.
+func (p *Policy) ReadsDirectory() bool { return p.reads.directory }
+
+// MayRead reports whether p may decide by the part of the input at path.
+func (p *Policy) MayRead(path ...string) bool { return p.compiler == nil || p.reads.input(path...) }
+
+// Signing is what a bundle is signed with, Stamp what it says against being
+// replayed.
+type (
+	Signing = source.Signing
+	Stamp   = source.Stamp
+)
+
+// Pack writes p's own files as an OPA bundle, signed if s is not nil.
+func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {
+	return source.Pack(w, p.content, revision, s)
 }
 
-// Test runs p's own tests. They may take a minute.
-func (p *Policy) Test(ctx context.Context, o TestOptions) (*TestReport, error) {
-	results, coverage, err := p.testsAndCoverage(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	r := &TestReport{Results: results}
-	for i := range results {
-		if results[i].Failed() {
-			r.Failed++
-		}
-	}
-	if coverage != nil {
-		for name := range coverage.Files {
-			if !p.own[name] {
-				delete(coverage.Files, name)
-			}
-		}
-		r.Coverage = coverage
-	}
-	return r, nil
+// Trial decides by a policy over a directory as an engine would, without logging.
+// It is safe for concurrent use.
+type Trial struct {
+	decider
+	policy *published
 }
 
-// Eval returns the value of a query, by default the decision, for an input
-// document in JSON; ok is false if it is undefined. What is wrong with query or
-// input is of kind host.Invalid.
-func (p *Policy) Eval(ctx context.Context, query string, input io.Reader) (value any, ok bool, err error) {
-	v, err := readInput(input)
-	if err != nil {
-		return nil, false, host.E(host.Invalid, "", "input: %w", err)
+// Over returns a trial of p over d.
+func (p *Policy) Over(d Directory) *Trial {
+	t := &Trial{policy: p.published}
+	t.init(d, defaultDeadline)
+	return t
+}
+
+// Decide answers q from the cache or by an evaluation. What cannot be decided is
+// denied with the reason code PolicyError.
+func (t *Trial) Decide(ctx context.Context, q *host.Question) host.Decision {
+	a, _, _ := t.decide(ctx, t.policy, q)
+	return a.decision
+}
+
+// Evaluate answers q by an evaluation and returns what the directory matched for
+// it. An error says why the policy could not decide. Each step is reported to
+// trace unless that is nil.
+func (t *Trial) Evaluate(ctx context.Context, q *host.Question, trace topdown.QueryTracer) (host.Decision, host.Matching, error) {
+	m := t.directory.Match(q)
+	var options []rego.EvalOption
+	if trace != nil {
+		options = append(options, rego.EvalQueryTracer(trace))
 	}
-	if query == "" {
-		query = decisionRef.String()
+	d, err := t.evaluate(ctx, t.policy, q, &m, options...)
+	return d, m, err
+}
+
+// DecideInput decides an input document that has the permissions in it. What
+// cannot be decided is denied with the reason code PolicyError, also by a policy
+// that reads data.directory.
+func (p *Policy) DecideInput(ctx context.Context, input ast.Value) host.Decision {
+	document, err := p.eval(ctx, input, defaultDeadline)
+	if err == nil {
+		var d host.Decision
+		if d, err = ParseDecision(document); err == nil {
+			return d
+		}
 	}
+	return host.Decision{Reason: host.Reason{Code: PolicyError}}
+}
+
+// Query returns the values of a query for an input document: none if it is
+// undefined. It has no deadline but ctx's. A query that does not compile is an
+// error of kind host.Invalid.
+func (p *Policy) Query(ctx context.Context, query string, input ast.Value) ([]any, error) {
 	prepared, err := rego.New(
 		rego.Query(query), rego.Compiler(p.compiler), rego.Capabilities(capabilities),
 		rego.Store(newStore(p.content.Data)), rego.StrictBuiltinErrors(true), rego.SetRegoVersion(ast.RegoV1),
 	).PrepareForEval(ctx)
 	if err != nil {
-		return nil, false, host.E(host.Invalid, "", "query: %w", err)
+		return nil, host.E(host.Invalid, "", "query: %w", err)
 	}
-	results, err := prepared.Eval(ctx, rego.EvalParsedInput(v))
+	results, err := prepared.Eval(ctx, rego.EvalParsedInput(input))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	var values []any
 	for _, r := range results {
@@ -127,21 +183,16 @@ func (p *Policy) Eval(ctx context.Context, query string, input io.Reader) (value
 			values = append(values, x.Value)
 		}
 	}
-	switch len(values) {
-	case 0:
-		return nil, false, nil
-	case 1:
-		return values[0], true, nil
-	}
-	return values, true, nil
+	return values, nil
 }
 
 // maxInput bounds an input document, in bytes.
 const maxInput = 16 << 20
 
-// readInput reads an input document. A record of the decision log has one and is
-// none: to a policy it would be somebody without a name.
-func readInput(r io.Reader) (ast.Value, error) {
+// ReadInput reads an input document in JSON, of 16 MiB at most. A record of the
+// decision log contains an input document but is refused, because as an input it
+// would be a question without a user.
+func ReadInput(r io.Reader) (ast.Value, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxInput+1))
 	if err != nil {
 		return nil, err
@@ -164,19 +215,8 @@ func readInput(r io.Reader) (ast.Value, error) {
 	return v, nil
 }
 
-// Format returns a Rego file as "opa fmt" writes it.
-func Format(name string, text []byte) ([]byte, error) {
-	return format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
-}
-
-// Signing is what a bundle is signed with, Stamp what it says against being
-// replayed.
-type (
-	Signing = source.Signing
-	Stamp   = source.Stamp
-)
-
-// Pack writes p's own files as an OPA bundle, signed if s is not nil.
-func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {
-	return source.Pack(w, p.content, revision, s)
+// Input returns the whole input document of q, also the parts that a policy does
+// not read. m is what a directory matched for q.
+func Input(q *host.Question, m *host.Matching) (ast.Value, error) {
+	return newInput(q, m, &terms{}, everything)
 }

@@ -75,26 +75,26 @@ func (m *members) with(names ...string) members {
 // reads says which parts of its surroundings a policy's decisions may depend
 // on. What it does not read is neither in its input nor in the key of the cache.
 type reads struct {
-	refs                     []reading
+	refs                     []Reading
 	route, capability        []*part // those, and what permissions are matched by
 	params                   members
 	resource, target         members // target is for questions without a capability
 	claims, login, directory bool
 }
 
-// reading is one reference of a policy.
-type reading struct {
-	ref ast.Ref
+// Reading is one reference of a policy.
+type Reading struct {
+	Ref ast.Ref
+	At  *ast.Location
 	// bare references are conditions of their own, "not input.capability": they
 	// ask whether something is there, and not what is in it.
 	bare bool
-	at   *ast.Location
 }
 
-// everything is read by what is told to people.
+// everything is read by what people are shown.
 var everything = func() *reads {
 	r := readsOf(nil)
-	r.refs = append(r.refs, reading{ref: ast.InputRootRef}, reading{ref: ast.DefaultRootRef})
+	r.refs = append(r.refs, Reading{Ref: ast.InputRootRef}, Reading{Ref: ast.DefaultRootRef})
 	return r.resolve()
 }()
 
@@ -104,13 +104,14 @@ func readsOf(c *ast.Compiler) *reads {
 	r := &reads{}
 	if c != nil {
 		for rule := range deciding(c) {
-			r.refs = append(r.refs, readingsOf(rule)...)
+			r.refs = append(r.refs, ReadingsOf(rule)...)
 		}
 	}
 	return r.resolve()
 }
 
-func readingsOf(rule *ast.Rule) (found []reading) {
+// ReadingsOf returns the references in a rule of a compiled policy.
+func ReadingsOf(rule *ast.Rule) (found []Reading) {
 	at := rule.Location
 	var v *ast.GenericVisitor
 	v = ast.NewGenericVisitor(func(x any) bool {
@@ -127,13 +128,13 @@ func readingsOf(rule *ast.Rule) (found []reading) {
 			if !ok || !ref.IsGround() {
 				return false
 			}
-			found = append(found, reading{ref, true, at})
+			found = append(found, Reading{ref, at, true})
 			for _, w := range x.With {
 				v.Walk(w)
 			}
 			return true
 		case ast.Ref:
-			found = append(found, reading{x, false, at})
+			found = append(found, Reading{x, at, false})
 		}
 		return false
 	})
@@ -155,8 +156,35 @@ func (r *reads) resolve() *reads {
 	r.params, r.resource = r.members("route", "params"), r.members("resource")
 	r.target = r.resource.with(targetNames...)
 	r.claims, r.login = r.input("principal", "claims"), r.input("principal", "login")
-	r.directory = slices.ContainsFunc(r.refs, func(x reading) bool { return x.mayRead(ast.DefaultRootRef, "directory") })
+	r.directory = slices.ContainsFunc(r.refs, func(x Reading) bool { return x.MayRead(ast.DefaultRootRef, "directory") })
 	return r
+}
+
+// InputAt says where the part of the input at path comes from if a question is
+// asked again over a directory: directory if the directory makes it, matched if
+// permissions are matched by it. Both are false for a part that the question has
+// and matching ignores.
+func InputAt(path []string) (directory, matched bool) {
+	if len(path) == 0 {
+		return false, true
+	}
+	named := func(parts []part) bool {
+		return len(path) == 1 || slices.ContainsFunc(parts, func(p part) bool { return p.name == path[1] && p.matched })
+	}
+	switch path[0] {
+	case "permissions", "break_glass":
+		return true, false
+	case "principal":
+		directory = len(path) > 1 && (path[1] == "roles" || path[1] == "teams")
+		return directory, len(path) == 1 || path[1] == "user"
+	case "route":
+		return false, named(routeParts)
+	case "capability":
+		return false, named(capabilityParts)
+	case "resource":
+		return false, len(path) == 1 || slices.Contains(targetNames, path[1])
+	}
+	return false, false
 }
 
 // resourceOf is what is read of q's resource.
@@ -169,15 +197,15 @@ func (r *reads) resourceOf(q *host.Question) *members {
 
 // input reports whether a decision may depend on the part of the input at path.
 func (r *reads) input(path ...string) bool {
-	return slices.ContainsFunc(r.refs, func(x reading) bool { return x.mayRead(ast.InputRootRef, path...) })
+	return slices.ContainsFunc(r.refs, func(x Reading) bool { return x.MayRead(ast.InputRootRef, path...) })
 }
 
 func (r *reads) members(path ...string) (m members) {
 	for _, x := range r.refs {
 		switch at := len(path) + 1; {
-		case !x.mayRead(ast.InputRootRef, path...):
-		case len(x.ref) > at:
-			if name, ok := x.ref[at].Value.(ast.String); ok {
+		case !x.MayRead(ast.InputRootRef, path...):
+		case len(x.Ref) > at:
+			if name, ok := x.Ref[at].Value.(ast.String); ok {
 				m = m.with(string(name))
 				continue
 			}
@@ -189,16 +217,16 @@ func (r *reads) members(path ...string) (m members) {
 	return m
 }
 
-// mayRead reports whether x may look at what is at path below root.
-func (x *reading) mayRead(root ast.Ref, path ...string) bool {
-	if !x.ref.HasPrefix(root) {
+// MayRead reports whether x may look at what is at path below root.
+func (x *Reading) MayRead(root ast.Ref, path ...string) bool {
+	if !x.Ref.HasPrefix(root) {
 		return false
 	}
 	for i, want := range path {
-		if i+1 >= len(x.ref) {
+		if i+1 >= len(x.Ref) {
 			return !x.bare
 		}
-		if step, ok := x.ref[i+1].Value.(ast.String); ok && string(step) != want {
+		if step, ok := x.Ref[i+1].Value.(ast.String); ok && string(step) != want {
 			return false
 		}
 	}

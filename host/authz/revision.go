@@ -15,13 +15,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// decisionRef is the one document that is asked for.
+// DecisionQuery names the one document that is asked for.
+const DecisionQuery = "data.bulkhead.authz.decision"
+
 var (
 	authzPackage   = ast.MustParseRef("data.bulkhead.authz")
-	decisionRef    = ast.MustParseRef("data.bulkhead.authz.decision")
+	decisionRef    = ast.MustParseRef(DecisionQuery)
 	defaultPackage = ast.MustParseRef("data.bulkhead.default")
 )
 
@@ -33,25 +34,23 @@ type evaluation func(ctx context.Context, input ast.Value, deadline time.Duratio
 // revision is a policy that compiled and whose tests passed. It is immutable
 // but for what it keeps of the directory.
 type revision struct {
-	content *source.Content
-	eval    evaluation
-	// compiler and facts are for policies that read data.directory.
-	compiler *ast.Compiler
-	facts    atomic.Pointer[factual]
+	*compiled
+	eval  evaluation
+	facts atomic.Pointer[factual] // for policies that read data.directory
 	// cacheable is false if equal questions may get different answers.
 	cacheable bool
 	reads     *reads
-	tests     int
+	passed    int   // how many tests ran
 	fails     error // why it decides nothing, whatever is asked; nil: it may decide
 }
 
-func newRevision(ctx context.Context, c *compiled, tests int) (*revision, error) {
+func newRevision(ctx context.Context, c *compiled, passed int) (*revision, error) {
 	eval, err := prepare(ctx, c.compiler, newStore(c.content.Data))
 	if err != nil {
 		return nil, err
 	}
 	r := &revision{
-		content: c.content, eval: eval, compiler: c.compiler, tests: tests,
+		compiled: c, eval: eval, passed: passed,
 		cacheable: deterministic(c.compiler), reads: readsOf(c.compiler),
 	}
 	r.fails = r.probe(ctx)

@@ -18,7 +18,7 @@ const (
 	shadowExamples = 50
 )
 
-// Difference is a question about which two policies disagree.
+// Difference is a question that two policies decide differently.
 type Difference struct {
 	User       string    `json:"user"`
 	Action     string    `json:"action"`
@@ -31,8 +31,14 @@ type Difference struct {
 	At         time.Time `json:"at,omitzero"`          // of the first
 }
 
-// whatDiffers says in what new differs from old, "" if in nothing that anybody
-// would notice.
+// Compare returns how the decisions about q differ, and false if a caller would
+// not notice a difference.
+func Compare(q *host.Question, before, after *host.Decision) (Difference, bool) {
+	what := whatDiffers(before, after)
+	return difference(q, what, before, after), what != ""
+}
+
+// whatDiffers names what differs, "" if nothing does that a caller would notice.
 func whatDiffers(before, after *host.Decision) string {
 	switch {
 	case before.Allow && !after.Allow:
@@ -80,7 +86,7 @@ type tally struct {
 type shadow struct {
 	decider
 	*track
-	queue chan record
+	queue chan *record
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 
@@ -89,7 +95,7 @@ type shadow struct {
 }
 
 func openShadow(ctx context.Context, cfg Source, keep string, d Directory, deadline time.Duration, log *slog.Logger) (*shadow, error) {
-	s := &shadow{queue: make(chan record, shadowQueue)}
+	s := &shadow{queue: make(chan *record, shadowQueue)}
 	s.decider.init(d, deadline)
 	var err error
 	if s.track, err = openTrack(ctx, "policy.shadow", false, cfg, keep, log); err != nil {
@@ -112,7 +118,7 @@ func (s *shadow) offer(r *record) {
 		return // there is no candidate yet
 	}
 	select {
-	case s.queue <- *r:
+	case s.queue <- r:
 	default:
 		s.count(number, func(t *tally) { t.skipped++ })
 	}
@@ -124,7 +130,7 @@ func (s *shadow) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-s.queue:
-			s.judge(ctx, s.current.Load(), &r)
+			s.judge(ctx, s.current.Load(), r)
 		}
 	}
 }
@@ -143,7 +149,7 @@ func (s *shadow) count(revision uint64, add func(*tally)) {
 }
 
 func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
-	q := r.q()
+	q := &r.question
 	a, cached, err := s.decide(ctx, rev, q)
 	if ctx.Err() != nil {
 		return
@@ -157,7 +163,7 @@ func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
 	if a.matching.Revision != r.answer.matching.Revision && err == nil {
 		// The directory may be what differs.
 		if after, err = s.evaluate(ctx, rev, q, &r.answer.matching); err != nil {
-			after = host.Decision{Reason: host.Reason{Code: policyError}}
+			after = host.Decision{Reason: host.Reason{Code: PolicyError}}
 		}
 		if what = whatDiffers(before, &after); what == "" {
 			return

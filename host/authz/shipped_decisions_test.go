@@ -7,13 +7,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-const (
-	vic = "vic@example.com" // viewer
-	eda = "eda@example.com" // editor
-	ada = "ada@example.com" // admin
-	pat = "pat@example.com" // team payments
-)
-
 func TestViewerReadsEditorWritesAdminDoesAll(t *testing.T) {
 	e := openEngine(t, "", staff(t))
 	helm := func(verb string) *host.CapabilityCall {

@@ -1,11 +1,15 @@
 package authz
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
+)
 
 // Status is what an operator asks of a running engine.
 type Status struct {
 	RevisionStatus
-	Log    *LogStatus    `json:"log,omitempty"`
+	Log    *audit.Status `json:"log,omitempty"`
 	Shadow *ShadowStatus `json:"shadow,omitempty"`
 }
 
@@ -30,7 +34,7 @@ func (t *track) status() RevisionStatus {
 	}
 	s := RevisionStatus{
 		Revision: r.number, Since: r.at, Origin: from.Origin, Digest: from.Digest, Bundle: from.Revision,
-		Tests: r.tests, Cached: r.cacheable,
+		Tests: r.passed, Cached: r.cacheable,
 	}
 	if err := t.failed.Load(); err != nil {
 		s.Problem = err.Message
@@ -45,7 +49,7 @@ func (t *track) status() RevisionStatus {
 func (e *Engine) Status() Status {
 	s := Status{RevisionStatus: e.track.status()}
 	if e.decisions != nil {
-		s.Log = e.decisions.status()
+		s.Log = e.decisions.Status()
 	}
 	if e.shadow != nil {
 		s.Shadow = e.shadow.status()

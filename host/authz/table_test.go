@@ -137,7 +137,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		for _, c := range columns {
 			q.Principal, q.Reason = &host.Principal{User: c.user}, c.reason
 			d := e.Decide(t.Context(), &q)
-			if d.Reason.Code == policyError {
+			if d.Reason.Code == PolicyError {
 				t.Errorf("%s: the policy fails", first)
 			}
 			out.WriteString(" | " + cell(d))

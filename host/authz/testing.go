@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // Bounds on the tests of a policy, each and all of them.
@@ -18,10 +18,10 @@ const (
 	testsDeadline = time.Minute
 )
 
-// TestOptions choose what a run of tests does besides.
+// TestOptions choose which tests run and who watches.
 type TestOptions struct {
-	Run      string // a regular expression that names must match; empty: all
-	Coverage bool
+	Run   string              // a regular expression that names must match; empty: all
+	Trace topdown.QueryTracer // sees every step; nil: none
 }
 
 // TestResult is how one rule named test_ went.
@@ -47,14 +47,13 @@ func (r *TestResult) String() string {
 	return s
 }
 
-// runTests runs the rules named test_ of the source's files, sorted by file and
-// line. The shipped rules' own tests do not run.
-func (c *compiled) runTests(ctx context.Context, o TestOptions) ([]TestResult, error) {
-	results, _, err := c.testsAndCoverage(ctx, o)
-	return results, err
+// RunTests runs the tests in p's own files, for a minute at most, and returns
+// their results by file and line. The shipped rules' own tests do not run.
+func (p *Policy) RunTests(ctx context.Context, o TestOptions) ([]TestResult, error) {
+	return p.runTests(ctx, o)
 }
 
-func (c *compiled) testsAndCoverage(ctx context.Context, o TestOptions) (_ []TestResult, _ *cover.Report, err error) {
+func (c *compiled) runTests(ctx context.Context, o TestOptions) (_ []TestResult, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("running the tests failed: %v", p)
@@ -67,13 +66,12 @@ func (c *compiled) testsAndCoverage(ctx context.Context, o TestOptions) (_ []Tes
 		SetStore(inmem.NewFromObject(c.content.Data)).SetTimeout(testDeadline).SetParallel(1).
 		RaiseBuiltinErrors(true). // as decisions do
 		CapturePrintOutput(true).SetModules(c.all()).Filter(o.Run)
-	covered := cover.New()
-	if o.Coverage {
-		runner.SetCoverageQueryTracer(covered)
+	if o.Trace != nil {
+		runner.SetCoverageQueryTracer(o.Trace)
 	}
 	events, err := runner.RunTests(ctx, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var results []TestResult
 	for r := range events {
@@ -88,11 +86,7 @@ func (c *compiled) testsAndCoverage(ctx context.Context, o TestOptions) (_ []Tes
 		}
 		return a.Line - b.Line
 	})
-	if !o.Coverage {
-		return results, nil, ctx.Err()
-	}
-	report := covered.Report(c.all())
-	return results, &report, ctx.Err()
+	return results, ctx.Err()
 }
 
 func failure(r *tester.Result) string {

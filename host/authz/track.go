@@ -70,8 +70,8 @@ func openTrack(ctx context.Context, field string, serves bool, cfg source.Config
 // nothingYet denies everything until the first revision is there.
 func nothingYet(why error) *revision {
 	return &revision{
-		content: source.Shipped(),
-		reads:   readsOf(nil),
+		compiled: &compiled{content: source.Shipped()},
+		reads:    readsOf(nil),
 		eval: func(context.Context, ast.Value, time.Duration, ...rego.EvalOption) (any, error) {
 			return nil, errors.Join(errors.New("no policy has arrived yet"), why)
 		},
@@ -123,7 +123,7 @@ func (t *track) publish(r *revision, number uint64) {
 	t.failed.Store(nil)
 	if number > 0 {
 		t.log.Info("policy published", "source", t.field, "origin", r.content.Origin, "revision", number, "digest", r.content.Digest,
-			"tests", r.tests, "cached", r.cacheable)
+			"tests", r.passed, "cached", r.cacheable)
 		if unread := r.content.Unread; len(unread) > 0 {
 			t.log.Warn("rules beside the policy are not read", "source", t.field, "in", unread)
 		}

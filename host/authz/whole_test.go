@@ -83,7 +83,7 @@ func TestADecisionIsThatOfTheWholeQuestion(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := p.decideInput(t.Context(), whole)
+				want := p.DecideInput(t.Context(), whole)
 				got, hit, _ := cached.decide(t.Context(), p.published, q)
 				if hit {
 					hits++

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -34,6 +35,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -166,7 +168,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	people, err := directory.Open(ctx, directory.Config{Dir: filepath.Join(dir, "directory"), Base: policies.Roles(), Kinds: new(all.Config).Catalog()})
 	must(err)
 	cleanup(func() { _ = people.Close() })
-	var decisions authz.Log
+	var decisions audit.Config
 	must(json.Unmarshal(fmt.Appendf(nil, `{"file":{"path":%q}}`, filepath.Join(dir, "decisions.jsonl")), &decisions))
 	engine, err := authz.Open(ctx, authz.Config{Directory: people, Log: decisions})
 	must(err)
@@ -207,7 +209,8 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	})
 	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: s.sessions, Store: store, Plugins: plugins.List, Would: engine.Would})
 	admin.Mount(s.Gateway, admin.Config{
-		Sessions: s.sessions, Store: store, Directory: people, Policy: engine, Setting: func(string) *authz.Setting { return &authz.Setting{} },
+		Sessions: s.sessions, Store: store, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
+		Policy: &policytool.Tools{Engine: engine, Directory: people, Log: decisions.File},
 	})
 	door.Mount(s.Gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) { p := plugins.Get(name); return p, p != nil }})
 	s.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}

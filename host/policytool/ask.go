@@ -1,12 +1,10 @@
-package authz
+package policytool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
@@ -226,46 +224,4 @@ func clusterCall(capability, what, last string, c *host.CapabilityCall) *host.Ca
 		c.Effect = host.EffectRead
 	}
 	return c
-}
-
-// BenchReport is how long one decision takes, with matching included.
-type BenchReport struct {
-	Evaluated    int           `json:"evaluated"` // times
-	EvaluatedP50 time.Duration `json:"evaluatedP50_ns"`
-	EvaluatedP99 time.Duration `json:"evaluatedP99_ns"`
-	Cacheable    bool          `json:"cacheable"`
-	Cached       int           `json:"cached"` // times
-	CachedMean   time.Duration `json:"cachedMean_ns"`
-}
-
-// Bench measures the decision about q by p over d, evaluated and cached, each
-// for about the time given.
-func (p *Policy) Bench(ctx context.Context, q *host.Question, d Directory, each time.Duration) *BenchReport {
-	r := &BenchReport{Cacheable: p.published.cacheable}
-	dec := new(decider)
-	dec.init(d, defaultDeadline)
-	var took []time.Duration
-	for end := time.Now().Add(each); time.Now().Before(end) && ctx.Err() == nil; {
-		start := time.Now()
-		m := d.Match(q)
-		_, _ = dec.evaluate(ctx, p.published, q, &m)
-		took = append(took, time.Since(start))
-	}
-	if len(took) > 0 {
-		slices.Sort(took)
-		r.Evaluated, r.EvaluatedP50, r.EvaluatedP99 = len(took), took[len(took)/2], took[len(took)*99/100]
-	}
-	if !r.Cacheable {
-		return r
-	}
-	const batch = 1000 // reading the clock costs as much as a hit
-	start := time.Now()
-	for time.Since(start) < each && ctx.Err() == nil {
-		for range batch {
-			_, _, _ = dec.decide(ctx, p.published, q)
-		}
-		r.Cached += batch
-	}
-	r.CachedMean = time.Since(start) / time.Duration(max(r.Cached, 1))
-	return r
 }

@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bytes"
@@ -27,17 +27,14 @@ func TestAByteOrderMarkIsPassedOver(t *testing.T) {
 			}
 		}
 	}
-	p, err := ReadPolicy(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, ok, err := p.Eval(t.Context(), "input.principal.user", strings.NewReader(mark+`{"principal":{"user":"x"}}`)); err != nil || !ok || v != "x" {
+	p := readPolicy(t, "")
+	if v, ok, err := Eval(t.Context(), p, "input.principal.user", strings.NewReader(mark+`{"principal":{"user":"x"}}`)); err != nil || !ok || v != "x" {
 		t.Errorf("%v, %v, %v", v, ok, err)
 	}
 	for text, want := range map[string]string{
-		`{"a": 1, "a": 2}`: `it has the key "a" twice`, "{} {}": "something follows", strings.Repeat(" ", maxInput+1): "is over",
+		`{"a": 1, "a": 2}`: `it has the key "a" twice`, "{} {}": "something follows", strings.Repeat(" ", 16<<20+1): "is over",
 	} {
-		if _, _, err := p.Eval(t.Context(), "1", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := Eval(t.Context(), p, "1", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 	}

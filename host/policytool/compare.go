@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"context"
@@ -6,11 +6,30 @@ import (
 	"fmt"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
+
+// Tools answer administrators' questions about the policies of a running host. They
+// are safe for concurrent use.
+type Tools struct {
+	Engine    *authz.Engine
+	Directory authz.Directory // that of Engine
+	Log       *audit.File     // where Engine logs decisions; nil: not to a file
+	comparing atomic.Bool
+}
+
+// Status returns the state of the engine.
+func (t *Tools) Status() authz.Status { return t.Engine.Status() }
+
+// Explain explains q by the policy that decides now. It is not logged.
+func (t *Tools) Explain(ctx context.Context, q *host.Question) *Explanation {
+	return Explain(ctx, t.Engine.Serving(), q, t.Directory)
+}
 
 // comparison bounds one comparison: a candidate is a program of the requester's, and
 // runs in this process.
@@ -31,24 +50,24 @@ var (
 // empty. If one of them reads data.directory, that is over the host's directory
 // as it is now, otherwise over the permissions recorded.
 //
-// It fails if decisions are not logged to a file, if the candidate cannot be used,
+// It returns an error if decisions are not logged to a file, if the candidate cannot be used,
 // if another comparison is under way, or if it takes over 30 s or 256 MiB, which
 // what others do meanwhile counts against. Compiling cannot be interrupted: after
 // such a failure no other comparison begins before it is over.
-func (e *Engine) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
-	return e.compareWithin(ctx, packed, compareWithin)
+func (t *Tools) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
+	return t.compareWithin(ctx, packed, compareWithin)
 }
 
 const opCompare = "policy.compare"
 
-func (e *Engine) compareWithin(ctx context.Context, packed []byte, bounds comparison) (*DiffReport, error) {
-	if e.logFile == nil {
+func (t *Tools) compareWithin(ctx context.Context, packed []byte, bounds comparison) (*DiffReport, error) {
+	if t.Log == nil {
 		return nil, host.E(host.Conflict, opCompare, "decisions are not logged to a file; policy.log.file says where")
 	}
-	if len(packed) == 0 && (e.shadow == nil || e.shadow.current.Load().number == 0) {
+	if len(packed) == 0 && t.Engine.Candidate() == nil {
 		return nil, host.E(host.Conflict, opCompare, "there is no bundle in the request and no policy.shadow that can be used")
 	}
-	if !e.comparing.CompareAndSwap(false, true) {
+	if !t.comparing.CompareAndSwap(false, true) {
 		return nil, host.E(host.Limited, opCompare, "another comparison is under way")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, bounds.wall, errSlow)
@@ -61,7 +80,7 @@ func (e *Engine) compareWithin(ctx context.Context, packed []byte, bounds compar
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer e.comparing.Store(false)
+		defer t.comparing.Store(false)
 		var r result
 		defer func() {
 			if p := recover(); p != nil {
@@ -69,7 +88,7 @@ func (e *Engine) compareWithin(ctx context.Context, packed []byte, bounds compar
 			}
 			done <- r
 		}()
-		r.report, r.err = e.compare(ctx, packed)
+		r.report, r.err = t.compare(ctx, packed)
 	}()
 	var r result
 	select {
@@ -88,25 +107,19 @@ func (e *Engine) compareWithin(ctx context.Context, packed []byte, bounds compar
 	return nil, r.err
 }
 
-func (e *Engine) compare(ctx context.Context, packed []byte) (*DiffReport, error) {
-	before := e.current.Load().policy()
-	var after *Policy
-	if len(packed) == 0 {
-		after = e.shadow.current.Load().policy()
-	} else {
-		content, err := source.Unpack(packed, "the request's bundle")
-		if err == nil {
-			after, err = newPolicy(ctx, content)
-		}
-		if err != nil {
+func (t *Tools) compare(ctx context.Context, packed []byte) (*DiffReport, error) {
+	before, after := t.Engine.Serving(), t.Engine.Candidate()
+	if len(packed) > 0 {
+		var err error
+		if after, err = authz.UnpackPolicy(ctx, packed, "the request's bundle"); err != nil {
 			return nil, host.E(host.Unprocessable, opCompare, "%w", err)
 		}
 	}
 	var over *Over
-	if before.readsDirectory() || after.readsDirectory() {
-		over = &Over{e.directory, fmt.Sprintf("the host's, revision %d", e.directory.Revision())}
+	if before.ReadsDirectory() || after.ReadsDirectory() {
+		over = &Over{t.Directory, fmt.Sprintf("the host's, revision %d", t.Directory.Revision())}
 	}
-	log, err := e.logFile.Read()
+	log, err := t.Log.Read()
 	if err != nil {
 		return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
 	}
@@ -118,8 +131,8 @@ func (e *Engine) compare(ctx context.Context, packed []byte) (*DiffReport, error
 const heapEvery = 10 * time.Millisecond
 
 // boundHeap returns a context that ends with errHeap once what the process has in
-// use, as the garbage collector found it, has grown by more than grow bytes. Go tells
-// nobody's share of it. stop waits for the watch to end.
+// use, as the garbage collector found it, has grown by more than grow bytes. Go does
+// not say whose it is. stop waits for the watch to end.
 func boundHeap(ctx context.Context, grow uint64) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	live := func() uint64 {

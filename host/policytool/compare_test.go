@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bytes"
@@ -9,16 +9,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/bundle"
+
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// candidate packs a policy as a bundle.
+// candidate packs a policy as a bundle, without compiling it: the memory for that
+// would be counted.
 func candidate(t *testing.T, rego string) []byte {
 	t.Helper()
 	var packed bytes.Buffer
-	content := &source.Content{Modules: []source.Module{{Name: "policy.rego", Text: []byte(rego)}}, Data: map[string]any{}}
-	if err := source.Pack(&packed, content, "1", nil); err != nil {
+	b := bundle.Bundle{Data: map[string]any{}, Modules: []bundle.ModuleFile{{URL: "policy.rego", Path: "policy.rego", Raw: []byte(rego)}}}
+	b.Manifest.Init()
+	if err := bundle.NewWriter(&packed).DisableFormat(true).Write(b); err != nil {
 		t.Fatal(err)
 	}
 	return packed.Bytes()
@@ -32,53 +35,55 @@ decision := {"allow": false, "reason": {"code": "no"}, "obligations": {}}
 // Origin: a candidate was compiled before the deadline began, and what it took in
 // memory was not bounded at all.
 func TestAComparisonsTimeIsOfAllOfIt(t *testing.T) {
-	e, done := logged(t, Config{})
+	tools, done := logged(t)
 	defer done()
-	e.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
+	tools.Engine.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
 	packed := candidate(t, denyAll)
-	_, err := e.compareWithin(t.Context(), packed, comparison{wall: time.Nanosecond, heap: 1 << 40})
+	_, err := tools.compareWithin(t.Context(), packed, comparison{wall: time.Nanosecond, heap: 1 << 40})
 	if host.KindOf(err) != host.Timeout || !strings.Contains(err.Error(), "compiling the candidate") {
 		t.Errorf("%v", err)
 	}
 	// Compiling cannot be interrupted, so the answer does not wait for its end.
-	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 	var many strings.Builder
 	many.WriteString(denyAll)
 	for k := range 20_000 {
 		fmt.Fprintf(&many, "\nr%d if input.a == %d\n", k, k)
 	}
-	_, err = e.compareWithin(t.Context(), candidate(t, many.String()), comparison{wall: time.Millisecond, heap: 1 << 40})
-	if host.KindOf(err) != host.Timeout || !e.comparing.Load() {
-		t.Errorf("%v, and it is under way: %v", err, e.comparing.Load())
+	_, err = tools.compareWithin(t.Context(), candidate(t, many.String()), comparison{wall: time.Millisecond, heap: 1 << 40})
+	if host.KindOf(err) != host.Timeout || !tools.comparing.Load() {
+		t.Errorf("%v, and it is under way: %v", err, tools.comparing.Load())
 	}
-	if _, err := e.Compare(t.Context(), packed); host.KindOf(err) != host.Limited {
+	if _, err := tools.Compare(t.Context(), packed); host.KindOf(err) != host.Limited {
 		t.Errorf("a second beside it: %v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
-	if _, err := e.Compare(t.Context(), packed); err != nil {
+	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
+	if _, err := tools.Compare(t.Context(), packed); err != nil {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 	// One that goes away is not told that it was slow.
 	gone, leave := context.WithCancelCause(t.Context())
 	leave(host.ErrClientGone)
-	if _, err := e.Compare(gone, packed); err == nil || host.KindOf(err) == host.Timeout {
+	if _, err := tools.Compare(gone, packed); err == nil || host.KindOf(err) == host.Timeout {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 }
 
 func TestOneComparisonIsUnderWayAtATime(t *testing.T) {
-	e, done := logged(t, Config{})
+	tools, done := logged(t)
 	defer done()
-	e.comparing.Store(true)
-	if _, err := e.Compare(t.Context(), candidate(t, denyAll)); host.KindOf(err) != host.Limited {
+	tools.comparing.Store(true)
+	if _, err := tools.Compare(t.Context(), candidate(t, denyAll)); host.KindOf(err) != host.Limited {
 		t.Errorf("%v", err)
 	}
-	e.comparing.Store(false)
+	tools.comparing.Store(false)
 }
 
 func TestAComparisonsMemoryIsBounded(t *testing.T) {
+	runtime.GC() // what other tests left is not in use
+	runtime.GC() // nor what they left in pools
 	ctx, stop := boundHeap(t.Context(), 32<<20)
 	defer stop()
 	var held [][]byte
@@ -99,23 +104,23 @@ func TestAComparisonsMemoryIsBounded(t *testing.T) {
 	runtime.GC()
 
 	// The candidate keeps what it makes in every decision; the log has many.
-	e, done := logged(t, Config{})
+	tools, done := logged(t)
 	defer done()
 	for k := range 5 {
 		q := ask(vic, "gitops", "helm.read")
 		q.Resource = host.Resource{"release": fmt.Sprint(k)}
-		e.Decide(t.Context(), q)
+		tools.Engine.Decide(t.Context(), q)
 	}
-	await(t, "the log", func() bool { return e.Status().Log.Destinations["file"].Written == 5 })
+	await(t, "the log", func() bool { return tools.Engine.Status().Log.Destinations["file"].Written == 5 })
 	big := candidate(t, `package bulkhead.authz
 
 decision := {"allow": false, "reason": {"code": "no", "args": {"n": count(all)}}, "obligations": {}}
 
 all := {[a, b] | some a in numbers.range(1, 2000); some b in numbers.range(1, 2000)}
 `)
-	_, err := e.compareWithin(t.Context(), big, comparison{wall: time.Minute, heap: 1 << 20})
+	_, err := tools.compareWithin(t.Context(), big, comparison{wall: time.Minute, heap: 1 << 20})
 	if host.KindOf(err) != host.Unprocessable || !strings.Contains(err.Error(), "more than 1 MiB") {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !e.comparing.Load() })
+	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 }

@@ -1,21 +1,22 @@
-package authz
+package policytool
 
 import (
 	"cmp"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
-// manyRules is how many rules of one name may be tried for each question
-// without a word. A rule costs some 5 µs.
+// manyRules is how many rules of one name are tried for each question before there
+// is a warning. A rule costs some 5 µs.
 const manyRules = 5
 
-// Warning is a place where a policy works and costs more than it need, or is not
-// checked as it may be.
+// Warning is a place where a policy works but costs more than necessary, or is
+// not checked although it could be.
 type Warning struct {
 	File string `json:"file"`
 	Line int    `json:"line"` // 0: the whole of it
@@ -33,65 +34,69 @@ func (w *Warning) String() string {
 // perObject are the parts of the input that differ from object to object.
 var perObject = [][]string{{"route", "path"}, {"route", "params"}, {"resource", "name"}, {"capability", "object"}, {"capability", "path"}}
 
-// Warnings says what makes p's own rules slow, which of its packages read the input
-// unchecked, which rules beside them have no part in it, and what OPA's strict mode
-// would refuse, sorted by file and line. Of
-// what makes slow, only rules that the decision depends on count.
-func (p *Policy) Warnings() []Warning {
+// Warnings returns what makes p's own rules slow, which of its packages read the
+// input unchecked, which files beside them are not read, and what OPA's strict mode
+// would refuse, sorted by file and line. Rules that the decision does not depend on
+// do not make it slow.
+func Warnings(p *authz.Policy) []Warning {
+	j := judge{p.Program()}
 	var list []Warning
 	add := func(l *ast.Location, code, format string, args ...any) {
 		list = append(list, Warning{l.File, l.Row, code, fmt.Sprintf(format, args...)})
 	}
-	varying := nondeterministic()
-	for rule := range deciding(p.compiler) {
-		if !p.own[rule.Location.File] {
+	varying := authz.Nondeterministic()
+	for rule := range j.Deciding {
+		if j.Own[rule.Location.File] == nil {
 			continue
 		}
 		bound := boundVars(rule)
-		for _, x := range readingsOf(rule) {
-			read := p.written(x.ref)
-			if varying[x.ref.String()] {
-				add(x.at, "uncached", "%s answers differently each time, so no decision of this policy is cached", read)
+		for _, x := range authz.ReadingsOf(rule) {
+			read := j.written(x.Ref)
+			if varying[x.Ref.String()] {
+				add(x.At, "uncached", "%s answers differently each time, so no decision of this policy is cached", read)
 			}
-			if x.mayRead(ast.InputRootRef, "principal", "login") {
-				add(x.at, "per_login", "%s makes each login's decisions its own in the cache", read)
+			if x.MayRead(ast.InputRootRef, "principal", "login") {
+				add(x.At, "per_login", "%s makes each login's decisions its own in the cache", read)
 			}
-			if slices.ContainsFunc(perObject, func(path []string) bool { return x.mayRead(ast.InputRootRef, path...) }) {
-				add(x.at, "per_object", "%s makes the decisions about each object its own in the cache", read)
+			if slices.ContainsFunc(perObject, func(path []string) bool { return x.MayRead(ast.InputRootRef, path...) }) {
+				add(x.At, "per_object", "%s makes the decisions about each object its own in the cache", read)
 			}
-			if x.mayRead(ast.DefaultRootRef, "directory") {
-				add(x.at, "directory", "%s makes any change of the directory end all cached decisions", read)
-				if !namesOne(x.ref, bound) {
-					add(x.at, "scan", "%s goes through all of them; name one: data.directory.teams[id]", read)
+			if x.MayRead(ast.DefaultRootRef, "directory") {
+				add(x.At, "directory", "%s makes any change of the directory end all cached decisions", read)
+				if !namesOne(x.Ref, bound) {
+					add(x.At, "scan", "%s goes through all of them; name one: data.directory.teams[id]", read)
 				}
 			}
 		}
 	}
-	for _, name := range p.content.Unread {
+	for _, name := range j.Unread {
 		list = append(list, Warning{File: name, Code: "unread", Text: "rules in subdirectories and under other names than *.rego are not read"})
 	}
-	if err := p.published.fails; err != nil {
+	if err := j.Fails; err != nil {
 		list = append(list, Warning{File: p.Origin(), Code: "fails", Text: fmt.Sprintf("it decides nothing, whatever is asked, so a host denies everything: %v", err)})
 	}
-	list = append(list, p.unindexed()...)
-	list = append(list, p.unchecked()...)
-	list = append(list, p.strict()...)
+	list = append(list, j.unindexed()...)
+	list = append(list, j.unchecked()...)
+	list = append(list, j.strict()...)
 	slices.SortFunc(list, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
 	})
 	return slices.Compact(list)
 }
 
+// judge finds warnings about one program.
+type judge struct{ *authz.Program }
+
 // written is ref with its variables as they are written, those without a name as
 // "_": the compiler has its own for them.
-func (p *Policy) written(ref ast.Ref) ast.Ref {
+func (j judge) written(ref ast.Ref) ast.Ref {
 	out := slices.Clone(ref)
 	for i, t := range out {
 		v, ok := t.Value.(ast.Var)
 		if !ok || !v.IsGenerated() {
 			continue
 		}
-		if v, ok = p.compiler.RewrittenVars[v]; !ok || v.IsGenerated() || v.IsWildcard() {
+		if v, ok = j.Compiler.RewrittenVars[v]; !ok || v.IsGenerated() || v.IsWildcard() {
 			v = "_"
 		}
 		out[i] = ast.VarTerm(string(v))
@@ -128,16 +133,16 @@ func boundVars(rule *ast.Rule) map[ast.Var]bool {
 
 // unindexed finds names whose rules are all tried for each question, because
 // nothing in them compares a part of the input with a constant.
-func (p *Policy) unindexed() []Warning {
+func (j judge) unindexed() []Warning {
 	seen := map[string]bool{}
 	var list []Warning
-	for rule := range deciding(p.compiler) {
+	for rule := range j.Deciding {
 		path := rule.Ref().GroundPrefix()
 		if seen[path.String()] {
 			continue
 		}
 		seen[path.String()] = true
-		index := p.compiler.RuleIndex(path)
+		index := j.Compiler.RuleIndex(path)
 		if index == nil {
 			continue
 		}
@@ -145,7 +150,7 @@ func (p *Policy) unindexed() []Warning {
 		if err != nil {
 			continue
 		}
-		tried := slices.DeleteFunc(slices.Clone(found.Rules), func(r *ast.Rule) bool { return !p.own[r.Location.File] })
+		tried := slices.DeleteFunc(slices.Clone(found.Rules), func(r *ast.Rule) bool { return j.Own[r.Location.File] == nil })
 		if len(tried) < manyRules {
 			continue
 		}
@@ -164,15 +169,15 @@ func (nowhere) Resolve(ast.Ref) (ast.Value, error) { return ast.String("\x00"), 
 
 // unchecked finds packages that read parts of the input without a schema for it,
 // each once: a path that no input has is undefined there and no mistake.
-func (p *Policy) unchecked() (list []Warning) {
-	known := p.compiler.GetAnnotationSet()
+func (j judge) unchecked() (list []Warning) {
+	known := j.Compiler.GetAnnotationSet()
 	seen := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(p.own)) {
-		m := p.compiler.Modules[name]
+	for _, name := range slices.Sorted(maps.Keys(j.Own)) {
+		m := j.Compiler.Modules[name]
 		for _, rule := range m.Rules {
 			hasSchema := func(a *ast.AnnotationsRef) bool { return a.Annotations != nil && len(a.Annotations.Schemas) > 0 }
 			pkg := m.Package.Path.String()
-			if seen[pkg] || isTest(rule) || !readsInput(rule) || slices.ContainsFunc(known.Chain(rule), hasSchema) {
+			if seen[pkg] || authz.IsTest(rule) || !readsInput(rule) || slices.ContainsFunc(known.Chain(rule), hasSchema) {
 				continue
 			}
 			seen[pkg] = true
@@ -184,11 +189,6 @@ func (p *Policy) unchecked() (list []Warning) {
 	return list
 }
 
-func isTest(r *ast.Rule) bool {
-	name := r.Head.Ref()[0].Value.String()
-	return strings.HasPrefix(strings.Trim(name, `"`), "test_")
-}
-
 func readsInput(rule *ast.Rule) (reads bool) {
 	ast.WalkRefs(rule, func(r ast.Ref) bool {
 		reads = reads || len(r) > 1 && r.HasPrefix(ast.InputRootRef)
@@ -197,15 +197,15 @@ func readsInput(rule *ast.Rule) (reads bool) {
 	return reads
 }
 
-// Tests counts the rules that the host runs before it publishes p.
-func (p *Policy) Tests() (n int) {
-	for name, m := range p.all() {
-		if !p.own[name] && p.tests[name] == nil {
-			continue
-		}
-		for _, rule := range m.Rules {
-			if isTest(rule) {
-				n++
+// CountTests counts the tests that a host runs before it publishes p.
+func CountTests(p *authz.Policy) (n int) {
+	program := p.Program()
+	for _, modules := range []map[string]*ast.Module{program.Own, program.Tests} {
+		for _, m := range modules {
+			for _, rule := range m.Rules {
+				if authz.IsTest(rule) {
+					n++
+				}
 			}
 		}
 	}
@@ -213,12 +213,10 @@ func (p *Policy) Tests() (n int) {
 }
 
 // strict is what OPA's strict mode finds: unused imports, arguments, variables.
-func (p *Policy) strict() []Warning {
-	c := newCompiler().WithStrict(true).WithPathConflictsCheck(p.hasData)
-	c.Compile(p.all())
+func (j judge) strict() []Warning {
 	var list []Warning
-	for _, e := range c.Errors {
-		if e.Location != nil && (p.own[e.Location.File] || p.tests[e.Location.File] != nil) {
+	for _, e := range j.Strict() {
+		if e.Location != nil && (j.Own[e.Location.File] != nil || j.Tests[e.Location.File] != nil) {
 			list = append(list, Warning{e.Location.File, e.Location.Row, "strict", e.Message})
 		}
 	}

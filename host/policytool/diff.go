@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
 // DiffReport says what a change of policy, or of the directory, would have
@@ -30,10 +31,10 @@ type DiffReport struct {
 	Questions int `json:"questions"`
 	// Masked counts decisions that could not be replayed because the log lacks
 	// what matching or one of the policies reads, Other what is no such decision.
-	Masked  int          `json:"masked"`
-	Other   int          `json:"other"`
-	Changed int          `json:"changed"` // decisions
-	Changes []Difference `json:"changes"` // what would change, most frequent first
+	Masked  int                `json:"masked"`
+	Other   int                `json:"other"`
+	Changed int                `json:"changed"` // decisions
+	Changes []authz.Difference `json:"changes"` // what would change, most frequent first
 	// Untold counts those of Changed that are not among Changes, which is bounded.
 	Untold int `json:"untold,omitempty"`
 }
@@ -41,14 +42,15 @@ type DiffReport struct {
 const (
 	// maxRemembered bounds how many different questions are not asked twice.
 	maxRemembered = 100_000
-	// maxChanges bounds what is told, and maxToldText each text of it, in bytes.
-	maxChanges  = 10_000
-	maxToldText = 300
+	// maxChanges bounds how many differences are reported, maxChangeText each text in
+	// one, in bytes.
+	maxChanges    = 10_000
+	maxChangeText = 300
 )
 
 // Over is a directory to replay decisions over.
 type Over struct {
-	Directory Directory
+	Directory authz.Directory
 	Name      string // for the report
 }
 
@@ -63,19 +65,18 @@ var ErrNoDirectory = errors.New("reads data.directory, which a decision log does
 // Without over, permissions are those recorded, so that only the change of policy
 // counts. With it, they are matched again with what that directory says, for the
 // person and what the identity provider is recorded to have asserted of them.
-func Diff(ctx context.Context, before, after *Policy, over *Over, log io.Reader) (*DiffReport, error) {
-	d := &differ{before: before, after: after, seen: map[[32]byte]*replayed{}, changes: map[Difference]*Difference{}}
-	d.report = DiffReport{Old: "the log", New: after.Origin(), Changes: []Difference{}}
+func Diff(ctx context.Context, before, after *authz.Policy, over *Over, log io.Reader) (*DiffReport, error) {
+	d := &differ{before: before, after: after, seen: map[[32]byte]*replayed{}, trials: map[*authz.Policy]*authz.Trial{}, changes: map[authz.Difference]*authz.Difference{}}
+	d.report = DiffReport{Old: "the log", New: after.Origin(), Changes: []authz.Difference{}}
 	if before != nil {
 		d.report.Old = before.Origin()
 	}
 	if over != nil {
 		d.report.Directory = over.Name
-		d.over = new(decider)
-		d.over.init(over.Directory, defaultDeadline)
+		d.over = over.Directory
 	}
-	for _, p := range []*Policy{before, after} {
-		if p != nil && over == nil && p.readsDirectory() {
+	for _, p := range []*authz.Policy{before, after} {
+		if p != nil && over == nil && p.ReadsDirectory() {
 			return nil, fmt.Errorf("%s %w", p.Origin(), ErrNoDirectory)
 		}
 	}
@@ -104,7 +105,7 @@ func Diff(ctx context.Context, before, after *Policy, over *Over, log io.Reader)
 	for _, c := range d.changes {
 		d.report.Changes = append(d.report.Changes, *c)
 	}
-	slices.SortFunc(d.report.Changes, func(a, b Difference) int {
+	slices.SortFunc(d.report.Changes, func(a, b authz.Difference) int {
 		if a.Count != b.Count {
 			return b.Count - a.Count
 		}
@@ -114,17 +115,18 @@ func Diff(ctx context.Context, before, after *Policy, over *Over, log io.Reader)
 }
 
 type differ struct {
-	before, after *Policy
-	over          *decider // nil: permissions are those recorded
+	before, after *authz.Policy
+	over          authz.Directory // nil: permissions are those recorded
+	trials        map[*authz.Policy]*authz.Trial
 	report        DiffReport
 	seen          map[[32]byte]*replayed
-	changes       map[Difference]*Difference
+	changes       map[authz.Difference]*authz.Difference
 }
 
 // replayed is what was found about one question.
 type replayed struct {
-	change *Difference // nil: nothing changes
-	err    error       // it is no decision of this kind
+	change *authz.Difference // nil: nothing changes
+	err    error             // it is no decision of this kind
 }
 
 // recorded is what is read of a record.
@@ -148,7 +150,7 @@ func (d *differ) replay(ctx context.Context, raw json.RawMessage) {
 	var r recorded
 	err := json.Unmarshal(raw, &r)
 	lacks := d.lacks(append(r.Erased, r.Masked...))
-	if err != nil || r.Path != decisionPath || len(r.Input) == 0 && !lacks {
+	if err != nil || r.Path != authz.DecisionPath || len(r.Input) == 0 && !lacks {
 		d.report.Other++
 		return
 	}
@@ -229,60 +231,36 @@ func (d *differ) lacks(erased []string) bool {
 
 func (d *differ) lacksInput(path []string) bool {
 	if d.over != nil {
-		switch made, matched := remade(path); {
+		switch made, matched := authz.InputAt(path); {
 		case made:
 			return false
 		case matched:
 			return true
 		}
 	}
-	return d.after.mayRead(path) || d.before != nil && d.before.mayRead(path)
+	return d.after.MayRead(path...) || d.before != nil && d.before.MayRead(path...)
 }
 
-// remade tells of a part of the input whether it is made again where permissions
-// are matched again, or whether they are matched by it.
-func remade(path []string) (made, matched bool) {
-	if len(path) == 0 {
-		return false, true
+// trial is p over the directory.
+func (d *differ) trial(p *authz.Policy) *authz.Trial {
+	t := d.trials[p]
+	if t == nil {
+		t = p.Over(d.over)
+		d.trials[p] = t
 	}
-	named := func(parts []part) bool {
-		return len(path) == 1 || slices.ContainsFunc(parts, func(p part) bool { return p.name == path[1] && p.matched })
-	}
-	switch path[0] {
-	case "permissions", "break_glass":
-		return true, false
-	case "principal":
-		made = len(path) > 1 && (path[1] == "roles" || path[1] == "teams")
-		return made, len(path) == 1 || path[1] == "user"
-	case "route":
-		return false, named(routeParts)
-	case "capability":
-		return false, named(capabilityParts)
-	case "resource":
-		return false, len(path) == 1 || slices.Contains(targetNames, path[1])
-	}
-	return false, false
-}
-
-// readsDirectory reports whether p decides by data.directory.
-func (p *Policy) readsDirectory() bool { return p.compiler != nil && p.published.reads.directory }
-
-// mayRead reports whether p may decide by the part of the input at path.
-func (p *Policy) mayRead(path []string) bool {
-	return p.compiler == nil || p.published.reads.input(path...)
+	return t
 }
 
 // judge decides one question by both.
-func (d *differ) judge(ctx context.Context, r *recorded) (*Difference, error) {
+func (d *differ) judge(ctx context.Context, r *recorded) (*authz.Difference, error) {
 	q, err := r.question()
 	if err != nil {
 		return nil, err
 	}
-	decide := func(p *Policy) host.Decision {
-		m := d.over.directory.Match(q)
-		decision, err := d.over.evaluate(ctx, p.published, q, &m)
+	decide := func(p *authz.Policy) host.Decision {
+		decision, _, err := d.trial(p).Evaluate(ctx, q, nil)
 		if err != nil {
-			decision = host.Decision{Reason: host.Reason{Code: policyError}}
+			decision = host.Decision{Reason: host.Reason{Code: authz.PolicyError}}
 		}
 		return decision
 	}
@@ -291,7 +269,7 @@ func (d *differ) judge(ctx context.Context, r *recorded) (*Difference, error) {
 		if err != nil {
 			return nil, err
 		}
-		decide = func(p *Policy) host.Decision { return p.decideInput(ctx, input) }
+		decide = func(p *authz.Policy) host.Decision { return p.DecideInput(ctx, input) }
 	}
 	var before host.Decision
 	if d.before != nil {
@@ -300,15 +278,14 @@ func (d *differ) judge(ctx context.Context, r *recorded) (*Difference, error) {
 		return nil, err
 	}
 	after := decide(d.after)
-	what := whatDiffers(&before, &after)
-	if what == "" {
+	c, differs := authz.Compare(q, &before, &after)
+	if !differs {
 		return nil, nil
 	}
-	c := difference(q, what, &before, &after)
 	c.DecisionID = r.DecisionID
 	for _, text := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New, &c.DecisionID} {
-		if len(*text) > maxToldText {
-			*text = strings.ToValidUTF8((*text)[:maxToldText], "") + "…"
+		if len(*text) > maxChangeText {
+			*text = strings.ToValidUTF8((*text)[:maxChangeText], "") + "…"
 		}
 	}
 	return &c, nil
@@ -347,18 +324,6 @@ func (r *recorded) question() (*host.Question, error) {
 	}, nil
 }
 
-// decideInput decides as the engine does: what fails denies.
-func (p *Policy) decideInput(ctx context.Context, input ast.Value) host.Decision {
-	document, err := p.published.eval(ctx, input, defaultDeadline)
-	if err == nil {
-		var d host.Decision
-		if d, err = parseDecision(document); err == nil {
-			return d
-		}
-	}
-	return host.Decision{Reason: host.Reason{Code: policyError}}
-}
-
 // decisionFrom reads a recorded result, which must be what a policy said.
 func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	if len(result) == 0 {
@@ -368,14 +333,9 @@ func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	if err := json.Unmarshal(result, &v); err != nil {
 		return host.Decision{}, err
 	}
-	d, err := parseDecision(v)
-	if d.Reason.Code == logFull {
+	d, err := authz.ParseDecision(v)
+	if d.Reason.Code == authz.LogFull {
 		err = errors.New("it was the host that refused")
 	}
 	return d, err
-}
-
-// policy is r for the tools.
-func (r *published) policy() *Policy {
-	return &Policy{&compiled{content: r.content, compiler: r.compiler}, r}
 }

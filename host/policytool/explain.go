@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
 // Explanation is why policy decides as it does about one question.
@@ -25,8 +25,8 @@ type Explanation struct {
 	// Obligations are the conditions of an allow, as a policy writes them.
 	Obligations map[string]any `json:"obligations,omitempty"`
 	obligations host.Obligations
-	// Refused is why the host refuses it all the same, Warnings what of the question
-	// it does not have; see Within.
+	// Refused says why the host refuses what policy allows, Warnings which names in
+	// the question the host does not have; see Against.
 	Refused  []string `json:"refused,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 	// Stated is the reason that the person states.
@@ -35,7 +35,7 @@ type Explanation struct {
 	Teams  []string `json:"teams"`
 	// Person is how the directory knows the person.
 	Person host.Listing `json:"person"`
-	// Ignored is what is asserted and counts for nothing, and why.
+	// Ignored is what is asserted but does not count, and why.
 	Ignored []string `json:"ignored,omitempty"`
 	// Rules are those that held, the decision's own first.
 	Rules []Place `json:"rules"`
@@ -83,39 +83,29 @@ func (l *GrantLine) distance() int {
 	return len(l.Misses)
 }
 
-// maxNear bounds how many near misses of each kind are told.
+// maxNear bounds how many near misses of each kind are listed.
 const maxNear = 5
 
-// Explain decides q by p as the engine would, uncached, and says why.
-func (p *Policy) Explain(ctx context.Context, q *host.Question, d Directory) *Explanation {
-	return explain(ctx, p.published.revision, q, d)
-}
-
-// Explain decides q by the revision that serves, uncached and not logged, and
+// Explain decides q by p over d as an engine would, uncached and not logged, and
 // says why.
-func (e *Engine) Explain(ctx context.Context, q *host.Question) *Explanation {
-	return explain(ctx, e.current.Load().revision, q, e.directory)
-}
-
-func explain(ctx context.Context, r *revision, q *host.Question, d Directory) *Explanation {
-	m := d.Match(q)
+func Explain(ctx context.Context, p *authz.Policy, q *host.Question, d authz.Directory) *Explanation {
+	trace := &tracer{seen: map[Place]bool{}}
+	decision, m, err := p.Over(d).Evaluate(ctx, q, trace)
 	x := &Explanation{
 		Question: inWords(q), Stated: q.Reason, Roles: list(m.Roles), Teams: list(m.Teams),
-		Person: d.Listing(q.Principal), Policy: r.content.Digest,
+		Person: d.Listing(q.Principal), Policy: p.Digest(),
 	}
-	trace := &tracer{seen: map[Place]bool{}}
-	decision, err := r.decideTraced(ctx, q, &m, d, trace)
 	if err != nil {
-		x.Error, decision = err.Error(), host.Decision{Reason: host.Reason{Code: policyError}}
+		x.Error, decision = err.Error(), host.Decision{Reason: host.Reason{Code: authz.PolicyError}}
 	}
 	x.Allow, x.Reason = decision.Allow, decision.Reason
 	if x.Allow {
-		x.obligations, x.Obligations = decision.Obligations, obligationsOf(&decision.Obligations)
+		x.obligations, x.Obligations = decision.Obligations, authz.ObligationsDocument(&decision.Obligations)
 	}
 	x.Rules, x.Unmet = trace.held, trace.unmet
 	considered := d.Consider(q)
 	x.ignored(q.Principal, considered)
-	x.permissions(r.lines(ctx, q, &m, considered))
+	x.permissions(lines(ctx, p, q, &m, considered))
 	x.Sentence = x.sentence(q)
 	return x
 }
@@ -144,7 +134,7 @@ func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
 
 // lines puts what the directory considered into words. What a call of Azure
 // needs is in custom entries, so that each of them has a line of its own.
-func (r *revision) lines(ctx context.Context, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
+func lines(ctx context.Context, policy *authz.Policy, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
 	var entries []GrantLine
 	var custom []json.RawMessage
 	lines := make([]GrantLine, len(all))
@@ -161,7 +151,7 @@ func (r *revision) lines(ctx context.Context, q *host.Question, m *host.Matching
 	if q.Capability == nil || q.Capability.Name != "azure" {
 		return lines
 	}
-	misses, err := r.azureMisses(ctx, q, m, custom)
+	misses, err := azureMisses(ctx, policy, q, m, custom)
 	if err != nil {
 		return lines // the operator's azure.rego knows nothing of misses
 	}
@@ -178,10 +168,13 @@ func (r *revision) lines(ctx context.Context, q *host.Question, m *host.Matching
 	return append(lines, entries...)
 }
 
+// missesDeadline bounds the query about entries.
+const missesDeadline = time.Second
+
 // azureMisses asks the shipped rules what keeps each of the entries from covering
 // q's call.
-func (r *revision) azureMisses(ctx context.Context, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
-	input, err := newInput(q, m, &terms{}, everything)
+func azureMisses(ctx context.Context, p *authz.Policy, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
+	input, err := authz.Input(q, m)
 	if err != nil {
 		return nil, err
 	}
@@ -194,29 +187,24 @@ func (r *revision) azureMisses(ctx context.Context, q *host.Question, m *host.Ma
 		list[i] = ast.NewTerm(v)
 	}
 	input.(ast.Object).Insert(ast.StringTerm("entries"), ast.ArrayTerm(list...))
-	ctx, cancel := context.WithTimeout(ctx, defaultDeadline)
+	ctx, cancel := context.WithTimeout(ctx, missesDeadline)
 	defer cancel()
-	results, err := rego.New(
-		rego.Query("[data.bulkhead.default.azure_misses(entry) | some entry in input.entries]"),
-		rego.Compiler(r.compiler), rego.Capabilities(capabilities), rego.ParsedInput(input),
-		rego.Store(newStore(r.content.Data)), rego.StrictBuiltinErrors(true), rego.SetRegoVersion(ast.RegoV1),
-	).Eval(ctx)
+	values, err := p.Query(ctx, "[data.bulkhead.default.azure_misses(entry) | some entry in input.entries]", input)
 	if err != nil {
 		return nil, err
 	}
-	f := fields{m: map[string]any{}}
-	var out [][]string
-	for _, result := range results {
-		all, _ := result.Expressions[0].Value.([]any)
-		for _, misses := range all {
-			f.m["misses"] = misses
-			out = append(out, f.texts("misses"))
-		}
+	text, err := json.Marshal(values)
+	if err != nil {
+		return nil, err
 	}
-	if f.err == nil && len(out) != len(entries) {
-		f.err = errors.New("not every entry has an answer")
+	var out [][][]string
+	if err := json.Unmarshal(text, &out); err != nil {
+		return nil, err
 	}
-	return out, f.err
+	if len(out) != 1 || len(out[0]) != len(entries) || slices.ContainsFunc(out[0], func(m []string) bool { return m == nil }) {
+		return nil, errors.New("not every entry has an answer")
+	}
+	return out[0], nil
 }
 
 // permissions sorts lines into what counts and what misses.

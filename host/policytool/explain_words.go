@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
 func inWords(q *host.Question) string {
@@ -65,7 +66,7 @@ func (x *Explanation) sentence(q *host.Question) string {
 		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for%s.", who, x.ended("resource"))
 	case "no_rule":
 		return fmt.Sprintf("No rule says when the capability %v may be used.", x.Reason.Args["capability"])
-	case policyError:
+	case authz.PolicyError:
 		return "The policy could not decide, which is a denial."
 	}
 	verb := "may not"

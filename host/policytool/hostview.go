@@ -1,7 +1,8 @@
-package authz
+package policytool
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,47 +10,42 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// Setting is what a host has beside its policy, as far as one question is about
-// it.
-type Setting struct {
+// HostView is what a host has beside its policy, as far as it matters for one
+// question.
+type HostView struct {
 	Plugins   []string // names of instances
 	Clusters  []string
 	Instances []string // of Azure
-	// Routes are those of the question's plugin; nil: they are not known.
-	Routes []PluginRoute
-	// Check is what else keeps a call of that plugin from being made: its grants,
-	// and obligations that cannot be met. Nil: it is not known.
+	// Routes are the kinds of the routes of the question's plugin by their action;
+	// nil: they are not known.
+	Routes map[host.Action][]manifest.Kind
+	// Check returns why else a call by that plugin is refused: its grants do not cover
+	// it, or obligations cannot be met. Nil: that is not known.
 	Check func(host.CapabilityCall, host.Obligations) error
 }
 
-// PluginRoute is a route by its action.
-type PluginRoute struct {
-	Action host.Action
-	Kind   manifest.Kind
-}
-
-// Within adds to x, the explanation of q, what there is of it in a host: names
-// that it does not have, and why it refuses what policy allows.
-func (x *Explanation) Within(s *Setting, q *host.Question) {
-	x.unknown("plugin", q.Route.Plugin, append([]string{hostPlugin}, s.Plugins...))
+// Against compares x, the explanation of q, with what a host has: it adds the
+// names that the host does not have, and why it refuses what policy allows.
+func (x *Explanation) Against(v *HostView, q *host.Question) {
+	x.unknown("plugin", q.Route.Plugin, append([]string{hostPlugin}, v.Plugins...))
 	if c := q.Capability; c != nil {
-		x.unknown("cluster", c.Cluster, s.Clusters)
-		x.unknown("instance of Azure", c.Instance, s.Instances)
+		x.unknown("cluster", c.Cluster, v.Clusters)
+		x.unknown("instance of Azure", c.Instance, v.Instances)
 	}
 	if o := &x.obligations; q.Route.Plugin == hostPlugin && (!o.MetBy(false, false) || o.Confines()) {
-		x.Refused = append(x.Refused, "obligation_not_supported: the host's own routes meet max_session and idle alone")
+		x.Refused = append(x.Refused, "obligation_not_supported: the host's own routes can meet max_session and idle, but no other obligation")
 	}
-	x.onRoutes(s, q)
+	x.compareRoutes(v, q)
 	if q.Capability == nil {
 		return
 	}
 	if !q.Route.Mutates && q.Capability.Effect.Normal() == host.EffectChange {
-		x.Refused = append(x.Refused, fmt.Sprintf("read_route: %s reads, and its plugin cannot make a change: %s", q.Route.Action, q.Capability))
+		x.Refused = append(x.Refused, fmt.Sprintf("read_route: %s is for reading, so its plugin cannot make a change: %s", q.Route.Action, q.Capability))
 	}
-	if s.Check == nil {
+	if v.Check == nil {
 		return
 	}
-	if err := s.Check(*q.Capability, x.obligations); err != nil {
+	if err := v.Check(*q.Capability, x.obligations); err != nil {
 		x.Refused = append(x.Refused, err.Error())
 	}
 }
@@ -61,34 +57,33 @@ func (x *Explanation) unknown(what, name string, all []string) {
 	if name == "" || slices.Contains(all, name) {
 		return
 	}
-	has := "there is none"
+	has := "it has none at all"
 	if len(all) > 0 {
-		has = "there are " + strings.Join(all, ", ")
+		has = "it has " + strings.Join(all, ", ")
 	}
 	x.Warnings = append(x.Warnings, fmt.Sprintf("this host has no %s %q; %s", what, name, has))
 }
 
-// onRoutes looks for the routes that the question is about, and whether they meet
-// what policy obliges to.
-func (x *Explanation) onRoutes(s *Setting, q *host.Question) {
-	if s.Routes == nil {
+// compareRoutes checks that the plugin has routes with the question's action, and
+// that they can meet the obligations.
+func (x *Explanation) compareRoutes(v *HostView, q *host.Question) {
+	if v.Routes == nil {
 		return
 	}
-	var actions, kinds, unmet []string
-	for _, r := range s.Routes {
-		actions = append(actions, string(r.Action))
-		if r.Action != q.Route.Action {
-			continue
-		}
-		kinds = append(kinds, string(r.Kind))
-		if !x.obligations.MetBy(r.Kind == manifest.Unary, r.Kind == manifest.Socket) {
-			unmet = append(unmet, string(r.Kind))
+	kinds := v.Routes[q.Route.Action]
+	var unmet []string
+	for _, kind := range kinds {
+		if !x.obligations.MetBy(kind == manifest.Unary, kind == manifest.Socket) {
+			unmet = append(unmet, string(kind))
 		}
 	}
-	slices.Sort(actions)
 	switch {
 	case len(kinds) == 0:
-		x.unknown("action", string(q.Route.Action), slices.Compact(actions))
+		var actions []string
+		for _, a := range slices.Sorted(maps.Keys(v.Routes)) {
+			actions = append(actions, string(a))
+		}
+		x.unknown("action", string(q.Route.Action), actions)
 	case len(unmet) == 0 || q.Capability != nil || !x.Allow:
 	case len(unmet) == len(kinds):
 		x.Refused = append(x.Refused, unmetOn(unmet))
@@ -99,5 +94,5 @@ func (x *Explanation) onRoutes(s *Setting, q *host.Question) {
 
 func unmetOn(kinds []string) string {
 	slices.Sort(kinds)
-	return fmt.Sprintf("obligation_not_supported: nothing redacts or records so on a route of kind %s", strings.Join(slices.Compact(kinds), ", "))
+	return fmt.Sprintf("obligation_not_supported: a route of kind %s cannot redact or record as policy obliges it to", strings.Join(slices.Compact(kinds), ", "))
 }

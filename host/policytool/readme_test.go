@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 )
 
@@ -55,11 +57,15 @@ func TestThePoliciesInTheReadmeWork(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "site.rego", blocks[2*i])
 			write(t, dir, "site_test.rego", blocks[2*i+1])
-			if w := readPolicy(t, dir).Warnings(); len(w) > 0 {
+			if w := Warnings(readPolicy(t, dir)); len(w) > 0 {
 				t.Errorf("warned of %v", w)
 			}
-			e := openEngine(t, dir, staff(t))
-			if n, want := e.current.Load().tests, strings.Count(blocks[2*i+1], "\ntest_"); n != want {
+			e, err := authz.Open(t.Context(), authz.Config{Source: authz.Source{Dir: dir}, Directory: staff(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			if n, want := e.Status().Tests, strings.Count(blocks[2*i+1], "\ntest_"); n != want {
 				t.Errorf("%d tests ran, want %d", n, want)
 			}
 			if d := e.Decide(t.Context(), call(q.user, q.call)); !q.ok(d) {
@@ -88,13 +94,13 @@ func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
 		if strings.HasPrefix(block, "policy:\n") {
 			var c struct {
 				Policy struct {
-					Source
-					Shadow *Source
-					Log    Log
+					authz.Source
+					Shadow *authz.Source
+					Log    audit.Config
 				}
 			}
 			err := yaml.UnmarshalStrict([]byte(block), &c)
-			all := Config{Source: c.Policy.Source, Shadow: c.Policy.Shadow, Log: c.Policy.Log}
+			all := authz.Config{Source: c.Policy.Source, Shadow: c.Policy.Shadow, Log: c.Policy.Log}
 			if err = errors.Join(err, all.Check()); err != nil {
 				t.Error(err)
 			}

@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bufio"
@@ -19,8 +19,8 @@ const maxLine = 4 << 20
 const maxBetween = 64 << 10
 
 // records reads a decision log, JSON lines or arrays of records one after
-// another. A byte order mark at its beginning is passed over. It keeps one record in memory at a time, however long the log or an
-// array is.
+// another. A byte order mark at its beginning is passed over. It keeps one record in
+// memory at a time, however long the log or an array is.
 type records struct {
 	dec   *json.Decoder
 	in    *bounded

@@ -1,4 +1,4 @@
-package authz
+package policytool
 
 import (
 	"bytes"
@@ -13,19 +13,11 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/decisionlog"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
+	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
-func lines(records []map[string]any) []byte {
-	var out bytes.Buffer
-	for _, r := range records {
-		text, _ := json.Marshal(r)
-		out.Write(append(text, '\n'))
-	}
-	return out.Bytes()
-}
-
-func diff(t *testing.T, before, after *Policy, over *Over, log []byte) *DiffReport {
+func diff(t *testing.T, before, after *authz.Policy, over *Over, log []byte) *DiffReport {
 	t.Helper()
 	r, err := Diff(t.Context(), before, after, over, bytes.NewReader(log))
 	if err != nil {
@@ -34,40 +26,10 @@ func diff(t *testing.T, before, after *Policy, over *Over, log []byte) *DiffRepo
 	return r
 }
 
-// Over the directory that permissions came from, matching them again changes
-// nothing, whatever the identity provider asserted.
-func TestMatchingAgainOverTheSameDirectoryChangesNothing(t *testing.T) {
-	w := newWorld(t, 12)
-	none := []string{"/nowhere"}
-	e, read := logged(t, Config{Directory: w.directory, Log: Log{Mask: &none}})
-	for i := range 300 {
-		q := w.question()
-		if i%2 == 0 {
-			q.Principal.Asserted = host.Membership{Roles: sorted(w.some("r", 10)), Teams: sorted(w.some("t", 10))}
-			q.Principal.Unlisted = i%4 == 0
-		}
-		e.Decide(t.Context(), q)
-	}
-	log, shipped := lines(read()), readPolicy(t, "")
-	for _, before := range []*Policy{nil, shipped} {
-		r := diff(t, before, shipped, &Over{w.directory, "here"}, log)
-		if r.Decisions != 300 || r.Changed != 0 || r.Masked+r.Other != 0 || r.Directory != "here" {
-			t.Errorf("%+v", r)
-		}
-	}
-	if r := diff(t, nil, shipped, &Over{staff(t), "elsewhere"}, log); r.Changed == 0 {
-		t.Errorf("over another directory: %+v", r)
-	}
-}
-
-func sorted(list []string) []string {
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
 // What would this change of data change?
 func TestDiffOverAnotherDirectoryListsWhatTheDataChanges(t *testing.T) {
-	e, read := logged(t, Config{})
+	tools, read := logged(t)
+	e := tools.Engine
 	get := host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods"}
 	for range 2 {
 		e.Decide(t.Context(), call(pat, get))
@@ -76,7 +38,7 @@ func TestDiffOverAnotherDirectoryListsWhatTheDataChanges(t *testing.T) {
 	asserted := call("new@example.com", get)
 	asserted.Principal.Unlisted, asserted.Principal.Asserted.Teams = true, []string{"payments"}
 	e.Decide(t.Context(), asserted)
-	log, shipped := lines(read()), readPolicy(t, "")
+	log, shipped := read(), readPolicy(t, "")
 
 	dir := t.TempDir()
 	write(t, dir, "people.yaml", strings.Replace(people, "namespaces: [shop]", "namespaces: [bank]", 1))
@@ -100,10 +62,11 @@ decision := {"allow": false, "reason": {"code": "listed"}} if {
 	data.directory.users[input.principal.user]
 } else := data.bulkhead.default.decision
 `)
-	e, read := logged(t, Config{})
+	tools, read := logged(t)
+	e := tools.Engine
 	e.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
-	log, listed := lines(read()), readPolicy(t, dir)
-	for _, before := range []*Policy{nil, listed} {
+	log, listed := read(), readPolicy(t, dir)
+	for _, before := range []*authz.Policy{nil, listed} {
 		if _, err := Diff(t.Context(), before, listed, nil, bytes.NewReader(log)); !errors.Is(err, ErrNoDirectory) {
 			t.Errorf("without one: %v", err)
 		}
@@ -116,9 +79,13 @@ decision := {"allow": false, "reason": {"code": "listed"}} if {
 // What was left out of a record is not guessed, and what is made again is not
 // missed.
 func TestWhatARecordLacksDecidesWhetherItIsReplayed(t *testing.T) {
-	e, read := logged(t, Config{})
+	tools, read := logged(t)
+	e := tools.Engine
 	e.Decide(t.Context(), call(vic, host.CapabilityCall{Name: "kube", Verb: "get", Resource: "pods"}))
-	r := read()[0]
+	var r map[string]any
+	if err := json.Unmarshal(read(), &r); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	write(t, dir, "p.rego", `package bulkhead.authz
 
@@ -130,7 +97,7 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 	over := &Over{staff(t), "staff"}
 	for _, c := range []struct {
 		erased         string
-		policy         *Policy
+		policy         *authz.Policy
 		recorded, over bool // whether it is replayed
 	}{
 		{"/input/principal/user", shipped, false, false},
@@ -159,7 +126,11 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 			if o != nil {
 				want = c.over
 			}
-			got := diff(t, nil, c.policy, o, lines([]map[string]any{r}))
+			record, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := diff(t, nil, c.policy, o, record)
 			if got.Decisions != 1 || (got.Masked == 0) != want || got.Other != 0 {
 				t.Errorf("without %s, over %v: %+v", c.erased, o, got)
 			}
@@ -193,7 +164,7 @@ func TestALogIsReadInWhateverShape(t *testing.T) {
 		"gzipped files":       {append(zipped(plainRecord), zipped(plainRecord)...), 2, 0, ""},
 		"something else":      {[]byte(`7 null "x" {} [[` + plainRecord + `]] {"path":"system/main","input":{}}`), 0, 6, ""},
 		"no result":           {[]byte(`{"path":"bulkhead/authz/decision","input":{}}`), 0, 1, ""},
-		"the host's refusal":  {[]byte(strings.Replace(plainRecord, "no_plugin", logFull, 1)), 0, 1, ""},
+		"the host's refusal":  {[]byte(strings.Replace(plainRecord, "no_plugin", authz.LogFull, 1)), 0, 1, ""},
 		"cut in a record":     {[]byte(plainRecord + plainRecord[:50]), 1, 1, ""},
 		"cut in an array":     {[]byte("[" + plainRecord), 1, 1, ""},
 		"cut after a comma":   {[]byte("[" + plainRecord + ","), 1, 1, ""},
@@ -260,7 +231,7 @@ func FuzzDiff(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	shipped, err := ReadPolicy(f.Context(), "")
+	shipped, err := authz.ReadPolicy(f.Context(), "")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -286,10 +257,10 @@ func TestWhatIsToldOfALongLogIsBounded(t *testing.T) {
 	var log bytes.Buffer
 	for i := range maxChanges + 5 {
 		fmt.Fprintf(&log, `{"path":"bulkhead/authz/decision","input":{"principal":{"user":"u%d%s"}},"result":{"allow":true,"reason":{"code":"x"}}}`+"\n",
-			i, strings.Repeat("x", maxToldText))
+			i, strings.Repeat("x", maxChangeText))
 	}
 	r := diff(t, nil, readPolicy(t, ""), nil, log.Bytes())
-	if r.Changed != maxChanges+5 || len(r.Changes) != maxChanges || r.Untold != 5 || len(r.Changes[0].User) > maxToldText+len("…") {
+	if r.Changed != maxChanges+5 || len(r.Changes) != maxChanges || r.Untold != 5 || len(r.Changes[0].User) > maxChangeText+len("…") {
 		t.Errorf("%d changed, %d told, %d not", r.Changed, len(r.Changes), r.Untold)
 	}
 }
@@ -303,18 +274,20 @@ func TestCompareReadsTheFilesThatAreFull(t *testing.T) {
 	}
 	next := t.TempDir()
 	write(t, next, "p.rego", freeze)
-	e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: next}, Log: Log{File: &decisionlog.File{Path: path, Keep: 2}}})
+	d, file := staff(t), &audit.File{Path: path, Keep: 2}
+	e, err := authz.Open(t.Context(), authz.Config{Directory: d, Shadow: &authz.Source{Dir: next}, Log: audit.Config{File: file}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if r, err := e.Compare(t.Context(), nil); err != nil || r.Decisions != 7 || r.Directory != "" {
+	tools := &Tools{Engine: e, Directory: d, Log: file}
+	if r, err := tools.Compare(t.Context(), nil); err != nil || r.Decisions != 7 || r.Directory != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// A candidate that reads the directory is asked over the host's.
 	write(t, next, "p.rego", strings.Replace(freeze, "input.route.mutates", "not data.directory.users[input.principal.user]", 1))
 	await(t, "the next candidate", func() bool { return e.Status().Shadow.Revision == 2 })
-	if r, err := e.Compare(t.Context(), nil); err != nil || r.Changed != 7 || r.Directory != "the host's, revision 1" {
+	if r, err := tools.Compare(t.Context(), nil); err != nil || r.Changed != 7 || r.Directory != "the host's, revision 1" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

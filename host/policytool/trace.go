@@ -1,32 +1,12 @@
-package authz
+package policytool
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
-	"github.com/open-policy-agent/opa/rego"
-	"github.com/open-policy-agent/opa/topdown"
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
-
-// decideTraced decides once, with every step told to t.
-func (r *revision) decideTraced(ctx context.Context, q *host.Question, m *host.Matching, d Directory, t topdown.QueryTracer) (host.Decision, error) {
-	eval, err := r.evaluator(ctx, d, q, m)
-	if err != nil {
-		return host.Decision{}, err
-	}
-	input, err := newInput(q, m, &terms{}, everything)
-	if err != nil {
-		return host.Decision{}, err
-	}
-	document, err := eval(ctx, input, defaultDeadline, rego.EvalQueryTracer(t))
-	if err != nil {
-		return host.Decision{}, err
-	}
-	return parseDecision(document)
-}
 
 // tracer keeps which rules held and which conditions failed, in the order in
 // which they are met when reading from the decision downwards.

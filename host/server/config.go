@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
@@ -65,7 +66,7 @@ type Policy struct {
 	// Shadow is a candidate that is asked beside the policy. Nothing of it is
 	// enforced; its differences are logged and counted.
 	Shadow *authz.Source `json:"shadow,omitempty"`
-	Log    authz.Log     `json:"log,omitzero"` // of decisions
+	Log    audit.Config  `json:"log,omitzero"` // of decisions
 }
 
 func (p *Policy) config() authz.Config {

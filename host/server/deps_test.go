@@ -19,7 +19,7 @@ var levels = map[string]int{
 	"host/internal": 2, "host/config": 2, "host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/audit": 3, "host/recording": 3, "host/telemetry": 3,
 	"host/session": 4, "host/capability": 4,
 	"host/authn": 5, "host/directory": 5, "host/authz": 5,
-	"host/plugin":  6,
+	"host/plugin": 6, "host/policytool": 6,
 	"host/gateway": 7, "host/console": 7,
 	"host/gateway/door": 8, "host/gateway/account": 8, "host/gateway/admin": 8,
 	"host/server": 9, "cmd": 10, "plugins": 10,
@@ -32,8 +32,8 @@ var owners = []struct {
 	reason  string
 }{
 	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
-	{"github.com/open-policy-agent/opa", []string{"host/authz"}, "one engine, one revision, deny on every failure"},
-	{"go.opentelemetry.io/proto", []string{"host/authz"}, "what is said of decisions elsewhere is said after the mask"},
+	{"github.com/open-policy-agent/opa", []string{"host/authz", "host/policytool"}, "one engine decides, deny on every failure; tools look at its programs"},
+	{"go.opentelemetry.io/proto", []string{"host/audit"}, "a record leaves the host masked"},
 	{"oras.land/oras-go", []string{"host/authz", "host/capability/helm"}, "what is downloaded is verified where it is used"},
 	{"go.etcd.io/", []string{"host/state"}, "facts about revocation have one reader and one writer"},
 	{"k8s.io/client-go", []string{"host/cluster", "host/capability/helm"}, "a client exists only with an impersonated user and an authority"},

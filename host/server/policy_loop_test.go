@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 )
 
 // roleFor is the data by which an operator takes uninstalling from editors,
@@ -153,7 +154,7 @@ policy:
 		return strings.Contains(ada.get("/readyz").body, `"decisionLog":"ok"`) && status().Log.Destinations["http"].Written > 0
 	})
 
-	var diff authz.DiffReport
+	var diff policytool.DiffReport
 	ada.do("POST", "/api/admin/policies/diff", nil, http.Header{"X-Requested-With": {"XMLHttpRequest"}}).json(t, &diff)
 	if diff.Changed != 1 || diff.Changes[0].User != "eve@example.com" || diff.Changes[0].New != "frozen" {
 		t.Errorf("against the shadow: %+v", diff)
@@ -166,7 +167,7 @@ policy:
 	if err := next.Pack(&packed, "v2", nil); err != nil {
 		t.Fatal(err)
 	}
-	diff = authz.DiffReport{}
+	diff = policytool.DiffReport{}
 	ada.do("POST", "/api/admin/policies/diff", &packed, http.Header{"Content-Type": {"application/gzip"}, "X-Requested-With": {"XMLHttpRequest"}}).json(t, &diff)
 	if diff.Changed != 1 {
 		t.Errorf("against a bundle: %+v", diff)
@@ -174,7 +175,7 @@ policy:
 
 	w.write(t, "policies/site.rego", frozen)
 	eventually(t, "rolling out", func() bool { return upgrade() == 403 })
-	var why authz.Explanation
+	var why policytool.Explanation
 	ada.get("/api/admin/policies/explain?user=eve@example.com&action=gitops:helm.upgrade").json(t, &why)
 	if why.Allow || why.Reason.Code != "frozen" || len(why.Rules) == 0 || why.Rules[0].At != "site.rego:3" {
 		t.Errorf("%+v", why)
@@ -202,13 +203,13 @@ policy:
 	expect(t, ada.get("/api/admin/policies/explain?user=a&user=b&action=gitops:helm.read"), 400, "a key twice")
 	expect(t, ada.get("/api/admin/policies/explain?user=a&action=gitops:helm.read&unlisted=yes"), 400, "unlisted is no boolean")
 	expect(t, ada.get("/api/admin/policies/explain?user=a&action=gitops:helm.read&role="), 400, "a role without name")
-	why = authz.Explanation{}
+	why = policytool.Explanation{}
 	ada.get("/api/admin/policies/explain?user=new&action=azure:monitor.read&resource=prod//monitor&role=viewer&role=admin&unlisted=true").json(t, &why)
 	if !why.Allow || strings.Join(why.Roles, " ") != "admin viewer" {
 		t.Errorf("of somebody whom the identity provider vouches for: %+v", why)
 	}
 	expect(t, ada.get("/api/admin/policies/explain?usr=eve@example.com"), 400, "an unknown key")
-	why = authz.Explanation{}
+	why = policytool.Explanation{}
 	ada.get("/api/admin/policies/explain?user=ada@example.com&action=gitops:helm.upgrad&resource=nowhere/shop/pods").json(t, &why)
 	if said := strings.Join(why.Warnings, "\n") + strings.Join(why.Refused, "\n"); len(why.Warnings) != 2 || !strings.Contains(said, "gitops:helm.upgrade") ||
 		!strings.Contains(said, `no cluster "nowhere"`) || !strings.Contains(said, `"gitops" is not granted kube list`) {

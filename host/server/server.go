@@ -28,6 +28,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
@@ -91,7 +92,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 // closing registers what Close does, last opened first.
 func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
-// openFacts opens what people may, and the store.
+// openFacts opens the policy engine and the state store.
 func (s *Server) openFacts(ctx context.Context) error {
 	var err error
 	policy := s.config.Policy.config()
@@ -226,7 +227,8 @@ func (s *Server) openGateway(context.Context) error {
 		},
 	})
 	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.sessions, Store: s.state, Plugins: s.plugins.List, Would: s.policy.Would})
-	admin.Mount(s.gateway, admin.Config{Sessions: s.sessions, Store: s.state, Directory: s.people, Policy: s.policy, Setting: s.setting})
+	admin.Mount(s.gateway, admin.Config{Sessions: s.sessions, Store: s.state, Directory: s.people, HostView: s.hostView,
+		Policy: &policytool.Tools{Engine: s.policy, Directory: s.people, Log: s.config.Policy.Log.File}})
 	door.Mount(s.gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) {
 		p := s.plugins.Get(name)
 		return p, p != nil
@@ -234,20 +236,20 @@ func (s *Server) openGateway(context.Context) error {
 	return nil
 }
 
-// setting is what this host has, for the explanation of a question about a plugin.
-func (s *Server) setting(plugin string) *authz.Setting {
-	x := &authz.Setting{}
+// hostView is what this host has, for explaining a question about a plugin.
+func (s *Server) hostView(plugin string) *policytool.HostView {
+	v := &policytool.HostView{Instances: s.config.Capabilities.Catalog().Configured()}
 	if p := s.plugins.Get(plugin); p != nil {
-		x = p.Setting()
+		known := p.View()
+		v.Routes, v.Check = known.Routes, known.Check
 	}
 	for _, p := range s.plugins.List() {
-		x.Plugins = append(x.Plugins, p.Name)
+		v.Plugins = append(v.Plugins, p.Name)
 	}
 	for _, c := range s.config.Clusters {
-		x.Clusters = append(x.Clusters, c.Name)
+		v.Clusters = append(v.Clusters, c.Name)
 	}
-	x.Instances = s.config.Capabilities.Catalog().Configured()
-	return x
+	return v
 }
 
 // checks must pass for requests to be sent here. A policy that is refused while

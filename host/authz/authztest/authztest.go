@@ -1,4 +1,6 @@
-package authz
+// Package authztest has a small directory and the questions that tests of the
+// policy engine and of its tools share.
+package authztest
 
 import (
 	"os"
@@ -6,44 +8,50 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Users of Staff, by their roles.
+const (
+	Viewer = "vic@example.com"
+	Editor = "eda@example.com"
+	Admin  = "ada@example.com"
+	Payer  = "pat@example.com" // no role, a member of the team payments
+)
 
-const apiVersion = "apiVersion: bulkhead.internal/v1\n"
+// APIVersion begins each document of a directory.
+const APIVersion = "apiVersion: bulkhead.internal/v1\n"
 
-const people = apiVersion + `
+// People is the directory of Staff.
+const People = APIVersion + `
 kind: User
 metadata: {name: vic}
 spec: {id: vic@example.com, roles: [viewer]}
 ---
-` + apiVersion + `
+` + APIVersion + `
 kind: User
 metadata: {name: eda}
 spec: {id: eda@example.com, roles: [editor]}
 ---
-` + apiVersion + `
+` + APIVersion + `
 kind: User
 metadata: {name: ada}
 spec: {id: ada@example.com, roles: [admin]}
 ---
-` + apiVersion + `
+` + APIVersion + `
 kind: User
 metadata: {name: pat}
 spec: {id: pat@example.com, teams: [payments]}
 ---
-` + apiVersion + `
+` + APIVersion + `
 kind: User
 metadata: {name: odd}
 spec: {id: odd@example.com, roles: [boss]}
 ---
-` + apiVersion + `
+` + APIVersion + `
 kind: Team
 metadata: {name: payments}
 spec:
@@ -54,7 +62,21 @@ spec:
     resources: [{clusters: [dev], namespaces: [shop], resources: [pods], verbs: [get, delete]}]
 `
 
-func write(t testing.TB, dir, name, text string) {
+// Freeze is a policy as an operator writes it: the shipped rules with one
+// exception, and a test.
+const Freeze = `package bulkhead.authz
+
+decision := {"allow": false, "reason": {"code": "freeze"}} if {
+	input.route.mutates
+} else := data.bulkhead.default.decision
+
+test_reading_is_left_to_the_shipped_rules if {
+	decision.reason.code == "nobody" with input as {"route": {"mutates": false}}
+}
+`
+
+// Write replaces the file in one step.
+func Write(t testing.TB, dir, name, text string) {
 	t.Helper()
 	tmp := filepath.Join(dir, ".next")
 	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
@@ -65,7 +87,8 @@ func write(t testing.TB, dir, name, text string) {
 	}
 }
 
-func openDirectory(t testing.TB, dir string) *directory.Directory {
+// OpenDirectory opens dir with the shipped roles until the test ends.
+func OpenDirectory(t testing.TB, dir string) *directory.Directory {
 	t.Helper()
 	d, err := directory.Open(t.Context(), directory.Config{Dir: dir, Base: policies.Roles(), Kinds: new(all.Config).Catalog()})
 	if err != nil {
@@ -75,34 +98,16 @@ func openDirectory(t testing.TB, dir string) *directory.Directory {
 	return d
 }
 
-// staff is a directory of people in every role.
-func staff(t testing.TB) *directory.Directory {
+// Staff is a directory of people in every role.
+func Staff(t testing.TB) *directory.Directory {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, dir, "people.yaml", people)
-	return openDirectory(t, dir)
+	Write(t, dir, "people.yaml", People)
+	return OpenDirectory(t, dir)
 }
 
-func openEngine(t testing.TB, policyDir string, d Directory) *Engine {
-	t.Helper()
-	// The machine may be slow; what is cut at the deadline has a test of its own.
-	e, err := Open(t.Context(), Config{Source: Source{Dir: policyDir}, Directory: d, Deadline: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
-	return e
-}
-
-// withPolicy is an engine over the staff with an operator's policy.rego.
-func withPolicy(t testing.TB, text string) (*Engine, string) {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, dir, "policy.rego", text)
-	return openEngine(t, dir, staff(t)), dir
-}
-
-func await(t testing.TB, what string, done func() bool) {
+// Await waits for what happens in another goroutine.
+func Await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); {
 		if time.Now().After(end) {
@@ -112,7 +117,8 @@ func await(t testing.TB, what string, done func() bool) {
 	}
 }
 
-func ask(user host.UserID, plugin, action string) *host.Question {
+// Ask is a question about a route.
+func Ask(user host.UserID, plugin, action string) *host.Question {
 	return &host.Question{
 		Principal: &host.Principal{User: user},
 		Route: host.Route{
@@ -121,9 +127,9 @@ func ask(user host.UserID, plugin, action string) *host.Question {
 	}
 }
 
-// call is a question about c within a route that everybody with any role may use.
-func call(user host.UserID, c host.CapabilityCall) *host.Question {
-	q := ask(user, "pods", "list.read")
+// Call is a question about c within a route that each role may use.
+func Call(user host.UserID, c host.CapabilityCall) *host.Question {
+	q := Ask(user, "pods", "list.read")
 	if c.Cluster == "" {
 		c.Cluster, c.Namespace = "dev", "shop"
 	}

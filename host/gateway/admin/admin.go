@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
@@ -18,11 +19,12 @@ import (
 // plugin can have it.
 const Plugin = "admin"
 
-// Policy is what administrators may ask the policy engine; *authz.Engine is one.
+// Policy is what administrators may ask about policy; *policytool.Tools is one and
+// says what the methods promise.
 type Policy interface {
 	Status() authz.Status
-	Explain(context.Context, *host.Question) *authz.Explanation
-	Compare(ctx context.Context, bundle []byte) (*authz.DiffReport, error)
+	Explain(context.Context, *host.Question) *policytool.Explanation
+	Compare(ctx context.Context, bundle []byte) (*policytool.DiffReport, error)
 }
 
 // Config is what administration is made of. Every field is required.
@@ -31,9 +33,8 @@ type Config struct {
 	Store     live.Store
 	Directory Directory
 	Policy    Policy
-	// Setting is what the host knows of itself for the explanation of a question
-	// about this plugin.
-	Setting func(plugin string) *authz.Setting
+	// HostView returns what the host has, for explaining a question about a plugin.
+	HostView func(plugin string) *policytool.HostView
 }
 
 type admin struct {

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 )
 
 // maxCandidate bounds a bundle in a request, in bytes.
@@ -29,7 +29,7 @@ var explainKeys = map[string]bool{
 }
 
 // explain handles GET /api/admin/policies/explain?user=&action=&resource=:
-// why a user may or may not do something. The keys are authz.Ask's; role and
+// why a user may or may not do something. The keys are policytool.Ask's; role and
 // team, which an identity provider asserts, may be repeated, and unlisted is true
 // or false.
 func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
@@ -46,7 +46,7 @@ func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
 			return host.E(host.Invalid, "", "%s is given more than once", key)
 		}
 	}
-	ask := authz.Ask{
+	ask := policytool.Ask{
 		User: query.Get("user"), Action: query.Get("action"), Resource: query.Get("resource"),
 		Capability: query.Get("capability"), Verb: query.Get("verb"), Reason: query.Get("reason"),
 		Roles: query["role"], Teams: query["team"], Unlisted: query.Get("unlisted") == "true",
@@ -59,7 +59,7 @@ func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
 		return host.E(host.Invalid, "", "%w", err)
 	}
 	x := a.Policy.Explain(r.Context(), q)
-	x.Within(a.Setting(q.Route.Plugin), q)
+	x.Against(a.HostView(q.Route.Plugin), q)
 	gateway.WriteJSON(w, http.StatusOK, x)
 	return nil
 }
