@@ -16,12 +16,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
 )
 
 // bare is a gateway with one public route and nothing behind it.
 func bare(t *testing.T, log io.Writer, handle gateway.Handler) *gateway.Gateway {
 	t.Helper()
-	g := gateway.New(gateway.Config{PublicURL: &url.URL{}, Authn: &authn.Service{}, Health: healthy, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	g := gateway.New(gateway.Config{PublicURL: &url.URL{}, Authn: &authn.Service{}, Health: surfacetest.Healthy, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	g.Mount(gateway.Route{Method: "GET", Path: "/", Access: gateway.Always, Action: "host:health.read", Handle: handle})
 	return g
 }
@@ -29,15 +30,15 @@ func bare(t *testing.T, log io.Writer, handle gateway.Handler) *gateway.Gateway 
 // A panic of a handler is one request's: it is answered, logged with its stack under
 // the request's id, and its text stays with the operator.
 func TestAPanicIsOneRequests(t *testing.T) {
-	log := &logBuffer{}
+	log := &surfacetest.Log{}
 	g := bare(t, log, func(http.ResponseWriter, *http.Request) error { panic("the secret is 42") })
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-	got := answer{w.Code, w.Header(), w.Body.String()}
-	if got.status != 500 || strings.Contains(got.body, "secret") || got.problem(t).Error != "internal error" {
+	got := surfacetest.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.String()}
+	if got.Status != 500 || strings.Contains(got.Body, "secret") || got.Problem(t).Error != "internal error" {
 		t.Errorf("%v", got)
 	}
-	if text := log.String(); !strings.Contains(text, "the secret is 42") || !strings.Contains(text, "promises_test.go") || !strings.Contains(text, got.header.Get("X-Request-Id")) {
+	if text := log.String(); !strings.Contains(text, "the secret is 42") || !strings.Contains(text, "promises_test.go") || !strings.Contains(text, got.Header.Get("X-Request-Id")) {
 		t.Errorf("the log says %s", text)
 	}
 }
@@ -80,16 +81,16 @@ func TestAnErrorOfNoKindStaysWithTheOperator(t *testing.T) {
 // even if that is a refusal.
 func TestADeadlineIsOfOneAnswer(t *testing.T) {
 	s := open(t)
-	conn := s.raw(t, "")
+	conn := s.Raw(t, "")
 	for _, path := range []string{"/healthz", "/api//x", "/healthz"} {
-		if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+s.addr+"\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+s.Addr+"\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		read(t, conn, "GET")
+		surfacetest.Read(t, conn, "GET")
 	}
 	var cleared []time.Time
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder(), write: &cleared}
-	s.ServeHTTP(w, httptest.NewRequest("GET", "http://"+s.addr+"/api//x", nil))
+	s.ServeHTTP(w, httptest.NewRequest("GET", "http://"+s.Addr+"/api//x", nil))
 	if len(cleared) < 2 || !cleared[0].IsZero() || time.Until(cleared[1]) < gateway.WriteAnswerTimeout/2 {
 		t.Errorf("write deadlines of a refusal: %v", cleared)
 	}
@@ -110,25 +111,25 @@ func TestForeignPagesActForNobody(t *testing.T) {
 	s := open(t)
 	ann := s.as(t, "ann")
 	for _, foreign := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site"} {
-		if got := ann.do("POST", "/api/probe/take", "{}", foreign); got.status != 403 {
+		if got := ann.Do("POST", "/api/probe/take", "{}", foreign); got.Status != 403 {
 			t.Errorf("%s: a change: %v", foreign, got)
 		}
-		if got := ann.do("GET", "/api/probe/seen", "", foreign); got.status != 200 {
+		if got := ann.Do("GET", "/api/probe/seen", "", foreign); got.Status != 200 {
 			t.Errorf("%s: a link: %v", foreign, got)
 		}
-		if got := ann.do("GET", "/api/probe/seen?bulkhead-reason=because", "", foreign); got.status != 403 {
+		if got := ann.Do("GET", "/api/probe/seen?bulkhead-reason=because", "", foreign); got.Status != 403 {
 			t.Errorf("%s: a link with a reason: %v", foreign, got)
 		}
-		if got := ann.do("GET", "/api/admin/sessions?bulkhead-reason=because", "", foreign); got.status != 403 {
+		if got := ann.Do("GET", "/api/admin/sessions?bulkhead-reason=because", "", foreign); got.Status != 403 {
 			t.Errorf("%s: an administrative link with a reason: %v", foreign, got)
 		}
 		name, value, _ := strings.Cut(foreign, ": ")
-		d := websocket.Dialer{Jar: ann.http.Jar}
-		if _, resp, err := d.DialContext(t.Context(), "ws://"+s.addr+"/ws/probe", http.Header{name: {value}}); err == nil || resp == nil || resp.StatusCode != 403 {
+		d := websocket.Dialer{Jar: ann.HTTP.Jar}
+		if _, resp, err := d.DialContext(t.Context(), "ws://"+s.Addr+"/ws/probe", http.Header{name: {value}}); err == nil || resp == nil || resp.StatusCode != 403 {
 			t.Errorf("%s: a socket: %v", foreign, resp)
 		}
 	}
-	if got := ann.do("GET", "/api/probe/seen?bulkhead-reason=because", ""); got.status != 200 {
+	if got := ann.Do("GET", "/api/probe/seen?bulkhead-reason=because", ""); got.Status != 200 {
 		t.Errorf("a reason of one's own: %v", got)
 	}
 }
@@ -138,23 +139,23 @@ func TestWhatExistsIsForThoseWhoMay(t *testing.T) {
 	s := open(t)
 	nobody, nia, ann := s.as(t, ""), s.as(t, "nia"), s.as(t, "ann")
 	for _, path := range []string{"/api/probe/seen", "/api/probe/nothing", "/api/nothing/x", "/api/admin/sessions", "/api/admin/nothing"} {
-		if got := nobody.do("GET", path, ""); got.status != 401 {
+		if got := nobody.Do("GET", path, ""); got.Status != 401 {
 			t.Errorf("signed out, %s: %v", path, got)
 		}
-		if got := nia.do("GET", path, ""); got.status != 403 {
+		if got := nia.Do("GET", path, ""); got.Status != 403 {
 			t.Errorf("without rights, %s: %v", path, got)
 		}
 	}
 	for path, status := range map[string]int{"/api/probe/nothing": 404, "/api/nothing/x": 404, "/api/admin/nothing": 404, "/ws/probe": 426} {
-		if got := ann.do("GET", path, ""); got.status != status {
+		if got := ann.Do("GET", path, ""); got.Status != status {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
 	// The other door is named to those who may use what is behind it.
-	if got := ann.do("GET", "/api/probe", ""); got.status != 404 || !strings.Contains(got.problem(t).Error, "GET /ws/probe") {
+	if got := ann.Do("GET", "/api/probe", ""); got.Status != 404 || !strings.Contains(got.Problem(t).Error, "GET /ws/probe") {
 		t.Errorf("%v", got)
 	}
-	if got := nia.do("GET", "/api/probe", ""); got.status != 403 {
+	if got := nia.Do("GET", "/api/probe", ""); got.Status != 403 {
 		t.Errorf("%v", got)
 	}
 }
@@ -163,7 +164,7 @@ func TestWhatExistsIsForThoseWhoMay(t *testing.T) {
 func TestOnesOwnSessions(t *testing.T) {
 	s := open(t)
 	ann, vic := s.as(t, "ann"), s.as(t, "vic")
-	conn, _ := ann.dial("/ws/probe")
+	conn, _ := ann.Dial("/ws/probe")
 	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -171,32 +172,32 @@ func TestOnesOwnSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	var id string
-	for _, v := range s.sessions.List(ann.user) {
+	for _, v := range s.Sessions.List(ann.User) {
 		id = v.ID
 	}
-	if got := vic.do("GET", "/auth/sessions", ""); strings.Contains(got.body, id) {
+	if got := vic.Do("GET", "/auth/sessions", ""); strings.Contains(got.Body, id) {
 		t.Errorf("another sees it: %v", got)
 	}
-	if got := vic.do("DELETE", "/auth/sessions/"+id, "{}"); got.status != 404 {
+	if got := vic.Do("DELETE", "/auth/sessions/"+id, "{}"); got.Status != 404 {
 		t.Errorf("another ends it: %v", got)
 	}
-	if got := vic.do("GET", "/api/admin/sessions", ""); got.status != 403 {
+	if got := vic.Do("GET", "/api/admin/sessions", ""); got.Status != 403 {
 		t.Errorf("a viewer sees all: %v", got)
 	}
-	if got := ann.do("GET", "/auth/sessions", ""); !strings.Contains(got.body, id) || !strings.Contains(got.body, `"kind":"socket"`) || !strings.Contains(got.body, `"current":true`) {
+	if got := ann.Do("GET", "/auth/sessions", ""); !strings.Contains(got.Body, id) || !strings.Contains(got.Body, `"kind":"socket"`) || !strings.Contains(got.Body, `"current":true`) {
 		t.Errorf("%v", got)
 	}
-	if got := ann.do("DELETE", "/auth/sessions/"+id, "{}"); got.status != 200 || !strings.Contains(got.body, `"ended":1,"closed":1`) {
+	if got := ann.Do("DELETE", "/auth/sessions/"+id, "{}"); got.Status != 200 || !strings.Contains(got.Body, `"ended":1,"closed":1`) {
 		t.Errorf("%v", got)
 	}
-	wantClose(t, conn, 4410, "by its owner")
+	surfacetest.WantClose(t, conn, 4410, "by its owner")
 }
 
 // A filter that is misspelt ends nothing, and everybody's sessions only all=true does.
 func TestAnAdministratorNamesWhatEnds(t *testing.T) {
 	s := open(t)
 	ann, vic := s.as(t, "ann"), s.as(t, "vic")
-	conn, _ := vic.dial("/ws/probe")
+	conn, _ := vic.Dial("/ws/probe")
 	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -204,31 +205,31 @@ func TestAnAdministratorNamesWhatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, query := range []string{"", "?usr=vic@example.com", "?user=", "?user=a&user=b", "?all=maybe", "?all=false", "?all=true&user=vic@example.com", "?logins=true", "?logins=true&kind=socket", "?all=true&logins=true"} {
-		if got := ann.do("DELETE", "/api/admin/sessions"+query, "{}"); got.status != 400 {
+		if got := ann.Do("DELETE", "/api/admin/sessions"+query, "{}"); got.Status != 400 {
 			t.Errorf("%q: %v", query, got)
 		}
 	}
 	for _, query := range []string{"?limit=0", "?limit=5001", "?limit=x", "?usr=x"} {
-		if got := ann.do("GET", "/api/admin/sessions"+query, ""); got.status != 400 {
+		if got := ann.Do("GET", "/api/admin/sessions"+query, ""); got.Status != 400 {
 			t.Errorf("%q: %v", query, got)
 		}
 	}
 	for query, seen := range map[string]bool{"?user=vic@example.com": true, "?user=ann@example.com": false, "?kind=socket": true, "?kind=events": false, "?plugin=probe": true, "?plugin=x": false, "?replica=x": false, "?login=x": false} {
-		if got := ann.do("GET", "/api/admin/sessions"+query, ""); strings.Contains(got.body, "vic@example.com") != seen {
+		if got := ann.Do("GET", "/api/admin/sessions"+query, ""); strings.Contains(got.Body, "vic@example.com") != seen {
 			t.Errorf("%q: %v", query, got)
 		}
 	}
-	if got := ann.do("DELETE", "/api/admin/sessions?user=vic@example.com&kind=socket", "{}"); got.status != 200 || !strings.Contains(got.body, `"ended":1`) {
+	if got := ann.Do("DELETE", "/api/admin/sessions?user=vic@example.com&kind=socket", "{}"); got.Status != 200 || !strings.Contains(got.Body, `"ended":1`) {
 		t.Errorf("%v", got)
 	}
-	wantClose(t, conn, 4401, "by an administrator")
-	if got := vic.do("GET", "/auth/me", ""); got.status != 200 {
+	surfacetest.WantClose(t, conn, 4401, "by an administrator")
+	if got := vic.Do("GET", "/auth/me", ""); got.Status != 200 {
 		t.Errorf("their login ended, too: %v", got)
 	}
-	if got := ann.do("DELETE", "/api/admin/sessions?user=vic@example.com&logins=true", "{}"); got.status != 200 || !strings.Contains(got.body, `"logins":`) {
+	if got := ann.Do("DELETE", "/api/admin/sessions?user=vic@example.com&logins=true", "{}"); got.Status != 200 || !strings.Contains(got.Body, `"logins":`) {
 		t.Errorf("%v", got)
 	}
-	if got := vic.do("GET", "/auth/me", ""); got.status != 401 {
+	if got := vic.Do("GET", "/auth/me", ""); got.Status != 401 {
 		t.Errorf("their login goes on: %v", got)
 	}
 }
@@ -237,12 +238,12 @@ func TestAQuestionToPolicyIsRefusedWhereItCouldBeReadInTwoWays(t *testing.T) {
 	s := open(t)
 	ann := s.as(t, "ann")
 	for _, query := range []string{"user=a&user=b&action=x:y", "usr=a", "user=a&action=x:y&unlisted=maybe", "user=%zz", ""} {
-		if got := ann.do("GET", "/api/admin/policies/explain?"+query, ""); got.status != 400 {
+		if got := ann.Do("GET", "/api/admin/policies/explain?"+query, ""); got.Status != 400 {
 			t.Errorf("%q: %v", query, got)
 		}
 	}
 	q := url.Values{"user": {"vic@example.com"}, "action": {"probe:seen.read"}, "team": {"a", "b"}}
-	if got := ann.do("GET", "/api/admin/policies/explain?"+q.Encode(), ""); got.status != 200 {
+	if got := ann.Do("GET", "/api/admin/policies/explain?"+q.Encode(), ""); got.Status != 200 {
 		t.Errorf("%v", got)
 	}
 }

@@ -146,6 +146,22 @@ func TestWhatAPluginSaysByItselfIsNotRecordedAndSoRefused(t *testing.T) {
 	}
 }
 
+// Text that is not UTF-8 would make the client's websocket fail (RFC 6455, section
+// 8.1); the plugin gets an error instead, and the session goes on.
+func TestAPluginCannotSendTextThatIsNotUTF8(t *testing.T) {
+	g := newFixture(t).sessions(t)
+	s, end := use(t, g, host.Obligations{}, "garble", "send")
+	if got := heard(t, s); !strings.HasPrefix(got, "garble: ") {
+		t.Errorf("the client hears %q", got)
+	}
+	if got := heard(t, s); got != "sent" {
+		t.Errorf("after it the client hears %q", got)
+	}
+	if accepted, err := end(); !accepted || err != nil {
+		t.Errorf("accepted %v, %v", accepted, err)
+	}
+}
+
 // A message that was read already would be lost.
 func TestSpliceIsRefusedAfterNext(t *testing.T) {
 	f := newFixture(t)

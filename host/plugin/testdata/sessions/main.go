@@ -1,5 +1,5 @@
 // Sessions uses its session as the tests ask, by words in the query: do=splice,
-// do=next, do=send, do=close, in their order.
+// do=next, do=send, do=garble, do=close, in their order.
 package main
 
 import (
@@ -33,6 +33,8 @@ func use(r *sdk.Request, s *session.Session) error {
 			_, err = s.Next(10 * time.Millisecond)
 		case "send":
 			err = s.SendText("sent")
+		case "garble":
+			err = s.Send(session.Message{Kind: session.Text, Data: []byte("\xff")})
 		case "close":
 			err = s.Close(1000, "closed")
 		}
