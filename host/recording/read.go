@@ -16,7 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// maxLine bounds a line of a file that is read, in bytes.
+// maxLine bounds a line of a file, in bytes.
 const maxLine = 16 << 20
 
 // Entry describes a recording.
@@ -27,11 +27,11 @@ type Entry struct {
 	Seconds  float64       `json:"seconds"`
 	Bytes    int64         `json:"bytes"`
 	Command  string        `json:"command,omitempty"`
-	Ended    string        `json:"ended,omitempty"` // how; empty: not yet, or cut off
+	Ended    string        `json:"ended,omitempty"` // how; empty if under way or interrupted
 	Meta
 }
 
-// Event is one of a recording.
+// Event is one event of a recording.
 type Event struct {
 	At   time.Duration // since the beginning
 	Kind string        // "o" output, "i" input, "r" resize, "m" marker
@@ -40,8 +40,8 @@ type Event struct {
 
 var idRE = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[a-z0-9]{10}$`)
 
-// List describes the recordings in a directory, oldest first. Files that are no
-// recordings are left out; a directory that does not exist has none.
+// List returns the recordings in a directory, oldest first. It skips other files; a
+// directory that does not exist has none.
 func List(dir string) ([]Entry, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -61,12 +61,11 @@ func List(dir string) ([]Entry, error) {
 	return list, nil
 }
 
-// Read reads a recording and calls each, if it is not nil, with every event
-// until that returns an error. The last line of one that is under way may be
-// missing.
+// Read reads a recording and calls each, if not nil, with every event until that
+// returns an error. The last line of a recording under way may be missing.
 func Read(dir, id string, each func(Event) error) (*Entry, error) {
 	if !idRE.MatchString(id) {
-		return nil, host.E(host.Invalid, op, "%q is no id of a recording", id)
+		return nil, host.E(host.Invalid, op, "%q is not the id of a recording", id)
 	}
 	path := filepath.Join(dir, id+extension)
 	info, err := os.Lstat(path)
@@ -121,7 +120,7 @@ func Read(dir, id string, each func(Event) error) (*Entry, error) {
 	}
 }
 
-// line returns the next complete line, io.EOF if there is none.
+// line returns the next complete line, or io.EOF.
 func line(r *bufio.Reader) ([]byte, error) {
 	var all []byte
 	for {
@@ -143,7 +142,7 @@ func (v *Event) parse(text []byte) error {
 	var parts []json.RawMessage
 	var at float64
 	if err := json.Unmarshal(text, &parts); err != nil || len(parts) != 3 {
-		return errors.New("a line is no event")
+		return errors.New("a line is not an event")
 	}
 	for i, to := range []any{&at, &v.Kind, &v.Data} {
 		if err := json.Unmarshal(parts[i], to); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Meta says whose terminal it is, where, and why it may be.
+// Meta is the user, target and decision of a recorded terminal.
 type Meta struct {
 	User      string      `json:"user"`
 	Login     string      `json:"login,omitempty"`
@@ -22,7 +22,7 @@ type Meta struct {
 	Container string      `json:"container"`
 	Decision  string      `json:"decision"` // the id of the policy's decision
 	RequestID string      `json:"requestId"`
-	Reason    string      `json:"reason,omitempty"` // what the person stated
+	Reason    string      `json:"reason,omitempty"` // as stated by the user
 	Record    host.Record `json:"record"`
 	TTY       bool        `json:"tty"`
 
@@ -30,7 +30,7 @@ type Meta struct {
 	Cols, Rows uint16 `json:"-"`
 }
 
-// Target is where the terminal is: "dev/shop/web-0".
+// Target returns the terminal's cluster, namespace and pod: "dev/shop/web-0".
 func (m *Meta) Target() string { return m.Cluster + "/" + m.Namespace + "/" + m.Pod }
 
 // head is the first line of a file.
@@ -59,9 +59,9 @@ const (
 	stderr
 )
 
-// Recording is one under way. It is safe for concurrent use; events are in the
-// order of the calls. After an error nothing more is recorded but the end, and
-// every call returns it.
+// Recording is a recording under way. It is safe for concurrent use; events are in
+// the order of the calls. After an error every call returns it, and only the end is
+// still recorded.
 type Recording struct {
 	id    string
 	began time.Time
@@ -69,13 +69,13 @@ type Recording struct {
 	tty   bool
 
 	mu      sync.Mutex
-	file    *os.File // nil once it is over
+	file    *os.File // nil after End or Discard
 	left    int64    // bytes
 	failed  error
-	partial [3][]byte // of each stream: the beginning of a character
+	partial [3][]byte // incomplete character at the end of each stream
 }
 
-// ID names the recording.
+// ID returns the recording's id.
 func (r *Recording) ID() string { return r.id }
 
 func (r *Recording) header(m Meta) error {
@@ -88,7 +88,7 @@ func (r *Recording) header(m Meta) error {
 	return r.line(h)
 }
 
-// Output records what the command wrote.
+// Output records output of the command.
 func (r *Recording) Output(toStderr bool, p []byte) error {
 	if toStderr {
 		return r.text(output, stderr, p)
@@ -96,7 +96,7 @@ func (r *Recording) Output(toStderr bool, p []byte) error {
 	return r.text(output, stdout, p)
 }
 
-// Input records what the person typed, if that is wanted.
+// Input records input of the user, if input is recorded.
 func (r *Recording) Input(p []byte) error {
 	if !r.input {
 		return nil
@@ -111,7 +111,7 @@ func (r *Recording) Resize(cols, rows uint16) error {
 	return r.event(resize, fmt.Sprintf("%dx%d", cols, rows))
 }
 
-// End closes the recording with how the session ended. It may be called
+// End records how the session ended and closes the file. It may be called
 // repeatedly.
 func (r *Recording) End(how string) error {
 	r.mu.Lock()
@@ -119,7 +119,7 @@ func (r *Recording) End(how string) error {
 	if r.file == nil {
 		return nil
 	}
-	// There is always room for the end.
+	// The end may exceed the limit.
 	r.left = max(r.left, 0) + 1<<10
 	if host.KindOf(r.failed) == host.Limited {
 		r.failed = nil
@@ -133,7 +133,7 @@ func (r *Recording) End(how string) error {
 	return err
 }
 
-// Discard deletes a recording of nothing.
+// Discard deletes an empty recording.
 func (r *Recording) Discard() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,13 +157,13 @@ func (r *Recording) text(kind string, stream int, p []byte) error {
 	}
 	data := bytes.ToValidUTF8(all[:n], []byte("\ufffd"))
 	if kind == output && !r.tty {
-		// Without a terminal nothing has returned the carriage.
+		// Without a TTY nothing has added carriage returns.
 		data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 	}
 	return r.event(kind, string(data))
 }
 
-// whole is how much of p comes before a character that is not complete.
+// whole returns the length of p without an incomplete character at its end.
 func whole(p []byte) int {
 	for i := len(p) - 1; i >= 0 && i >= len(p)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(p[i]) {
@@ -195,7 +195,7 @@ func (r *Recording) line(v any) error {
 		return r.failed
 	}
 	if r.left -= int64(b.Len()); r.left < 0 {
-		r.failed = &host.Error{Kind: host.Limited, Op: op, Message: "the recording of the session is full"}
+		r.failed = &host.Error{Kind: host.Limited, Op: op, Message: "the recording of the session is full; see recordings.maxMiB"}
 		return r.failed
 	}
 	if r.file == nil {

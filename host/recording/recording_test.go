@@ -68,7 +68,7 @@ func TestARecordingIsAsciicast(t *testing.T) {
 	})
 }
 
-func TestOnlyTheHostsUserMayRead(t *testing.T) {
+func TestOnlyTheHostsUserCanReadRecordings(t *testing.T) {
 	s := open(t, Config{})
 	r := begin(t, s, host.RecordOutput)
 	defer r.End("")
@@ -79,7 +79,7 @@ func TestOnlyTheHostsUserMayRead(t *testing.T) {
 	}
 }
 
-func TestInputIsRecordedOnlyWhereAsked(t *testing.T) {
+func TestInputIsRecordedOnlyIfRequested(t *testing.T) {
 	s := open(t, Config{Input: true})
 	r := begin(t, s, host.RecordOutput)
 	if err := errors.Join(r.Input([]byte("hunter2")), r.End("")); err != nil {
@@ -96,7 +96,7 @@ func TestInputIsRecordedOnlyWhereAsked(t *testing.T) {
 	}
 }
 
-func TestAFullRecordingFailsAndStillHasItsEnd(t *testing.T) {
+func TestAFullRecordingFailsAndStillHasAnEnd(t *testing.T) {
 	s := open(t, Config{MaxMiB: 1})
 	r := begin(t, s, host.RecordOutput)
 	var err error
@@ -118,7 +118,7 @@ func TestAFullRecordingFailsAndStillHasItsEnd(t *testing.T) {
 	}
 }
 
-func TestNoRoomMeansNoRecording(t *testing.T) {
+func TestARecordingNeedsRoom(t *testing.T) {
 	s := open(t, Config{TotalMiB: 1})
 	if err := os.WriteFile(filepath.Join(s.dir, "20260101T000000Z-aaaaaaaaaa"+extension), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestNoRoomMeansNoRecording(t *testing.T) {
 	}
 }
 
-func TestOldRecordingsAreDeletedAndNothingElse(t *testing.T) {
+func TestOnlyExpiredRecordingsAreDeleted(t *testing.T) {
 	s := open(t, Config{Keep: "24h"})
 	old := time.Now().Add(-25 * time.Hour)
 	const oldID, newID, link, dir = "20260101T000000Z-aaaaaaaaaa", "20260101T000000Z-bbbbbbbbbb", "20260101T000000Z-cccccccccc", "20260101T000000Z-dddddddddd"
@@ -169,7 +169,7 @@ func TestOldRecordingsAreDeletedAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestWhatIsCutOffCanBeRead(t *testing.T) {
+func TestAnInterruptedRecordingCanBeRead(t *testing.T) {
 	s := open(t, Config{})
 	r := begin(t, s, host.RecordOutput)
 	if err := errors.Join(r.Output(false, []byte("one")), r.Output(false, []byte("two"))); err != nil {
@@ -191,7 +191,7 @@ func TestWhatIsCutOffCanBeRead(t *testing.T) {
 	}
 }
 
-func TestIdsAreNoPaths(t *testing.T) {
+func TestIDsAreNotPaths(t *testing.T) {
 	for _, id := range []string{"", "../x", "a/b", "20250101T000000Z-abc"} {
 		if _, err := Read(t.TempDir(), id, nil); host.KindOf(err) != host.Invalid {
 			t.Errorf("%q: %v", id, err)
@@ -205,7 +205,7 @@ func TestIdsAreNoPaths(t *testing.T) {
 	}
 }
 
-func TestAMistakeInTheConfigurationIsNamed(t *testing.T) {
+func TestConfigurationErrorsNameTheKey(t *testing.T) {
 	for _, c := range []Config{{MaxMiB: -1}, {TotalMiB: -1}, {Keep: "30 days"}, {Keep: "-1h"}} {
 		if _, err := Open(t.TempDir(), c, nil); host.KindOf(err) != host.Invalid || !strings.Contains(err.Error(), "recordings: ") {
 			t.Errorf("%+v: %v", c, err)

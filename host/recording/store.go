@@ -24,21 +24,22 @@ const (
 	defaultTotalMiB = 10 << 10
 )
 
-// Config is the key "recordings" of the host's configuration.
+// Config is the section "recordings" of the host's configuration.
 type Config struct {
-	// Input permits recording what people type, passwords included. Without it
-	// a terminal that policy wants recorded with its input does not open.
+	// Input permits recording the input of terminals, including passwords. Without
+	// it a terminal whose input policy wants to record does not open.
 	Input bool `json:"input,omitempty"`
-	// MaxMiB bounds one recording; the session ends with it. Default 64.
+	// MaxMiB limits one recording; a session that exceeds it ends. Default 64.
 	MaxMiB int `json:"maxMiB,omitempty"`
-	// TotalMiB bounds all; beyond it no terminal opens that has to be recorded.
-	// Default 10,240.
+	// TotalMiB limits all recordings together; beyond it recorded terminals do not
+	// open. Default 10,240.
 	TotalMiB int `json:"totalMiB,omitempty"`
-	// Keep is after how long recordings are deleted, such as "720h"; empty: never.
+	// Keep is the age at which recordings are deleted, such as "720h"; if empty,
+	// they are kept.
 	Keep string `json:"keep,omitempty"`
 }
 
-// Check reports what is wrong with c, naming the key.
+// Check returns all errors in c; each begins with its key.
 func (c *Config) Check() error {
 	var problems []error
 	if c.MaxMiB < 0 || c.TotalMiB < 0 {
@@ -56,7 +57,7 @@ func (c *Config) keep() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(c.Keep)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("keep: %q is no duration such as 720h", c.Keep)
+		return 0, fmt.Errorf("keep: %q must be a positive duration such as 720h", c.Keep)
 	}
 	return d, nil
 }
@@ -68,11 +69,11 @@ type Store struct {
 	max, total int64
 	keep       time.Duration
 	log        *slog.Logger
-	mu         sync.Mutex // one measures and deletes at a time
+	mu         sync.Mutex // held while measuring and deleting
 }
 
-// Open makes the directory, for the host's user alone, and deletes what is too
-// old. Errors are of kind host.Invalid and name the key.
+// Open makes the directory, readable by the host's user only, and deletes expired
+// recordings. Errors are of kind host.Invalid and name the key.
 func Open(dir string, c Config, log *slog.Logger) (*Store, error) {
 	keep, err := c.keep()
 	if err == nil {
@@ -94,12 +95,12 @@ func Open(dir string, c Config, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Can reports whether sessions may be recorded like that.
+// Can reports whether the store records sessions in this way.
 func (s *Store) Can(what host.Record) bool {
 	return s != nil && (what == host.RecordOutput || what == host.RecordAll && s.input)
 }
 
-// measure deletes what is too old and returns how many bytes are left.
+// measure deletes expired recordings and returns the size of the others, in bytes.
 func (s *Store) measure() (total int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +115,7 @@ func (s *Store) measure() (total int64, err error) {
 		case errors.Is(err, fs.ErrNotExist) || !named || !idRE.MatchString(id):
 		case err != nil:
 			return 0, err
-		case !info.Mode().IsRegular(): // not one of the store's files, whatever its name
+		case !info.Mode().IsRegular(): // not a recording, despite its name
 		case s.keep > 0 && time.Since(info.ModTime()) > s.keep:
 			if err := os.Remove(filepath.Join(s.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, err
@@ -127,8 +128,8 @@ func (s *Store) measure() (total int64, err error) {
 	return total, nil
 }
 
-// Begin starts a recording. It fails with host.Unavailable when there is no
-// room.
+// Begin starts a recording. The error is of kind host.Unavailable if the recordings
+// exceed their limit or the file cannot be written.
 func (s *Store) Begin(m Meta, what host.Record) (*Recording, error) {
 	total, err := s.measure()
 	if err != nil {
@@ -136,7 +137,7 @@ func (s *Store) Begin(m Meta, what host.Record) (*Recording, error) {
 	}
 	if total >= s.total {
 		s.log.Error("no room for a recording; delete some or raise recordings.totalMiB", "bytes", total)
-		return nil, &host.Error{Kind: host.Unavailable, Op: op, Message: "the terminal cannot be recorded: there is no room"}
+		return nil, &host.Error{Kind: host.Unavailable, Op: op, Message: "the terminal cannot be recorded: the recordings have reached their limit"}
 	}
 	now := time.Now()
 	id := now.UTC().Format("20060102T150405Z-") + strings.ToLower(rand.Text()[:10])
