@@ -1,5 +1,4 @@
-// Package buildlock lets test processes that run beside each other build a
-// program of examples once.
+// Package buildlock lets concurrent test processes build a program of examples once.
 package buildlock
 
 import (
@@ -8,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// Take waits until no other process builds what name stands for. The lock ends
-// with release, and with the process at the latest.
+// Take waits until no other process holds the lock called name. The lock ends with
+// release, or with the process.
 func Take(name string) (release func(), err error) {
 	return lock(filepath.Join(os.TempDir(), name+".lock"))
 }

@@ -2,6 +2,6 @@
 
 package buildlock
 
-// lock does nothing where there is no advisory lock: two processes may build
-// the same program, and the later one replaces it with its like.
+// lock has no effect without advisory locks: two processes may build the same
+// program, and the later one replaces it by an equal one.
 func lock(string) (release func(), err error) { return func() {}, nil }

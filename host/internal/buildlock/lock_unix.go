@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// lock waits for the file's lock; it ends with the process at the latest.
+// lock waits for the file's lock, which ends with release or with the process.
 func lock(name string) (release func(), err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -18,12 +18,12 @@ import (
 var role = Role{Name: prefix + "tested"}
 
 func TestMain(m *testing.M) {
-	role.Main(obey)
+	role.Main(work)
 	goleak.VerifyTestMain(m)
 }
 
-// obey is what the child does: what its argument says.
-func obey(argument json.RawMessage) int {
+// work runs in the child and does what its argument says.
+func work(argument json.RawMessage) int {
 	var what string
 	if json.Unmarshal(argument, &what) != nil {
 		return 20
@@ -63,7 +63,7 @@ func obey(argument json.RawMessage) int {
 
 var limits = Limits{CPU: 30 * time.Second, Memory: 1 << 30, Wall: time.Minute}
 
-func TestAChildHasItsInputItsConnectionAndNothingElse(t *testing.T) {
+func TestAChildHasOnlyItsInputAndConnection(t *testing.T) {
 	t.Setenv("BULKHEAD_SECRET", "x")
 	for what, want := range map[string]string{"echo": "hello", "environment": "GOMAXPROCS=2", "role": "false"} {
 		var out bytes.Buffer
@@ -84,7 +84,7 @@ func TestAChildHasItsInputItsConnectionAndNothingElse(t *testing.T) {
 	if _, err := ours.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	// It ends with the child: nobody else holds the other end.
+	// It ends with the child: no other process holds the other end.
 	if text, err := io.ReadAll(ours); err != nil || string(text) != "hello" {
 		t.Errorf("the child says %q, %v", text, err)
 	}
@@ -94,7 +94,7 @@ func TestAChildHasItsInputItsConnectionAndNothingElse(t *testing.T) {
 	ours.Close()
 }
 
-func TestHowAChildEndsIsTold(t *testing.T) {
+func TestRunReportsHowAChildEnded(t *testing.T) {
 	got, err := role.Run(t.Context(), Job{Argument: "complain", Limits: limits})
 	if err != nil || got != (Result{30, "first"}) {
 		t.Errorf("%+v, %v", got, err)
@@ -136,7 +136,7 @@ func TestHowAChildEndsIsTold(t *testing.T) {
 	}
 }
 
-func TestARoleWhoseMainWasNotCalledRunsNothing(t *testing.T) {
+func TestARoleNeedsACallOfMain(t *testing.T) {
 	other := Role{Name: prefix + "other"}
 	if _, err := other.Run(t.Context(), Job{Limits: limits}); err == nil || !strings.Contains(err.Error(), "Main") {
 		t.Errorf("got %v", err)

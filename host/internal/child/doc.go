@@ -1,13 +1,13 @@
-// Package child runs a part of this program where it can be stopped and bounded:
-// in a child process that is the same program started again. It owns how such a
-// child is started, confined, watched and ended. What the child does, and what
-// its answer means, belongs to the package that defines the Role.
+// Package child runs a part of this program in a child process, where it can be
+// limited and stopped; the child is the same program, started again. The package
+// starts, confines, watches and ends children. The package that defines a Role owns
+// the child's work and its result.
 //
-// A child runs niced in a process group of its own, with an empty environment,
-// no descriptors but those it is given, limits on CPU time, resident memory,
-// size of files and wall time, and it dies with its parent. Address space is not
-// limited: Go reserves far more than it touches.
+// A child runs with lower priority in its own process group, with an empty
+// environment, only the descriptors it is given, and limits on CPU time, resident
+// memory, file size and wall time; it ends with its parent. Address space is not
+// limited: Go reserves far more than it uses.
 //
-// Outside Linux a child runs with its limit of wall time alone: CPU time and
-// memory are not bounded, and it does not die with its parent.
+// On other systems than Linux a child has a limit of wall time only, and it does not
+// end with its parent.
 package child

@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// Pair needs Unix sockets and fails here.
+// Pair needs Unix sockets and always fails on this platform.
 func Pair() (net.Conn, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 
-// Inherited fails here.
+// Inherited always fails on this platform.
 func Inherited() (net.Conn, error) { return nil, errors.ErrUnsupported }

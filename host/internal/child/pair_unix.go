@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pair returns two ends of one connection: ours, and one to be given to a child
-// in Job.Files, where Inherited finds it.
+// Pair returns the two ends of a connection: one for this process, and one for a
+// child, to pass in Job.Files, where Inherited finds it.
 func Pair() (ours net.Conn, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -29,7 +29,7 @@ func Pair() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
-// Inherited returns the connection that is the first of Job.Files, in the child.
+// Inherited returns, in the child, the connection that is the first of Job.Files.
 func Inherited() (net.Conn, error) {
 	file := os.NewFile(3, "pair") // standard input, output and error come before
 	defer file.Close()

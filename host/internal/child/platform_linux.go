@@ -13,20 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// executable is this very program, also after its file was replaced.
+// executable returns this program, also after its file was replaced.
 func executable() (string, error) { return "/proc/self/exe", nil }
 
-// attributes make the child die with us and keep signals of a terminal from it.
+// attributes make the child end with its parent and keep terminal signals from it.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// closeInherited keeps descriptors that this process was started with from
-// its children. Go opens all others that way. Kernels before 5.11 cannot.
+// closeInherited keeps descriptors inherited by this process from its children. Go
+// already does so for those that it opens. It has no effect on kernels before 5.11.
 func closeInherited() { _ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) }
 
-// confine is the child's first act. A soft limit of CPU time would be a signal,
-// which Go's runtime takes for a crash; with the hard one alone the kernel kills.
+// confine sets the child's limits, before anything else. A soft limit of CPU time
+// would send a signal that Go's runtime treats as a crash, so only the hard limit is
+// set, at which the kernel kills the child.
 func confine(o order) error {
 	for resource, value := range map[int]uint64{
 		unix.RLIMIT_CPU:   o.CPUSeconds,
@@ -37,18 +38,18 @@ func confine(o order) error {
 			return fmt.Errorf("resource %d: %w", resource, err)
 		}
 	}
-	// For the group, because on Linux niceness is a property of each thread.
-	// Who is nicer already may not change it.
+	// For the group, because on Linux niceness belongs to each thread. A process
+	// with higher niceness may not lower it.
 	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil && err != unix.EACCES {
 		return fmt.Errorf("niceness: %w", err)
 	}
-	// If memory runs out all the same, the child goes first. Not everybody may
-	// say so, and the parent's own limit stands.
+	// If memory runs out, the kernel should kill the child first. This may not be
+	// permitted; the parent's limit applies anyway.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	return nil
 }
 
-// lower sets both limits to value, or to the hard one if that is lower.
+// lower sets both limits to value, or to the present hard limit if that is lower.
 func lower(resource int, value uint64) error {
 	var now unix.Rlimit
 	if err := unix.Getrlimit(resource, &now); err != nil {
@@ -58,8 +59,8 @@ func lower(resource int, value uint64) error {
 	return unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
 }
 
-// resident is the memory of the process that it shares with no file: its
-// program's pages are the parent's as well.
+// resident returns the memory of the process without pages shared with files: the
+// pages of the program belong to the parent as well.
 func resident(pid int) (uint64, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What these cannot do is said in the package's documentation.
+// The package documentation lists the limits of these functions.
 
 func executable() (string, error) { return os.Executable() }
 

@@ -9,20 +9,20 @@ import (
 	"sync/atomic"
 )
 
-// Role is one thing that this program does in a child. Its Main must be called
-// first in main, and in TestMain, of every program that calls Run. Make one with
-// a package variable; it is safe for concurrent use.
+// Role is one task that this program runs in a child. Every program that calls Run
+// must call Main first in main, and in TestMain. Declare a Role as a package
+// variable; it is safe for concurrent use.
 type Role struct {
-	// Name is the child's argument 0, which is how it knows its role. It begins
-	// with "bulkhead: ", as no program's path does.
+	// Name is the child's argument 0, which selects its role. It must begin with
+	// "bulkhead: ", which a program's path does not.
 	Name   string
 	called atomic.Bool
 }
 
 const prefix = "bulkhead: "
 
-// Exit codes of a child that this package chooses. A role's own are from 10 on,
-// so that nothing else passes for them; Go's runtime uses 2.
+// Exit codes of this package. Those of a role are 10 and above, to distinguish them
+// from others; Go's runtime uses 2.
 const exitUnconfined = 3
 
 // order is the child's argument 1.
@@ -32,9 +32,9 @@ type order struct {
 	Argument   json.RawMessage
 }
 
-// Main runs obey and exits with its code if this process is a child of the role.
-// The limits hold when obey is called. Otherwise Main returns at once.
-func (r *Role) Main(obey func(argument json.RawMessage) (exit int)) {
+// Main runs work and exits with its code if this process is a child of the role.
+// The limits are set before work is called. In other processes Main returns at once.
+func (r *Role) Main(work func(argument json.RawMessage) (exit int)) {
 	r.called.Store(true)
 	if len(os.Args) != 2 || os.Args[0] != r.Name {
 		return
@@ -48,10 +48,10 @@ func (r *Role) Main(obey func(argument json.RawMessage) (exit int)) {
 		fmt.Fprintln(os.Stderr, "limits:", err)
 		os.Exit(exitUnconfined)
 	}
-	debug.SetMemoryLimit(int64(o.Memory / 8 * 7)) // the collector works harder before the parent kills
-	os.Exit(obey(o.Argument))
+	debug.SetMemoryLimit(int64(o.Memory / 8 * 7)) // the collector works harder before the parent kills the child
+	os.Exit(work(o.Argument))
 }
 
-// Ready reports whether Run can work: Main was called, in a process that is not
-// itself a child of any role.
+// Ready reports whether Run can start children: Main was called, and this process is
+// not a child itself.
 func (r *Role) Ready() bool { return r.called.Load() && !strings.HasPrefix(os.Args[0], prefix) }

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Limits bound one child. All fields are required.
+// Limits of one child. All fields are required.
 type Limits struct {
 	CPU    time.Duration // of all threads, rounded up to seconds
-	Memory uint64        // resident bytes that are the child's own
+	Memory uint64        // resident bytes not shared with files
 	Wall   time.Duration // from the child's start to its end
 }
 
@@ -36,8 +36,8 @@ func (f Fault) String() string {
 	return [...]string{"the child failed", "too much CPU time", "too much memory", "took too long", "cancelled"}[f]
 }
 
-// Error is a child that did not end by itself. It unwraps to its cause, which
-// for Canceled is the cause of the context (context.Cause).
+// Error says that a child did not end by itself. It unwraps to its cause; for
+// Canceled that is the context's cause (context.Cause).
 type Error struct {
 	Fault Fault
 	Cause error
@@ -58,7 +58,7 @@ type Job struct {
 	Started  func(pid int) // for tests; may be nil
 }
 
-// Result is how a child ended by itself.
+// Result is the result of a child that ended by itself.
 type Result struct {
 	Exit int
 	Line string // the first line of its standard error
@@ -74,8 +74,9 @@ const (
 	maxStderr  = 4 << 10
 )
 
-// Run runs a child to its end. A child that had to be ended, or crashed, is an
-// *Error; other errors are failures of this process, such as no memory to fork.
+// Run runs a child and waits for its end. If the child was killed or crashed, the
+// error is an *Error; other errors are failures of this process, such as a lack of
+// memory to fork.
 func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
 	given := sync.OnceFunc(func() {
 		for _, f := range j.Files {
@@ -87,8 +88,8 @@ func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
 		return Result{}, fmt.Errorf("%s: main must call the role's Main first", r.Name)
 	}
 	closeInherited()
-	// A child is told of its parent's death when the thread that started it
-	// ends, so that thread is kept until the child is gone.
+	// The kernel signals the parent's death when the thread that started the child
+	// ends, so that thread is kept until the child has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ctx, stop := context.WithTimeoutCause(ctx, j.Limits.Wall, errWall)
@@ -110,7 +111,7 @@ func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
 		j.Started(cmd.Process.Pid)
 	}
 	watched := j.watch(ctx, cmd.Process.Pid, cancel)
-	_ = cmd.Wait() // its state says it all
+	_ = cmd.Wait() // ProcessState has the result
 	cause := context.Cause(ctx)
 	watched()
 	if cmd.ProcessState.ExitCode() >= 10 {
@@ -133,8 +134,8 @@ func (r *Role) command(ctx context.Context, j *Job) (*exec.Cmd, *head, error) {
 		return nil, nil, err
 	}
 	stderr := new(head)
-	// When ctx ends the child is killed by its handle, never by a number that
-	// may be another's by then; it starts no processes of its own.
+	// When ctx ends the child is killed by its handle, not by its process id, which
+	// may belong to another process by then. The child starts no processes.
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = []string{r.Name, string(text)}
 	cmd.Env = []string{"GOMAXPROCS=2"} // the work and the collector
@@ -148,8 +149,8 @@ func (r *Role) command(ctx context.Context, j *Job) (*exec.Cmd, *head, error) {
 
 func (l Limits) cpuSeconds() uint64 { return uint64((l.CPU + time.Second - 1) / time.Second) }
 
-// watch cancels with errMemory when the child has too much. The function that
-// it returns ends it and waits for that.
+// watch cancels with errMemory when the child exceeds its memory limit. The returned
+// function stops the watch and waits for it.
 func (j *Job) watch(ctx context.Context, pid int, cancel context.CancelCauseFunc) (end func()) {
 	done := make(chan struct{})
 	var wait sync.WaitGroup
@@ -164,7 +165,7 @@ func (j *Job) watch(ctx context.Context, pid int, cancel context.CancelCauseFunc
 				return
 			case <-tick.C:
 			}
-			// Unreadable means that the child has ended.
+			// An error means that the child has ended.
 			if n, err := resident(pid); err == nil && n > j.Limits.Memory {
 				cancel(errMemory)
 				return
@@ -174,7 +175,7 @@ func (j *Job) watch(ctx context.Context, pid int, cancel context.CancelCauseFunc
 	return func() { close(done); wait.Wait() }
 }
 
-// verdict says why the child failed; cause is that of our own kill, if any.
+// verdict returns why the child failed; cause is that of the host's own kill, if any.
 func (j *Job) verdict(cause error, cmd *exec.Cmd, stderr *head) error {
 	switch {
 	case cause == errMemory:
@@ -195,8 +196,8 @@ func (j *Job) verdict(cause error, cmd *exec.Cmd, stderr *head) error {
 	return &Error{Crashed, fmt.Errorf("%v: %s", state, line)}
 }
 
-// head keeps the first bytes of what is written to it. It has no other method
-// that io.Copy could find.
+// head keeps the first bytes written to it. It has no other method that io.Copy could
+// use.
 type head struct{ kept []byte }
 
 func (h *head) Write(p []byte) (int, error) {

@@ -1,8 +1,7 @@
-// Package dirwatch reads the files of one directory and says when they may
-// have changed. It owns what is awkward about that: editors that save by
-// renaming, Kubernetes volumes that swap a symbolic link, directories that are
-// removed and come back, events that were lost. What the files mean is the
-// caller's business.
+// Package dirwatch reads the files of one directory and reports when they may have
+// changed. It handles editors that save by renaming, Kubernetes volumes that swap a
+// symbolic link, directories that are removed and created again, and lost events.
+// The caller interprets the files.
 package dirwatch
 
 import (
@@ -20,32 +19,31 @@ import (
 )
 
 const (
-	// quiet is how long nothing must happen before a change is reported, so
-	// that one save or one volume update is one change.
+	// quiet is how long no event must arrive before a change is reported, so that
+	// one save or one volume update is one change.
 	quiet = 50 * time.Millisecond
-	// patience bounds the wait for quiet in a directory that never rests.
+	// patience limits the wait for quiet in a directory that keeps changing.
 	patience = time.Second
 	// poll is how often the watch is renewed and a change reported even if no
 	// event arrived: network file systems send none.
 	poll = 5 * time.Second
 )
 
-// Limits on what Read takes into memory, in bytes.
+// Limits of what Read reads, in bytes.
 const (
 	maxFile = 16 << 20
 	maxAll  = 64 << 20
 )
 
-// A Watcher watches one directory, not the directories below it.
+// A Watcher watches one directory, without its subdirectories.
 type Watcher struct {
 	dir string
 	log *slog.Logger
 	fs  *fsnotify.Watcher
 }
 
-// Open begins to watch dir, so that nothing that happens after it is missed.
-// It fails if dir is not a directory that can be watched. The caller ends the
-// watch by running Run to its end.
+// Open starts to watch dir; no later change is missed. It fails if dir cannot be
+// watched or is not a directory. Run ends the watch when it returns.
 func Open(dir string, log *slog.Logger) (*Watcher, error) {
 	switch info, err := os.Stat(dir); {
 	case err != nil:
@@ -63,12 +61,12 @@ func Open(dir string, log *slog.Logger) (*Watcher, error) {
 	return &Watcher{dir: dir, log: log, fs: fs}, nil
 }
 
-// Close ends a watch that Run was never called for.
+// Close ends a watch without Run.
 func (w *Watcher) Close() error { return w.fs.Close() }
 
-// Run calls changed, on its own goroutine, each time the directory may have
-// changed and has come to rest, and at intervals in any case. It returns when
-// ctx is done; the watch is then over.
+// Run calls changed, on its own goroutine, each time the directory may have changed
+// and is at rest, and at intervals in any case. It returns when ctx is done and ends
+// the watch.
 func (w *Watcher) Run(ctx context.Context, changed func()) {
 	defer w.fs.Close()
 	tick := time.NewTicker(poll)
@@ -78,8 +76,8 @@ func (w *Watcher) Run(ctx context.Context, changed func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			// Adding a directory that is watched already does nothing; one that
-			// was removed and made again is a new one.
+			// Adding a watched directory has no effect; one that was removed and
+			// created again is a new one.
 			if err := w.fs.Add(w.dir); err != nil {
 				w.log.Warn("directory cannot be watched", "dir", w.dir, "error", err)
 			}
@@ -94,7 +92,7 @@ func (w *Watcher) Run(ctx context.Context, changed func()) {
 	}
 }
 
-// settle returns when no event has arrived for a while.
+// settle returns when no event has arrived for quiet, or after patience.
 func (w *Watcher) settle(ctx context.Context) {
 	end := time.NewTimer(patience)
 	defer end.Stop()
@@ -114,7 +112,7 @@ func (w *Watcher) settle(ctx context.Context) {
 	}
 }
 
-// A File is one file of the directory: its content, or why there is none.
+// A File is one file of the directory: its content, or why it cannot be read.
 type File struct {
 	Name string // base name
 	Data []byte
@@ -122,9 +120,8 @@ type File struct {
 }
 
 // Read returns the files of dir whose names end in one of the suffixes, sorted
-// by name. Names that begin with "." are passed over, among them the ones by
-// which Kubernetes keeps a volume's versions. The error says that dir itself
-// cannot be listed.
+// by name. It skips names that begin with ".", among them those of a Kubernetes
+// volume's versions. The error says that dir cannot be listed.
 func Read(dir string, suffixes ...string) ([]File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -21,7 +21,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func TestReadTakesRegularFilesByName(t *testing.T) {
+func TestReadReturnsRegularFilesByName(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "b.yaml"), "b")
 	write(t, filepath.Join(dir, "a.yml"), "")
@@ -39,7 +39,7 @@ func TestReadTakesRegularFilesByName(t *testing.T) {
 	}
 }
 
-func TestReadReportsWhatItCannotTake(t *testing.T) {
+func TestReadReportsUnreadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestReadReportsWhatItCannotTake(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatIsNoDirectory(t *testing.T) {
+func TestOpenNeedsADirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
 	for _, path := range []string{file, file + ".missing"} {

@@ -1,11 +1,11 @@
-// Package follow keeps what the configuration reads from files true when the
-// files change: certificates, keys, authorities, secrets. Files are replaced in
-// place, by renaming, or by switching a symbolic link above them, as a Kubernetes
-// volume does; content is compared, so that all of these count.
+// Package follow keeps values from files up to date when the files change:
+// certificates, keys, authorities, secrets. Files may be replaced in place, by
+// renaming, or by switching a symbolic link above them, as a Kubernetes volume does;
+// content is compared, so that all of these are detected.
 //
-// There is no goroutine. Who uses a value looks at its files first, at most once a
-// second. Files that cannot be used, such as a certificate whose key has not
-// arrived yet, leave the last good value in use, and the log says why.
+// There is no goroutine. Reading a value checks its files first, at most once a
+// second. While the files are invalid, such as a certificate whose key has not
+// arrived yet, the last valid value stays in use, and the log says why.
 package follow
 
 import (
@@ -24,28 +24,28 @@ import (
 )
 
 const (
-	every   = time.Second // between looks at a value's files, at least
+	every   = time.Second // the least time between checks of a value's files
 	maxFile = 1 << 20     // bytes
 )
 
-// A Value is what files hold, parsed. It is safe for concurrent use.
+// A Value is the parsed content of files. It is safe for concurrent use.
 type Value[T any] struct {
 	files []string
 	parse func(contents [][]byte) (T, error)
 	log   *slog.Logger
 
 	current atomic.Pointer[T]
-	looked  atomic.Int64 // when, in nanoseconds since start
+	looked  atomic.Int64 // the last check, in nanoseconds since start
 	start   time.Time
 
-	mu       sync.Mutex // held while looking
-	contents [][]byte   // that current was made of
+	mu       sync.Mutex // held while checking
+	contents [][]byte   // of current
 	problem  error
 }
 
-// Open reads the files, of at most 1 MiB each, and parses them together. The
-// error is of reading, which names the file, or of parse. log, which may be nil,
-// has each change and each problem once.
+// Open reads the files, of at most 1 MiB each, and parses them together. An error of
+// reading names the file; other errors are those of parse. Each change and each
+// problem is logged once; log may be nil.
 func Open[T any](log *slog.Logger, parse func(contents [][]byte) (T, error), files ...string) (*Value[T], error) {
 	v := &Value[T]{files: files, parse: parse, log: cmp.Or(log, slog.New(slog.DiscardHandler)), start: time.Now()}
 	if err := v.load(); err != nil {
@@ -54,7 +54,7 @@ func Open[T any](log *slog.Logger, parse func(contents [][]byte) (T, error), fil
 	return v, nil
 }
 
-// Get returns what the files hold now, or held when they could last be used.
+// Get returns the value of the files, or the last valid one.
 func (v *Value[T]) Get() T {
 	now := int64(time.Since(v.start))
 	if now-v.looked.Load() >= int64(every) && v.mu.TryLock() {
@@ -64,8 +64,7 @@ func (v *Value[T]) Get() T {
 	return *v.current.Load()
 }
 
-// Problem says why the files cannot be used as they are; nil if they can. It looks
-// at them as Get does.
+// Problem returns why the files are invalid, or nil. It checks them like Get.
 func (v *Value[T]) Problem() error {
 	_ = v.Get()
 	v.mu.Lock()
@@ -80,7 +79,7 @@ func (v *Value[T]) look(now int64) {
 	v.looked.Store(now)
 	switch {
 	case v.problem != nil && (before == nil || before.Error() != v.problem.Error()):
-		v.log.Error("files changed and cannot be used; what they held before stays in use", "files", v.files, "error", v.problem)
+		v.log.Error("files changed and are invalid; the last valid content stays in use", "files", v.files, "error", v.problem)
 	case v.problem == nil && (before != nil || !same(old, v.contents)):
 		v.log.Info("files changed and are in use", "files", v.files)
 	}

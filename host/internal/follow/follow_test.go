@@ -43,8 +43,8 @@ func asText(contents [][]byte) (string, error) {
 	return text, nil
 }
 
-// However files are replaced, their content counts within a second.
-func TestAFileIsFollowedHoweverItIsReplaced(t *testing.T) {
+// New content is in use within a second, for every way to replace a file.
+func TestAReplacedFileIsFollowed(t *testing.T) {
 	dir := t.TempDir()
 	link := func(target string) {
 		t.Helper()
@@ -90,8 +90,8 @@ func TestAFileIsFollowedHoweverItIsReplaced(t *testing.T) {
 	})
 }
 
-// A file that cannot be used leaves what was there before, and says so once.
-func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
+// While a file is invalid the last valid content stays in use, with one log line.
+func TestAnInvalidFileChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	put(t, path, "one")
 	synctest.Test(t, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
 	})
 }
 
-func TestFilesAreLookedAtOnceASecond(t *testing.T) {
+func TestFilesAreCheckedOnceASecond(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	put(t, path, "one")
 	synctest.Test(t, func(t *testing.T) {
@@ -192,9 +192,9 @@ func issue(t *testing.T, name string, by *authority) (*authority, string) {
 	return &authority{c, key, block("CERTIFICATE", der)}, block("PRIVATE KEY", keyDER)
 }
 
-// A certificate and the key of another are not used together, whichever of the two
-// files arrives first.
-func TestAPairIsUsedOnceBothHaveArrived(t *testing.T) {
+// A certificate is not used with the key of another one, whichever of the two files
+// arrives first.
+func TestAKeyPairIsUsedOnceBothFilesAreNew(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	one, oneKey := issue(t, "one", nil)
@@ -219,9 +219,9 @@ func TestAPairIsUsedOnceBothHaveArrived(t *testing.T) {
 	}
 }
 
-// A server whose authority changes is reached as soon as the file names the new
-// one, and no sooner; what is under way goes on.
-func TestATransportTrustsWhatItsFileHolds(t *testing.T) {
+// A server with a new authority is trusted as soon as the file contains it, and not
+// before; requests under way continue.
+func TestATransportTrustsTheAuthoritiesOfItsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	serve := func(name string, ca *authority, h http.HandlerFunc) *httptest.Server {
 		leaf, key := issue(t, name, ca)

@@ -23,7 +23,7 @@ func KeyPair(cert, key string, log *slog.Logger) (*Value[*tls.Certificate], erro
 func authorities(file string, text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s: holds no certificate in PEM form", file)
+		return nil, fmt.Errorf("%s: contains no certificate in PEM form", file)
 	}
 	return pool, nil
 }
@@ -35,13 +35,13 @@ func Authorities(file string, log *slog.Logger) (*Value[*x509.CertPool], error) 
 	}, file)
 }
 
-// Transport is an HTTP transport that trusts the authorities in a file as it is at
-// the time of each request. It is safe for concurrent use.
+// Transport is an HTTP transport that trusts the authorities that a file holds at the
+// time of each request. It is safe for concurrent use.
 type Transport struct{ current *Value[*http.Transport] }
 
-// NewTransport returns base with the authorities in caFile, or with the system's
-// if that is empty. base is not used any more by the caller. When the file changes,
-// requests under way end well on their connections and others get new ones.
+// NewTransport returns base with the authorities in caFile, or the system's if that
+// is empty. The caller must not use base any more. When the file changes, requests
+// under way finish on their connections and later ones use new connections.
 func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Transport, error) {
 	if caFile == "" {
 		v, err := Open(log, func([][]byte) (*http.Transport, error) { return base, nil })
@@ -67,10 +67,10 @@ func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Trans
 	return &Transport{v}, err
 }
 
-// RoundTrip is http.RoundTripper's.
+// RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.current.Get().RoundTrip(r)
 }
 
-// CloseIdleConnections is for http.Client.
+// CloseIdleConnections is called by http.Client.
 func (t *Transport) CloseIdleConnections() { t.current.Get().CloseIdleConnections() }

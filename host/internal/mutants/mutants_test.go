@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A list that no longer fits the sources would test nothing.
+// Every change of every list applies to the present sources.
 func TestEachChangeAppliesToTheSources(t *testing.T) {
 	const root = "../../.."
 	all, err := readAll(root, nil)
@@ -24,7 +24,7 @@ func TestEachChangeAppliesToTheSources(t *testing.T) {
 	}
 }
 
-func TestAListThatCannotBeReadNamesItsLine(t *testing.T) {
+func TestAnInvalidListNamesItsLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"a.go\n- x\n+ y\n":             "no promise",
 		"# p\n- x\n+ y\n":              "names no file",
@@ -40,8 +40,8 @@ func TestAListThatCannotBeReadNamesItsLine(t *testing.T) {
 	}
 }
 
-// A change that the tests notice is told from one that they do not notice and
-// from one that does not compile.
+// Changes that the tests detect, that they do not detect, and that do not compile
+// have different outcomes.
 func TestOutcomes(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, text string) {

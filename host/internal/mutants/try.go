@@ -26,8 +26,8 @@ type result struct {
 	Output  string  `json:"-"` // the end of what the go command printed
 }
 
-// try builds and tests one changed file. Tests that outlive timeout have
-// noticed: a change may well make something wait for ever.
+// try builds and tests one changed file. A timeout of the tests counts as detected,
+// since a change may make them wait for ever.
 func try(ctx context.Context, root string, m mutant, timeout time.Duration) result {
 	r := result{mutant: m, Outcome: unbuilt}
 	start := time.Now()
@@ -44,7 +44,7 @@ func try(ctx context.Context, root string, m mutant, timeout time.Duration) resu
 		return r
 	}
 	pkg := "./" + m.Tested
-	// Compiled apart, so that a change that does not compile is not taken for one that is noticed.
+	// Compile separately, so that a compile error does not count as detected.
 	binary := filepath.Join(dir, "tests")
 	if out, err := goCommand(ctx, root, "test", "-overlay", overlay, "-c", "-o", binary, pkg); err != nil {
 		r.Output = out

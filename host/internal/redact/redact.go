@@ -1,6 +1,6 @@
-// Package redact removes parts of JSON texts, named by JSON Pointers (RFC 6901)
-// in which the token "*" stands for every member of an object or element of an
-// array. What is left stays as it was written, in its order.
+// Package redact removes parts of JSON texts. JSON Pointers (RFC 6901) name the parts;
+// the token "*" matches every member of an object or element of an array. The rest
+// keeps its notation and order.
 package redact
 
 import (
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Bounds of a list of pointers.
+// Limits of a list of pointers.
 const (
 	MaxPointers = 100
 	maxTokens   = 32
@@ -20,7 +20,7 @@ const (
 // ErrNotJSON says that a text cannot be redacted and must not be shown.
 var ErrNotJSON = errors.New("not one JSON text")
 
-// Check reports what is wrong with a list of pointers.
+// Check validates a list of pointers.
 func Check(pointers []string) error {
 	if len(pointers) > MaxPointers {
 		return fmt.Errorf("%d pointers are more than %d", len(pointers), MaxPointers)
@@ -52,9 +52,9 @@ func tokens(pointer string) ([]string, error) {
 	return list, nil
 }
 
-// JSON returns text without what the pointers name; one that names nothing
-// removes nothing. An empty text stays empty, anything else that is not one
-// JSON text is ErrNotJSON.
+// JSON returns text without the parts that the pointers name. A pointer without a
+// match has no effect. An empty text stays empty; any other text that is not one
+// JSON value is ErrNotJSON.
 func JSON(text []byte, pointers []string) ([]byte, error) {
 	if len(pointers) == 0 || len(text) == 0 {
 		return text, nil
@@ -76,7 +76,7 @@ func JSON(text []byte, pointers []string) ([]byte, error) {
 	return s.out, nil
 }
 
-// node is a token's place in the tree of pointers.
+// node is a node in the tree of pointers.
 type node struct {
 	next map[string]*node
 	end  bool // a pointer ends here
@@ -95,7 +95,7 @@ func (n *node) add(list []string) {
 	n.end = true
 }
 
-// step follows a key. What is removed has no further nodes.
+// step follows a key. A removed value has no further nodes.
 func step(at []*node, key string) (next []*node, removed bool) {
 	for _, n := range at {
 		for _, t := range []string{key, "*"} {
@@ -111,7 +111,7 @@ func step(at []*node, key string) (next []*node, removed bool) {
 	return next, removed
 }
 
-// scanner copies a valid JSON text. It recurses only as deep as pointers go.
+// scanner copies a valid JSON text. Its recursion is no deeper than the pointers.
 type scanner struct {
 	in  []byte
 	i   int
@@ -124,7 +124,7 @@ func (s *scanner) space() {
 	}
 }
 
-// value copies the value that begins here, without what is removed.
+// value copies the value that begins here, without the removed parts.
 func (s *scanner) value(at []*node) {
 	switch c := s.in[s.i]; {
 	case len(at) > 0 && c == '{':
@@ -144,7 +144,7 @@ func (s *scanner) value(at []*node) {
 	}
 }
 
-// members copies what is in an object or array. key reads the key of the n-th.
+// members copies the members of an object or array. Key reads the n-th key.
 func (s *scanner) members(at []*node, closing byte, key func(n int) string) {
 	s.out = append(s.out, s.in[s.i])
 	s.i++

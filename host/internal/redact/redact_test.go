@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestWhatIsNamedIsGone(t *testing.T) {
+func TestNamedPartsAreRemoved(t *testing.T) {
 	for _, c := range []struct{ text, pointers, want string }{
 		{`{"a":1,"b":2}`, "/a", `{"b":2}`},
 		{`{"a":1,"b":2}`, "/b", `{"a":1}`},
@@ -40,7 +40,7 @@ func TestWhatIsNamedIsGone(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRedactedIsNotShown(t *testing.T) {
+func TestATextThatCannotBeRedactedIsAnError(t *testing.T) {
 	for _, text := range []string{`password: x`, `{"a":1} {"a":2}`, `{"a":`, "\xef\xbb\xbf{}", " "} {
 		if got, err := JSON([]byte(text), []string{"/a"}); !errors.Is(err, ErrNotJSON) || got != nil {
 			t.Errorf("%q: %s, %v", text, got, err)
@@ -59,7 +59,7 @@ func TestMalformedPointersAreRefused(t *testing.T) {
 	}
 }
 
-// plain is the same by decoding; the last of equal keys counts there.
+// plain does the same by decoding; of equal keys the last counts there.
 func plain(v any, at [][]string) any {
 	step := func(key string) (next [][]string, removed bool) {
 		for _, list := range at {

@@ -1,4 +1,4 @@
-// Package retryafter reads how long an upstream asks its clients to wait.
+// Package retryafter parses the header Retry-After.
 package retryafter
 
 import (
@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Max bounds what is taken for a wait; a longer one counts as this.
+// Max is the longest wait; longer ones count as Max.
 const Max = 24 * time.Hour
 
 // Parse reads the value of the header Retry-After (RFC 9110, section 10.2.3): whole
-// seconds, or a date, which now is subtracted from. The result is within 0 and Max;
-// a value that is absent, malformed or over already gives 0.
+// seconds, or a date, from which now is subtracted. The result is between 0 and Max;
+// an absent, malformed or past value gives 0.
 func Parse(value string, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(value, 10, 32); err == nil {
 		return min(time.Duration(n)*time.Second, Max)
@@ -23,6 +23,6 @@ func Parse(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// Seconds is d in whole seconds, rounded up: a client that comes earlier is too
+// Seconds returns d in whole seconds, rounded up, so that a client does not retry too
 // early.
 func Seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -1,11 +1,11 @@
-// Package strictyaml reads YAML that the host did not write: configuration,
-// directories, policy data, kubeconfigs, values and manifests of helm. A text is
-// bounded before and after its aliases are replaced, so that what a short text
-// stands for cannot be long; it is one document where one is meant; a key is in
-// a mapping once; numbers keep their value. A byte order mark is passed over.
+// Package strictyaml reads YAML from outside: configuration, directories, policy
+// data, kubeconfigs, values and manifests of helm. A text is limited before and after
+// its aliases are expanded, so that a short text cannot stand for a long one. It is
+// one document where one is expected, keys of a mapping are unique, and numbers keep
+// their value. A byte order mark is ignored.
 //
-// Plain scalars mean what they mean to helm and Kubernetes, which is YAML 1.1
-// for booleans (yes, no, on, off) and 1.2 for the rest.
+// Plain scalars have the meaning that helm and Kubernetes give them: YAML 1.1 for
+// booleans (yes, no, on, off) and 1.2 for the rest.
 package strictyaml
 
 import (
@@ -21,28 +21,27 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Limits bound one document. All of the numbers count an alias as what it stands
-// for, and all must be positive.
+// Limits of one document. All numbers count expanded aliases and must be positive.
 type Limits struct {
 	Bytes int // of the document's text, and of its scalars
 	Nodes int // scalars, sequences and mappings
 	Depth int // of nodes within nodes
 	// NoAliases refuses aliases instead of counting them.
 	NoAliases bool
-	// RepeatedKeys lets the last of a repeated key count, as it does for helm
-	// and Kubernetes. Without it the second one is an error.
+	// RepeatedKeys accepts repeated keys, of which the last counts, as for helm and
+	// Kubernetes. Without it a repeated key is an error.
 	RepeatedKeys bool
 }
 
-// Limits of what is read. Everything that people write by hand is Small.
+// Limits of the host's documents. Small is for those written by hand.
 var (
 	Small = Limits{Bytes: 1 << 20, Nodes: 100_000, Depth: 100}
 	Large = Limits{Bytes: 16 << 20, Nodes: 4_000_000, Depth: 100}
 )
 
-// Error is what is wrong with a text, and where.
+// Error is an error in a text, with its line.
 type Error struct {
-	Line int // of the text, from 1; 0 if it is the whole text
+	Line int // of the text, from 1; 0 for the whole text
 	Text string
 }
 
@@ -57,14 +56,14 @@ func (e *Error) Error() string {
 // Document is one YAML document of a text, not parsed yet.
 type Document struct {
 	Text []byte
-	Line int // how many lines of the text come before it
+	Line int // the number of lines before it
 }
 
 // TrimBOM returns text without a leading UTF-8 byte order mark.
 func TrimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
 
-// Split cuts text at its "---" lines, so that a document that does not parse
-// costs only itself. YAML allows no such line inside a document.
+// Split splits text at its "---" lines, so that an invalid document does not affect
+// the others. YAML does not allow such a line inside a document.
 func Split(text []byte) []Document {
 	text = TrimBOM(text)
 	var docs []Document
@@ -88,8 +87,8 @@ func isMarker(line []byte) bool {
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// Parse returns the root of the one document that text holds, nil if there is
-// none or it is null. Lines of nodes and errors are those of text.
+// Parse returns the root of the one document in text, or nil if there is none or it
+// is null. Lines of nodes and errors are those of text.
 func Parse(text []byte, l Limits) (*yaml.Node, error) {
 	if len(text) > l.Bytes {
 		return nil, tooLong(l)
@@ -102,7 +101,7 @@ func Parse(text []byte, l Limits) (*yaml.Node, error) {
 			return nil, err
 		case root == nil:
 		case found != nil:
-			return nil, &Error{root.Line, "a second document begins; only one is read here"}
+			return nil, &Error{root.Line, "a second document begins; the text must be one document"}
 		default:
 			found = root
 		}
@@ -110,14 +109,14 @@ func Parse(text []byte, l Limits) (*yaml.Node, error) {
 	return found, nil
 }
 
-// large is the size from which texts are parsed one at a time: for a moment
-// nodes can take 160 times the bytes of their text.
+// large is the size from which texts are parsed one at a time: while parsing, nodes
+// can take 160 times the size of their text.
 const large = 64 << 10
 
 var parsing sync.Mutex
 
-// Parse returns the document's root, nil if it holds nothing or null. Lines of
-// nodes and errors are those of the text that was split.
+// Parse returns the document's root, or nil if it is empty or null. Lines of nodes
+// and errors are those of the whole text.
 func (d Document) Parse(l Limits) (*yaml.Node, error) {
 	if len(d.Text) > l.Bytes {
 		return nil, tooLong(l)
@@ -156,7 +155,7 @@ func (d Document) Parse(l Limits) (*yaml.Node, error) {
 	return root, nil
 }
 
-// move makes the lines of n those of the whole text.
+// move converts the lines of n to those of the whole text.
 func (d Document) move(n *yaml.Node) {
 	n.Line += d.Line
 	for _, c := range n.Content {
@@ -166,7 +165,7 @@ func (d Document) move(n *yaml.Node) {
 
 var lineRE = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s+)?line (\d+): `)
 
-// relocate takes the line out of an error of the YAML library.
+// relocate converts an error of the YAML library to an Error with its line.
 func (d Document) relocate(err error) error {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if m := lineRE.FindStringSubmatch(err.Error()); m != nil {
@@ -178,7 +177,7 @@ func (d Document) relocate(err error) error {
 
 func tooLong(l Limits) error { return &Error{0, fmt.Sprintf("is over %d bytes", l.Bytes)} }
 
-// measure counts what a document stands for.
+// measure counts a document with its aliases expanded.
 type measure struct {
 	limits       Limits
 	nodes, bytes int
@@ -187,7 +186,7 @@ type measure struct {
 func (m *measure) node(n *yaml.Node, depth int) error {
 	if n.Kind == yaml.AliasNode {
 		if m.limits.NoAliases {
-			return &Error{n.Line, "uses an alias; write out what it stands for"}
+			return &Error{n.Line, "uses an alias; write its value instead"}
 		}
 		n = n.Alias
 	}
@@ -210,9 +209,9 @@ func (m *measure) node(n *yaml.Node, depth int) error {
 }
 
 // Value returns the one document of text as JSON values: map[string]any, []any,
-// string, bool, nil; a whole number is an int64, or a uint64 if it is larger,
-// any other a float64. What JSON cannot hold is an error, and so is a whole
-// number of more than 64 bits, which would silently become another.
+// string, bool, nil; a whole number is an int64, or a uint64 if it is larger, any
+// other a float64. A value that JSON cannot represent is an error, and so is a whole
+// number of more than 64 bits, which would lose precision.
 func Value(text []byte, l Limits) (any, error) {
 	root, err := Parse(text, l)
 	if err != nil || root == nil {
@@ -221,7 +220,8 @@ func Value(text []byte, l Limits) (any, error) {
 	return value(root)
 }
 
-// Value returns the document as Value does; nil if it holds nothing.
+// Value returns the document as JSON values, like the function Value; nil if it is
+// empty.
 func (d Document) Value(l Limits) (any, error) {
 	root, err := d.Parse(l)
 	if err != nil || root == nil {

@@ -52,12 +52,12 @@ func TestAShortTextCannotStandForALongOne(t *testing.T) {
 	if _, err := Split(bytes.Repeat([]byte("#"), Small.Bytes+1))[0].Parse(Small); err == nil || !strings.Contains(err.Error(), "is over") {
 		t.Errorf("a document that is too long: %v", err)
 	}
-	if _, err := Parse([]byte("a: &a 1\nb: *a"), Limits{Bytes: 100, Nodes: 100, Depth: 10, NoAliases: true}); err == nil || err.Error() != "line 2: uses an alias; write out what it stands for" {
+	if _, err := Parse([]byte("a: &a 1\nb: *a"), Limits{Bytes: 100, Nodes: 100, Depth: 10, NoAliases: true}); err == nil || err.Error() != "line 2: uses an alias; write its value instead" {
 		t.Errorf("an alias where none is allowed: %v", err)
 	}
 }
 
-func TestOneDocumentIsMeant(t *testing.T) {
+func TestATextIsOneDocument(t *testing.T) {
 	for text, want := range map[string]string{
 		"replicas: 1\n---\nreplicas: 3\n":  "line 3: a second document",
 		"a: 1\n...\nb: 2\n":                "line 1: is followed by something",
@@ -153,8 +153,8 @@ func TestUnmarshalNamesFieldsByPath(t *testing.T) {
 	}
 }
 
-// FuzzAgreesWithKubernetes compares with the reader of helm and Kubernetes: what
-// both accept means the same, but for the precision of numbers.
+// FuzzAgreesWithKubernetes compares with the reader of helm and Kubernetes: if both
+// accept a text, the values are equal, except for the precision of numbers.
 func FuzzAgreesWithKubernetes(f *testing.F) {
 	for _, s := range []string{
 		"a: 1\nb: [x, 'y', yes, off, 0777, 0o17, 1e3, .5, ~, 2001-01-01, 1_000, 08, +1, -0b11]", "{1: a, on: b, 1.50: c}",

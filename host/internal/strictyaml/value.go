@@ -22,7 +22,7 @@ func JSON(text []byte, l Limits) ([]byte, error) {
 }
 
 // Unmarshal stores the one document of text in v by v's JSON tags. Errors name
-// unknown fields by their whole path, and other mistakes by line.
+// unknown fields by their path, and have the line of other errors.
 func Unmarshal(text []byte, v any, l Limits) error {
 	data, err := JSON(text, l)
 	if err != nil {
@@ -35,7 +35,7 @@ func Unmarshal(text []byte, v any, l Limits) error {
 	return errors.Join(mistakes...)
 }
 
-// value is n, which was measured, as a JSON value.
+// value returns n, which was measured, as a JSON value.
 func value(n *yaml.Node) (any, error) {
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -90,7 +90,7 @@ func mapping(n *yaml.Node) (any, error) {
 	return m, nil
 }
 
-// merge puts into m what n, the value of a key "<<", has and m has not.
+// merge adds to m the members of n, the value of a key "<<", that m lacks.
 func merge(m map[string]any, n *yaml.Node) error {
 	from := n
 	if n.Kind == yaml.AliasNode {
@@ -125,7 +125,7 @@ func merge(m map[string]any, n *yaml.Node) error {
 	return &Error{n.Line, `"<<" takes a mapping or a list of mappings`}
 }
 
-// unique reports a key that is twice in a mapping of n.
+// unique returns an error if a mapping in n repeats a key.
 func unique(n *yaml.Node) error {
 	if n.Kind == yaml.MappingNode {
 		seen := make(map[string]bool, len(n.Content)/2)
@@ -148,7 +148,7 @@ func unique(n *yaml.Node) error {
 	return nil
 }
 
-// key is the text of a mapping's key as JSON has it.
+// key returns a mapping's key as the key of a JSON object.
 func key(n *yaml.Node) (string, error) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -171,7 +171,7 @@ func key(n *yaml.Node) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// booleans are the words for true and false of YAML 1.1 that 1.2 has not.
+// booleans are the words for true and false of YAML 1.1 that are not in 1.2.
 var booleans = map[string]bool{
 	"y": true, "Y": true, "yes": true, "Yes": true, "YES": true, "on": true, "On": true, "ON": true,
 	"n": false, "N": false, "no": false, "No": false, "NO": false, "off": false, "Off": false, "OFF": false,
