@@ -14,7 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Access is what a request means to the API server's authorizer.
+// Access is the attributes of a request for the API server's authorizer.
 type Access struct {
 	Verb        string // get, list, watch, create, update, patch, delete, deletecollection
 	Group       string // empty: core
@@ -23,11 +23,11 @@ type Access struct {
 	Subresource string
 	Namespace   string // empty: cluster-wide
 	Name        string
-	Endless     bool // the answer has no end: a watch, or a log that is followed
+	Endless     bool // the answer does not end: a watch, or a followed log
 	DryRun      bool // the query asks for a dry run; see Effect
 }
 
-// The API server's own, as k8s.io/apiserver/pkg/server sets it up.
+// infoFactory is configured like the API server's own, in k8s.io/apiserver/pkg/server.
 var infoFactory = request.RequestInfoFactory{
 	APIPrefixes:          sets.NewString("api", "apis"),
 	GrouplessAPIPrefixes: sets.NewString("api"),
@@ -38,19 +38,19 @@ var verbs = map[string]bool{
 	"patch": true, "delete": true, "deletecollection": true,
 }
 
-// Classify reads a request the way the API server reads it, so that what is
-// decided is what is done. host.Invalid for anything but a request for a
-// resource.
+// Classify reads a request as the API server does, so that policy decides about
+// what the API server will do. The error is of kind host.Invalid if it is not a
+// request for a resource.
 func Classify(method, path string, query url.Values) (Access, error) {
 	req := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query.Encode()}}
 	info, err := infoFactory.NewRequestInfo(req)
 	switch {
 	case err != nil:
-		return Access{}, host.E(host.Invalid, op, "the path %q is not one of the Kubernetes API", path)
+		return Access{}, host.E(host.Invalid, op, "the path %q is not a path of the Kubernetes API", path)
 	case !info.IsResourceRequest || info.Resource == "":
 		return Access{}, host.E(host.Invalid, op, "the path %q names no resource", path)
 	case !verbs[info.Verb]:
-		return Access{}, host.E(host.Invalid, op, "%s of %q is no verb of the Kubernetes API", method, path)
+		return Access{}, host.E(host.Invalid, op, "%s %q is not a request of the Kubernetes API", method, path)
 	}
 	return Access{
 		Verb: info.Verb, Group: info.APIGroup, Version: info.APIVersion,
@@ -61,16 +61,15 @@ func Classify(method, path string, query url.Values) (Access, error) {
 	}, nil
 }
 
-// truth reads a boolean of a query with the API server's own converter, to which
-// everything but "0", "false" and its absence is true: "f" and "" as well.
+// truth reads a boolean query parameter with the API server's own converter: only
+// "0", "false" and an absent parameter are false; "f" and "" are true.
 func truth(values []string) (yes bool) {
 	return runtime.Convert_Slice_string_To_bool(&values, &yes, nil) != nil || yes
 }
 
-// Effect says what the request does; hasBody whether it has a body. Reading a
-// subresource that connects to a container, or hands out a token, is a change
-// whatever the verb. A dry run is one where the API server honours the query: it
-// reads no query of a deletion that has a body.
+// Effect returns the effect of the request. A subresource that connects to a
+// container or issues a token is a change for every verb. A dry run counts only if
+// the API server honours the query, which it ignores for a deletion with a body.
 func (a Access) Effect(hasBody bool) host.Effect {
 	deletes := a.Verb == "delete" || a.Verb == "deletecollection"
 	switch {
@@ -88,7 +87,7 @@ func (a Access) Effect(hasBody bool) host.Effect {
 
 var (
 	connecting = []string{"attach", "exec", "portforward", "proxy", "token"}
-	// reviews are created to be answered, and not kept.
+	// reviews are answered when they are created, and not stored.
 	reviews = []string{
 		"localsubjectaccessreviews.authorization.k8s.io", "selfsubjectaccessreviews.authorization.k8s.io",
 		"selfsubjectrulesreviews.authorization.k8s.io", "subjectaccessreviews.authorization.k8s.io",

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-func TestClassifyReadsAsTheAPIServerDoes(t *testing.T) {
+func TestClassifyReadsRequestsLikeTheAPIServer(t *testing.T) {
 	for request, want := range map[string]Access{
 		"GET /api/v1/namespaces/shop/pods":                          {Verb: "list", Version: "v1", Resource: "pods", Namespace: "shop"},
 		"GET /api/v1/namespaces/shop/pods?watch=true":               {Verb: "watch", Version: "v1", Resource: "pods", Namespace: "shop", Endless: true},
@@ -32,7 +32,7 @@ func TestClassifyReadsAsTheAPIServerDoes(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoResourceIsRefused(t *testing.T) {
+func TestRequestsWithoutAResourceAreRefused(t *testing.T) {
 	for _, request := range []string{
 		"GET /", "GET /healthz", "GET /metrics", "GET /api", "GET /api/v1", "GET /apis/apps/v1", "GET /openapi/v3",
 		"GET /logs/kube-apiserver.log", "GET /api/v1/proxy/nodes/n", "HEAD2 /api/v1/pods", "GET /apis/apps",
@@ -44,7 +44,7 @@ func TestWhatIsNoResourceIsRefused(t *testing.T) {
 	}
 }
 
-func TestBooleansAreReadAsTheAPIServerReadsThem(t *testing.T) {
+func TestBooleansAreReadLikeTheAPIServer(t *testing.T) {
 	for value, endless := range map[string]bool{"true": true, "1": true, "": true, "f": true, "no": true, "00": true, "F": true, "false": false, "False": false, "0": false} {
 		for _, request := range []string{"/api/v1/namespaces/shop/pods/web/log?follow=", "/api/v1/pods?watch="} {
 			path, key, _ := strings.Cut(request, "?")
@@ -56,7 +56,7 @@ func TestBooleansAreReadAsTheAPIServerReadsThem(t *testing.T) {
 	}
 }
 
-func TestWhatARequestDoes(t *testing.T) {
+func TestTheEffectOfARequest(t *testing.T) {
 	const at = "/api/v1/namespaces/shop/pods/web"
 	for request, want := range map[string]host.Effect{
 		"GET " + at:                                                       host.EffectRead,
@@ -95,7 +95,7 @@ func TestWhatARequestDoes(t *testing.T) {
 	}
 }
 
-func TestServerSideApplyIsKnownByItsContentType(t *testing.T) {
+func TestServerSideApplyIsRecognisedByItsContentType(t *testing.T) {
 	for text, want := range map[string]bool{
 		"application/apply-patch+yaml": true, "application/apply-patch+cbor": true, "Application/Apply-Patch+YAML; charset=utf-8": true,
 		"application/merge-patch+json": false, "": false,

@@ -14,9 +14,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Client sends requests to one cluster as one user. It is bound to the context
-// and the authority that it was made with and is not worth keeping beyond
-// them. Safe for concurrent use.
+// Client sends requests to one cluster as one user. It is bound to the context and
+// the authority that it was made with; do not keep it beyond them. It is safe for
+// concurrent use.
 type Client struct {
 	ctx      context.Context
 	endpoint *endpoint
@@ -33,7 +33,7 @@ func newClient(ctx context.Context, e *endpoint, user *host.Impersonation, auth 
 	}
 }
 
-// ErrTooLarge is in the error of an answer over Request.Limit.
+// ErrTooLarge is wrapped by the error for an answer over Request.Limit.
 var ErrTooLarge = errors.New("the answer is too large")
 
 // Request is one request of the Kubernetes API.
@@ -43,23 +43,23 @@ type Request struct {
 	Query  url.Values
 	Header http.Header
 	Body   []byte
-	Limit  int // of the answer's body, bytes; over it is host.Upstream
+	Limit  int // of the answer's body, in bytes; a larger one is host.Upstream
 }
 
-// Response is an answer read to its end, of any status.
+// Response is a complete answer of any status.
 type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Do sends r and reads the answer. Statuses of 400 and above are no errors
-// here, see Response.Err. Redirects are not followed.
+// Do sends r and reads the answer. A status of 400 or above is not an error here;
+// see Response.Err. Redirects are not followed.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	u := c.endpoint.url + (&url.URL{Path: r.Path, RawQuery: r.Query.Encode()}).String()
 	req, err := http.NewRequestWithContext(ctx, r.Method, u, bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, &host.Error{Kind: host.Invalid, Op: op, Message: "the request cannot be sent", Err: err}
+		return nil, &host.Error{Kind: host.Invalid, Op: op, Message: "the request is invalid", Err: err}
 	}
 	for name, values := range r.Header {
 		req.Header[name] = values
@@ -71,7 +71,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(r.Limit)+1))
 	if err != nil {
-		return nil, c.Failure(op, "the answer broke off", err)
+		return nil, c.Failure(op, "the answer was interrupted", err)
 	}
 	if len(body) > r.Limit {
 		return nil, &host.Error{Kind: host.Upstream, Op: op, Err: ErrTooLarge,
@@ -80,8 +80,8 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
 
-// Namespaces lists the names of all namespaces, as far as the user may list
-// them. At most 10,000; more is host.Upstream.
+// Namespaces returns the names of all namespaces, as the user. More than 10,000
+// are an error of kind host.Upstream.
 func (c *Client) Namespaces(ctx context.Context) ([]string, error) {
 	const limit = 10_000
 	header := http.Header{"Accept": {"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}}

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// ExecOptions says what to run where.
+// ExecOptions are the command and the container to run it in.
 type ExecOptions struct {
 	Namespace string
 	Pod       string
@@ -29,31 +29,31 @@ type ExecOptions struct {
 	TTY       bool
 }
 
-// Size is a terminal's, in characters.
+// Size is the size of a terminal, in characters.
 type Size struct{ Cols, Rows uint16 }
 
-// Streams is the near end of a command. Stdout and Stderr are each written by
-// one goroutine, at the same time; with a terminal everything is Stdout.
+// Streams are the caller's ends of a command's streams. Stdout and Stderr are each
+// written by one goroutine, concurrently; with a terminal all output is Stdout.
 type Streams struct {
 	Stdin   io.Reader // its end closes the command's input
-	Stdout  io.Writer // an error of its Write ends only this stream
+	Stdout  io.Writer // an error of Write ends only this stream
 	Stderr  io.Writer
 	Sizes   <-chan Size // used with a terminal only; may be nil
-	Started func()      // called once when the API server has accepted; may be nil
+	Started func()      // called once when the API server has accepted the request; may be nil
 }
 
 // Exec runs a command in a container and returns its exit code once it has
 // ended and its output is written. The end of ctx, or of the client's own
 // context, closes the connection at once, and the node kills the command.
 //
-// WebSocket is tried first, then SPDY, which older API servers speak and which
-// takes less of RBAC. Exec may
-// return while a Read of Stdin is still under way: the caller ends it.
+// Exec tries WebSocket first and then SPDY, which older API servers support and
+// which needs fewer RBAC verbs. It may return while a Read of Stdin is still under
+// way; the caller ends it.
 func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
-	var refused *apierrors.StatusError // the WebSocket, before SPDY was tried
+	var refused *apierrors.StatusError // the WebSocket's refusal, before SPDY is tried
 	run, err := c.executor(o, s.Started, func(err error) bool {
 		refused, _ = errors.AsType[*apierrors.StatusError](upgradeCause(err))
 		return needsSPDY(err)
@@ -68,7 +68,7 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 	} else {
 		options.Stderr = s.Stderr
 	}
-	// client-go reports every stream that was cut short as an error of its own.
+	// client-go logs an error for every interrupted stream.
 	quiet := klog.NewContext(ctx, logr.Discard())
 	err = run.StreamWithContext(quiet, options)
 	if exit, ok := errors.AsType[utilexec.CodeExitError](err); ok {
@@ -85,8 +85,8 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 	return 0, c.Failure(op, "the command failed", refusedTwice(refused, err))
 }
 
-// refusedTwice is err, with the status of the WebSocket's refusal if SPDY was refused,
-// too: its error is text alone.
+// refusedTwice returns err. If SPDY was refused too, its error has no status, so the
+// result has that of the WebSocket's refusal.
 func refusedTwice(first *apierrors.StatusError, err error) error {
 	text, again := strings.CutPrefix(fmt.Sprint(err), "unable to upgrade connection: ")
 	if first == nil || !again {
@@ -97,8 +97,8 @@ func refusedTwice(first *apierrors.StatusError, err error) error {
 	return &apierrors.StatusError{ErrStatus: status}
 }
 
-// upgradeCause is the API server's answer inside an error of the handshake,
-// which does not unwrap by itself.
+// upgradeCause returns the API server's answer in an error of the handshake, which
+// does not implement Unwrap.
 func upgradeCause(err error) error {
 	if e, ok := errors.AsType[*httpstream.UpgradeFailureError](err); ok && e.Cause != nil {
 		return e.Cause
@@ -138,11 +138,10 @@ func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bo
 	return remotecommand.NewFallbackExecutor(ws, spdy, fallback)
 }
 
-// needsSPDY reports whether SPDY may work where a WebSocket failed with err: the
-// upgrade was forbidden (it is a GET, so RBAC asks for get on pods/exec besides
-// create; SPDY's is a POST and takes create alone) or is not supported by the API
-// server or a proxy before it. To anything else the API server says, such as that
-// there is no such pod, SPDY would hear the same.
+// needsSPDY reports whether SPDY may work after a WebSocket failed with err: the
+// upgrade was forbidden (it is a GET, so RBAC requires get on pods/exec besides
+// create; SPDY's is a POST and requires create only), or the API server or a proxy
+// does not support it. Other refusals, such as an unknown pod, are the same for SPDY.
 func needsSPDY(err error) bool {
 	if !httpstream.IsUpgradeFailure(err) && !httpstream.IsHTTPSProxyError(err) {
 		return false
@@ -158,7 +157,7 @@ func needsSPDY(err error) bool {
 	return false
 }
 
-// upgrade compares authority before the handshake and tells when it succeeded.
+// upgrade checks authority before the handshake and calls started after it.
 type upgrade struct {
 	auth    host.Authority
 	started func()
@@ -177,7 +176,7 @@ func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// sizeQueue is a channel of sizes as client-go wants to read them.
+// sizeQueue is a channel of sizes as a remotecommand.TerminalSizeQueue.
 type sizeQueue struct {
 	ctx   context.Context
 	sizes <-chan Size

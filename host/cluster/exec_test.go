@@ -10,7 +10,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 )
 
-func TestWhereAWebSocketIsRefusedSPDYIsTried(t *testing.T) {
+func TestSPDYIsTriedWhenAWebSocketIsRefused(t *testing.T) {
 	answered := func(code int32) error {
 		return &httpstream.UpgradeFailureError{Cause: &apierrors.StatusError{ErrStatus: metav1.Status{Code: code, Message: "as the API server says"}}}
 	}

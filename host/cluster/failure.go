@@ -18,13 +18,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 )
 
-// Failure says what err, which came out of client-go or a library above it,
-// means for the user: a lost authority or a host.Error stays as it is, an API
-// server's own refusal keeps its status and message, an unreachable server is
-// host.Unavailable. Everything else is host.Upstream with message and err's
-// text as detail. Where the API server is stays with the operator: the detail
-// has the cluster's name instead, and none of what the network says. A nil err
-// is nil.
+// Failure converts an error of client-go, or of a library above it, for the user. A
+// host.Error, such as a lost authority, is unchanged; an API server's refusal keeps
+// its status and message; an unreachable server is host.Unavailable. Any other error
+// is host.Upstream with message, and err's text as detail. The detail does not
+// reveal the address of the API server: it has the cluster's name instead, and no
+// text of network errors. Failure of nil is nil.
 func (c *Client) Failure(op, message string, err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +42,7 @@ func (c *Client) Failure(op, message string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		out.Kind, out.Message = host.Timeout, fmt.Sprintf("cluster %q took too long", name)
 	case errors.Is(err, context.Canceled):
-		out.Kind, out.Message = host.Unavailable, "the request was given up"
+		out.Kind, out.Message = host.Unavailable, "the request was cancelled"
 	case unreachable(err):
 		out.Kind, out.Message = host.Unavailable, fmt.Sprintf("cluster %q cannot be reached", name)
 	case network:
@@ -54,8 +53,8 @@ func (c *Client) Failure(op, message string, err error) error {
 	return out
 }
 
-// unaddressed is text with the cluster's name for where its API server is: a
-// library may have made text of an error of the network.
+// unaddressed replaces the API server's address in text by the cluster's name: a
+// library may have formatted a network error.
 func (e *endpoint) unaddressed(text string) string {
 	_, address, _ := strings.Cut(e.url, "://")
 	text = dialled.ReplaceAllString(text, "$1")
@@ -86,8 +85,8 @@ func refusal(op string, code int, status *metav1.Status, err error) *host.Error 
 	return e
 }
 
-// Err is nil below 400; otherwise the API server's refusal with its status and
-// the message of its metav1.Status.
+// Err returns nil for a status below 400, otherwise the API server's refusal with its
+// status and the message of its metav1.Status.
 func (r *Response) Err() error {
 	if r.Status < 400 {
 		return nil

@@ -11,10 +11,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// An API server under load says when to come again (API priority and fairness): in
-// a header to those who read answers themselves, in the error that client-go makes
-// of it to libraries such as helm.
-func TestHowLongAClusterAsksToWaitIsHandedOn(t *testing.T) {
+// An API server under load says when to retry (API priority and fairness): in a
+// header, and in the error that client-go returns to libraries such as helm.
+func TestTheWaitThatAClusterAsksForIsPassedOn(t *testing.T) {
 	c := &Client{endpoint: &endpoint{cluster: "dev"}}
 	const status = `{"kind":"Status","apiVersion":"v1","code":429,"message":"too many","details":{"retryAfterSeconds":3}}`
 	answer := func(code int, header, body string) error {
@@ -24,14 +23,14 @@ func TestHowLongAClusterAsksToWaitIsHandedOn(t *testing.T) {
 		err  error
 		want time.Duration
 	}{
-		"client-go's error":         {c.Failure("helm", "", apierrors.NewTooManyRequests("too many", 7)), 7 * time.Second},
-		"another of its errors":     {c.Failure("helm", "", apierrors.NewBadRequest("y")), 0},
-		"a header":                  {answer(429, "11", "busy"), 11 * time.Second},
-		"the body":                  {answer(429, "", status), 3 * time.Second},
-		"both":                      {answer(429, "11", status), 11 * time.Second},
-		"503":                       {answer(503, "11", ""), 11 * time.Second},
-		"neither":                   {answer(429, "", `{"kind":"Status"}`), 0},
-		"a refusal that is no wait": {answer(403, "", `{"kind":"Status","details":{"retryAfterSeconds":-4}}`), 0},
+		"client-go's error":        {c.Failure("helm", "", apierrors.NewTooManyRequests("too many", 7)), 7 * time.Second},
+		"another of its errors":    {c.Failure("helm", "", apierrors.NewBadRequest("y")), 0},
+		"a header":                 {answer(429, "11", "busy"), 11 * time.Second},
+		"the body":                 {answer(429, "", status), 3 * time.Second},
+		"both":                     {answer(429, "11", status), 11 * time.Second},
+		"503":                      {answer(503, "11", ""), 11 * time.Second},
+		"neither":                  {answer(429, "", `{"kind":"Status"}`), 0},
+		"a refusal without a wait": {answer(403, "", `{"kind":"Status","details":{"retryAfterSeconds":-4}}`), 0},
 	} {
 		e, ok := errors.AsType[*host.Error](x.err)
 		if !ok || e.RetryAfter != x.want {

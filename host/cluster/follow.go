@@ -30,19 +30,18 @@ const (
 	GroupVersion = "v1"
 )
 
-// settle is how long changes are collected before the follower tells of them:
-// the objects of a large namespace arrive one by one.
+// settle is how long changes are collected before they are published: the objects of
+// a large namespace arrive one by one.
 const settle = 20 * time.Millisecond
 
 // Object is one custom resource as the API server holds it. It is read-only.
 type Object struct {
 	Namespace, Name string
-	UID, Version    string         // the same pair means the same content
+	UID, Version    string         // equal pairs mean equal content
 	Content         map[string]any // JSON values, whole numbers as int64
 }
 
-// Follower keeps some of the custom resources of one cluster current. It is
-// safe for concurrent use.
+// Follower follows custom resources of one cluster. It is safe for concurrent use.
 type Follower struct {
 	member  *member
 	parts   []*part
@@ -53,37 +52,35 @@ type Follower struct {
 	changed chan struct{}
 }
 
-// Follow lists and watches, in the namespaces given and nowhere else, the
-// resources of Group that are named in the plural. It does so as the host
-// itself, whose RBAC has to permit get, list and watch; no other request of the
-// host's own leaves this package but the one about readiness. Following goes on
-// until ctx ends or the follower is closed, across changes of the kubeconfig
-// and times in which the cluster is away. The error, of kind host.NotFound, says
-// that there is no such cluster.
+// Follow lists and watches the given resources of Group, by plural name, in the given
+// namespaces only. It does so as the host itself, whose RBAC must permit get, list and
+// watch. Following continues until ctx ends or the follower is closed, across changes
+// of the kubeconfig and while the cluster is unreachable. The error is of kind
+// host.NotFound if the cluster is unknown.
 func (s *Set) Follow(ctx context.Context, cluster string, namespaces []string, resources ...string) (*Follower, error) {
 	m := s.members[cluster]
 	if m == nil {
 		return nil, host.E(host.NotFound, op, "there is no cluster %q", cluster)
 	}
-	ctx, stop := context.WithCancel(klog.NewContext(ctx, logr.Discard())) // what fails is told by Problem
+	ctx, stop := context.WithCancel(klog.NewContext(ctx, logr.Discard())) // Problem reports failures
 	f := &Follower{member: m, stop: stop, changed: make(chan struct{})}
 	for _, ns := range namespaces {
 		for _, r := range resources {
-			f.parts = append(f.parts, &part{resource: r, namespace: ns, tell: f.tell, dirty: make(chan struct{}, 1)})
+			f.parts = append(f.parts, &part{resource: r, namespace: ns, notify: f.notify, dirty: make(chan struct{}, 1)})
 		}
 	}
 	f.running.Go(func() { f.run(ctx) })
 	return f, nil
 }
 
-// Close ends following and waits for that. The last known objects stay.
+// Close stops following and waits until that is done. Objects keeps its last result.
 func (f *Follower) Close() {
 	f.stop()
 	f.running.Wait()
 }
 
-// Objects returns the last known objects, in no order. It is not known while
-// some part was never read.
+// Objects returns the last known objects, unordered. Known is false until every
+// resource and namespace has been read.
 func (f *Follower) Objects() (list []Object, known bool) {
 	known = true
 	for _, p := range f.parts {
@@ -95,7 +92,7 @@ func (f *Follower) Objects() (list []Object, known bool) {
 	return list, known
 }
 
-// Problem is why Objects may be out of date, nil if nothing says so.
+// Problem returns why Objects may be out of date, or nil.
 func (f *Follower) Problem() error {
 	if s := f.member.status(); !s.Ready {
 		return host.E(host.Unavailable, op, "%s", cmp.Or(s.Detail, "the cluster does not answer"))
@@ -111,23 +108,23 @@ func (f *Follower) Problem() error {
 	return nil
 }
 
-// Changed returns a channel that is closed when Objects or Problem may answer
-// differently. To miss nothing, call it before them.
+// Changed returns a channel that is closed when the results of Objects or Problem
+// may have changed. Call it before them, so as not to miss a change.
 func (f *Follower) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.changed
 }
 
-func (f *Follower) tell() {
+func (f *Follower) notify() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-// run begins anew whenever the cluster has another address or has come back:
-// an informer's own next attempt may be a minute away.
+// run restarts the informers whenever the cluster has a new endpoint or answers
+// again: an informer's own next attempt may be a minute away.
 func (f *Follower) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		renewed := f.member.renewal()
@@ -140,7 +137,7 @@ func (f *Follower) run(ctx context.Context) {
 				}
 			}
 		}
-		f.tell() // Problem may answer differently
+		f.notify() // the result of Problem may have changed
 		select {
 		case <-renewed:
 		case <-ctx.Done():
@@ -153,7 +150,7 @@ func (f *Follower) run(ctx context.Context) {
 // part is one resource in one namespace.
 type part struct {
 	resource, namespace string
-	tell                func()
+	notify              func()
 	dirty               chan struct{}
 
 	mu      sync.Mutex
@@ -217,7 +214,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// publish takes over what the informer knows.
+// publish stores the informer's objects.
 func (p *part) publish(items []any) {
 	list := make([]Object, 0, len(items))
 	for _, item := range items {
@@ -229,16 +226,16 @@ func (p *part) publish(items []any) {
 	p.mu.Lock()
 	p.known, p.objects = true, list
 	p.mu.Unlock()
-	p.tell()
+	p.notify()
 }
 
-// attempted records how a request went. A new problem is told of at once.
+// attempted records the result of a request and publishes a new problem at once.
 func (p *part) attempted(ctx context.Context, err error) {
 	switch {
 	case ctx.Err() != nil:
 		return
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err), apierrors.IsInvalid(err):
-		return // how a watch asks for a new list
+		return // the watch needs a new list
 	case err != nil:
 		err = fmt.Errorf("%s.%s in namespace %q: %w", p.resource, Group, p.namespace, explain(err))
 	}
@@ -247,22 +244,22 @@ func (p *part) attempted(ctx context.Context, err error) {
 	p.problem = err
 	p.mu.Unlock()
 	if !same {
-		p.tell()
+		p.notify()
 	}
 }
 
-// explain says what an operator can do about it.
+// explain adds what an operator can do.
 func explain(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%w; are the CRDs of \"bulkhead directory crds\" there?", err)
+		return fmt.Errorf("%w; apply the CRDs that \"bulkhead directory crds\" prints", err)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; the host itself must be permitted to get, list and watch them", err)
+		return fmt.Errorf("%w; grant the host's own identity get, list and watch on them", err)
 	}
 	return err
 }
 
-// slim drops what nobody reads and what would make the same content look new.
+// slim drops the parts that are not used, and those that change without the content.
 func slim(item any) (any, error) {
 	u, ok := item.(*unstructured.Unstructured)
 	if !ok {

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 )
 
-// readable lets the host read the directory in the namespaces, which it makes.
+// readable makes the namespaces and lets the host read the directory in them.
 func readable(t *testing.T, c *clustertest.Cluster, namespaces ...string) {
 	t.Helper()
 	if err := c.Apply(t, directory.CRDs()); err != nil {
@@ -51,7 +51,7 @@ func user(ns, name string) []byte {
 	return fmt.Appendf(nil, "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: %s, namespace: %s}\nspec: {id: %[1]s@example.com, roles: [viewer]}\n", name, ns)
 }
 
-// until waits until ok, looking whenever the follower has news.
+// until waits until ok returns true, checking after each change of the follower.
 func until(t *testing.T, f *cluster.Follower, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.After(time.Minute); ; {
@@ -104,7 +104,7 @@ func TestFollowingReadsTheListedNamespacesOnly(t *testing.T) {
 	until(t, f, "a removed user", func() bool { return names(f) == "true follow-b/ann follow-b/ben" })
 }
 
-func TestFollowingSaysWhatRBACOrCRDsAreMissing(t *testing.T) {
+func TestFollowingReportsMissingRBACAndCRDs(t *testing.T) {
 	c := clustertest.Start(t)
 	readable(t, c)
 	f, err := c.Open(t).Follow(t.Context(), clustertest.Name, []string{"shop"}, "users")
@@ -114,7 +114,7 @@ func TestFollowingSaysWhatRBACOrCRDsAreMissing(t *testing.T) {
 	defer f.Close()
 	until(t, f, "the refusal", func() bool {
 		err := f.Problem()
-		return err != nil && strings.Contains(err.Error(), `users.bulkhead.internal in namespace "shop"`) && strings.Contains(err.Error(), "must be permitted to get, list and watch")
+		return err != nil && strings.Contains(err.Error(), `users.bulkhead.internal in namespace "shop"`) && strings.Contains(err.Error(), "grant the host's own identity get, list and watch")
 	})
 	if got := names(f); got != "false " {
 		t.Errorf("it knows %s", got)
@@ -124,7 +124,7 @@ func TestFollowingSaysWhatRBACOrCRDsAreMissing(t *testing.T) {
 	}
 }
 
-// cable is a connection to the API server that a test can cut.
+// cable is a connection to the API server that the test can interrupt.
 type cable struct {
 	net.Listener
 	to string
@@ -185,7 +185,7 @@ func (c *cable) set(cut bool) {
 	}
 }
 
-func TestFollowingKeepsWhatItKnowsWhileTheClusterIsAway(t *testing.T) {
+func TestFollowingKeepsObjectsWhileTheClusterIsUnreachable(t *testing.T) {
 	c := clustertest.Start(t)
 	readable(t, c, "follow-away")
 	if err := c.Apply(t, user("follow-away", "ann")); err != nil {
@@ -235,7 +235,7 @@ func TestFollowingKeepsWhatItKnowsWhileTheClusterIsAway(t *testing.T) {
 	until(t, f, "what happened meanwhile", func() bool { return names(f) == "true follow-away/ben" && f.Problem() == nil })
 }
 
-// The schemas refuse at apply what the host could only leave out.
+// The schemas refuse entries that the host would have to leave out.
 func TestSchemasRefuseMalformedEntries(t *testing.T) {
 	c := clustertest.Start(t)
 	readable(t, c, "schemas")

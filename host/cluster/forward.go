@@ -17,16 +17,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Forwarding says how a request is passed on.
+// Forwarding are the options of Forward.
 type Forwarding struct {
-	As     *host.Impersonation        // who sends it
-	Within time.Duration              // how long it may take; 0: as long as its session
-	Answer func(*http.Response) error // may change the answer; nil: it is passed on as it is
+	As     *host.Impersonation        // the user to impersonate
+	Within time.Duration              // timeout; 0: until its session ends
+	Answer func(*http.Response) error // may change the answer; nil passes it on unchanged
 }
 
-// Forward passes r, which came from a child process, on to the API server and its
-// answer back. Whom the request says that it is from does not count. The error is
-// why no answer came back; w has it as the API server would word it.
+// Forward passes r, a request of a child process, to the API server and the answer
+// back. Identity headers of the request do not count. If there is no answer, Forward
+// returns the error and writes it to w in the form of the API server.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (failed error) {
 	if err := admissible(f.As); err != nil {
 		Refuse(w, err)
@@ -43,14 +43,14 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (
 	}
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			// From its parts, so that what was classified is what is sent.
+			// Built from its parts, so that it is the request that was classified.
 			p.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path + r.URL.Path, RawQuery: r.URL.RawQuery}
 			p.Out.Host = ""
 		},
 		Transport:      &guard{ctx: c.ctx, user: f.As, auth: c.auth, next: c.endpoint.transport},
 		FlushInterval:  -1, // watches
 		ModifyResponse: f.Answer,
-		ErrorLog:       log.New(nothing{}, "", 0), // the caller has the error
+		ErrorLog:       log.New(discard{}, "", 0), // the error is returned
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			failed = c.Failure(op, "the request failed", err)
 			Refuse(w, failed)
@@ -60,14 +60,14 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (
 	return failed
 }
 
-type nothing struct{}
+type discard struct{}
 
-func (nothing) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// Refuse answers like an API server that refuses with err.
+// Refuse writes err in the form of an API server's refusal.
 func Refuse(w http.ResponseWriter, err error) {
 	status := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
-		Code: http.StatusInternalServerError, Reason: metav1.StatusReasonInternalError, Message: "the host failed"}
+		Code: http.StatusInternalServerError, Reason: metav1.StatusReasonInternalError, Message: "internal error of the host"}
 	if e, ok := errors.AsType[*host.Error](err); ok {
 		status.Code, status.Message = int32(e.HTTPStatus()), e.Public()
 		if e.Detail != "" {
@@ -79,11 +79,11 @@ func Refuse(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(status.Code))
-	_ = json.NewEncoder(w).Encode(&status) // the child may be gone
+	_ = json.NewEncoder(w).Encode(&status) // the child may have ended
 }
 
-// Discovers reports whether a request only reads what the API server has to offer:
-// its version, its groups and resources, and their schemas.
+// Discovers reports whether a request is discovery only: it reads the API server's
+// version, groups, resources or schemas.
 func Discovers(method, at string) bool {
 	if method != http.MethodGet || at != path.Clean(at) {
 		return false
@@ -100,9 +100,9 @@ func Discovers(method, at string) bool {
 	return false
 }
 
-// Over returns a client whose requests go through rt to base, which sends them as
-// a user. It is for a child process, which holds neither credentials nor an
-// identity; name is the cluster's.
+// Over returns a client that sends requests through rt to base, which impersonates
+// the user. It is for a child process without credentials. Name is the cluster's
+// name.
 func Over(ctx context.Context, name, base string, rt http.RoundTripper) *Client {
 	return &Client{
 		ctx: ctx, endpoint: &endpoint{cluster: name, url: base},
@@ -110,10 +110,10 @@ func Over(ctx context.Context, name, base string, rt http.RoundTripper) *Client 
 	}
 }
 
-// Closing returns a client of the same user for what has to be put in order when
-// an operation was cut short: it outlives c's context and authority, by now for
-// limit at most, and sends only the requests that only reports true for. The
-// authority must be there when Closing is called.
+// Closing returns a client of the same user for cleaning up after an interrupted
+// operation. It outlives c's context and authority by at most limit, from now, and
+// sends only requests for which only returns true. The authority must be alive when
+// Closing is called.
 func (c *Client) Closing(limit time.Duration, only func(method, path string) bool) (*Client, context.CancelFunc, error) {
 	if !c.auth.Alive() {
 		return nil, nil, lost(c.auth)
@@ -129,14 +129,14 @@ func (c *Client) Closing(limit time.Duration, only func(method, path string) boo
 	closing.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 		if path, ok := strings.CutPrefix(r.URL.Path, base.Path); !ok || !only(r.Method, path) {
 			closeBody(r)
-			return nil, host.E(host.Forbidden, op, "%s %s is not part of putting things in order", r.Method, r.URL.Path)
+			return nil, host.E(host.Forbidden, op, "%s %s is not permitted after the operation has ended", r.Method, r.URL.Path)
 		}
 		return next.RoundTrip(r)
 	})
 	return closing, cancel, nil
 }
 
-// lasting is the authority of Closing; its client's context bounds it.
+// lasting is the authority of Closing; the client's context limits it.
 type lasting struct{}
 
 func (lasting) Alive() bool  { return true }

@@ -16,12 +16,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// asAnn is a client whose requests end in f.
+// asAnn returns a client whose requests call f.
 func asAnn(ctx context.Context, auth host.Authority, f transportFunc) *Client {
 	return newClient(ctx, &endpoint{cluster: "dev", url: "https://api.invalid/base", transport: f}, &host.Impersonation{User: "ann"}, auth)
 }
 
-func TestAForwardedRequestIsSentAsWhoPolicySays(t *testing.T) {
+func TestAForwardedRequestIsSentAsThePolicysIdentity(t *testing.T) {
 	var sent *http.Request
 	c := asAnn(t.Context(), &authority{}, func(r *http.Request) (*http.Response, error) {
 		sent = r
@@ -69,7 +69,7 @@ func TestAForwardedRequestNeedsAnIdentityAndAuthority(t *testing.T) {
 	}
 }
 
-func TestAForwardedRequestLastsAsLongAsItsDecisionSays(t *testing.T) {
+func TestAForwardedRequestHasATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := asAnn(t.Context(), &authority{}, func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
@@ -83,7 +83,7 @@ func TestAForwardedRequestLastsAsLongAsItsDecisionSays(t *testing.T) {
 	})
 }
 
-func TestClosingOutlivesAuthorityForItsRequestsAndItsTimeOnly(t *testing.T) {
+func TestClosingOutlivesAuthorityForItsRequestsAndTimeOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		auth := &authority{}
@@ -125,7 +125,7 @@ func TestClosingOutlivesAuthorityForItsRequestsAndItsTimeOnly(t *testing.T) {
 	})
 }
 
-func TestWhatOnlyDiscovers(t *testing.T) {
+func TestDiscoveryRequestsAreRecognised(t *testing.T) {
 	for request, want := range map[string]bool{
 		"GET /version": true, "GET /api": true, "GET /api/v1": true, "GET /apis": true, "GET /apis/apps": true, "GET /apis/apps/v1": true,
 		"GET /openapi/v2": true, "GET /openapi/v3/apis/apps/v1": true,

@@ -13,12 +13,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Getter is what kubectl's libraries, helm among them, take for a kubeconfig.
-// Its configuration holds no credentials: the transport inside sends requests
-// as the client's user and as nobody else.
+// Getter implements the RESTClientGetter of kubectl's libraries, which helm uses.
+// Its configuration holds no credentials: its transport sends requests as the
+// client's user only.
 //
-// What it discovers stays with it. A cache shared between users would answer
-// one with what another may see.
+// Each Getter has its own discovery cache. A shared cache would show one user
+// another user's resources.
 type Getter struct {
 	client    *Client
 	namespace string
@@ -26,7 +26,7 @@ type Getter struct {
 	mapper    func() (meta.RESTMapper, error)
 }
 
-// Getter returns one for a namespace, the default of objects that name none.
+// Getter returns a Getter with a default namespace.
 func (c *Client) Getter(namespace string) *Getter {
 	g := &Getter{client: c, namespace: namespace}
 	g.discovery = sync.OnceValues(func() (discovery.CachedDiscoveryInterface, error) {
@@ -60,7 +60,7 @@ func (g *Getter) ToRESTMapper() (meta.RESTMapper, error) { return g.mapper() }
 
 func (g *Getter) ToRawKubeConfigLoader() clientcmd.ClientConfig { return loader{g} }
 
-// loader is the part of a kubeconfig loader that still makes sense.
+// loader implements a kubeconfig loader without a kubeconfig.
 type loader struct{ g *Getter }
 
 func (l loader) ClientConfig() (*rest.Config, error) { return l.g.ToRESTConfig() }
@@ -69,5 +69,5 @@ func (l loader) ConfigAccess() clientcmd.ConfigAccess {
 	return &clientcmd.ClientConfigLoadingRules{}
 }
 func (l loader) RawConfig() (api.Config, error) {
-	return api.Config{}, errors.New("there is no kubeconfig here")
+	return api.Config{}, errors.New("the client has no kubeconfig")
 }

@@ -11,9 +11,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// guard makes every request one user's: it refuses once authority is gone,
-// binds the request to the session's context, and writes the identity over
-// whatever the request says.
+// guard sends every request as one user: it refuses requests after authority is
+// lost, binds them to the session's context, and replaces all identity headers.
 type guard struct {
 	ctx  context.Context
 	user *host.Impersonation
@@ -43,7 +42,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ended is why nothing may be sent any more, nil while it may.
+// ended returns why requests may not be sent any more, or nil.
 func (g *guard) ended() error {
 	if !g.auth.Alive() {
 		return lost(g.auth)
@@ -51,8 +50,8 @@ func (g *guard) ended() error {
 	return context.Cause(g.ctx)
 }
 
-// impersonate removes every header that could say who is asking and writes the
-// user's. Connection goes too: it can name headers for a proxy to drop.
+// impersonate removes all credential and identity headers and sets the user's. It
+// removes Connection too, which can name headers for a proxy to drop.
 func impersonate(h http.Header, user *host.Impersonation) {
 	for name := range h {
 		lower := strings.ToLower(name)
@@ -67,7 +66,7 @@ func impersonate(h http.Header, user *host.Impersonation) {
 	}
 }
 
-// guardedBody is an answer that stops when authority is lost.
+// guardedBody is an answer's body that fails after authority is lost.
 type guardedBody struct {
 	io.ReadCloser
 	auth    host.Authority
@@ -86,7 +85,7 @@ func (b *guardedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// lost is why auth is gone, never nil.
+// lost returns why auth was lost; never nil.
 func lost(auth host.Authority) error {
 	if err := auth.Cause(); err != nil {
 		return err
@@ -100,7 +99,7 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// closeIdle reaches the transport below client-go's wrappers.
+// closeIdle closes idle connections of the transport below client-go's wrappers.
 func closeIdle(rt http.RoundTripper) {
 	for rt != nil {
 		if c, ok := rt.(interface{ CloseIdleConnections() }); ok {

@@ -6,17 +6,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Bounds of an identity; its headers stay far below what API servers accept.
+// Limits of an identity; its headers stay far below the limits of API servers.
 const (
 	maxGroups   = 512
 	maxNameSize = 512
 )
 
-// admissible refuses identities that the host must never take on.
+// admissible refuses identities that the host must never impersonate.
 func admissible(user *host.Impersonation) error {
 	switch {
 	case user == nil || strings.TrimSpace(user.User) == "":
-		return &host.Error{Kind: host.Forbidden, Op: op, Message: "no identity to act as in the cluster"}
+		return &host.Error{Kind: host.Forbidden, Op: op, Message: "the decision has no identity to impersonate in the cluster"}
 	case len(user.Groups) > maxGroups:
 		return host.E(host.Forbidden, op, "the identity has more than %d groups", maxGroups)
 	}
@@ -26,7 +26,7 @@ func admissible(user *host.Impersonation) error {
 			if i > 0 {
 				what = "group"
 			}
-			return host.E(host.Forbidden, op, "acting as %s %q is refused: it %s", what, clip(name), bad)
+			return host.E(host.Forbidden, op, "impersonating %s %q is refused: it %s", what, clip(name), bad)
 		}
 	}
 	return nil
@@ -38,7 +38,7 @@ func reserved(name string) string {
 		return "is empty"
 	case len(name) > maxNameSize:
 		return "is too long"
-	// Header values lose white space at both ends on their way.
+	// HTTP drops white space at both ends of header values.
 	case strings.TrimSpace(name) != name:
 		return "begins or ends with white space"
 	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):

@@ -26,7 +26,7 @@ type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestIdentitiesThatAreNeverTakenOn(t *testing.T) {
+func TestReservedIdentitiesAreNotImpersonated(t *testing.T) {
 	long := strings.Repeat("x", maxNameSize+1)
 	for name, user := range map[string]*host.Impersonation{
 		"none":                {},
@@ -54,7 +54,7 @@ func TestIdentitiesThatAreNeverTakenOn(t *testing.T) {
 	}
 }
 
-func TestIdentityIsWrittenOverWhateverTheRequestSays(t *testing.T) {
+func TestIdentityHeadersOfARequestAreReplaced(t *testing.T) {
 	var got http.Header
 	g := &guard{ctx: t.Context(), auth: &authority{}, user: &host.Impersonation{User: "ann", Groups: []string{"g1", "g2"}},
 		next: transportFunc(func(r *http.Request) (*http.Response, error) {
@@ -115,7 +115,7 @@ func TestRequestsEndWithTheirSession(t *testing.T) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})}
-	// As libraries do that know no context.
+	// Like libraries that do not pass a context.
 	req, _ := http.NewRequestWithContext(context.Background(), "GET", "https://example.invalid/api", nil)
 	if _, err := g.RoundTrip(req); !errors.Is(err, host.ErrRevoked) {
 		t.Errorf("got %v", err)

@@ -142,7 +142,7 @@ func TestExecRefusalKeepsItsStatus(t *testing.T) {
 	}
 }
 
-// lines hands each line to a channel.
+// lines sends each line to a channel.
 type lines chan string
 
 func (l lines) Write(p []byte) (int, error) {

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	startInterval = 200 * time.Millisecond // between looks at a cluster that is starting
-	probeInterval = 5 * time.Second        // between looks at one that has answered
+	startInterval = 200 * time.Millisecond // between probes of a cluster that is starting
+	probeInterval = 5 * time.Second        // between probes of a cluster that has answered
 	probeTimeout  = 3 * time.Second
 	dialTimeout   = 10 * time.Second
 	maxKubeconfig = 4 << 20
@@ -37,16 +37,16 @@ var kubeconfigLimits = strictyaml.Limits{Bytes: maxKubeconfig, Nodes: strictyaml
 type member struct {
 	config  Config
 	logger  *slog.Logger
-	digest  [sha256.Size]byte // of the kubeconfig in use and its certificates; watch only
+	digest  [sha256.Size]byte // of the present kubeconfig and its certificates; used by watch only
 	current atomic.Pointer[endpoint]
 	started atomic.Bool            // current may be used
-	problem atomic.Pointer[string] // of the last look; nil: none
+	problem atomic.Pointer[string] // of the last probe; nil if none
 
 	mu      sync.Mutex
 	renewed chan struct{}
 }
 
-// endpoint is one kubeconfig's cluster with the host's own credentials.
+// endpoint is the API server of a kubeconfig with the host's own credentials.
 type endpoint struct {
 	cluster   string
 	url       string
@@ -63,14 +63,14 @@ func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
 		return m, nil
 	}
 	if c.WaitForKubeconfig {
-		m.look(err)
+		m.record(err)
 		return m, nil
 	}
 	return nil, fmt.Errorf("%s.%s: %w", at, field, err)
 }
 
 // load reads the kubeconfig and the certificates that it names, and replaces the
-// endpoint if one of them changed. It returns the field that is wrong.
+// endpoint if one of them changed. With an error it returns the invalid field.
 func (m *member) load() (field string, err error) {
 	text, err := readFile(m.config.Kubeconfig)
 	if err != nil {
@@ -91,14 +91,14 @@ func (m *member) load() (field string, err error) {
 	m.digest = digest
 	if old := m.current.Swap(e); old != nil {
 		m.logger.Info("kubeconfig changed", "file", m.config.Kubeconfig)
-		closeIdle(old.transport) // what is under way ends well
+		closeIdle(old.transport) // requests under way finish
 		m.renew()
 	}
 	return "", nil
 }
 
-// renewal returns a channel that is closed when the cluster has another
-// endpoint, or answers again.
+// renewal returns a channel that is closed when the cluster has a new endpoint or
+// answers again.
 func (m *member) renewal() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,17 +153,17 @@ func parse(c Config, text []byte) (config *rest.Config, field string, err error)
 		name = file.CurrentContext
 	}
 	if file.Contexts[name] == nil {
-		return nil, "context", fmt.Errorf("%s names no current context; choose one", c.Kubeconfig)
+		return nil, "context", fmt.Errorf("%s has no current context; set context", c.Kubeconfig)
 	}
 	config, err = clientcmd.NewNonInteractiveClientConfig(*file, name, nil, nil).ClientConfig()
 	if err != nil {
 		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
 	}
 	if config.Impersonate.UserName != "" {
-		return nil, "kubeconfig", fmt.Errorf("%s: context %q impersonates; the host must hold rights of its own to impersonate its users", c.Kubeconfig, name)
+		return nil, "kubeconfig", fmt.Errorf("%s: context %q impersonates a user; use a context without impersonation, whose own identity may impersonate the host's users", c.Kubeconfig, name)
 	}
-	// client-go would read files anew by itself, and then cut every connection,
-	// terminals included; and an authority's never. So it gets their content.
+	// With file names, client-go reloads certificates and then closes every connection,
+	// terminals included, and never reloads authorities. So it gets their content.
 	if err := rest.LoadTLSFiles(config); err != nil {
 		return nil, "kubeconfig", fmt.Errorf("%s: %w", c.Kubeconfig, err)
 	}
@@ -182,7 +182,7 @@ func digestOf(text []byte, config *rest.Config) [sha256.Size]byte {
 
 func newEndpoint(name string, config *rest.Config) (*endpoint, error) {
 	config.UserAgent = "bulkhead"
-	config.QPS = -1 // the API server's own fairness limits us, per user
+	config.QPS = -1 // the API server's own fairness limits requests, per user
 	dialer := connrotation.NewDialer((&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext)
 	config.Dial = dialer.DialContext
 	url, _, err := rest.DefaultServerUrlFor(config)
@@ -196,18 +196,18 @@ func newEndpoint(name string, config *rest.Config) (*endpoint, error) {
 	return &endpoint{cluster: name, url: strings.TrimSuffix(url.String(), "/"), rest: config, transport: transport, dialer: dialer}, nil
 }
 
-// close ends all connections, also of requests under way.
+// close closes all connections, also those of requests under way.
 func (e *endpoint) close() {
 	closeIdle(e.transport)
 	e.dialer.CloseAll()
 }
 
-// endpoint returns what requests may use now.
+// endpoint returns the present endpoint.
 func (m *member) endpoint() (*endpoint, error) {
 	if e := m.current.Load(); e != nil && m.started.Load() {
 		return e, nil
 	}
-	return nil, host.E(host.Unavailable, op, "cluster %q is starting", m.config.Name)
+	return nil, host.E(host.Unavailable, op, "cluster %q is starting; try again", m.config.Name)
 }
 
 func (m *member) status() Status {
@@ -221,7 +221,7 @@ func (m *member) status() Status {
 	return s
 }
 
-// watch looks at the file and the API server until ctx ends.
+// watch follows the file and probes the API server until ctx ends.
 func (m *member) watch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -238,7 +238,7 @@ func (m *member) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.look(err)
+		m.record(err)
 		next := probeInterval
 		if !m.started.Load() {
 			next = startInterval
@@ -247,8 +247,8 @@ func (m *member) watch(ctx context.Context) {
 	}
 }
 
-// look records what the last look at the cluster found.
-func (m *member) look(err error) {
+// record stores and logs the result of a probe.
+func (m *member) record(err error) {
 	before := m.problem.Load()
 	if err == nil {
 		returned := m.started.CompareAndSwap(false, true) || before != nil
@@ -270,7 +270,7 @@ func (m *member) look(err error) {
 	m.problem.Store(&text)
 }
 
-// probe asks the API server whether it is ready.
+// probe requests /readyz of the API server.
 func (e *endpoint) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -284,7 +284,7 @@ func (e *endpoint) probe(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	// Any other answer is that of a running server which keeps /readyz to itself.
+	// Any other answer comes from a running server that does not serve /readyz.
 	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusUnauthorized {
 		return fmt.Errorf("the API server answers /readyz with %s", resp.Status)
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// pair is a certificate that signed itself, and its key, in PEM form.
+// pair is a self-signed certificate and its key, in PEM form.
 func pair(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -45,8 +45,8 @@ func pair(t *testing.T, name string) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-// A kubeconfig may name files. They are followed like the kubeconfig itself: the
-// API server's authority, and the host's certificate; what is under way goes on.
+// Files that a kubeconfig names are followed like the kubeconfig itself: the API
+// server's authority and the host's certificate. Requests under way continue.
 func TestCertificatesThatAKubeconfigNamesAreFollowed(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name string, text []byte) {

@@ -13,15 +13,15 @@ import (
 
 // Config names one cluster.
 type Config struct {
-	Name       string `json:"name"`       // what routes, grants and permissions call it
-	Kubeconfig string `json:"kubeconfig"` // file
-	Context    string `json:"context"`    // empty: the file's current one
-	// WaitForKubeconfig lets the host start before the file is there, or
-	// before what it names answers. Until then the cluster is "starting".
+	Name       string `json:"name"`       // name in routes, grants and permissions
+	Kubeconfig string `json:"kubeconfig"` // file name
+	Context    string `json:"context"`    // the file's current context if empty
+	// WaitForKubeconfig lets the host start before the file exists, or before its
+	// API server answers. Until then the cluster is "starting".
 	WaitForKubeconfig bool `json:"waitForKubeconfig"`
 }
 
-// Status is what readiness says of one cluster.
+// Status is the readiness of one cluster.
 type Status struct {
 	Name   string `json:"name"`
 	Ready  bool   `json:"ready"`
@@ -38,19 +38,19 @@ type Set struct {
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
-// CheckConfigs reports everything wrong with configs that shows without opening a
-// file, each with its field, "clusters[0].name".
+// CheckConfigs returns all errors in configs, each with its field, such as
+// "clusters[0].name". It opens no files.
 func CheckConfigs(configs []Config) error {
 	var problems []error
 	names := map[string]bool{}
 	for i, c := range configs {
 		if !nameRE.MatchString(c.Name) {
-			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is not a lower-case DNS name of at most 63 characters", i, c.Name))
+			problems = append(problems, fmt.Errorf("clusters[%d].name: %q must be a lower-case DNS name of at most 63 characters", i, c.Name))
 		} else if names[c.Name] {
 			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is used twice", i, c.Name))
 		}
 		if c.Kubeconfig == "" {
-			problems = append(problems, fmt.Errorf("clusters[%d].kubeconfig: is missing", i))
+			problems = append(problems, fmt.Errorf("clusters[%d].kubeconfig: is required", i))
 		}
 		names[c.Name] = true
 	}
@@ -58,8 +58,7 @@ func CheckConfigs(configs []Config) error {
 }
 
 // Open reads every kubeconfig and watches the clusters until ctx ends or Close
-// is called. An error names the field, "clusters[0].kubeconfig"; all are
-// reported at once.
+// is called. The error names all invalid fields, such as "clusters[0].kubeconfig".
 func Open(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, error) {
 	if err := CheckConfigs(configs); err != nil {
 		return nil, err
@@ -98,7 +97,7 @@ func (s *Set) Close() {
 	}
 }
 
-// Ready reports every cluster, in the order of the configuration.
+// Ready returns the status of every cluster, in the order of the configuration.
 func (s *Set) Ready() []Status {
 	list := make([]Status, 0, len(s.order))
 	for _, name := range s.order {
@@ -107,13 +106,12 @@ func (s *Set) Ready() []Status {
 	return list
 }
 
-// As returns a client that is user for the API server of cluster. ctx bounds
-// everything the client ever sends, auth is compared before each request and
-// while its answer is read.
+// As returns a client that sends requests to cluster as user. The end of ctx ends all
+// its requests; auth is checked before each request and while its answer is read.
 //
 // Errors: host.Forbidden for an identity that must not be impersonated,
 // host.NotFound for an unknown cluster, host.Unavailable for one that is
-// starting, and auth's own cause if it is lost already.
+// starting, and auth's cause if it is lost.
 func (s *Set) As(ctx context.Context, cluster string, user *host.Impersonation, auth host.Authority) (*Client, error) {
 	if err := admissible(user); err != nil {
 		return nil, err

@@ -30,18 +30,18 @@ func TestBadConfigurationNamesItsField(t *testing.T) {
 	}
 	good := file("good", validConfig)
 	for want, configs := range map[string][]Config{
-		"clusters[0].name":       {{Name: "No Name", Kubeconfig: good}},
-		"clusters[1].name":       {{Name: "a", Kubeconfig: good}, {Name: "a", Kubeconfig: good}},
-		"clusters[0].kubeconfig": {{Name: "a", Kubeconfig: filepath.Join(dir, "absent")}},
-		"kubeconfig: is missing": {{Name: "a", WaitForKubeconfig: true}},
-		"is empty":               {{Name: "a", Kubeconfig: file("empty", " \n")}},
-		"cannot unmarshal":       {{Name: "a", Kubeconfig: file("scalar", "hello")}},
-		"clusters[0].context":    {{Name: "a", Kubeconfig: good, Context: "other"}},
-		"a second document":      {{Name: "a", Kubeconfig: file("two", validConfig+"\n---\n"+validConfig)}},
-		"twice in a mapping":     {{Name: "a", Kubeconfig: file("twice", validConfig+"\ncurrent-context: a\n")}},
-		"all aliases replaced":   {{Name: "a", Kubeconfig: file("bomb", validConfig+"\nx: &x "+strings.Repeat("x", 50_000)+"\ny: ["+strings.Repeat("*x,", 12_000)+"]\n")}},
-		"no current context":     {{Name: "a", Kubeconfig: file("none", strings.Replace(validConfig, "current-context: a", "", 1))}},
-		"impersonates":           {{Name: "a", Kubeconfig: file("as", strings.Replace(validConfig, "token: very-secret", "token: very-secret, as: root", 1))}},
+		"clusters[0].name":        {{Name: "No Name", Kubeconfig: good}},
+		"clusters[1].name":        {{Name: "a", Kubeconfig: good}, {Name: "a", Kubeconfig: good}},
+		"clusters[0].kubeconfig":  {{Name: "a", Kubeconfig: filepath.Join(dir, "absent")}},
+		"kubeconfig: is required": {{Name: "a", WaitForKubeconfig: true}},
+		"is empty":                {{Name: "a", Kubeconfig: file("empty", " \n")}},
+		"cannot unmarshal":        {{Name: "a", Kubeconfig: file("scalar", "hello")}},
+		"clusters[0].context":     {{Name: "a", Kubeconfig: good, Context: "other"}},
+		"a second document":       {{Name: "a", Kubeconfig: file("two", validConfig+"\n---\n"+validConfig)}},
+		"twice in a mapping":      {{Name: "a", Kubeconfig: file("twice", validConfig+"\ncurrent-context: a\n")}},
+		"all aliases replaced":    {{Name: "a", Kubeconfig: file("bomb", validConfig+"\nx: &x "+strings.Repeat("x", 50_000)+"\ny: ["+strings.Repeat("*x,", 12_000)+"]\n")}},
+		"no current context":      {{Name: "a", Kubeconfig: file("none", strings.Replace(validConfig, "current-context: a", "", 1))}},
+		"impersonates":            {{Name: "a", Kubeconfig: file("as", strings.Replace(validConfig, "token: very-secret", "token: very-secret, as: root", 1))}},
 	} {
 		set, err := Open(t.Context(), configs, slog.New(slog.DiscardHandler))
 		if set != nil || err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "clusters[") {
@@ -102,7 +102,7 @@ func TestUnreachableClusterIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestLibrariesGetNoCredentials(t *testing.T) {
+func TestLibrariesDoNotGetCredentials(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(file, []byte(validConfig), 0o600); err != nil {
 		t.Fatal(err)

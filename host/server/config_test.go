@@ -94,7 +94,7 @@ func TestMistakesShowBeforeAnythingIsOpened(t *testing.T) {
 		{"grants: {exec:", "grants: {azure: [{instances: [prod], resources: [\"*\"], resourceGroups: [\"*\"], verbs: [\"*\"]}], exec:",
 			`plugins[2].grants.azure[0].instances[0]: "prod" is none of dev`},
 		{"name: dev, kubeconfig", "name: No Name, kubeconfig", "clusters[0].name"},
-		{"clusters: [", "clusters: [{name: prod}, ", "clusters[0].kubeconfig: is missing"},
+		{"clusters: [", "clusters: [{name: prod}, ", "clusters[0].kubeconfig: is required"},
 		{"{name: demo, path", "{name: Demo, path", "helm.repositories[0].name"},
 		{"{name: demo, path", "{name: demo, url: \"http://example.com\", path", "helm.repositories[0].path: either"},
 	} {

@@ -22,9 +22,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Apply applies YAML documents as the cluster's administrator, as kubectl apply
-// --server-side with strict validation does. It fails with what the API server
-// says, and waits for kinds that the same documents define.
+// Apply applies YAML documents as the cluster's administrator, like kubectl apply
+// --server-side with strict validation. It returns the API server's error, and waits
+// for kinds that the same documents define.
 func (c *Cluster) Apply(t testing.TB, manifests []byte) error {
 	t.Helper()
 	return c.each(t, manifests, func(ctx context.Context, r dynamic.ResourceInterface, o *unstructured.Unstructured) error {
@@ -33,7 +33,7 @@ func (c *Cluster) Apply(t testing.TB, manifests []byte) error {
 	})
 }
 
-// Delete removes what Apply made.
+// Delete deletes the objects that Apply made.
 func (c *Cluster) Delete(t testing.TB, manifests []byte) error {
 	t.Helper()
 	return c.each(t, manifests, func(ctx context.Context, r dynamic.ResourceInterface, o *unstructured.Unstructured) error {
@@ -88,7 +88,7 @@ func (c *Cluster) each(t testing.TB, manifests []byte, do func(context.Context, 
 	}
 }
 
-// resourceOf waits a little for a kind that was defined just now.
+// resourceOf waits for a kind that was just defined.
 func resourceOf(ctx context.Context, mapper *restmapper.DeferredDiscoveryRESTMapper, client dynamic.Interface, o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := o.GroupVersionKind()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/buildlock"
 )
 
-// find returns the dev cluster program: the one named in the environment, or
-// the one of the sources as they are, which its own script builds if need be.
+// find returns the dev cluster program: the one in the environment, or one that the
+// program's script builds from the sources if necessary.
 func find() (string, error) {
 	if program := os.Getenv("BULKHEAD_DEVCLUSTER"); program != "" {
 		return program, nil
@@ -20,7 +20,7 @@ func find() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w; set BULKHEAD_DEVCLUSTER", err)
 	}
-	release, err := buildlock.Take("bulkhead-devcluster") // other test processes may be about to build the same
+	release, err := buildlock.Take("bulkhead-devcluster") // other test processes may build it at the same time
 	if err != nil {
 		return "", err
 	}

@@ -1,9 +1,9 @@
 // Package clustertest gives tests a real Kubernetes control plane: the dev
 // cluster of examples/devcluster, one per test process.
 //
-// It owns finding or building the program and starting it so that it dies with
-// the test process, however that ends. The cluster's contents are shared by all
-// tests of a process: use names of your own and remove what you make.
+// It finds or builds the program and starts it so that it ends with the test
+// process in any case. All tests of a process share the cluster's objects: use
+// unique names and remove the objects you make.
 //
 // Environment:
 //
@@ -35,13 +35,13 @@ const Name = "dev"
 // Cluster is a running dev cluster.
 type Cluster struct {
 	Kubeconfig     string // of its administrator
-	HostKubeconfig string // of the ServiceAccount that may impersonate and nothing else
+	HostKubeconfig string // of the ServiceAccount that may only impersonate
 	AuditLog       string
 
 	hold io.Closer // the program's standard input; it ends when this does
 }
 
-// Who the dev cluster's RBAC knows.
+// Identities in the dev cluster's RBAC; Nobody has no rights.
 var (
 	Viewer = &host.Impersonation{User: "vic@example.com", Groups: []string{"bulkhead:role:viewer"}}
 	Editor = &host.Impersonation{User: "eve@example.com", Groups: []string{"bulkhead:role:editor"}}
@@ -60,7 +60,7 @@ func Start(t testing.TB) *Cluster {
 	return c
 }
 
-// Open returns a Set with this cluster, as a host would have it.
+// Open returns a Set with this cluster, as in a host.
 func (c *Cluster) Open(t testing.TB) *cluster.Set {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -106,7 +106,7 @@ func start() (*Cluster, error) {
 	return c, nil
 }
 
-// ready reads the line that the program prints once.
+// ready reads the line that the program prints when it is ready.
 func ready(r io.Reader) (*Cluster, error) {
 	line, err := bufio.NewReader(r).ReadBytes('\n')
 	if err != nil {
@@ -119,13 +119,13 @@ func ready(r io.Reader) (*Cluster, error) {
 	return c, nil
 }
 
-// Authority is a host.Authority that a test takes away.
+// Authority is a host.Authority that a test can revoke.
 type Authority struct{ cause atomic.Pointer[error] }
 
 // Alive reports whether Lose was not called yet.
 func (a *Authority) Alive() bool { return a.cause.Load() == nil }
 
-// Cause is what Lose was called with.
+// Cause returns the argument of Lose, or nil.
 func (a *Authority) Cause() error {
 	if p := a.cause.Load(); p != nil {
 		return *p
@@ -133,10 +133,10 @@ func (a *Authority) Cause() error {
 	return nil
 }
 
-// Lose takes the authority away.
+// Lose revokes the authority.
 func (a *Authority) Lose(cause error) { a.cause.Store(&cause) }
 
-// Event is a line of the API server's audit log, as far as tests look at it.
+// Event is a line of the API server's audit log, with the fields that tests use.
 type Event struct {
 	Verb             string
 	RequestURI       string
@@ -165,7 +165,7 @@ func (c *Cluster) Audited(t testing.TB, what string, match func(Event) bool) Eve
 	}
 }
 
-// Audit reads the audit log as it is now.
+// Audit reads the present audit log.
 func (c *Cluster) Audit(t testing.TB) []Event {
 	t.Helper()
 	f, err := os.Open(c.AuditLog)
