@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# make run: the host and, unless told otherwise, the dev cluster. Ctrl-C ends
-# them. KUBECONFIG=… uses a cluster of yours, CLUSTER=none none. AZURE=fake adds
-# an Azure of its own, as the instance demo.
+# make run: starts the host and, by default, the dev cluster. Ctrl-C ends both.
+# KUBECONFIG=… uses another cluster, CLUSTER=none no cluster. AZURE=fake adds a
+# fake Azure, as the instance demo.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
@@ -10,7 +10,7 @@ config=$root/examples/dev/bulkhead.yaml
 mkdir -p "$data/cluster"
 mine=$data/run.pid
 if other=$(cat "$mine" 2>/dev/null) && ps -p "$other" -o args= 2>/dev/null | grep -q run.sh; then
-  echo "make run runs here already, as process $other" >&2
+  echo "make run is already running here, as process $other" >&2
   exit 1
 fi
 echo $$ >"$mine"
@@ -31,7 +31,7 @@ if [ "${CLUSTER:-dev}" = none ]; then
 elif [ -n "${KUBECONFIG:-}" ]; then
   export BULKHEAD_CLUSTERS="[{name: dev, kubeconfig: \"$(realpath "$KUBECONFIG")\"}]" # one file, not a list
 else
-  # Built and started beside the host, which serves meanwhile.
+  # Built and started in the background; the host serves meanwhile.
   rm -f "$data/cluster/host.kubeconfig"
   (
     program=$(examples/devcluster/build.sh)
@@ -61,8 +61,8 @@ rm -f "$data/serving"
 build/bulkhead serve --config "$config" >"$data/serving" &
 host=$!
 children+=("$host")
-# The host says where it serves once its plugins are loaded. The first time they
-# are compiled, which takes some seconds each.
+# The host prints its address once its plugins are loaded. The first time they are
+# compiled, which takes some seconds each.
 until url=$(sed -n 's/^bulkhead serves at //p' "$data/serving" 2>/dev/null) && [ -n "$url" ]; do
   kill -0 "$host" 2>/dev/null || { wait "$host"; exit; }
   sleep 0.1
@@ -70,9 +70,9 @@ done
 if [ "${CLUSTER:-dev}" = none ]; then
   about="There is no cluster: the last answers 404."
 elif [ -n "${KUBECONFIG:-}" ]; then
-  about="The last shows the releases of your cluster, if it lets the host impersonate people."
+  about="The last shows the releases of your cluster, if the host may impersonate users there."
 else
-  about="The last answers 503 until the dev cluster is up."
+  about="The last answers 503 until the dev cluster is ready."
 fi
 cat <<TEXT
 
@@ -82,9 +82,9 @@ Bulkhead is at $url. Try, in another terminal:
   curl -b eve.jar '$url/api/echo/echo?hello=world'
   curl -b eve.jar '$url/api/gitops/helm-releases?cluster=dev'
 
-$about People: vic@ (viewer), eve@ (editor), ola@ (on call), ada@example.com (admin).
-What policy decides, and why, is a line each in data/host/decisions.jsonl.
-Ctrl-C ends all of it.
+$about Users: vic@ (viewer), eve@ (editor), ola@ (on call), ada@example.com (admin).
+data/host/decisions.jsonl has one line per policy decision.
+Ctrl-C ends the host and the cluster.
 
 TEXT
 wait "$host"

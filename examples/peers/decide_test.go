@@ -31,11 +31,11 @@ import (
 //go:embed plain.rego
 var plain string
 
-// BenchmarkDecide asks the same question of Bulkhead, of OPA as a library and of
-// OPA as a server beside it: may ann, a member of some of the teams with 16
-// permissions each, watch a deployment that a permission of her last team names?
-// Each question to OPA names another object. Bulkhead's rules do not look at it;
-// those of "evaluated" state another reason each, lest the cache answers.
+// BenchmarkDecide asks Bulkhead, OPA as a library and OPA as a server the same
+// question: may ann, a member of some of the teams with 16 permissions each, watch a
+// deployment that a permission of her last team names? Each question to OPA names
+// another object, which Bulkhead's rules do not read. The questions of "evaluated"
+// state different reasons, so that the cache does not answer.
 func BenchmarkDecide(b *testing.B) {
 	for _, teams := range []int{10, 100, 1000, 10000} {
 		for _, memberships := range []int{1, 5, 20} {
@@ -57,13 +57,13 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// measure reports the median beside the mean, which a busy machine spoils.
+// measure reports the median too, since other load distorts the mean.
 func measure(b *testing.B, ask func(i int) bool) {
 	var took []time.Duration
 	i := 0
 	for b.Loop() {
 		began := time.Now()
-		for range 8 { // the clock costs as much as a cached decision
+		for range 8 { // reading the clock takes as long as a cached decision
 			if i++; !ask(i) {
 				b.Fatal("refused")
 			}
@@ -75,7 +75,7 @@ func measure(b *testing.B, ask func(i int) bool) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(i), "ns/op")
 }
 
-// world is how many teams there are and of how many ann is a member.
+// world is the number of teams, and of those that ann belongs to.
 type world struct{ teams, memberships int }
 
 func (w world) of() (teams []string) {
@@ -174,7 +174,7 @@ func (w world) opa(b *testing.B) (library, served func(int) bool) {
 	return library, serve(b, store, input)
 }
 
-// jsonValue is v as it is after a trip over the wire.
+// jsonValue returns v after encoding and decoding it as JSON.
 func jsonValue(b *testing.B, v any) map[string]any {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -187,8 +187,8 @@ func jsonValue(b *testing.B, v any) map[string]any {
 	return out
 }
 
-// serve starts OPA's own server over the store and asks it on one connection
-// that stays open.
+// serve starts OPA's own server on the store and returns a function that asks it on
+// one persistent connection.
 func serve(b *testing.B, store storage.Store, input func(int) map[string]any) func(int) bool {
 	err := storage.Txn(b.Context(), store, storage.WriteParams, func(t storage.Transaction) error {
 		return store.UpsertPolicy(b.Context(), t, "plain.rego", []byte(plain))

@@ -1,5 +1,5 @@
-// Package peers measures Bulkhead's parts beside what one would use instead. It
-// is a module of its own, so that the host does not depend on its competitors.
+// Package peers compares Bulkhead's decisions with OPA. It is a separate module, so
+// that the host does not depend on OPA's server.
 //
 //	cd examples/peers && go test -run '^$' -bench .
 package peers

@@ -1,7 +1,7 @@
-// Terminal is a client of the exec plugin in a hundred lines: it signs in the
-// way developers do, opens /ws/exec with the subprotocol bulkhead.exec.v1, and
-// joins it to the terminal it runs in. It shows console teams what a browser's
-// terminal has to do. See README.md.
+// Terminal is a small client of the exec plugin: it signs in with the dev login
+// method, opens /ws/exec with the subprotocol bulkhead.exec.v1, and connects it to
+// the terminal it runs in. It shows console teams the steps of a terminal in the
+// browser. See README.md.
 package main
 
 import (
@@ -97,12 +97,12 @@ func signIn(client *http.Client, base, user string) error {
 	return nil
 }
 
-// refusal is what the host answered in plain HTTP.
+// refusal returns the host's HTTP answer as an error.
 func refusal(resp *http.Response, err error) error {
 	if resp == nil {
 		return err
 	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what could be read is better than nothing
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // a partial body is better than none
 	return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
 }
 
@@ -118,7 +118,7 @@ func (s *shell) write(kind int, data []byte) error {
 	return s.conn.WriteMessage(kind, data)
 }
 
-// input sends standard input, each message led by the number of its channel.
+// input sends standard input; each message begins with the number of its channel.
 func (s *shell) input() {
 	buf := make([]byte, 1+32<<10) // buf[0] is 0: standard input
 	for {
@@ -127,19 +127,19 @@ func (s *shell) input() {
 			return
 		}
 		if err != nil {
-			_ = s.write(websocket.TextMessage, []byte(`{"type":"eof"}`)) // if it fails, output knows why
+			_ = s.write(websocket.TextMessage, []byte(`{"type":"eof"}`)) // if it fails, output reports why
 			return
 		}
 	}
 }
 
-// followSize tells the size of the terminal, now and whenever it changes.
+// followSize sends the size of the terminal, now and whenever it changes.
 func (s *shell) followSize(fd int) {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)
 	for {
 		cols, rows, err := term.GetSize(fd)
-		if err == nil && cols == 0 { // a terminal nobody looks at
+		if err == nil && cols == 0 { // a terminal without a window
 			cols, rows = 80, 24
 		}
 		if err != nil || s.write(websocket.TextMessage, fmt.Appendf(nil, `{"type":"resize","cols":%d,"rows":%d}`, cols, rows)) != nil {
