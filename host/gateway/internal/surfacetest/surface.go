@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type Surface struct {
 	URL, Addr string
 	Sessions  *session.Table
 	Log       *Log
+	// Resolved counts how often credentials were resolved.
+	Resolved *atomic.Int32
 }
 
 // Policy decides in tests: Allow, or what the test says.
@@ -78,7 +81,7 @@ func (p *Policy) Asked() []host.Question {
 // Open serves what mount mounts until the test ends.
 func Open(t *testing.T, p *Policy, mount func(*gateway.Gateway, *session.Table)) *Surface {
 	t.Helper()
-	s := &Surface{Log: &Log{}}
+	s := &Surface{Log: &Log{}, Resolved: new(atomic.Int32)}
 	log := slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.Sessions = session.NewTable(func(*host.Principal) error { return nil }, session.Options{Decide: p.Decide, Logger: log})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,7 +92,7 @@ func Open(t *testing.T, p *Policy, mount func(*gateway.Gateway, *session.Table))
 	public := &url.URL{Scheme: "http", Host: s.Addr}
 	s.URL = public.String()
 	s.Gateway = gateway.New(gateway.Config{
-		Listen: s.Addr, PublicURL: public, Authn: SignIn{}, Sessions: s.Sessions, Decide: p.Decide, Health: Healthy, Logger: log,
+		Listen: s.Addr, PublicURL: public, Authn: SignIn{s.Resolved}, Sessions: s.Sessions, Decide: p.Decide, Health: Healthy, Logger: log,
 	})
 	mount(s.Gateway, s.Sessions)
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}
@@ -107,7 +110,7 @@ var Healthy = gateway.Health{
 
 // SignIn believes the cookie that As sets, and takes the origin evil.example for a
 // foreign page.
-type SignIn struct{}
+type SignIn struct{ resolved *atomic.Int32 }
 
 const cookieName = "surfacetest"
 
@@ -121,7 +124,8 @@ func principal(login string) *host.Principal {
 func (SignIn) Screen(*http.Request) {}
 
 // Resolve reads the cookie.
-func (SignIn) Resolve(r *http.Request) (authn.Resolved, error) {
+func (s SignIn) Resolve(r *http.Request) (authn.Resolved, error) {
+	s.resolved.Add(1)
 	c, err := r.Cookie(cookieName)
 	if err != nil {
 		return authn.Resolved{}, &host.Error{Kind: host.Unauthenticated}

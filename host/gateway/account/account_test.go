@@ -1,0 +1,121 @@
+package account_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
+	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// signIn answers with the name of the handler, and the user where it was given one.
+type signIn struct{}
+
+func says(w http.ResponseWriter, name string) error {
+	_, err := io.WriteString(w, name)
+	return err
+}
+
+func (signIn) Page(w http.ResponseWriter, _ *http.Request) error     { return says(w, "page") }
+func (signIn) Login(w http.ResponseWriter, _ *http.Request) error    { return says(w, "login") }
+func (signIn) Begin(w http.ResponseWriter, _ *http.Request) error    { return says(w, "begin") }
+func (signIn) Callback(w http.ResponseWriter, _ *http.Request) error { return says(w, "callback") }
+func (signIn) Logout(w http.ResponseWriter, _ *http.Request) error   { return says(w, "logout") }
+func (signIn) Refresh(w http.ResponseWriter, _ *http.Request, who authn.Resolved) error {
+	return says(w, "refresh "+string(who.User))
+}
+func (signIn) Me(w http.ResponseWriter, _ *http.Request, who authn.Resolved) error {
+	return says(w, "me "+string(who.User))
+}
+
+// would permits seen, and change with a reason.
+func would(_ context.Context, q *host.Question) host.Decision {
+	switch q.Route.Name {
+	case "seen", "chat":
+		return host.Decision{Allow: true}
+	case "change":
+		return host.Decision{Reason: host.Reason{Code: "reason_required"}}
+	}
+	return host.Decision{Reason: host.Reason{Code: "no_action"}}
+}
+
+func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy) {
+	t.Helper()
+	policy := &surfacetest.Policy{}
+	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
+		account.Mount(g, account.Config{SignIn: signIn{}, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: would})
+	}), policy
+}
+
+// Signing in and out needs no login; what concerns the caller needs one, and no
+// permission.
+func TestWhatSignInHandlesIsPublic(t *testing.T) {
+	s, policy := open(t)
+	anonymous, nia := s.Anonymous(t), s.As(t, "nia")
+	for request, want := range map[string]string{
+		"GET /login": "page", "POST /auth/login": "login", "GET /auth/login": "begin", "GET /auth/callback/corp": "callback", "POST /auth/logout": "logout",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if got := anonymous.Do(method, path, ""); got.Status != 200 || got.Body != want {
+			t.Errorf("%s: %v, want %s", request, got, want)
+		}
+	}
+	for request, want := range map[string]string{"POST /auth/refresh": "refresh nia@example.com", "GET /auth/me": "me nia@example.com"} {
+		method, path, _ := strings.Cut(request, " ")
+		if got := nia.Do(method, path, ""); got.Status != 200 || got.Body != want {
+			t.Errorf("%s: %v, want %s", request, got, want)
+		}
+		if got := anonymous.Do(method, path, ""); got.Status != 401 {
+			t.Errorf("%s signed out: %v", request, got)
+		}
+	}
+	for _, request := range []string{"GET /auth/routes", "GET /auth/sessions", "DELETE /auth/sessions", "DELETE /auth/sessions/x"} {
+		method, path, _ := strings.Cut(request, " ")
+		if got := anonymous.Do(method, path, ""); got.Status != 401 {
+			t.Errorf("%s signed out: %v", request, got)
+		}
+	}
+	if n := len(policy.Asked()); n != 0 {
+		t.Errorf("policy is asked %d times", n)
+	}
+}
+
+// The chain resolves a request's credentials once, and handlers use the result.
+func TestCredentialsAreResolvedOnce(t *testing.T) {
+	s, _ := open(t)
+	ann := s.As(t, "ann")
+	for _, request := range []string{"GET /auth/me", "POST /auth/refresh", "GET /auth/routes"} {
+		before := s.Resolved.Load()
+		method, path, _ := strings.Cut(request, " ")
+		ann.Do(method, path, "")
+		if n := s.Resolved.Load() - before; n != 1 {
+			t.Errorf("%s: credentials are resolved %d times", request, n)
+		}
+	}
+}
+
+// A user sees the routes that policy would permit, also those that need a reason,
+// and no others.
+func TestOnesRoutesAreThoseThatPolicyWouldPermit(t *testing.T) {
+	s, _ := open(t)
+	got := s.As(t, "nia").Do("GET", "/auth/routes", "")
+	want := `{"routes":[` +
+		`{"plugin":"probe","name":"seen","kind":"unary","method":"GET","path":"/api/probe/seen","action":"probe:seen.read","mutates":false},` +
+		`{"plugin":"probe","name":"change","kind":"unary","method":"POST","path":"/api/probe/change","action":"probe:change","mutates":true,"reasonRequired":true},` +
+		`{"plugin":"probe","name":"chat","kind":"socket","method":"GET","path":"/ws/probe","action":"probe:chat.read","mutates":false}]}`
+	if got.Status != 200 || strings.TrimSpace(got.Body) != want {
+		t.Errorf("%v", got)
+	}
+}
