@@ -90,7 +90,7 @@ func setUp(t testing.TB, edit ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{PublicURL: public, State: store, Sessions: f.table, Directory: f.people, Options: Options{Dev: &struct{}{}}, Rates: Rates{Client: -1, Account: -1}}
+	c := Config{PublicURL: public, State: store, Sessions: session.NewEnder(f.table, store), Directory: f.people, Options: Options{Dev: &struct{}{}}, Rates: Rates{Client: -1, Account: -1}}
 	for _, e := range edit {
 		e(&c)
 	}

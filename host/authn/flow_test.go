@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
@@ -113,7 +114,7 @@ func (f *fixture) restart(t testing.TB) *Service {
 	}
 	t.Cleanup(func() { store.Close() })
 	cfg := f.Config
-	cfg.State = store
+	cfg.State, cfg.Sessions = store, session.NewEnder(f.table, store)
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -103,8 +103,6 @@ func (s *Service) endPrevious(r *http.Request) error {
 	if !ok {
 		return nil
 	}
-	ctx, cancel := afterwards(r.Context())
-	defer cancel()
-	_, err := s.end(ctx, old, scopeLogin)
+	_, err := s.end(r.Context(), old, scopeLogin)
 	return err
 }

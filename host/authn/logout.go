@@ -17,10 +17,8 @@ const (
 	scopeUser    = "user"    // every login and every session of the user
 )
 
-const (
-	commitTimeout = 5 * time.Second // for the store to commit a logout
-	endingTimeout = 2 * time.Second // for sessions to close, once they have no authority
-)
+// commitTimeout bounds how long the store may take to commit a change of a login.
+const commitTimeout = 5 * time.Second
 
 type loggedOut struct {
 	Success  bool   `json:"success"`
@@ -58,9 +56,7 @@ func (s *Service) Logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if ok {
-		ctx, cancel := afterwards(r.Context())
-		defer cancel()
-		ended, err := s.end(ctx, who, scope)
+		ended, err := s.end(r.Context(), who, scope)
 		if err != nil {
 			return err
 		}
@@ -150,46 +146,14 @@ func (s *Service) signOut(who loginRef) string {
 	return ""
 }
 
-// end commits the revocation of one login or of all the user's logins, and then
-// ends sessions. No session opens after the commit; those opened before are in the
-// table.
+// end ends the login, or all of the user's logins, and sessions with it.
 func (s *Service) end(ctx context.Context, who loginRef, scope string) (session.Result, error) {
-	before := s.live(who, scope)
-	var err error
+	ends := session.LoginAndSessions(who.user, who.login)
 	switch scope {
 	case scopeUser:
-		err = s.State.EndUserLogins(ctx, who.user)
+		ends = session.LoginsOf(who.user)
 	case scopeLogin:
-		err = s.State.EndLogin(ctx, who.login)
-	default:
-		err = s.State.EndLoginAndSessions(ctx, who.login)
+		ends = session.OneLogin(who.user, who.login)
 	}
-	if err != nil {
-		return session.Result{}, err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endingTimeout)
-	defer cancel()
-	var ended session.Result
-	if scope == scopeLogin {
-		ended = s.Sessions.EndLogin(ctx, who.user, who.login, host.ErrLoggedOut)
-	} else {
-		ended = s.Sessions.EndUser(ctx, who.user, host.ErrLoggedOut)
-	}
-	// The commit ends sessions on all replicas, including this one, so some may
-	// already have left the table.
-	if gone := before - ended.Ended; gone > 0 {
-		ended.Ended += gone
-		ended.Closed += gone
-	}
-	return ended, nil
-}
-
-// live counts the sessions on this replica that a logout of this scope ends.
-func (s *Service) live(who loginRef, scope string) (n int) {
-	for _, v := range s.Sessions.List(who.user) {
-		if v.Cause == nil && (scope != scopeLogin || v.Login == who.login) {
-			n++
-		}
-	}
-	return n
+	return s.Sessions.End(ctx, ends, host.ErrLoggedOut)
 }

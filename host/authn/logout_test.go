@@ -68,14 +68,6 @@ func TestLogoutScopes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := furnish(t)
-			// As in the host, the commit itself ends sessions. They are counted too.
-			r.store.OnEnding(func(e host.Ending) {
-				if e.Login != "" {
-					r.table.EndLogin(t.Context(), e.User, e.Login, e.Cause)
-				} else {
-					r.table.EndUser(t.Context(), e.User, e.Cause)
-				}
-			})
 			token := r.here.cookie()
 			out := r.here.do("POST", "/auth/logout", c.body)
 			r.here.wantStatus(out, 200)
@@ -160,32 +152,22 @@ func TestLogoutWithAnExpiredTokenEndsItsLogin(t *testing.T) {
 	}
 }
 
-// ending is a session table that checks whether the logout is committed before
-// sessions end.
-type ending struct {
-	*session.Table
-	t *testing.T
-	f *fixture
-}
-
-func (e *ending) EndUser(ctx context.Context, user host.UserID, cause error) session.Result {
-	for _, v := range e.List(user) {
-		p := &host.Principal{User: user, Login: host.Login{ID: v.Login}}
-		if err := e.f.store.Revoked(p); !errors.Is(err, host.ErrLoggedOut) {
-			e.t.Errorf("sessions end before the logout is committed: %v", err)
-		}
-	}
-	return e.Table.EndUser(ctx, user, cause)
-}
-
 func TestLogoutCommitsBeforeItEndsAndAnswers(t *testing.T) {
 	r := furnish(t)
-	r.Sessions = &ending{r.table, t, r.fixture}
+	for _, s := range []*session.Session{r.hereLive, r.thereLive} {
+		s.OnEnd(func(error) {
+			if err := r.store.Revoked(s.Principal()); !errors.Is(err, host.ErrLoggedOut) {
+				t.Errorf("a session ends before the logout is committed: %v", err)
+			}
+		})
+	}
 	out := r.here.do("POST", "/auth/logout", `{"scope":"user"}`)
 	r.here.wantStatus(out, 200)
 	if out.body["sessions"].(map[string]any)["ended"] != 2.0 {
 		t.Errorf("answer %s", out.text)
 	}
+	r.want(t, r.hereLive, false)
+	r.want(t, r.thereLive, false)
 }
 
 func TestLogoutThatCannotBeCommittedFails(t *testing.T) {

@@ -229,9 +229,7 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 	}
 	idle := now.Sub(last)
 	if idle > s.life.idle && !s.inUse(p, now.Add(-s.life.idle)) {
-		ctx, cancel := afterwards(context.Background())
-		defer cancel()
-		if _, err := s.end(ctx, loginRef{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
+		if _, err := s.end(context.Background(), loginRef{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
 			return err
 		}
 		s.log.Info("signed out, idle", "user", string(p.User), "idle", idle.Round(time.Second))
@@ -243,7 +241,7 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 
 // inUse reports whether a session of the login had traffic after since.
 func (s *Service) inUse(p *host.Principal, since time.Time) bool {
-	for _, v := range s.Sessions.List(p.User) {
+	for _, v := range s.Sessions.Here(p.User) {
 		if v.Login == p.Login.ID && v.Cause == nil && v.LastUsed.After(since) {
 			return true
 		}

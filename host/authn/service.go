@@ -43,19 +43,15 @@ type Store interface {
 	Use(host.LoginID, time.Time)
 	RenewTokens(ctx context.Context, id host.LoginID, from uint64) (uint64, error)
 	Revoked(*host.Principal) error
-	EndLogin(context.Context, host.LoginID) error
-	EndLoginAndSessions(context.Context, host.LoginID) error
-	EndUserLogins(context.Context, host.UserID) error
 	Keys() []state.Key
 	KeyEpoch() uint64
 }
 
-// Sessions ends what people have running; *session.Table is one. Authority is
-// gone when a method returns; ctx bounds the wait for the rest.
+// Sessions ends logins and sessions; *session.Ender does, and says what the methods
+// promise.
 type Sessions interface {
-	EndUser(ctx context.Context, user host.UserID, cause error) session.Result
-	EndLogin(ctx context.Context, user host.UserID, id host.LoginID, cause error) session.Result
-	List(user host.UserID) []host.SessionInfo
+	End(context.Context, session.Scope, error) (session.Result, error)
+	Here(host.UserID) []host.SessionInfo
 }
 
 // Config is what a Service is made of.

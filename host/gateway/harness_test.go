@@ -128,22 +128,23 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	must(err)
 	cleanup(func() { _ = store.Close() })
 	s.Sessions = session.NewTable(store.Revoked, session.Options{Lapsed: store.Lapsed, Decide: engine.Decide})
+	ender := session.NewEnder(s.Sessions, store)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	s.Addr = listener.Addr().String()
 	public := &url.URL{Scheme: "http", Host: s.Addr}
 	s.URL = public.String()
 	signIn, err := authn.New(authn.Config{
-		PublicURL: public, State: store, Sessions: s.Sessions, Directory: knownPeople{people},
+		PublicURL: public, State: store, Sessions: ender, Directory: knownPeople{people},
 		Options: authn.Options{Dev: &struct{}{}}, Rates: authn.Rates{Client: -1, Account: -1}, Logger: log,
 	})
 	must(err)
 	s.Gateway = gateway.New(gateway.Config{
 		Listen: s.Addr, PublicURL: public, Authn: signIn, Sessions: s.Sessions, Decide: engine.Decide, Health: surfacetest.Healthy, Logger: log,
 	})
-	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: s.Sessions, Store: store, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
+	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: ender, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
 	admin.Mount(s.Gateway, admin.Config{
-		Sessions: s.Sessions, Store: store, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
+		Sessions: ender, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
 		Policy: &policytool.Tools{Engine: engine, Directory: people, Log: decisions.File},
 	})
 	door.Mount(s.Gateway, door.Config{Plugin: probe})

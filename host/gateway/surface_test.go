@@ -67,7 +67,7 @@ func TestALogoutEndsAnUpload(t *testing.T) {
 		conn := s.Raw(t, "POST "+path+" HTTP/1.1\r\nHost: "+s.Addr+"\r\n"+ann.Cookie()+
 			"Content-Type: application/json\r\nContent-Length: 100\r\n\r\nhalf")
 		surfacetest.Eventually(t, "the upload", func() bool { return len(s.Sessions.List(ann.User)) == 1 })
-		result := s.Sessions.EndUser(t.Context(), ann.User, host.ErrLoggedOut)
+		result := s.End(t, ann.User, host.ErrLoggedOut)
 		if result.Ended != 1 || result.Closed != 1 {
 			t.Errorf("%s: %+v", path, result)
 		}

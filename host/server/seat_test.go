@@ -52,10 +52,10 @@ func newSeat(t testing.TB, perUser int, o state.Options) *seat {
 		}
 		return err
 	}, session.Options{PerUser: perUser, Lapsed: s.store.Lapsed})
-	obey(s.store, s.table)
+	ender := session.NewEnder(s.table, s.store)
 	s.people, err = authn.New(authn.Config{
 		PublicURL: &url.URL{Scheme: "http", Host: "127.0.0.1:8080"},
-		State:     s.store, Sessions: s.table, Directory: everybody{}, Options: authn.Options{Dev: &struct{}{}}, Rates: authn.Rates{Client: -1, Account: -1},
+		State:     s.store, Sessions: ender, Directory: everybody{}, Options: authn.Options{Dev: &struct{}{}}, Rates: authn.Rates{Client: -1, Account: -1},
 	})
 	if err != nil {
 		t.Fatal(err)

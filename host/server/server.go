@@ -47,6 +47,7 @@ type Server struct {
 
 	clusters *cluster.Set
 	sessions *session.Table
+	ender    *session.Ender
 	plugins  *plugin.Registry
 	gateway  *gateway.Gateway
 	state    *state.Store
@@ -111,6 +112,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Decide: s.policy.Redecide, Logger: s.log,
 		Longest: time.Duration(s.config.Limits.MaxSession), Idle: time.Duration(s.config.Limits.Idle),
 	})
+	s.ender = session.NewEnder(s.sessions, s.state)
 	publishing, stop := context.WithCancel(ctx)
 	var published sync.WaitGroup
 	published.Go(func() { s.sessions.Publish(publishing, s.state) })
@@ -119,35 +121,11 @@ func (s *Server) openFacts(ctx context.Context) error {
 	return nil
 }
 
-// obey ends the sessions that the store says have to end, and all when it can
-// no longer tell. Nobody waits for them to finish.
-func obey(store *state.Store, sessions *session.Table) {
-	noWait, cancel := context.WithCancel(context.Background())
-	cancel()
-	store.OnEnding(func(e host.Ending) {
-		switch {
-		case e.Session != "":
-			sessions.EndSession(noWait, e.User, e.Session, e.Cause)
-		case e.Login != "":
-			sessions.EndLogin(noWait, e.User, e.Login, e.Cause)
-		default:
-			sessions.EndUser(noWait, e.User, e.Cause)
-		}
-	})
-	store.OnLapse(func(cause error) {
-		sessions.EndWhere(noWait, func(*session.Session) bool { return true }, cause)
-	})
-}
-
-// followFacts ends what runs for people who are no longer signed in, no longer
-// there, or no longer permitted, whoever made it so. Nobody waits for these
-// sessions to finish.
+// followFacts ends the sessions of users whom directory or policy do not permit any
+// more, whichever replica brought the change.
 func (s *Server) followFacts(ctx context.Context) error {
-	noWait, cancel := context.WithCancel(ctx)
-	cancel()
-	obey(s.state, s.sessions)
-	absent := func(x *session.Session) bool {
-		_, ok := s.people.PersonOf(x.Principal())
+	absent := func(p *host.Principal) bool {
+		_, ok := s.people.PersonOf(p)
 		return !ok
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -155,7 +133,7 @@ func (s *Server) followFacts(ctx context.Context) error {
 		defer close(done)
 		for {
 			people, policy := s.people.Changed(), s.policy.Changed()
-			s.sessions.EndWhere(noWait, absent, host.ErrNoLonger)
+			s.ender.EndWhere(absent, host.ErrNoLonger)
 			s.sessions.Redecide(context.WithoutCancel(ctx))
 			select {
 			case <-people:
@@ -210,7 +188,7 @@ func (s *Server) openPlugins(ctx context.Context) error {
 
 func (s *Server) openGateway(context.Context) error {
 	people, err := authn.New(authn.Config{
-		PublicURL: s.public, State: s.state, Sessions: s.sessions, Directory: persons{s.people},
+		PublicURL: s.public, State: s.state, Sessions: s.ender, Directory: persons{s.people},
 		Options: s.config.Auth, Rates: s.config.Limits.Rates, Logger: s.log,
 	})
 	if err != nil {
@@ -226,8 +204,8 @@ func (s *Server) openGateway(context.Context) error {
 			Stopping: s.stopping.Load,
 		},
 	})
-	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.sessions, Store: s.state, Plugins: s.plugins.List, Would: s.policy.Would})
-	admin.Mount(s.gateway, admin.Config{Sessions: s.sessions, Store: s.state, Directory: s.people, HostView: s.hostView,
+	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.ender, Plugins: s.plugins.List, Would: s.policy.Would})
+	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView,
 		Policy: &policytool.Tools{Engine: s.policy, Directory: s.people, Log: s.config.Policy.Log.File}})
 	door.Mount(s.gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) {
 		p := s.plugins.Get(name)

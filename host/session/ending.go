@@ -7,46 +7,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Result says what an ending came to.
-type Result struct {
-	Ended  int // sessions that were found; none of them has authority any more
-	Closed int // of these, how many had left the table when the wait was over
-}
-
-// EndUser ends every session of the user and waits until they have left the
-// table or ctx ends. A context that has ended already means not to wait.
-func (t *Table) EndUser(ctx context.Context, user host.UserID, cause error) Result {
-	return t.end(ctx, t.dropUser(user, func(*Session) bool { return true }, cause))
-}
-
-// EndLogin ends the sessions that the user opened under one login, as EndUser.
-func (t *Table) EndLogin(ctx context.Context, user host.UserID, id host.LoginID, cause error) Result {
-	match := func(s *Session) bool { return s.principal.Login.ID == id }
-	return t.end(ctx, t.dropUser(user, match, cause))
-}
-
-// EndSession ends one session of the user, as EndUser.
-func (t *Table) EndSession(ctx context.Context, user host.UserID, id string, cause error) Result {
-	match := func(s *Session) bool { return s.named(id) }
-	return t.end(ctx, t.dropUser(user, match, cause))
-}
-
-// EndWhere ends the sessions of any user that match, as EndUser. match is
-// called with a lock held and must not call the table or session.ID.
-func (t *Table) EndWhere(ctx context.Context, match func(*Session) bool, cause error) Result {
-	var found dropped
-	for i := range t.shards {
-		found.add(t.shards[i].drop("", match, cause))
-	}
-	return t.end(ctx, found)
-}
-
-// Shutdown ends every session, as EndUser, and lets none open from now on.
+// Shutdown ends every session and lets none open from now on. It waits until they
+// have left the table or ctx ends.
 func (t *Table) Shutdown(ctx context.Context) Result {
 	for i := range t.shards {
 		t.shards[i].shut(host.ErrShutdown)
 	}
-	return t.EndWhere(ctx, func(*Session) bool { return true }, host.ErrShutdown)
+	d := t.dropWhere(func(*Session) bool { return true }, host.ErrShutdown).teardown()
+	return awaitClosed(ctx, d.all)
 }
 
 func (sh *shard) shut(cause error) {
@@ -55,37 +23,89 @@ func (sh *shard) shut(cause error) {
 	sh.closed = cause
 }
 
-// dropped are sessions without authority: all to wait for, and those that lost
+// dropped are sessions without authority: all that were found, and those that lost
 // it just now and are to be torn down.
 type dropped struct{ all, now []*Session }
 
-func (d *dropped) add(more dropped) {
-	d.all = append(d.all, more.all...)
-	d.now = append(d.now, more.now...)
+// drop takes the authority of the sessions in scope. The caller must then call
+// teardown.
+func (t *Table) drop(scope *Scope, cause error) (d dropped) {
+	t.visit(scope, func(s *Session) { d.take(s, cause) })
+	return d
 }
 
-func (t *Table) dropUser(user host.UserID, match func(*Session) bool, cause error) dropped {
-	if user == "" {
-		return dropped{} // to a shard this means anybody
+// dropWhere is drop for the sessions that match, of any user. match is called with
+// a lock held and must not call the table.
+func (t *Table) dropWhere(match func(*Session) bool, cause error) (d dropped) {
+	for i := range t.shards {
+		t.shards[i].visit("", match, func(s *Session) { d.take(s, cause) })
 	}
-	return t.shardOf(user).drop(user, match, cause)
+	return d
 }
 
-// drop takes the authority of the matching sessions of the user, or of anybody
-// if user is empty.
-func (sh *shard) drop(user host.UserID, match func(*Session) bool, cause error) (d dropped) {
+func (d *dropped) take(s *Session, cause error) {
+	d.all = append(d.all, s)
+	if s.drop(cause) {
+		d.now = append(d.now, s)
+	}
+}
+
+func (d dropped) teardown() dropped {
+	for _, s := range d.now {
+		s.teardown()
+	}
+	return d
+}
+
+// with returns all that was dropped and what was found before, once each, except
+// without.
+func (d dropped) with(before []*Session, without *Session) []*Session {
+	seen := make(map[*Session]bool, len(d.all)+1)
+	seen[without] = true
+	var out []*Session
+	for _, list := range [][]*Session{d.all, before} {
+		for _, s := range list {
+			if !seen[s] {
+				seen[s] = true
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// find returns the sessions in scope that have authority.
+func (t *Table) find(scope *Scope) (live []*Session) {
+	t.visit(scope, func(s *Session) {
+		if s.Cause() == nil {
+			live = append(live, s)
+		}
+	})
+	return live
+}
+
+// visit calls f with each session in scope, with a lock held.
+func (t *Table) visit(scope *Scope, f func(*Session)) {
+	switch {
+	case !scope.byUser():
+		for i := range t.shards {
+			t.shards[i].visit("", scope.contains, f)
+		}
+	case scope.user != "": // to a shard, no user means any
+		t.shardOf(scope.user).visit(scope.user, scope.contains, f)
+	}
+}
+
+// visit calls f with each matching session of the user, or of any user if that is
+// empty.
+func (sh *shard) visit(user host.UserID, match func(*Session) bool, f func(*Session)) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for s := range sh.sessions(user) {
-		if !match(s) {
-			continue
-		}
-		d.all = append(d.all, s)
-		if s.drop(cause) {
-			d.now = append(d.now, s)
+		if match(s) {
+			f(s)
 		}
 	}
-	return d
 }
 
 // sessions ranges over one user's sessions, or over all if user is empty. It
@@ -116,12 +136,11 @@ func (u *owned) each(yield func(*Session) bool) bool {
 	return true
 }
 
-func (t *Table) end(ctx context.Context, d dropped) Result {
-	for _, s := range d.now {
-		s.teardown()
-	}
-	r := Result{Ended: len(d.all)}
-	for _, s := range d.all {
+// awaitClosed counts the sessions, and those that close before ctx ends. A context
+// that has ended already means not to wait.
+func awaitClosed(ctx context.Context, sessions []*Session) Result {
+	r := Result{Ended: len(sessions)}
+	for _, s := range sessions {
 		if wait(ctx, s.over()) {
 			r.Closed++
 		}

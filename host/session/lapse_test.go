@@ -70,15 +70,15 @@ func TestALapseIsNoticedWhereverItIsAskedAbout(t *testing.T) {
 func TestTheEmptyIDEndsNoSession(t *testing.T) {
 	table, _ := newTable(0)
 	s := open(t, table, person("ann", "1")) // whose id was not asked for yet
-	if r := table.EndSession(gone(t), "ann", "", host.ErrRevoked); r != (Result{}) {
+	if r := endHere(gone(t), table, OneSession("ann", ""), host.ErrRevoked); r != (Result{}) {
 		t.Errorf("result %+v", r)
 	}
 	wantAlive(t, s)
 	id := s.ID()
-	if r := table.EndSession(gone(t), "ben", id, host.ErrRevoked); r != (Result{}) {
+	if r := endHere(gone(t), table, OneSession("ben", id), host.ErrRevoked); r != (Result{}) {
 		t.Errorf("another user's: %+v", r)
 	}
-	if r := table.EndSession(gone(t), "ann", id, host.ErrRevoked); r.Ended != 1 {
+	if r := endHere(gone(t), table, OneSession("ann", id), host.ErrRevoked); r.Ended != 1 {
 		t.Errorf("by its id: %+v", r)
 	}
 	wantDead(t, s, host.ErrRevoked)
@@ -120,12 +120,12 @@ func TestASecondEndingWaitsForTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table, _ := newTable(0)
 		s := open(t, table, person("ann", "1"))
-		if r := table.EndUser(gone(t), "ann", host.ErrLoggedOut); r != (Result{Ended: 1}) {
+		if r := endHere(gone(t), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 1}) {
 			t.Errorf("first %+v", r)
 		}
 		time.AfterFunc(time.Second, s.Close)
 		start := time.Now()
-		if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{1, 1}) || time.Since(start) != time.Second {
+		if r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 1, Closed: 1}) || time.Since(start) != time.Second {
 			t.Errorf("second %+v after %v", r, time.Since(start))
 		}
 	})
@@ -248,7 +248,7 @@ func TestStreamsOfManySessionsAreClosedSideBySide(t *testing.T) {
 			work(&wg, s)
 		}
 		start := time.Now()
-		if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{5, 5}) || time.Since(start) != closerGrace {
+		if r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 5, Closed: 5}) || time.Since(start) != closerGrace {
 			t.Errorf("%+v after %v, want %v", r, time.Since(start), closerGrace)
 		}
 		close(release)

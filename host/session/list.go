@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -37,9 +36,4 @@ func infos(sessions []*Session) []host.SessionInfo {
 	}
 	slices.SortStableFunc(out, older)
 	return out
-}
-
-// older orders sessions by when they were opened.
-func older(a, b host.SessionInfo) int {
-	return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 }

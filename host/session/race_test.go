@@ -31,7 +31,7 @@ func TestLogoutBetweenResolveAndOpenLeavesNoSurvivor(t *testing.T) {
 				facts.end(p.Login.ID)
 				ended := make(chan struct{})
 				logout.Go(func() {
-					table.EndUser(gone(t), p.User, host.ErrLoggedOut)
+					endHere(gone(t), table, SessionsOf(p.User), host.ErrLoggedOut)
 					close(ended)
 				})
 				select {
@@ -97,10 +97,10 @@ func TestHammer(t *testing.T) {
 				case 0:
 					s.End(host.ErrIdle)
 				case 1:
-					table.EndUser(gone(t), user, host.ErrLoggedOut)
+					endHere(gone(t), table, SessionsOf(user), host.ErrLoggedOut)
 				case 2:
 					facts.end(mine.Login.ID)
-					table.EndLogin(gone(t), user, mine.Login.ID, host.ErrLoggedOut)
+					endHere(gone(t), table, OneLogin(user, mine.Login.ID), host.ErrLoggedOut)
 					if s.Alive() {
 						t.Error("survived its logout")
 					}
@@ -108,7 +108,7 @@ func TestHammer(t *testing.T) {
 						t.Error("opened after its logout")
 					}
 				case 3:
-					table.EndWhere(gone(t), func(o *Session) bool { return o == s }, host.ErrRevoked)
+					table.dropWhere(func(o *Session) bool { return o == s }, host.ErrRevoked).teardown()
 				case 4:
 					remove()
 					s.Touch()
@@ -148,7 +148,7 @@ func TestTenThousandSessionsOfOneUserEnd(t *testing.T) {
 	}
 	other := open(t, table, person("ben", "1"))
 	defer other.Close()
-	if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{n, n}) {
+	if r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: n, Closed: n}) {
 		t.Errorf("result %+v", r)
 	}
 	for _, s := range all {
@@ -180,7 +180,7 @@ func BenchmarkEndUser10000(b *testing.B) {
 			work(&wg, s)
 		}
 		b.StartTimer()
-		table.EndUser(b.Context(), "ann", host.ErrLoggedOut)
+		endHere(b.Context(), table, SessionsOf("ann"), host.ErrLoggedOut)
 		b.StopTimer()
 		wg.Wait()
 		b.StartTimer()
@@ -197,7 +197,8 @@ func BenchmarkDropAuthority10000(b *testing.B) {
 			open(b, table, person("ann", "1"))
 		}
 		b.StartTimer()
-		d := table.dropUser("ann", func(*Session) bool { return true }, host.ErrLoggedOut)
+		everything := SessionsOf("ann")
+		d := table.drop(&everything, host.ErrLoggedOut)
 		b.StopTimer()
 		for _, s := range d.all {
 			s.Close()

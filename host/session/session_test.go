@@ -69,7 +69,13 @@ func wantAlive(t testing.TB, s *Session) {
 	}
 }
 
-func TestEndUserEndsEverythingOfTheUserAndNothingElse(t *testing.T) {
+// endHere ends what is in scope on this replica, and waits until it has closed or ctx
+// ends.
+func endHere(ctx context.Context, table *Table, scope Scope, cause error) Result {
+	return awaitClosed(ctx, table.drop(&scope, cause).teardown().all)
+}
+
+func TestEndingAUserEndsEverythingOfTheUserAndNothingElse(t *testing.T) {
 	table, _ := newTable(0)
 	var wg sync.WaitGroup
 	var anns []*Session
@@ -81,7 +87,7 @@ func TestEndUserEndsEverythingOfTheUserAndNothingElse(t *testing.T) {
 	ben := open(t, table, person("ben", "ben"))
 	defer ben.Close()
 
-	r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut)
+	r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut)
 	if r != (Result{Ended: 20, Closed: 20}) {
 		t.Errorf("result %+v", r)
 	}
@@ -101,7 +107,7 @@ func TestEndLoginLeavesTheUsersOtherLogins(t *testing.T) {
 	defer laptop.Close()
 	var wg sync.WaitGroup
 	work(&wg, phone)
-	if r := table.EndLogin(t.Context(), "ann", "phone", host.ErrRevoked); r != (Result{1, 1}) {
+	if r := endHere(t.Context(), table, OneLogin("ann", "phone"), host.ErrRevoked); r != (Result{Ended: 1, Closed: 1}) {
 		t.Errorf("result %+v", r)
 	}
 	wantDead(t, phone, host.ErrRevoked)
@@ -116,9 +122,9 @@ func TestEndingNobodyEndsNothing(t *testing.T) {
 		all = append(all, open(t, table, person(host.UserID(fmt.Sprint("user", i)), "")))
 	}
 	for _, r := range []Result{
-		table.EndUser(t.Context(), "", host.ErrLoggedOut),
-		table.EndLogin(t.Context(), "", "", host.ErrLoggedOut),
-		table.EndUser(t.Context(), "unknown", host.ErrLoggedOut),
+		endHere(t.Context(), table, SessionsOf(""), host.ErrLoggedOut),
+		endHere(t.Context(), table, OneLogin("", ""), host.ErrLoggedOut),
+		endHere(t.Context(), table, SessionsOf("unknown"), host.ErrLoggedOut),
 	} {
 		if r != (Result{}) {
 			t.Errorf("result %+v", r)
@@ -159,7 +165,7 @@ func TestAuthorityGoesFirstThenStreamsThenContext(t *testing.T) {
 	for _, s := range sessions {
 		work(&wg, s)
 	}
-	table.EndUser(t.Context(), "ann", host.ErrLoggedOut)
+	endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut)
 	wg.Wait()
 	if seen.Load() != 10 {
 		t.Errorf("%d streams closed, want 10", seen.Load())
@@ -174,7 +180,7 @@ func TestFirstCauseWinsAndStreamsCloseOnce(t *testing.T) {
 		s.OnEnd(func(error) { calls.Add(1) })
 		s.End(host.ErrIdle)
 		s.End(host.ErrLoggedOut)
-		table.EndUser(gone(t), "ann", host.ErrRevoked)
+		endHere(gone(t), table, SessionsOf("ann"), host.ErrRevoked)
 		synctest.Wait()
 		wantDead(t, s, host.ErrIdle)
 		if calls.Load() != 1 {
@@ -202,7 +208,7 @@ func TestCloseEndsWithoutCallingStreams(t *testing.T) {
 		s.OnEnd(func(error) { t.Error("called after the work was over") })
 		s.Close()
 		wantDead(t, s, host.ErrDone)
-		if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{}) {
+		if r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{}) {
 			t.Errorf("result %+v", r)
 		}
 		synctest.Wait()
@@ -255,7 +261,7 @@ func TestStuckOrBrokenStreamHoldsUpNobody(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		if r := table.EndUser(ctx, "ann", host.ErrLoggedOut); r != (Result{3, 3}) {
+		if r := endHere(ctx, table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 3, Closed: 3}) {
 			t.Errorf("result %+v", r)
 		}
 		if d := time.Since(start); d != closerGrace || !closed.Load() {
@@ -275,14 +281,14 @@ func TestWaitIsBounded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		if r := table.EndUser(ctx, "ann", host.ErrLoggedOut); r != (Result{Ended: 2, Closed: 1}) || time.Since(start) != time.Second {
+		if r := endHere(ctx, table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 2, Closed: 1}) || time.Since(start) != time.Second {
 			t.Errorf("result %+v after %v", r, time.Since(start))
 		}
 		wantDead(t, deaf, host.ErrLoggedOut)
 
 		// A second logout still waits for what the first one left behind.
 		go func() { time.Sleep(time.Second); deaf.Close() }()
-		if r := table.EndUser(t.Context(), "ann", host.ErrLoggedOut); r != (Result{1, 1}) {
+		if r := endHere(t.Context(), table, SessionsOf("ann"), host.ErrLoggedOut); r != (Result{Ended: 1, Closed: 1}) {
 			t.Errorf("second result %+v", r)
 		}
 		wg.Wait()
@@ -391,7 +397,7 @@ func TestShutdownEndsAllAndOpensNone(t *testing.T) {
 		work(&wg, s)
 		all = append(all, s)
 	}
-	if r := table.Shutdown(t.Context()); r != (Result{100, 100}) {
+	if r := table.Shutdown(t.Context()); r != (Result{Ended: 100, Closed: 100}) {
 		t.Errorf("result %+v", r)
 	}
 	for _, s := range all {
@@ -433,7 +439,7 @@ func TestListShowsOnlyTheOwn(t *testing.T) {
 			t.Errorf("all: %+v", all)
 		}
 		match := func(s *Session) bool { return s.info.Target == "1" }
-		table.EndWhere(gone(t), match, host.ErrRevoked)
+		table.dropWhere(match, host.ErrRevoked).teardown()
 		for i, s := range sessions {
 			if s.Alive() != (i != 1) {
 				t.Errorf("session %d: alive %v", i, s.Alive())

@@ -102,7 +102,7 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionIn
 	}
 	info.User, info.Login = p.User, p.Login.ID
 	s := &Session{table: t, shard: t.shardOf(p.User), principal: p, info: info, changes: t.changes.Load()}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sessionKey{}, s))
 	if err := s.shard.open(s, t.revoked, t.perUser); err != nil {
 		s.cancel(err)
 		return nil, err
@@ -110,13 +110,21 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionIn
 	return s, nil
 }
 
+type sessionKey struct{}
+
+// asking is the session in which ctx was made, nil if there is none.
+func asking(ctx context.Context) *Session {
+	s, _ := ctx.Value(sessionKey{}).(*Session)
+	return s
+}
+
 func (t *Table) shardOf(user host.UserID) *shard {
 	return &t.shards[maphash.String(t.seed, string(user))%shards]
 }
 
-// open inserts first and asks second, under the lock that EndUser takes. A
-// logout is committed before its EndUser: if that runs before this, revoked
-// knows of the logout; if after, it finds the session.
+// open inserts first and asks second, under the lock that ending takes. A logout
+// is committed before sessions end: if they end before this, revoked knows of the
+// logout; if after, this session is found.
 func (sh *shard) open(s *Session, revoked func(*host.Principal) error, limit int) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

@@ -172,29 +172,30 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 	if err != nil {
 		return nil
 	}
-	return s.logOut(ctx, &l.rec)
+	_, err = s.logOut(ctx, &l.rec)
+	return err
 }
 
 // logOut ends a login for good, and does what else ops say, in one step.
-func (s *Store) logOut(ctx context.Context, rec *host.LoginRecord, ops ...clientv3.Op) error {
+func (s *Store) logOut(ctx context.Context, rec *host.LoginRecord, ops ...clientv3.Op) (rev int64, err error) {
 	k := loginKey{rec.User, rec.ID}
 	ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
 	if rec.BearerBound() {
 		op, err := s.outOp(k, rec.Credential)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		ops = append(ops, op)
 	}
-	rev, err := s.insist(ctx, "state.logout", ops...)
+	rev, err = s.insist(ctx, "state.logout", ops...)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if rec.BearerBound() && s.cache.putOut(k, rec.Credential) {
 		s.announceLogins([]loginKey{k}, host.ErrLoggedOut)
 	}
 	s.endLogins([]loginKey{k}, rev)
-	return nil
+	return rev, nil
 }
 
 // EndUserLogins ends every login of the user that began before now, including

@@ -262,3 +262,45 @@ func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more
 	}
 	return more, err
 }
+
+// AwaitWithdrawn waits until the user's sessions with these ids are published no
+// more, and returns how many are left when ctx ends or the store does not answer.
+func (s *Store) AwaitWithdrawn(ctx context.Context, user host.UserID, ids []string) (left int) {
+	root := s.at.liveOf(user)
+	waiting := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		waiting[root+id] = true
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher := clientv3.NewWatcher(s.client)
+	defer watcher.Close()
+	changes := watcher.Watch(clientv3.WithRequireLeader(ctx), root, clientv3.WithPrefix(), clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
+	for resp := range changes {
+		if resp.Err() != nil {
+			break
+		}
+		if resp.Created { // from here on no deletion is missed
+			now, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+			if err != nil {
+				break
+			}
+			published := make(map[string]bool, len(now.Kvs))
+			for _, kv := range now.Kvs {
+				published[string(kv.Key)] = true
+			}
+			for key := range waiting {
+				if !published[key] {
+					delete(waiting, key)
+				}
+			}
+		}
+		for _, e := range resp.Events {
+			delete(waiting, string(e.Kv.Key))
+		}
+		if len(waiting) == 0 {
+			break
+		}
+	}
+	return len(waiting)
+}

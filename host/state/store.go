@@ -52,6 +52,7 @@ type Store struct {
 	beat      *heartbeat
 	at        places
 	published *published
+	own       ownEndings
 	keyAge    time.Duration
 	notePath  string
 

@@ -140,7 +140,7 @@ func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool
 
 // put takes a record into the cache. One that does not open counts as absent:
 // its login ends, and its user's other logins are not affected. Known is the revision up to which
-// wishes to end sessions were obeyed before.
+// endings of sessions were announced before.
 func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	place := string(kv.Key)
 	var err error
@@ -160,7 +160,7 @@ func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	case strings.HasPrefix(place, s.at.key):
 		err = s.putKey(place, kv.Value)
 	case strings.HasPrefix(place, s.at.cut), strings.HasPrefix(place, s.at.end):
-		err = s.obeyEnding(place, kv, known)
+		err = s.putEnding(place, kv, known)
 	}
 	if err != nil {
 		s.log.Error("a record in the state store is not genuine", "place", place, "error", err)

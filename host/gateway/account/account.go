@@ -11,7 +11,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
-	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
 // SignIn handles the requests by which people sign in and out; *authn.Service is
@@ -29,22 +28,18 @@ type SignIn interface {
 // Config is what the account's routes are made of. Every field is required.
 type Config struct {
 	SignIn   SignIn
-	Sessions *session.Table
-	Store    live.Store
+	Sessions live.Sessions
 	// Plugins lists the loaded plugins.
 	Plugins func() []plugin.Info
 	// Would is what policy would decide, without a line in the decision log.
 	Would func(context.Context, *host.Question) host.Decision
 }
 
-type account struct {
-	Config
-	Live live.Sessions
-}
+type account struct{ Config }
 
 // Mount adds the account's routes to g.
 func Mount(g *gateway.Gateway, c Config) {
-	a := &account{c, live.Sessions{Store: c.Store, Table: c.Sessions}}
+	a := &account{c}
 	g.Mount(
 		gateway.Route{Method: "GET", Path: "/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Page},
 		gateway.Route{Method: "POST", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Login},

@@ -12,7 +12,6 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
-	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
 // Plugin is the plugin name by which policy knows the host's administration. No
@@ -29,8 +28,7 @@ type Policy interface {
 
 // Config is what administration is made of. Every field is required.
 type Config struct {
-	Sessions  *session.Table
-	Store     live.Store
+	Sessions  live.Sessions
 	Directory Directory
 	Policy    Policy
 	// HostView returns what the host has, for explaining a question about a plugin.
@@ -40,13 +38,12 @@ type Config struct {
 type admin struct {
 	Config
 	gateway *gateway.Gateway
-	live    live.Sessions
 }
 
 // Mount adds administration to g. What it does not have below /api/admin it refuses
 // itself, so mount it before the plugins.
 func Mount(g *gateway.Gateway, c Config) {
-	a := &admin{c, g, live.Sessions{Store: c.Store, Table: c.Sessions}}
+	a := &admin{c, g}
 	for _, r := range []gateway.Route{
 		{Method: "GET", Path: "/api/admin/sessions", Action: "admin:sessions.read", Handle: a.sessions},
 		{Method: "DELETE", Path: "/api/admin/sessions", Action: "admin:sessions.end", Handle: a.endSessions},

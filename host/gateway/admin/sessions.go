@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
 const (
@@ -41,13 +42,13 @@ func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 	return s, nil
 }
 
-func (s *selection) match(x live.Session) bool {
+func (s *selection) match(x *host.SessionInfo) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
 	return is(s.user, string(x.User)) && is(s.kind, string(x.Kind)) && is(s.plugin, x.Plugin) && is(s.replica, x.Replica) && is(s.login, string(x.Login))
 }
 
-func (a *admin) selected(ctx context.Context, s selection) ([]live.Session, error) {
-	list, err := a.live.Gather(ctx, host.UserID(s.user))
+func (a *admin) selected(ctx context.Context, s selection) ([]host.SessionInfo, error) {
+	list, err := a.Sessions.List(ctx, host.UserID(s.user))
 	return live.Keep(list, s.match), err
 }
 
@@ -69,8 +70,8 @@ func (a *admin) sessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	live.Mark(list, gateway.RequestOf(r.Context()).Principal)
-	gateway.WriteJSON(w, http.StatusOK, map[string]any{"sessions": list[:min(limit, len(list))], "total": len(list), "replica": a.live.Replica()})
+	shown := live.Shown(list[:min(limit, len(list))], gateway.RequestOf(r.Context()).Principal)
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"sessions": shown, "total": len(list), "replica": a.Sessions.Replica()})
 	return nil
 }
 
@@ -86,11 +87,11 @@ func (a *admin) endSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list, func(s live.Session) bool { return s.ID == id })
+	i := slices.IndexFunc(list, func(s host.SessionInfo) bool { return s.ID == id })
 	if i < 0 {
 		return host.E(host.NotFound, "", "there is no such session")
 	}
-	return a.live.Answer(w, r, list[i:i+1], host.ErrRevoked, nil)
+	return live.End(w, r, a.Sessions, session.Selected(list[i:i+1]), host.ErrRevoked)
 }
 
 // endSessions handles DELETE /api/admin/sessions with a filter of
@@ -112,34 +113,24 @@ func (a *admin) endSessions(w http.ResponseWriter, r *http.Request) error {
 	case logins && s != (selection{user: s.user}) || logins && all:
 		return host.E(host.Invalid, "", "logins=true requires user, and no other filter")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), live.Commit)
-	defer cancel()
-	list, err := a.selected(r.Context(), s)
-	if err != nil {
-		return err
-	}
-	user, signedOut := host.UserID(s.user), 0
-	if logins {
-		signedOut = len(a.live.Logins(user))
-		if err := a.live.EndUserLogins(ctx, user); err != nil {
+	var scope session.Scope
+	switch user := host.UserID(s.user); {
+	case all:
+		scope = session.Everybody()
+	case logins:
+		scope = session.LoginsOf(user)
+	case s == selection{user: s.user}:
+		scope = session.SessionsOf(user)
+	default:
+		list, err := a.selected(r.Context(), s)
+		if err != nil {
 			return err
 		}
+		scope = session.Selected(list)
 	}
-	if s == (selection{user: s.user}) && !all {
-		// One record in the store ends all of them, short calls too, which no list shows.
-		if err := a.live.EndSessions(ctx, user, host.ErrRevoked); err != nil {
-			return err
-		}
-	}
-	out, err := a.live.End(r.Context(), list, host.ErrRevoked)
-	if err != nil {
-		return err
-	}
-	out.Logins = signedOut
-	gateway.RequestOf(r.Context()).Log.Info("sessions ended by an administrator", "user", s.user, "kind", s.kind, "plugin", s.plugin,
-		"replica", s.replica, "all", all, "sessions", out.Ended, "logins", out.Logins)
-	gateway.WriteJSON(w, http.StatusOK, out)
-	return nil
+	gateway.RequestOf(r.Context()).Log.Info("an administrator ends sessions",
+		"user", s.user, "kind", s.kind, "plugin", s.plugin, "replica", s.replica, "login", s.login, "all", all, "logins", logins)
+	return live.End(w, r, a.Sessions, scope, host.ErrRevoked)
 }
 
 func flag(q url.Values, key string) (bool, error) {

@@ -107,7 +107,7 @@ func TestAChangeGoesOnWhenItsTabCloses(t *testing.T) {
 	// A logout ends it all the same.
 	s.Raw(t, "POST /api/probe/change HTTP/1.1\r\nHost: "+s.Addr+"\r\n"+ann.Cookie()+"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
 	surfacetest.Eventually(t, "the change to begin", func() bool { return strings.Count(s.Log.String(), "the change begins") == begins+2 })
-	if r := s.Sessions.EndUser(t.Context(), ann.User, host.ErrLoggedOut); r.Ended != 1 || r.Closed != 1 {
+	if r := s.End(t, ann.User, host.ErrLoggedOut); r.Ended != 1 || r.Closed != 1 {
 		t.Errorf("%+v", r)
 	}
 	if n := strings.Count(s.Log.String(), "the change is done"); n != done+1 {

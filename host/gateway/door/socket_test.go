@@ -76,7 +76,7 @@ func TestTheLastEventSaysWhy(t *testing.T) {
 		if got := next(); got != "data: 0\n" {
 			t.Fatalf("the first event is %q", got)
 		}
-		if r := s.Sessions.EndUser(t.Context(), ann.User, cause); r.Ended != 1 || r.Closed != 1 {
+		if r := s.End(t, ann.User, cause); r.Ended != 1 || r.Closed != 1 {
 			t.Errorf("%+v", r)
 		}
 		last := ""
@@ -106,7 +106,7 @@ func TestAClosedSocketSaysWhy(t *testing.T) {
 		if _, _, err := conn.ReadMessage(); err != nil {
 			t.Fatal(err)
 		}
-		s.Sessions.EndUser(t.Context(), ann.User, cause)
+		s.End(t, ann.User, cause)
 		surfacetest.WantClose(t, conn, code, cause.Message)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/host/session/sessiontest"
 )
 
 // Surface is a gateway that serves.
@@ -31,6 +32,16 @@ type Surface struct {
 	Log       *Log
 	// Resolved counts how often credentials were resolved.
 	Resolved *atomic.Int32
+}
+
+// End ends all sessions of the user, with the cause, and waits until they have closed.
+func (s *Surface) End(t *testing.T, user host.UserID, cause error) session.Result {
+	t.Helper()
+	result, err := session.NewEnder(s.Sessions, &sessiontest.Alone{}).End(t.Context(), session.SessionsOf(user), cause)
+	if err != nil {
+		t.Error(err)
+	}
+	return result
 }
 
 // Policy decides in tests: Allow, or what the test says.
