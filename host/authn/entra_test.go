@@ -42,7 +42,7 @@ func TestMembersOfAnEntraTenantSignInByAddress(t *testing.T) {
 		"by upn":                      {upn, address(upn, ann), false, ""},
 		"by preferred_username":       {name, address(name, ann), false, ""},
 		"a member, it says":           {name, address(name, ann, "acct", 0), false, ""},
-		"whom this tenant signed in":  {name, address(name, ann, "idp", "https://sts.windows.net/"+tenant+"/"), false, ""},
+		"signed in by this tenant":    {name, address(name, ann, "idp", "https://sts.windows.net/"+tenant+"/"), false, ""},
 		"without the operator's word": {name, address(name, ann), true, "has not verified"},
 		"of another tenant":           {name, address(name, ann, "tid", "99999999-2222-3333-4444-555555555555"), false, `claim \"tid\"`},
 		"tenant of another type":      {name, address(name, ann, "tid", []string{tenant}), false, `claim \"tid\"`},

@@ -384,7 +384,7 @@ func TestTheLoginsOfAProxyAreBounded(t *testing.T) {
 	}
 }
 
-// A user whom the directory disables after a sign-in is refused at the next
+// A user who is disabled after a sign-in is refused at the next
 // request, with the same log line as an unlisted user.
 func TestADisabledUserOfAProxyIsRefusedAndLogged(t *testing.T) {
 	f := behindProxy(t)

@@ -62,7 +62,7 @@ func TestViewerMayReadPodsAndNotDeleteThem(t *testing.T) {
 		t.Errorf("got %d, %v", resp.Status, resp.Err())
 	}
 	if _, err := as(t, clustertest.Nobody).Namespaces(t.Context()); host.KindOf(err) != host.Forbidden {
-		t.Errorf("nobody lists namespaces: %v", err)
+		t.Errorf("a user without rights lists namespaces: %v", err)
 	}
 	event := clustertest.Start(t).Audited(t, "refused deletion by the viewer", func(e clustertest.Event) bool {
 		return e.Verb == "delete" && e.ObjectRef.Name == pod

@@ -94,10 +94,10 @@ func TestUnreachableClusterIsUnavailable(t *testing.T) {
 	for _, err := range []error{err, flat} {
 		e, _ := errors.AsType[*host.Error](err)
 		if told := e.Public() + " " + e.Detail; !strings.Contains(told, "dev") || strings.Contains(told, "127.0.0.1") {
-			t.Errorf("the user is told %q", told)
+			t.Errorf("the user sees %q", told)
 		}
 		if !strings.Contains(err.Error(), "127.0.0.1:1") {
-			t.Errorf("the operator is told %q", err)
+			t.Errorf("the operator sees %q", err)
 		}
 	}
 }

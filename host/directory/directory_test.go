@@ -222,7 +222,7 @@ spec:
 		{"a permitted namespace", kube("ann@example.com", "list", "pods", "dev", "shop"), 1},
 		{"all namespaces with some permitted", kube("ann@example.com", "list", "pods", "dev", ""), 0},
 		{"no cluster", kube("ann@example.com", "list", "pods", "", "shop"), 0},
-		{"a path that is no resource", kube("ann@example.com", "get", "", "dev", "shop"), 0},
+		{"a path without a resource", kube("ann@example.com", "get", "", "dev", "shop"), 0},
 		{"all namespaces with all permitted", kube("cat", "list", "nodes", "dev", ""), 1},
 		{"a namespace by its prefix", kube("cat", "list", "pods", "dev", "team-7"), 1},
 		{"another verb", kube("cat", "delete", "nodes", "dev", ""), 0},

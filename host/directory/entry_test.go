@@ -56,7 +56,7 @@ func TestAnInvalidEntryDoesNotHideOthers(t *testing.T) {
 		{"glass without a duration", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: soon}}", 4, "maxSession"},
 		{"glass for a week", head + "kind: Team\nmetadata: {name: x}\nspec: {id: x, breakGlass: {maxSession: 168h}}", 4, "at most 12h"},
 		{"glass recorded somehow", head + "kind: Role\nmetadata: {name: x}\nspec: {breakGlass: {record: yes please}}", 4, "record"},
-		{"glass that is no mapping", head + "kind: Role\nmetadata: {name: x}\nspec: {breakGlass: true}", 4, "breakGlass is not a mapping"},
+		{"glass that is not a mapping", head + "kind: Role\nmetadata: {name: x}\nspec: {breakGlass: true}", 4, "breakGlass is not a mapping"},
 		{"glass that is empty", head + "kind: Role\nmetadata: {name: x}\nspec:\n  breakGlass:\n  permissions: {}", 5, "breakGlass is not a mapping"},
 		{"glass of a user", head + "kind: User\nmetadata: {name: x}\nspec: {id: x, breakGlass: {}}", 4, `"breakGlass"`},
 		{"spec is text", head + "kind: Role\nmetadata: {name: x}\nspec: all", 4, "spec is not a mapping"},

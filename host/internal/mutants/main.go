@@ -1,6 +1,6 @@
 // Command mutants changes one critical line at a time and runs the tests of the
-// package the line is in. A change that they notice is killed, one that they do
-// not notice survives: it shows a promise without a test.
+// package the line is in. A change that they detect is killed, one that they do
+// not detect survives: it shows a promise without a test.
 //
 //	go run ./host/internal/mutants             # all of them: an hour or more
 //	go run ./host/internal/mutants host/authn  # one package's
@@ -20,7 +20,7 @@
 //
 // The sources stay as they are: the go command is handed the changed file as an
 // overlay. The exit code is 1 if a change survives or cannot be built, and 2
-// for a mistake in the call or in a list.
+// for invalid arguments or an invalid list.
 package main
 
 import (

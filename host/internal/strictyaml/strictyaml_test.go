@@ -170,7 +170,7 @@ func FuzzAgreesWithKubernetes(f *testing.F) {
 		}
 		data, err := json.Marshal(got)
 		if err != nil {
-			t.Fatalf("%q is accepted and is no JSON: %v", text, err)
+			t.Fatalf("%q is accepted but is not JSON: %v", text, err)
 		}
 		if len(data) > 8*l.Bytes+8*l.Nodes {
 			t.Fatalf("%d bytes became %d", len(text), len(data))
