@@ -162,8 +162,8 @@ func TestAnOperatorsRoleReplacesTheShippedOne(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("matched %q, want %q; %v", got, c.want, s.problems)
 			}
-			if _, told := s.facts()["roles"].(map[string]any)["viewer"]; told != (s.roles["viewer"] != nil) {
-				t.Errorf("as data for policies the role is there: %t", told)
+			if _, got := s.facts()["roles"].(map[string]any)["viewer"]; got != (s.roles["viewer"] != nil) {
+				t.Errorf("as data for policies the role is there: %t", got)
 			}
 		})
 	}

@@ -250,29 +250,29 @@ spec:
 	if got := problems(d); len(got) > 0 {
 		t.Errorf("problems: %q", got)
 	}
-	var told []string
+	var listed []string
 	q := route("ann", "gitops", "helm.upgrade")
 	tell := func() {
-		told = nil
+		listed = nil
 		for _, c := range d.Consider(q) {
 			line := append([]string{c.From.ID}, c.Misses...)
 			if !c.Until.IsZero() {
 				line = append(line, c.Until.Format(time.RFC3339))
 			}
-			told = append(told, strings.Join(line, " "))
+			listed = append(listed, strings.Join(line, " "))
 		}
 	}
 	tell()
 	want := []string{"viewer action", "viewer", "payments@example.com plugin 2125-12-31T22:00:00Z", "payments@example.com 2125-12-31T22:00:00Z", "oncall time 2020-01-01T00:00:00Z"}
-	if !slices.Equal(told, want) {
-		t.Errorf("told %q\nwant %q", told, want)
+	if !slices.Equal(listed, want) {
+		t.Errorf("listed %q\nwant %q", listed, want)
 	}
 	// Asserted memberships do not end.
 	q.Principal.Asserted = host.Membership{Roles: []string{"oncall"}, Teams: []string{"payments@example.com"}}
 	tell()
 	want = []string{"viewer action", "viewer", "payments@example.com plugin", "payments@example.com", "oncall"}
-	if !slices.Equal(told, want) {
-		t.Errorf("asserted: told %q\nwant %q", told, want)
+	if !slices.Equal(listed, want) {
+		t.Errorf("asserted: listed %q\nwant %q", listed, want)
 	}
 	if p, _ := d.PersonOf(q.Principal); !slices.Equal(p.Roles, []string{"oncall", "viewer"}) {
 		t.Errorf("asserted: %+v", p)
