@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -131,7 +132,7 @@ func TestAnUpgradeKeepsTheValuesThatItIsAskedToKeep(t *testing.T) {
 		config := memory(t)
 		install := action.NewInstall(config)
 		install.ReleaseName, install.Namespace = "web", "shop"
-		if _, err := install.RunWithContext(t.Context(), growing("1.0.0"), map[string]any{"size": 5.0}); err != nil {
+		if _, err := install.RunWithContext(context.Background(), growing("1.0.0"), map[string]any{"size": 5.0}); err != nil {
 			t.Fatal(err)
 		}
 		q := &request{namespace: "shop", release: "web", upgrade: c.body}
@@ -141,7 +142,7 @@ func TestAnUpgradeKeepsTheValuesThatItIsAskedToKeep(t *testing.T) {
 		upgrade := action.NewUpgrade(config)
 		upgrade.Namespace = "shop"
 		q.upgrade.keep(upgrade)
-		rel, err := upgrade.RunWithContext(t.Context(), "web", growing("2.0.0"), q.values)
+		rel, err := upgrade.RunWithContext(context.Background(), "web", growing("2.0.0"), q.values)
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%+v: got %v, want %q as documented", c.body, err, c.fails)
