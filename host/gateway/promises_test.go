@@ -123,11 +123,17 @@ func TestForeignPagesActForNobody(t *testing.T) {
 		if got := ann.Do("GET", "/api/admin/sessions?bulkhead-reason=because", "", foreign); got.Status != 403 {
 			t.Errorf("%s: an administrative link with a reason: %v", foreign, got)
 		}
+		if got := ann.Do("POST", "/auth/logout", "{}", foreign); got.Status != 403 {
+			t.Errorf("%s: a logout: %v", foreign, got)
+		}
 		name, value, _ := strings.Cut(foreign, ": ")
 		d := websocket.Dialer{Jar: ann.HTTP.Jar}
 		if _, resp, err := d.DialContext(t.Context(), "ws://"+s.Addr+"/ws/probe", http.Header{name: {value}}); err == nil || resp == nil || resp.StatusCode != 403 {
 			t.Errorf("%s: a socket: %v", foreign, resp)
 		}
+	}
+	if got := ann.Send("POST", "/api/probe/take", strings.NewReader("a=b"), "Content-Type: application/x-www-form-urlencoded"); got.Status != 403 {
+		t.Errorf("a form: %v", got)
 	}
 	if got := ann.Do("GET", "/api/probe/seen?bulkhead-reason=because", ""); got.Status != 200 {
 		t.Errorf("a reason of one's own: %v", got)

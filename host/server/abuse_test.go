@@ -46,18 +46,6 @@ func TestAPluginThatFailsInASessionIsNoRegularEnd(t *testing.T) {
 	}
 }
 
-func TestAHandshakeThatFailsIsARefusal(t *testing.T) {
-	w := withoutCluster(t)
-	got := w.as(t, "vic").do("GET", "/ws/echo", nil, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}})
-	expect(t, got, 400, "no key")
-	expect(t, w.as(t, "vic").get("/ws/echo"), 426, "no upgrade at all")
-}
-
-func TestAnEventStreamTakesNoBody(t *testing.T) {
-	w := withoutCluster(t)
-	expect(t, w.as(t, "vic").do("GET", "/api/echo/ticks", strings.NewReader("x"), asJSON), 400, "a body")
-}
-
 // A withdrawn right ends what runs by it.
 func TestADemotedPersonsSocketEnds(t *testing.T) {
 	w := ownHost(t)
@@ -70,29 +58,6 @@ func TestADemotedPersonsSocketEnds(t *testing.T) {
 		"{id: wes@example.com, roles: [viewer]}", "{id: wes@example.com}", 1))
 	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 4403) {
 		t.Errorf("the socket ended with %v, want 4403", err)
-	}
-}
-
-// What policy obliges to and nothing enforces is no allowance.
-func TestAnObligationThatNobodyEnforcesIsARefusal(t *testing.T) {
-	w := prepare(t, "")
-	w.write(t, "policies/own.rego", `package bulkhead.authz
-
-decision := object.union(data.bulkhead.default.decision, {"obligations": obligations})
-
-obligations := {"namespaces": ["shop"]} if {
-	input.route.plugin == "admin"
-} else := {"record": "output"}
-`)
-	w.write(t, "bulkhead.yaml", read(t, w.dir+"/bulkhead.yaml")+"policy: {dir: ./policies}\n")
-	w.open(t)
-	ada := w.as(t, "ada")
-	for path, what := range map[string]string{"/api/echo/echo": "record", "/api/admin/policies": "namespaces"} {
-		got := ada.get(path)
-		expect(t, got, 403, what)
-		if !strings.Contains(got.body, "obligation_not_supported") {
-			t.Errorf("%v", got)
-		}
 	}
 }
 

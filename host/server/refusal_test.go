@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -70,60 +69,4 @@ func TestARefusalOfASocketIsACloseCodeForWhoAsks(t *testing.T) {
 		t.Errorf("one socket too many: %v", &got)
 	}
 	answers(t, eve.socket("/ws/echo?bulkhead-refusal=close"))
-}
-
-func TestOnlyOurOwnPagesAreToldOfARefusalByAClose(t *testing.T) {
-	w := withoutCluster(t)
-	vic := w.as(t, "vic")
-	upgrade := func(path string, more ...string) answer {
-		h := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
-		for i := 0; i < len(more); i += 2 {
-			h[more[i]] = []string{more[i+1]}
-		}
-		return vic.do("GET", path, nil, h)
-	}
-	const none = "/ws/echo/none?bulkhead-refusal=close"
-	expect(t, upgrade(none, "Origin", "https://evil.example"), 403, "a foreign page")
-	expect(t, upgrade(none, "Sec-Fetch-Site", "same-site"), 403, "a sibling")
-	expect(t, upgrade(none, "Upgrade", "h2c"), 404, "another upgrade")
-	expect(t, upgrade(none, "Sec-Websocket-Version", "12"), 404, "no handshake that could be answered")
-	expect(t, upgrade("/ws/echo//?bulkhead-refusal=close"), 400, "a path that is not looked at")
-	expect(t, upgrade("/ws/echo?bulkhead-refusal=yes"), 400, "another value")
-	expect(t, upgrade("/ws/echo?bulkhead-refusal=close&bulkhead-refusal=close"), 400, "given twice")
-	if got := vic.get("/api/echo/echo?a=1&bulkhead-refusal=close&b=%20"); got.status != 200 || !strings.Contains(got.body, "query: a=1&b=%20\n") {
-		t.Errorf("a plugin sees it: %v", got)
-	}
-}
-
-// Somebody who may not use a route learns nothing at the other door either.
-func TestTheWrongDoorNamesTheRightOneToWhoMayUseIt(t *testing.T) {
-	w := ownHost(t)
-	w.write(t, "directory/more.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: ned}\nspec: {id: ned@example.com}\n")
-	vic, eve := w.as(t, "vic"), w.as(t, "eve")
-	for _, c := range []struct {
-		who        *actor
-		path, want string
-	}{
-		{vic, "/ws/echo/ticks", "it is no websocket: GET /api/echo/ticks"},
-		{vic, "/ws/echo/echo", "it is no websocket: GET /api/echo/echo"},
-		{vic, "/api/echo", "it is a websocket: GET /ws/echo"},
-		{eve, "/api/exec", "it is a websocket: GET /ws/exec"},
-		{eve, "/ws/gitops/helm-upgrade", "the plugin has no such route"},
-	} {
-		if got := c.who.get(c.path); got.status != 404 || !strings.Contains(got.body, c.want) {
-			t.Errorf("%s: %v, want %s", c.path, got, c.want)
-		}
-	}
-	expect(t, vic.get("/api/exec"), 403, "as at the right door")
-	var ned *actor
-	eventually(t, "ned to be known", func() bool {
-		ned = w.anonymous(t)
-		return ned.post("/auth/login", map[string]string{"user": "ned@example.com"}).status == 200
-	})
-	for _, path := range []string{"/api/exec", "/ws/exec", "/api/none", "/ws/none", "/ws/echo/ticks", "/api/echo/none", "/api/echo"} {
-		got := ned.get(path)
-		if body, _, _ := strings.Cut(got.body, `,"requestId"`); got.status != 403 || body != `{"error":"you may not do this","detail":"no_plugin"` {
-			t.Errorf("%s to somebody without rights: %v", path, got)
-		}
-	}
 }

@@ -1,11 +1,8 @@
 package server
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -302,34 +299,4 @@ spec:
 		t.Errorf("the terminal ended with %v", closed)
 	}
 	expect(t, tia.get("/api/echo/echo"), 200, "what is still permitted")
-}
-
-// An operator at night greps for the status.
-func TestTheAccessLogKnowsHowASocketWasAnswered(t *testing.T) {
-	w := prepare(t, "")
-	c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unbound(c)
-	shareCompiled(t, c.Data)
-	log := new(lockedBuffer)
-	end, err := w.serve(c, slog.New(slog.NewTextHandler(log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	vic := w.as(t, "vic")
-	conn, refused := vic.dial("/ws/echo")
-	if conn == nil {
-		t.Fatal(refused)
-	}
-	if err := errors.Join(conn.Close(), end()); err != nil {
-		t.Error(err)
-	}
-	for line := range strings.Lines(log.String()) {
-		if strings.Contains(line, "path=/ws/echo") && strings.Contains(line, "status=101") {
-			return
-		}
-	}
-	t.Errorf("no line with status=101 in\n%s", log)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,10 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -104,115 +104,6 @@ func TestNothingAnswersAnonymously(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/nowhere", "/api", "/api/nowhere/x", "/ws/nowhere", "/metrics", "/debug/pprof/"} {
 		expect(t, nobody.get(path), 401, path)
-	}
-}
-
-// Somebody without rights cannot tell which plugins there are.
-func TestAbsentAndForbiddenLookAlike(t *testing.T) {
-	w := prepare(t, "")
-	w.write(t, "directory/norights.yaml", "apiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: nia}\nspec: {id: nia@example.com}\n")
-	w.open(t)
-	nia := w.as(t, "nia")
-	strip := func(a answer) string {
-		var e struct{ Error, Detail string }
-		a.json(t, &e)
-		return e.Error + "|" + e.Detail
-	}
-	there, absent := nia.get("/api/gitops/helm-releases"), nia.get("/api/nowhere/helm-releases")
-	noRoute := nia.get("/api/gitops/nothing")
-	if there.status != 403 || absent.status != 403 || noRoute.status != 403 || strip(there) != strip(absent) || strip(there) != strip(noRoute) {
-		t.Errorf("there %v, absent %v, no route %v", there, absent, noRoute)
-	}
-	ada := w.as(t, "ada")
-	expect(t, ada.get("/api/nowhere/x"), 404, "an admin, absent plugin")
-	expect(t, ada.get("/api/gitops/nothing"), 404, "an admin, absent route")
-	expect(t, ada.do("DELETE", "/api/gitops/helm-releases", nil, http.Header{"X-Requested-With": {"XMLHttpRequest"}}), 405, "an admin, wrong method")
-}
-
-func TestAmbiguousRequestsAreRefused(t *testing.T) {
-	w := withoutCluster(t)
-	eve := w.as(t, "eve")
-	for _, path := range []string{
-		"/api//echo/echo", "/api/echo/../echo/echo", "/api/echo%2fecho", "/api/echo/echo;x=1", "/api/echo/%2e%2e/echo",
-		"/api/echo/echo%00", "/api/./echo/echo", "/api/echo/a%5cb", "/api/echo/echo?a=1;b=2", "/api/echo/%252e",
-	} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		target, query, _ := strings.Cut(path, "?")
-		req.URL.Opaque, req.URL.RawQuery = target, query // sent as it is
-		resp, err := eve.http.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != 400 {
-			t.Errorf("%s: %d, want 400", path, resp.StatusCode)
-		}
-	}
-	expect(t, eve.get("/api/echo/echo?a=%zz"), 400, "a query that cannot be read")
-	expect(t, w.as(t, "vic").post("/api/gitops/helm-uninstall?a=%zz", "{}"), 403, "the same by somebody who may not")
-	got := eve.get("/api/gitops/helm-releases?cluster=dev&cluster=prod")
-	expect(t, got, 400, "two clusters")
-	foreign, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/health", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign.Host = "evil.example"
-	resp, err := eve.http.Do(foreign)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != 400 {
-		t.Errorf("foreign host: %d", resp.StatusCode)
-	}
-}
-
-// Origin: a console page of another site that used the browser's cookie.
-func TestCrossSiteRequestsAreRefused(t *testing.T) {
-	w := withoutCluster(t)
-	eve := w.as(t, "eve")
-	for name, h := range map[string]http.Header{
-		"foreign origin":   {"Origin": {"https://evil.example"}, "Content-Type": {"application/json"}},
-		"cross-site fetch": {"Sec-Fetch-Site": {"cross-site"}, "Content-Type": {"application/json"}},
-		"a form":           {"Content-Type": {"application/x-www-form-urlencoded"}},
-	} {
-		expect(t, eve.do("POST", "/api/gitops/helm-uninstall", strings.NewReader("{}"), h), 403, name)
-		expect(t, eve.do("POST", "/auth/logout", strings.NewReader("{}"), h), 403, name+" logging out")
-	}
-	if got := eve.get("/auth/me"); got.status != 200 {
-		t.Errorf("one of them had an effect: %v", got)
-	}
-	dial := func(origin string) int {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", w.url+"/ws/echo", nil)
-		req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
-			"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Origin": {origin}}
-		resp, err := eve.http.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		return resp.StatusCode
-	}
-	if got := dial("https://evil.example"); got != 403 {
-		t.Errorf("upgrade from a foreign origin: %d", got)
-	}
-	if got := dial(w.url); got != 101 {
-		t.Errorf("upgrade from our own origin: %d", got)
-	}
-}
-
-func TestBodiesAreBounded(t *testing.T) {
-	w := withoutCluster(t)
-	eve := w.as(t, "eve")
-	big := strings.Repeat("x", 1<<20+1)
-	expect(t, eve.do("POST", "/api/echo/echo", strings.NewReader(big), asJSON), 413, "announced")
-	expect(t, eve.do("POST", "/api/echo/echo", struct{ *strings.Reader }{strings.NewReader(big)}, asJSON), 413, "not announced")
-	got := eve.do("POST", "/api/echo/echo", strings.NewReader(big[1:]), asJSON)
-	if got.status != 200 || !strings.HasSuffix(got.body, big[1:]) {
-		t.Errorf("just within the bound: %d", got.status)
 	}
 }
 
