@@ -1,4 +1,4 @@
-package source
+package artifact
 
 import (
 	"context"
@@ -8,30 +8,33 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
 
-// file is a bundle in a file, which is followed by watching its directory.
-type file struct {
-	bundle *Bundle
+// file is an artifact in a local file, which is followed by watching its
+// directory.
+type file[T comparable] struct {
+	path   string
+	format Format[T]
 	watch  *dirwatch.Watcher
 }
 
-func openFile(b *Bundle, log *slog.Logger) (Source, error) {
-	watch, err := dirwatch.Open(filepath.Dir(b.File), log)
+func openFile[T comparable](path string, f Format[T], log *slog.Logger) (Source[T], error) {
+	watch, err := dirwatch.Open(filepath.Dir(path), log)
 	if err != nil {
 		return nil, err
 	}
-	return &file{b, watch}, nil
+	return &file[T]{path, f, watch}, nil
 }
 
-func (f *file) Load(context.Context) (*Content, error) {
-	packed, err := readFile(f.bundle.File)
+func (f *file[T]) Load(context.Context) (content T, err error) {
+	packed, err := ReadFile(f.path, f.format.Limit)
 	if err != nil {
-		return nil, err
+		return content, err
 	}
-	return f.bundle.verified(packed, f.bundle.File)
+	content, _, err = f.format.Verify(packed, f.path)
+	return content, err
 }
 
-func (f *file) Run(ctx context.Context, changed func()) { f.watch.Run(ctx, changed) }
+func (f *file[T]) Run(ctx context.Context, changed func()) { f.watch.Run(ctx, changed) }
 
-func (*file) Publish(*Content) error { return nil }
+func (*file[T]) Publish(T) error { return nil }
 
-func (f *file) Close() error { return f.watch.Close() }
+func (f *file[T]) Close() error { return f.watch.Close() }

@@ -1,4 +1,4 @@
-package source
+package artifact
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const maxManifest = 1 << 20
 
 // fetchOCI gets the layer of an artifact; its tag is the manifest's digest.
 // Every byte is compared with the digest that leads to it.
-func (r *remote) fetchOCI(ctx context.Context, tag string) ([]byte, string, error) {
+func (r *remote[T]) fetchOCI(ctx context.Context, tag string) ([]byte, string, error) {
 	repository, err := r.repository()
 	if err != nil {
 		return nil, "", err
@@ -39,7 +39,7 @@ func (r *remote) fetchOCI(ctx context.Context, tag string) ([]byte, string, erro
 	if err != nil {
 		return nil, "", unreachable(r.origin, plainOCI(err))
 	}
-	layer, err := bundleLayer(text)
+	layer, err := fileLayer(text, r.format.Limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", r.origin, err)
 	}
@@ -50,18 +50,18 @@ func (r *remote) fetchOCI(ctx context.Context, tag string) ([]byte, string, erro
 	return packed, top.Digest.String(), nil
 }
 
-func (r *remote) repository() (*remotes.Repository, error) {
-	repository, err := remotes.NewRepository(r.bundle.OCI)
+func (r *remote[T]) repository() (*remotes.Repository, error) {
+	repository, err := remotes.NewRepository(r.ref.OCI)
 	if err != nil {
-		return nil, fmt.Errorf("bundle.oci: %w", err)
+		return nil, fmt.Errorf("%s.oci: %w", r.format.Field, err)
 	}
 	token, err := r.token()
 	if err != nil {
 		return nil, err
 	}
 	credential := auth.Credential{AccessToken: token}
-	if r.bundle.User != "" {
-		credential = auth.Credential{Username: r.bundle.User, Password: token}
+	if r.ref.User != "" {
+		credential = auth.Credential{Username: r.ref.User, Password: token}
 	}
 	host := repository.Reference.Registry
 	repository.PlainHTTP = loopback(hostOnly(host))
@@ -69,8 +69,8 @@ func (r *remote) repository() (*remotes.Repository, error) {
 	return repository, nil
 }
 
-// bundleLayer finds the layer that holds a bundle, by the type that OPA goes by.
-func bundleLayer(text []byte) (ocispec.Descriptor, error) {
+// fileLayer finds the layer that holds the file, by the type that OPA uses.
+func fileLayer(text []byte, limit int64) (ocispec.Descriptor, error) {
 	var m ocispec.Manifest
 	if err := json.Unmarshal(text, &m); err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("its manifest: %w", err)
@@ -84,8 +84,8 @@ func bundleLayer(text []byte) (ocispec.Descriptor, error) {
 	switch {
 	case len(found) != 1:
 		return ocispec.Descriptor{}, fmt.Errorf("%d of its layers are of the type %s, want 1", len(found), ocispec.MediaTypeImageLayerGzip)
-	case found[0].Size > maxPacked:
-		return ocispec.Descriptor{}, errTooLarge
+	case found[0].Size > limit:
+		return ocispec.Descriptor{}, tooLarge(limit)
 	}
 	return found[0], nil
 }

@@ -1,4 +1,4 @@
-package source
+package artifact
 
 import (
 	"bytes"
@@ -27,104 +27,104 @@ import (
 // fetchTimeout bounds one download.
 const fetchTimeout = time.Minute
 
-// remote is a bundle somewhere else. What was published last is kept on disk, so
+// remote is an artifact somewhere else. The last published one is kept on disk, so
 // that a host can start while that place is away.
-type remote struct {
-	bundle *Bundle
+type remote[T comparable] struct {
+	ref    Reference
+	format Format[T]
 	fetch  fetcher
 	origin string
-	kept   string // file of the bundle that was published last; empty: none is kept
+	kept   string // file of the artifact that was published last; empty: none is kept
 	client *http.Client
 	log    *slog.Logger
 
-	// Of the last bundle that was taken, so that "not modified" means it again.
+	// Of the last artifact that was taken, so that "not modified" means it again.
 	tag     string
-	content *Content
+	content T // the zero value: none was taken yet
+	claims  Claims
 	packed  []byte // of content, until it is published
 	// answered: there was something to take; the copy on disk may be older.
 	answered bool
 }
 
-// fetcher gets a bundle. If what is there has the tag already, packed is nil.
+// fetcher gets an artifact. If what is there has the tag already, packed is nil.
 type fetcher func(ctx context.Context, tag string) (packed []byte, newTag string, err error)
 
-func openRemote(b *Bundle, keep string, log *slog.Logger) (Source, error) {
+func openRemote[T comparable](ref Reference, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// A bundle is packed by itself. What the transport unpacked in passing would be
-	// no bundle, and in a registry not what the digest names.
+	// An artifact is packed itself. What the transport unpacked in passing would not
+	// be one, and in a registry not what the digest names.
 	transport.MaxIdleConns, transport.DisableCompression = 2, true
-	followed, err := follow.NewTransport(transport, b.CAFile, log)
+	followed, err := follow.NewTransport(transport, ref.CAFile, log)
 	if err != nil {
-		return nil, fmt.Errorf("bundle.caFile: %w", err)
+		return nil, fmt.Errorf("%s.caFile: %w", f.Field, err)
 	}
-	if _, err := b.verification(); err != nil { // a mistake in it is told at once
-		return nil, err
-	}
-	r := &remote{bundle: b, log: log, client: &http.Client{Transport: followed, CheckRedirect: staysEncrypted}}
-	if b.OCI != "" {
-		r.fetch, r.origin = r.fetchOCI, "oci://"+b.OCI
+	r := &remote[T]{ref: ref, format: f, log: log, client: &http.Client{Transport: followed, CheckRedirect: staysEncrypted}}
+	if ref.OCI != "" {
+		r.fetch, r.origin = r.fetchOCI, "oci://"+ref.OCI
 	} else {
-		origin, _, _ := strings.Cut(b.URL, "?") // what follows may be a secret
+		origin, _, _ := strings.Cut(ref.URL, "?") // what follows may be a secret
 		r.fetch, r.origin = r.fetchURL, origin
 	}
 	if keep != "" {
-		sum := sha256.Sum256([]byte(cmp.Or(b.URL, r.origin)))
+		sum := sha256.Sum256([]byte(cmp.Or(ref.URL, r.origin)))
 		r.kept = filepath.Join(keep, hex.EncodeToString(sum[:8])+".tar.gz")
 	}
 	return r, nil
 }
 
-func (r *remote) Load(ctx context.Context) (*Content, error) {
+func (r *remote[T]) Load(ctx context.Context) (none T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	packed, tag, err := r.fetch(ctx, r.tag)
 	away := errors.Is(err, ErrUnreachable)
 	r.answered = r.answered || !away
 	switch {
-	case away && !r.answered && r.content == nil:
+	case away && !r.answered && r.content == none:
 		return r.loadKept(err)
 	case err != nil:
-		return nil, err
+		return none, err
 	case packed == nil:
-		if err := r.content.Stamp.fresh(time.Now()); err != nil {
-			return nil, fmt.Errorf("%s: %w", r.origin, err)
+		if err := r.claims.Fresh(time.Now()); err != nil {
+			return none, fmt.Errorf("%s: %w", r.origin, err)
 		}
 		return r.content, nil
 	}
-	content, err := r.read(packed, r.origin)
+	content, claims, err := r.read(packed, r.origin)
 	if err != nil {
-		return nil, err // it is asked for again, since it may be a key that is mended
+		return none, err // without its tag, it is fetched again: a key may be corrected
 	}
-	r.tag, r.content, r.packed = tag, content, packed
+	r.tag, r.content, r.claims, r.packed = tag, content, claims, packed
 	return content, nil
 }
 
-// read verifies a bundle, and that it is no older than what was published before.
-func (r *remote) read(packed []byte, origin string) (*Content, error) {
-	c, err := r.bundle.verified(packed, origin)
-	if err != nil || r.kept == "" || len(r.bundle.Keys) == 0 {
-		return c, err
+// read verifies an artifact, and that it is not older than the last published one.
+func (r *remote[T]) read(packed []byte, origin string) (content T, claims Claims, err error) {
+	content, claims, err = r.format.Verify(packed, origin)
+	if err != nil || r.kept == "" || !r.format.Signed {
+		return content, claims, err
 	}
 	last, err := readRemembered(r.serialPath())
 	if err == nil {
-		err = last.admits(c)
+		err = last.admits(claims)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", origin, err)
+		var none T
+		return none, Claims{}, fmt.Errorf("%s: %w", origin, err)
 	}
-	return c, nil
+	return content, claims, nil
 }
 
-func (r *remote) serialPath() string { return r.kept + ".serial" }
+func (r *remote[T]) serialPath() string { return r.kept + ".serial" }
 
 // Publish remembers the serial first: a serial without its copy costs a start while
 // the place is away, a copy without its serial could be replayed.
-func (r *remote) Publish(c *Content) error {
+func (r *remote[T]) Publish(c T) error {
 	if c != r.content || r.packed == nil || r.kept == "" {
 		return nil
 	}
-	if c.Stamp.Serial > 0 {
-		text, err := json.Marshal(remembered{c.Stamp.Serial, c.Digest})
+	if r.claims.Serial > 0 {
+		text, err := json.Marshal(remembered{r.claims.Serial, r.claims.Digest})
 		if err == nil {
 			err = r.write(r.serialPath(), text)
 		}
@@ -140,26 +140,26 @@ func (r *remote) Publish(c *Content) error {
 }
 
 // loadKept answers with the copy on disk, which is verified like any other.
-func (r *remote) loadKept(why error) (*Content, error) {
+func (r *remote[T]) loadKept(why error) (none T, err error) {
 	if r.kept == "" {
-		return nil, why
+		return none, why
 	}
-	packed, err := readFile(r.kept)
+	packed, err := ReadFile(r.kept, r.format.Limit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, why
+		return none, why
 	}
 	if err == nil {
-		r.content, err = r.read(packed, r.origin+" (the copy on disk)")
+		r.content, r.claims, err = r.read(packed, r.origin+" (the copy on disk)")
 	}
 	if err != nil {
-		return nil, errors.Join(why, err)
+		return none, errors.Join(why, err)
 	}
 	r.log.Warn("policy is the copy on disk", "source", r.origin, "error", why)
 	return r.content, nil
 }
 
 // write leaves either the old or the new content at path.
-func (r *remote) write(path string, text []byte) error {
+func (r *remote[T]) write(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -169,9 +169,9 @@ func (r *remote) write(path string, text []byte) error {
 	return os.Rename(path+".next", path)
 }
 
-func (r *remote) Run(ctx context.Context, changed func()) {
+func (r *remote[T]) Run(ctx context.Context, changed func()) {
 	defer r.client.CloseIdleConnections()
-	poll := time.Duration(r.bundle.Poll)
+	poll := time.Duration(r.ref.Poll)
 	if poll == 0 {
 		poll = defaultPoll
 	}
@@ -188,25 +188,25 @@ func (r *remote) Run(ctx context.Context, changed func()) {
 	}
 }
 
-func (r *remote) Close() error {
+func (r *remote[T]) Close() error {
 	r.client.CloseIdleConnections()
 	return nil
 }
 
 // token is what TokenFile holds now.
-func (r *remote) token() (string, error) {
-	if r.bundle.TokenFile == "" {
+func (r *remote[T]) token() (string, error) {
+	if r.ref.TokenFile == "" {
 		return "", nil
 	}
-	text, err := os.ReadFile(r.bundle.TokenFile)
+	text, err := os.ReadFile(r.ref.TokenFile)
 	if err != nil {
-		return "", fmt.Errorf("bundle.tokenFile: %w", err)
+		return "", fmt.Errorf("%s.tokenFile: %w", r.format.Field, err)
 	}
 	return strings.TrimSpace(string(strictyaml.TrimBOM(text))), nil
 }
 
-func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.bundle.URL, nil)
+func (r *remote[T]) fetchURL(ctx context.Context, tag string) ([]byte, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.ref.URL, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -214,8 +214,8 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 	switch {
 	case err != nil:
 		return nil, "", err
-	case r.bundle.User != "":
-		req.SetBasicAuth(r.bundle.User, token)
+	case r.ref.User != "":
+		req.SetBasicAuth(r.ref.User, token)
 	case token != "":
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -233,15 +233,15 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 	case resp.StatusCode != http.StatusOK:
 		return nil, "", unreachable(r.origin, answers(resp.StatusCode))
 	}
-	packed, err := readBounded(resp.Body)
+	packed, err := readBounded(resp.Body, r.format.Limit)
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, tooLarge(r.format.Limit)):
 		return nil, "", fmt.Errorf("%s: %w", r.origin, err)
 	case err != nil && ctx.Err() == nil:
 		return nil, "", unreachable(r.origin, err)
 	}
 	if err == nil {
-		if packed, err = decoded(packed, resp.Header.Get("Content-Encoding")); err != nil {
+		if packed, err = decoded(packed, resp.Header.Get("Content-Encoding"), r.format.Limit); err != nil {
 			err = fmt.Errorf("%s: %w", r.origin, err)
 		}
 	}
@@ -250,7 +250,7 @@ func (r *remote) fetchURL(ctx context.Context, tag string) ([]byte, string, erro
 
 // decoded takes off a content encoding (RFC 9110, section 8.4). Many servers call a
 // file's own gzip that, so one layer of two is taken off, and an only one stays.
-func decoded(packed []byte, encoding string) ([]byte, error) {
+func decoded(packed []byte, encoding string, limit int64) ([]byte, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
 		return packed, nil
@@ -262,7 +262,7 @@ func decoded(packed []byte, encoding string) ([]byte, error) {
 	if err != nil {
 		return packed, nil // unpacking says what it is
 	}
-	inner, err := readBounded(z)
+	inner, err := readBounded(z, limit)
 	if err == nil && bytes.HasPrefix(inner, []byte{0x1f, 0x8b}) {
 		return inner, nil
 	}

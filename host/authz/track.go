@@ -12,6 +12,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
@@ -56,7 +57,7 @@ func openTrack(ctx context.Context, field string, serves bool, cfg source.Config
 		return nil, host.E(host.Invalid, op, "%s: %w", t.field, err)
 	}
 	err = t.reload(ctx)
-	if err != nil && !serves || errors.Is(err, source.ErrUnreachable) {
+	if err != nil && !serves || errors.Is(err, artifact.ErrUnreachable) {
 		t.publish(nothingYet(err), 0)
 		t.note(err)
 		return t, nil
@@ -140,7 +141,7 @@ func (t *track) publish(r *revision, number uint64) {
 // fault of a revision: what serves goes on.
 func (t *track) note(err error) {
 	to, text := &t.failed, "policy cannot be used"
-	if errors.Is(err, source.ErrUnreachable) {
+	if errors.Is(err, artifact.ErrUnreachable) {
 		to, text = &t.away, "policy source does not answer"
 	} else if t.away.Swap(nil) != nil {
 		t.log.Info("policy source answers again", "source", t.field)

@@ -16,7 +16,7 @@ const module = "github.com/seed-a3fb47d6/bulkhead/"
 var levels = map[string]int{
 	"sdk/abi": 0, "sdk/manifest": 0, "policies": 0,
 	"sdk": 1, "host": 1,
-	"host/internal": 2, "host/config": 2, "host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/audit": 3, "host/recording": 3, "host/telemetry": 3,
+	"host/internal": 2, "host/config": 2, "host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/artifact": 3, "host/audit": 3, "host/recording": 3, "host/telemetry": 3,
 	"host/session": 4, "host/capability": 4,
 	"host/authn": 5, "host/directory": 5, "host/authz": 5,
 	"host/plugin": 6, "host/policytool": 6,
@@ -34,7 +34,7 @@ var owners = []struct {
 	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
 	{"github.com/open-policy-agent/opa", []string{"host/authz", "host/policytool"}, "one engine decides, deny on every failure; tools look at its programs"},
 	{"go.opentelemetry.io/proto", []string{"host/audit"}, "a record leaves the host masked"},
-	{"oras.land/oras-go", []string{"host/authz", "host/capability/helm"}, "what is downloaded is verified where it is used"},
+	{"oras.land/oras-go", []string{"host/artifact", "host/capability/helm"}, "what is downloaded is verified where it is used"},
 	{"go.etcd.io/", []string{"host/state"}, "facts about revocation have one reader and one writer"},
 	{"k8s.io/client-go", []string{"host/cluster", "host/capability/helm"}, "a client exists only with an impersonated user and an authority"},
 	{"helm.sh/helm", []string{"host/capability/helm"}, "helm reads files and environments unless it is held"},

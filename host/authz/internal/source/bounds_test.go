@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -77,31 +75,5 @@ func TestDifferentFilesHaveDifferentDigests(t *testing.T) {
 	}
 	if a, b := newContent("here", "r1", []Module{{"/a", nil}, {"b", nil}}, nil), newContent("there", "r2", []Module{{"b", nil}, {"a", nil}}, nil); a.Digest != b.Digest {
 		t.Error("the same files, packed or not, have two digests")
-	}
-}
-
-func TestWhatARegistryHoldsIsBoundedBeforeItIsFetched(t *testing.T) {
-	const digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	manifest := func(size int64) []byte {
-		return fmt.Appendf(nil, `{"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": %q, "size": %d}]}`, digest, size)
-	}
-	if _, err := bundleLayer(manifest(maxPacked + 1)); !errors.Is(err, errTooLarge) {
-		t.Errorf("a layer: %v", err)
-	}
-	if l, err := bundleLayer(manifest(maxPacked)); err != nil || l.Size != maxPacked {
-		t.Errorf("the largest layer: %+v, %v", l, err)
-	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
-			t.Errorf("fetched %s", r.URL)
-		}
-		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-		w.Header().Set("Docker-Content-Digest", digest)
-		w.Header().Set("Content-Length", fmt.Sprint(maxManifest+1))
-	}))
-	defer srv.Close()
-	s := open(t, Bundle{OCI: strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1", Unsigned: true}, "")
-	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "its manifest is larger than") {
-		t.Errorf("a manifest: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -15,27 +16,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/keys"
 
-	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
 // Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
-// gzipped tar of Rego and data. Exactly one of File, URL and OCI is set.
+// gzipped tar of Rego and data.
 type Bundle struct {
-	File string `json:"file,omitempty"` // path of the bundle; it is followed
-	// URL is asked for the bundle again and again, with the ETag of the last
-	// one. Plain http is for loopback.
-	URL string `json:"url,omitempty"`
-	// OCI is REGISTRY/REPOSITORY:TAG or @DIGEST of an artifact with the bundle
-	// as its one layer of the type application/vnd.oci.image.layer.v1.tar+gzip.
-	OCI string `json:"oci,omitempty"`
-	// Poll is how often URL and OCI are asked; 30s. At least 1s.
-	Poll host.Duration `json:"poll,omitempty"`
-	// TokenFile holds what is sent as the bearer token; with User, it is that
-	// user's password. It is read each time.
-	TokenFile string `json:"tokenFile,omitempty"`
-	User      string `json:"user,omitempty"`   // of HTTP basic authentication; empty: a bearer token
-	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
+	artifact.Reference
 	// Keys verify the bundle's signature. With none, URL and OCI are refused,
 	// unless Unsigned says that it is meant.
 	Keys  []Key  `json:"keys,omitempty"`
@@ -59,14 +47,6 @@ const (
 	maxPacked   = 16 << 20
 	maxUnpacked = 64 << 20
 	maxMember   = 16 << 20
-)
-
-var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxPacked>>20)
-
-// What Poll is when it is not given, and the least that it may be.
-const (
-	defaultPoll = 30 * time.Second
-	minPoll     = time.Second
 )
 
 // verification reads the keys of b; nil if signatures do not count.
@@ -135,25 +115,41 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 		return c, nil
 	}
 	if c.Stamp, err = readStamp(b.Manifest.Metadata); err == nil {
-		err = c.Stamp.fresh(time.Now())
+		err = c.claims().Fresh(time.Now())
 	}
 	return c, err
 }
 
-// verified unpacks a bundle as b wants it verified.
-func (b *Bundle) verified(packed []byte, origin string) (*Content, error) {
+// open opens the place of b.
+func (b *Bundle) open(keep string, log *slog.Logger) (Source, error) {
+	if b.Remote() {
+		if _, err := b.verification(); err != nil { // a mistake in keys is reported at once
+			return nil, err
+		}
+	}
+	return artifact.Open(b.Reference, artifact.Format[*Content]{
+		Field: "bundle", Limit: maxPacked, Verify: b.verify, Signed: len(b.Keys) > 0,
+	}, keep, log)
+}
+
+// verify unpacks a bundle and verifies it by the keys that there are now.
+func (b *Bundle) verify(packed []byte, origin string) (*Content, artifact.Claims, error) {
 	v, err := b.verification()
 	if err != nil {
-		return nil, err
+		return nil, artifact.Claims{}, err
 	}
 	c, err := unpack(packed, origin, v)
 	if err == nil && c.Stamp.Serial < b.MinSerial {
 		err = fmt.Errorf("%s: its serial %d is below bundle.minSerial, %d", origin, c.Stamp.Serial, b.MinSerial)
 	}
 	if err != nil {
-		return nil, err
+		return nil, artifact.Claims{}, err
 	}
-	return c, nil
+	return c, c.claims(), nil
+}
+
+func (c *Content) claims() artifact.Claims {
+	return artifact.Claims{Digest: c.Digest, Serial: c.Stamp.Serial, Expires: c.Stamp.Expires}
 }
 
 // checkUnpacked bounds what OPA's reader, which bounds single files only, would
@@ -180,33 +176,4 @@ func checkUnpacked(packed []byte) (signed bool, err error) {
 		left -= h.Size
 		signed = signed || bundle.IsSignaturesFile(h.Name)
 	}
-}
-
-// readFile reads a packed bundle.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular(): // opening a named pipe would wait for a writer
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	packed, err := readBounded(f)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	return packed, err
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	packed, err := io.ReadAll(io.LimitReader(r, maxPacked+1))
-	if err == nil && len(packed) > maxPacked {
-		err = errTooLarge
-	}
-	return packed, err
 }

@@ -3,13 +3,8 @@ package source
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
-	"strings"
-	"time"
 
 	"github.com/open-policy-agent/opa/v1/keys"
-	"oras.land/oras-go/v2/registry"
 )
 
 // Check reports every mistake in c that can be seen without opening anything.
@@ -22,30 +17,10 @@ func (c *Config) Check(at string) error {
 		return nil
 	}
 	b, p := c.Bundle, problems{at: at + ".bundle"}
-	places := 0
-	for _, place := range []string{b.File, b.URL, b.OCI} {
-		if place != "" {
-			places++
-		}
-	}
-	p.bad(places != 1, "", "needs exactly one of file, url and oci")
-	if u, err := url.Parse(b.URL); b.URL != "" {
-		p.bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
-			".url", "is not an https URL, or http on loopback")
-		p.bad(err == nil && u.User != nil, ".url", "contains a password; use user and tokenFile")
-	}
-	if b.OCI != "" {
-		ref, err := registry.ParseReference(b.OCI)
-		p.bad(err != nil || ref.Reference == "", ".oci", "%q is not REGISTRY/REPOSITORY:TAG or @DIGEST", b.OCI)
-	}
-	remote := b.URL != "" || b.OCI != ""
-	poll := time.Duration(b.Poll)
-	p.bad(poll != 0 && poll < minPoll, ".poll", "is less than %v", minPoll)
-	p.bad(!remote && (poll != 0 || b.TokenFile+b.User+b.CAFile != ""), "", "poll, tokenFile, user and caFile are for url and oci")
-	p.bad(b.User != "" && b.TokenFile == "", ".user", "needs tokenFile")
+	b.Problems(func(field, text string) { p.bad(true, field, "%s", text) })
 	p.bad(b.Unsigned && len(b.Keys) > 0, ".unsigned", "contradicts keys")
-	p.bad(remote && !b.Unsigned && len(b.Keys) == 0, ".keys",
-		"is missing: whoever can write to the bundle's place would decide; unsigned: true accepts that")
+	p.bad(b.Remote() && !b.Unsigned && len(b.Keys) == 0, ".keys",
+		"is missing: without keys, anyone who can write to the bundle's place decides; unsigned: true accepts that")
 	p.bad(b.Scope != "" && len(b.Keys) == 0, ".scope", "needs keys")
 	p.bad(b.MinSerial > 0 && len(b.Keys) == 0, ".minSerial", "needs keys")
 	p.bad(b.MinSerial > maxSerial, ".minSerial", "is over %d", uint64(maxSerial))
@@ -71,16 +46,11 @@ func (p *problems) bad(is bool, field, format string, args ...any) {
 	}
 }
 
-func loopback(name string) bool {
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return name == "localhost" || err == nil && addr.IsLoopback()
-}
-
 // Paths returns the places in c that hold paths of files.
 func (c *Config) Paths() []*string {
 	list := []*string{&c.Dir}
 	if b := c.Bundle; b != nil {
-		list = append(list, &b.File, &b.TokenFile, &b.CAFile)
+		list = append(list, b.Reference.Paths()...)
 		for i := range b.Keys {
 			list = append(list, &b.Keys[i].File)
 		}

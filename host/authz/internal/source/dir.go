@@ -14,6 +14,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/util"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
@@ -88,7 +89,7 @@ func Read(path string) (*Content, error) {
 	case info.IsDir():
 		return ReadDir(path)
 	}
-	text, err := readFile(path)
+	text, err := artifact.ReadFile(path, maxPacked)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 )
 
 // Signing is what a bundle is signed with.
@@ -17,7 +19,7 @@ type Signing struct {
 
 // Check reports what keeps a bundle from being signed so, and fills in Algorithm.
 func (s *Signing) Check() error {
-	text, err := readFile(s.KeyFile) // OPA would take the name of one that is absent for the key
+	text, err := artifact.ReadFile(s.KeyFile, maxPacked) // OPA would take the name of one that is absent for the key
 	if err != nil {
 		return err
 	}

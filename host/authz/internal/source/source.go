@@ -1,6 +1,7 @@
-// Package source brings policies from where operators keep them: a directory,
-// or an OPA bundle in a file, behind a URL or in an OCI registry. It reads,
-// bounds and verifies; whether the Rego can be used is not its business.
+// Package source reads policies: the files of a directory, or an OPA bundle, which
+// host/artifact brings from a file, a URL or an OCI registry. It owns the format of
+// both, their bounds, and the verification of a bundle's signature; whether the Rego
+// can be used is decided by the engine.
 package source
 
 import (
@@ -8,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
@@ -46,24 +47,8 @@ type Module struct {
 	Text []byte
 }
 
-// Source is one place. Its methods are not safe for concurrent use.
-type Source interface {
-	// Load returns what is there now. An error wraps ErrUnreachable if the place
-	// did not answer; any other says what is wrong with what is there.
-	Load(ctx context.Context) (*Content, error)
-	// Run calls changed, on its own goroutine, each time that Load may return
-	// something else, and ends when ctx is done. It is called once.
-	Run(ctx context.Context, changed func())
-	// Publish notes that content, which Load returned last, is about to be in use: it
-	// is what a start finds while the place is away, and nothing older is loaded from
-	// now on. An error says why it must not be in use.
-	Publish(*Content) error
-	// Close frees what Open took, if Run is never called.
-	Close() error
-}
-
-// ErrUnreachable says nothing about the policy itself.
-var ErrUnreachable = errors.New("cannot be reached")
+// Source is one place of a policy.
+type Source = artifact.Source[*Content]
 
 // Open opens what cfg names, which has passed Check. A bundle from elsewhere is
 // kept in the directory keep, if that is not empty.
@@ -73,10 +58,8 @@ func Open(cfg Config, keep string, log *slog.Logger) (Source, error) {
 		return openDir(cfg.Dir, log)
 	case b == nil:
 		return nothing{}, nil
-	case b.File != "":
-		return openFile(b, log)
 	default:
-		return openRemote(b, keep, log)
+		return b.open(keep, log)
 	}
 }
 
