@@ -19,9 +19,9 @@ import (
 
 // Reference says where an artifact is. Exactly one of File, URL and OCI is set.
 type Reference struct {
-	File string `json:"file,omitempty"` // path; the file is followed
-	// URL is asked for the artifact again and again, with the ETag of the last
-	// one. Plain http is for loopback.
+	File string `json:"file,omitempty"` // a path; changes of the file are followed
+	// URL is asked for the file again and again, with the ETag of the last one.
+	// Plain http is for loopback.
 	URL string `json:"url,omitempty"`
 	// OCI is REGISTRY/REPOSITORY:TAG or @DIGEST of an artifact with the file as its
 	// one layer of the type application/vnd.oci.image.layer.v1.tar+gzip.

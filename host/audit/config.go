@@ -17,11 +17,10 @@ type Config struct {
 	// OTLP takes OpenTelemetry logs; the URL ends in /v1/logs as a rule.
 	OTLP *Server `json:"otlp,omitempty"`
 	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
-	// into it. If it is not given, the Stream's; of decisions that is
-	// /input/principal/claims and /input/principal/login/id. A record lists what was
-	// left out as "erased".
+	// into it. If it is not given, decisions lack /input/principal/claims and
+	// /input/principal/login/id. A record lists what was left out as "erased".
 	Mask *[]string `json:"mask,omitempty"`
-	// Labels are in each record.
+	// Labels are added to each record.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Queue is how many records may wait for each destination, up to 1048576;
 	// 0 means 8192.

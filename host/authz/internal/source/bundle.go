@@ -21,7 +21,7 @@ import (
 )
 
 // Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
-// gzipped tar of Rego and data.
+// gzipped tar of Rego and data. Exactly one of file, url and oci is set.
 type Bundle struct {
 	artifact.Reference
 	// Keys verify the bundle's signature. With none, URL and OCI are refused,
