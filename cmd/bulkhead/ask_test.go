@@ -85,7 +85,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds := map[string]bool{}
+	covered := map[string]bool{}
 	for _, c := range cases {
 		method, url, _ := strings.Cut(c.request, " ")
 		name, _, _ := strings.Cut(url, "://")
@@ -98,7 +98,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 			_, err = granted.Fetch(t.Context(), caller, name, r)
 		}
 		ask := policytool.Ask{User: "ann", Action: "x:" + c.action, Resource: c.resource}
-		got, failed := ask.Question()
+		got, failed := ask.Question(kinds())
 		if asked == nil || failed != nil {
 			t.Errorf("%s: %v, %v", c.request, err, failed)
 			continue
@@ -111,11 +111,11 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		if name == "azure" && got.Resource["instance"] != "prod" || name != "azure" && got.Resource["cluster"] != "dev" {
 			t.Errorf("%s: the route's resource is %v", c.request, got.Resource)
 		}
-		kinds[want.Name+" "+want.Resource], kinds[want.Name+" "+want.Verb] = true, true
+		covered[want.Name+" "+want.Resource], covered[want.Name+" "+want.Verb] = true, true
 	}
 	for _, d := range cloud.Kind().Dimensions {
 		for _, v := range d.Values {
-			if (d.Name == capability.Resources || d.Name == capability.Verbs) && !kinds["azure "+v] {
+			if (d.Name == capability.Resources || d.Name == capability.Verbs) && !covered["azure "+v] {
 				t.Errorf("no request is about %s %s", d.Name, v)
 			}
 		}

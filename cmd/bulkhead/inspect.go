@@ -45,7 +45,7 @@ configuration cannot be read.`,
 		if err != nil {
 			return err
 		}
-		i, err := plugin.Inspect(new(server.Capabilities).Catalog(), as)
+		i, err := plugin.Inspect(kinds(), as)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack"
 	"github.com/spf13/cobra"
 )
@@ -35,7 +34,7 @@ without a route.`,
 			}
 			*out = filepath.Base(dir) + ".wasm"
 		}
-		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: new(server.Capabilities).Catalog().Names()}); err != nil {
+		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: kinds().Names()}); err != nil {
 			return &runError{err}
 		}
 		fmt.Fprintln(c.OutOrStdout(), *out)

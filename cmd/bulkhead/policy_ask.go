@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
@@ -30,7 +32,7 @@ func (f *askFlags) add(c *cobra.Command) {
 	c.Flags().Lookup("config").Usage = "the host's configuration file (default: bulkhead.yaml, if it is there and needed)"
 	c.Flags().StringVarP(&f.policy, "policy", "p", "", "directory or bundle file, instead of the configuration's policy")
 	c.Flags().StringVarP(&f.directory, "directory", "d", "", "directory of users, teams and roles, instead of the configuration's")
-	c.Flags().StringVar(&f.capability, "capability", "", "azure, exec, helm or kube, if RESOURCE does not tell")
+	c.Flags().StringVar(&f.capability, "capability", "", strings.Join(kinds().Names(), " or ")+", if RESOURCE does not tell")
 	c.Flags().StringVar(&f.verb, "verb", "", "what is done to RESOURCE, if ACTION does not tell")
 	c.Flags().StringVar(&f.reason, "reason", "", "the reason that the person states")
 	c.Flags().StringArrayVar(&f.roles, "role", nil, "a role that the identity provider asserts of the person; repeatable")
@@ -38,23 +40,27 @@ func (f *askFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.unlisted, "unlisted", false, "people are admitted whom the directory does not list")
 }
 
-const askHelp = `
-ACTION is PLUGIN:NAME, such as gitops:helm.upgrade. Without RESOURCE the question
-is about the route alone. With it, it is about what the route's plugin then
-reaches for:
+// kinds are the capabilities of a host, whatever its configuration.
+func kinds() *capability.Catalog { return new(server.Capabilities).Catalog() }
 
-  dev/shop/pods:web               kube: CLUSTER/NAMESPACE/RESOURCE[:NAME]
-  dev/shop/pods/exec:web          exec: a terminal
-  dev/shop/releases.helm.sh:web   helm: a release
-  prod/rg1/containerinstances:web azure: INSTANCE/RESOURCEGROUP/KIND[:NAME]; KIND is one of
-                                  containerinstances, kubernetesservices,
-                                  virtualmachinescalesets, virtualmachines,
-                                  costmanagement, monitor, resourcegroups
+// askHelp says how questions are written.
+func askHelp() string {
+	var forms strings.Builder
+	for _, k := range kinds().Kinds() {
+		fmt.Fprintf(&forms, "\n  %-32s %s: %s\n", k.Words.Example, k.Name, k.Words.Form)
+		fmt.Fprintf(&forms, "  %-32s The verb is %s.\n", "", k.Words.Verbs)
+	}
+	return askHelpStart + forms.String() + askHelpEnd
+}
 
-An empty NAMESPACE or RESOURCEGROUP means all of them. The verb is what ACTION ends
-with for helm and azure ("read" is list, and get); create for exec; for kube it is
-get, and list without NAME; or what --verb says.
+const askHelpStart = `
+ACTION is PLUGIN:NAME, such as gitops:pods.read. Without RESOURCE the question is
+about the route alone. With it, it is about what the route's plugin then reaches
+for. An empty NAMESPACE or RESOURCEGROUP means all of them. --verb replaces the verb,
+and --capability the capability.
+`
 
+const askHelpEnd = `
 Without --config the configuration is ./bulkhead.yaml, if there is one and not both
 --policy and --directory are given. Users, teams and roles are those of its
 directory.files, or of --directory; custom resources in clusters are not looked at.
@@ -96,7 +102,7 @@ func openDirectory(ctx context.Context, path, config string) (*directory.Directo
 			return nil, "", errors.New("directory.files is not in the configuration, and clusters are not asked; give --directory")
 		}
 	}
-	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles(), Kinds: new(server.Capabilities).Catalog()})
+	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles(), Kinds: kinds()})
 	return d, path, err
 }
 
@@ -109,7 +115,7 @@ func (f *askFlags) question(args []string) (*host.Question, error) {
 	if len(args) > 2 {
 		a.Resource = args[2]
 	}
-	return a.Question()
+	return a.Question(kinds())
 }
 
 func policyBenchCommand() *cobra.Command {
@@ -120,7 +126,7 @@ func policyBenchCommand() *cobra.Command {
 		Short: "Measure how long a decision takes, evaluated and cached",
 		Long: `Measure how long the decision about a question takes, evaluated each time and
 cached, with matching the person's permissions included.
-` + askHelp,
+` + askHelp(),
 		Args: cobra.RangeArgs(2, 3),
 	}
 	f.add(c)

@@ -29,10 +29,10 @@ and what comes near without covering it. It is the policy's answer.
 With --config it is said, too, what the host refuses although policy allows it: a
 call that the plugin's grants do not cover, and obligations that cannot be met
 there; and which plugin, action, cluster or instance the host does not have. What
-is not looked at: whether the cluster's RBAC, or Azure, lets the person or the host
+is not looked at: whether the cluster's RBAC, or a cloud, lets the person or the host
 do it; the decision about the plugin's route where RESOURCE asks about a call; and
 what is only known while it runs, such as sessions, limits and recordings.
-` + askHelp + `
+` + askHelp() + `
 
 Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fault,
 2 bad usage.`,
@@ -53,12 +53,14 @@ Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fau
 			return err
 		}
 		defer func() { err = errors.Join(err, d.Close()) }()
-		x := policytool.Explain(c.Context(), p, q, d)
+		config := &server.Config{}
 		if f.config != "" {
-			config, err := server.Load(f.config, os.Environ())
-			if err != nil {
+			if config, err = server.Load(f.config, os.Environ()); err != nil {
 				return err
 			}
+		}
+		x := policytool.Explain(c.Context(), p, config.Catalog(), q, d)
+		if f.config != "" {
 			x.Against(hostView(config, q, x), q)
 		}
 		if f.json {
@@ -199,6 +201,5 @@ func hostView(config *server.Config, q *host.Question, x *policytool.Explanation
 	for _, c := range config.Clusters {
 		v.Clusters = append(v.Clusters, c.Name)
 	}
-	v.Instances = config.Catalog().Configured()
 	return v
 }

@@ -36,6 +36,9 @@ type Dimension struct {
 	Fold bool
 }
 
+// Value is what a call names in the dimension, "" if nothing.
+func (d *Dimension) Value(c *host.CapabilityCall) string { return value(c, d.Name) }
+
 // fold returns a list as the dimension compares it.
 func (d *Dimension) fold(list []string) []string {
 	if !d.Fold {

@@ -35,6 +35,10 @@ type Kind struct {
 	// the directory must cover for a call, besides its cluster and namespace. Nil:
 	// resource permissions are not about this capability.
 	Permission func(*host.CapabilityCall) (resource, verb string)
+	// Entries is set if the shipped rules permit calls by custom entries of plugin
+	// permissions.
+	Entries *Entries
+	Words   Words
 }
 
 // Prepared is a classified request. Policy decides about Call, and the provider
@@ -82,6 +86,9 @@ func NewCatalog(kinds ...*Kind) *Catalog {
 	}
 	return &Catalog{kinds: slices.Clone(kinds)}
 }
+
+// Kinds are all of them. Read-only.
+func (c *Catalog) Kinds() []*Kind { return c.kinds }
 
 // Kind returns the kind of that name, nil if there is none. A nil Catalog has none.
 func (c *Catalog) Kind(name string) *Kind {
@@ -132,16 +139,4 @@ func (c *Catalog) Check(at string, grants map[string][]Grant) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// Configured are the values of dimensions that the host's configuration names.
-func (c *Catalog) Configured() (names []string) {
-	for _, k := range c.kinds {
-		for _, d := range k.Dimensions {
-			if d.Noun != "" {
-				names = append(names, d.Values...)
-			}
-		}
-	}
-	return names
 }

@@ -145,7 +145,8 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: ender, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
 	admin.Mount(s.Gateway, admin.Config{
 		Sessions: ender, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
-		Policy: &policytool.Tools{Engine: engine, Directory: people, Log: decisions.File},
+		Kinds:  new(all.Config).Catalog(),
+		Policy: &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
 	})
 	door.Mount(s.Gateway, door.Config{Plugin: probe})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}

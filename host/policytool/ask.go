@@ -7,24 +7,21 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/azurename"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 // Ask is a question in the words of people.
 type Ask struct {
 	User   string `json:"user"`
 	Action string `json:"action"` // PLUGIN:NAME
-	// Resource is what the route's plugin reaches for; empty asks about the route
-	// alone. In a cluster it is CLUSTER/NAMESPACE/RESOURCE[:NAME], in Azure
-	// INSTANCE/RESOURCEGROUP/KIND[:NAME]. An empty NAMESPACE or RESOURCEGROUP means
-	// all.
+	// Resource is what the route's plugin reaches for, in one of the forms of the
+	// host's capabilities, such as CLUSTER/NAMESPACE/RESOURCE[:NAME]; empty asks
+	// about the route alone. An empty second part means all.
 	Resource string `json:"resource,omitempty"`
-	// Capability is "azure" for a KIND of Azure, "exec" for pods/exec, "helm" for
-	// releases.helm.sh and "kube" otherwise, unless it is given.
+	// Capability names the capability; empty: the first one whose kind claims
+	// Resource.
 	Capability string `json:"capability,omitempty"`
-	// Verb, unless it is given, is the end of Action for azure, where "read" is
-	// "get" and another that Azure does not have is an error, and for helm, where
-	// "read" is "list"; for exec "create"; for kube "get", and "list" without NAME.
+	// Verb is the call's; empty: what the kind takes for Action and Resource.
 	Verb   string `json:"verb,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// Roles and Teams are what an identity provider asserts of the person, who is
@@ -41,12 +38,12 @@ const (
 )
 
 // Question is what policy is asked. Of the route it has what follows from the
-// action, not its path and parameters; of the call all but the path. Errors say
-// what is missing.
-func (a *Ask) Question() (*host.Question, error) {
+// action, not its path and parameters; of the call, which one of kinds describes,
+// all but the path. Errors say what is missing.
+func (a *Ask) Question(kinds *capability.Catalog) (*host.Question, error) {
 	plugin, name, ok := host.Action(a.Action).Split()
 	if a.User == "" || !ok {
-		return nil, errors.New("a question needs a user and an action PLUGIN:NAME, such as gitops:helm.upgrade")
+		return nil, errors.New("a question needs a user and an action PLUGIN:NAME, such as gitops:pods.read")
 	}
 	roles, err := asserted("roles", a.Roles)
 	if err != nil {
@@ -78,37 +75,12 @@ func (a *Ask) Question() (*host.Question, error) {
 	}
 	parts := strings.SplitN(a.Resource, "/", 3)
 	if len(parts) != 3 || parts[0] == "" || !wellFormed(parts[2]) {
-		return nil, fmt.Errorf("resource %q is neither CLUSTER/NAMESPACE/RESOURCE[:NAME], such as dev/shop/pods:web, "+
-			"nor INSTANCE/RESOURCEGROUP/KIND[:NAME] of Azure, such as prod/rg1/containerinstances:web", a.Resource)
+		return nil, fmt.Errorf("resource %q has none of the forms %s", a.Resource, kinds.Forms())
 	}
 	what, object, _ := strings.Cut(parts[2], ":")
-	last := name[strings.LastIndex(name, ".")+1:]
-	capability := a.Capability
-	if capability == "" {
-		capability = capabilityOf(what)
-		if capability == "kube" && aboutAzure(plugin, name) {
-			return nil, fmt.Errorf("azure has no %q; it has %s. As a resource of a cluster it takes the capability kube",
-				what, strings.Join(azurename.Kinds, ", "))
-		}
-	}
-	switch capability {
-	case "azure":
-		q.Resource = host.Resource{"instance": parts[0]}
-		set(q.Resource, "resourceGroup", parts[1])
-		verb := a.Verb
-		if verb == "" {
-			verb = azureVerb(last)
-		}
-		q.Capability, err = azureCall(parts[0], parts[1], what, object, verb)
-	case "kube", "exec", "helm":
-		q.Resource = host.Resource{"cluster": parts[0]}
-		set(q.Resource, "namespace", parts[1])
-		q.Capability = clusterCall(capability, what, last, &host.CapabilityCall{
-			Name: capability, Verb: a.Verb, Cluster: parts[0], Namespace: parts[1], Object: object,
-		})
-	default:
-		err = fmt.Errorf("capability %q is none of azure, exec, helm and kube", capability)
-	}
+	q.Capability, q.Resource, err = kinds.Call(a.Capability, &capability.Phrase{
+		Place: parts[0], Part: parts[1], Resource: what, Object: object, Verb: a.Verb, Action: q.Route.Action,
+	})
 	return q, err
 }
 
@@ -127,101 +99,9 @@ func asserted(what string, list []string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-func set(r host.Resource, key, value string) {
-	if value != "" {
-		r[key] = value
-	}
-}
-
-// releases is the resource that stands for Helm's.
-const releases = "releases.helm.sh"
-
-func capabilityOf(what string) string {
-	switch {
-	case slices.Contains(azurename.Kinds, strings.ToLower(what)):
-		return "azure"
-	case what == "pods/exec":
-		return "exec"
-	case what == releases:
-		return "helm"
-	}
-	return "kube"
-}
-
 // wellFormed reports whether what is RESOURCE[/SUBRESOURCE][:NAME].
 func wellFormed(what string) bool {
 	what, object, named := strings.Cut(what, ":")
 	resource, sub, below := strings.Cut(what, "/")
 	return resource != "" && (sub != "") == below && (object != "") == named && !strings.Contains(sub+object, "/")
-}
-
-// aboutAzure reports whether an action is one of plugins/azure, by the plugin's
-// name or its own.
-func aboutAzure(plugin, name string) bool {
-	kind, _, _ := strings.Cut(name, ".")
-	return plugin == "azure" || slices.Contains(azurename.Kinds, kind)
-}
-
-// azureVerb is the verb of an action of plugins/azure, "containerinstances.stop",
-// empty if it does not say.
-func azureVerb(last string) string {
-	switch {
-	case last == "read":
-		return azurename.Get
-	case slices.Contains(azurename.Verbs, last):
-		return last
-	}
-	return ""
-}
-
-// azureCall is the call as the capability classifies it: names in lower case,
-// since Azure does not tell cases apart.
-func azureCall(instance, group, kind, object, verb string) (*host.CapabilityCall, error) {
-	lower, ok := azurename.Group(group)
-	c := &host.CapabilityCall{
-		Name: "azure", Verb: verb, Instance: instance, Resource: strings.ToLower(kind),
-		ResourceGroup: lower, Object: strings.ToLower(object), Spans: group == "",
-	}
-	if c.Effect = host.EffectChange; verb == azurename.Get {
-		c.Effect = host.EffectRead
-	}
-	switch {
-	case group != "" && !ok:
-		return nil, fmt.Errorf("%q is not the name of a resource group", group)
-	case !slices.Contains(azurename.Kinds, c.Resource):
-		return nil, fmt.Errorf("azure has no %q; it has %s", kind, strings.Join(azurename.Kinds, ", "))
-	case verb == "":
-		return nil, fmt.Errorf("the action does not tell azure's verb; give one of %s", strings.Join(azurename.Verbs, ", "))
-	case !slices.Contains(azurename.Verbs, verb):
-		return nil, fmt.Errorf("azure has no verb %q; it has %s", verb, strings.Join(azurename.Verbs, ", "))
-	case group == "" && object != "":
-		return nil, fmt.Errorf("%q needs a resource group, since Azure's names are of one", kind+":"+object)
-	}
-	return c, nil
-}
-
-// clusterCall completes c as its capability classifies it.
-func clusterCall(capability, what, last string, c *host.CapabilityCall) *host.CapabilityCall {
-	if capability == "helm" {
-		what = releases
-	}
-	what, c.Subresource, _ = strings.Cut(what, "/")
-	c.Resource, c.Group, _ = strings.Cut(what, ".")
-	switch {
-	case c.Verb != "":
-	case capability == "exec":
-		c.Verb = "create"
-	case capability == "helm" && last != "read":
-		c.Verb = last
-	case capability == "kube" && c.Object != "":
-		c.Verb = "get"
-	default:
-		c.Verb = "list"
-	}
-	c.Spans = c.Namespace == "" && c.Verb == "list" && capability != "exec"
-	c.Effect = host.EffectChange
-	if slices.Contains([]string{"get", "list", "watch", "history", "values"}, c.Verb) {
-		c.Effect = host.EffectRead
-	}
-	return c
 }

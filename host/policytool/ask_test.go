@@ -10,7 +10,7 @@ import (
 
 func question(t *testing.T, a Ask) *host.Question {
 	t.Helper()
-	q, err := a.Question()
+	q, err := a.Question(kinds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,25 +44,25 @@ func TestQuestionsInWordsAreRead(t *testing.T) {
 		}
 	}
 	for want, a := range map[string]Ask{
-		"needs a user":                    {},
-		"needs a user and an action":      {User: "a"},
-		"an action PLUGIN:NAME":           {User: "a", Action: "x"},
-		"CLUSTER/NAMESPACE/RESOURCE":      {User: "a", Action: "a:b", Resource: "dev"},
-		"none is given":                   {User: "a", Action: "a:b", Verb: "get"},
-		"azure, exec, helm and kube":      {User: "a", Action: "a:b", Resource: "dev/shop/pods", Capability: "teleport"},
-		`azure has no "vaults"; it has`:   {User: "a", Action: "a:b", Resource: "prod/rg1/vaults", Capability: "azure"},
-		`azure has no verb "delete"`:      {User: "a", Action: "a:b", Resource: "prod/rg1/monitor", Verb: "delete"},
-		"does not tell azure's verb":      {User: "a", Action: "azure:zzz.bogus", Resource: "prod/rg1/monitor"},
-		`azure has no "monitr"`:           {User: "a", Action: "azure:monitor.read", Resource: "prod/rg1/monitr"},
-		`azure has no "monitors"`:         {User: "a", Action: "cloud:monitor.read", Resource: "prod/rg1/monitors"},
-		`resource "a/b/c/d/e" is neither`: {User: "a", Action: "a:b", Resource: "a/b/c/d/e"},
-		`resource "a/b/pods:" is neither`: {User: "a", Action: "a:b", Resource: "a/b/pods:"},
-		"needs a resource group":          {User: "a", Action: "a:b.read", Resource: "prod//containerinstances:web"},
-		"roles: one is empty":             {User: "a", Action: "a:b", Roles: []string{""}},
-		"teams: one is empty or over":     {User: "a", Action: "a:b", Teams: []string{strings.Repeat("x", 257)}},
-		"roles: over 100":                 {User: "a", Action: "a:b", Roles: slices.Repeat([]string{"x"}, 101)},
+		"needs a user":                  {},
+		"needs a user and an action":    {User: "a"},
+		"an action PLUGIN:NAME":         {User: "a", Action: "x"},
+		"CLUSTER/NAMESPACE/RESOURCE":    {User: "a", Action: "a:b", Resource: "dev"},
+		"none is given":                 {User: "a", Action: "a:b", Verb: "get"},
+		"azure, exec, helm, kube":       {User: "a", Action: "a:b", Resource: "dev/shop/pods", Capability: "teleport"},
+		`azure has no "vaults"; it has`: {User: "a", Action: "a:b", Resource: "prod/rg1/vaults", Capability: "azure"},
+		`azure has no verb "delete"`:    {User: "a", Action: "a:b", Resource: "prod/rg1/monitor", Verb: "delete"},
+		"does not name azure's verb":    {User: "a", Action: "azure:zzz.bogus", Resource: "prod/rg1/monitor"},
+		`azure has no "monitr"`:         {User: "a", Action: "azure:monitor.read", Resource: "prod/rg1/monitr"},
+		`azure has no "monitors"`:       {User: "a", Action: "cloud:monitor.read", Resource: "prod/rg1/monitors"},
+		`resource "a/b/c/d/e" has none`: {User: "a", Action: "a:b", Resource: "a/b/c/d/e"},
+		`resource "a/b/pods:" has none`: {User: "a", Action: "a:b", Resource: "a/b/pods:"},
+		"needs a resource group":        {User: "a", Action: "a:b.read", Resource: "prod//containerinstances:web"},
+		"roles: one is empty":           {User: "a", Action: "a:b", Roles: []string{""}},
+		"teams: one is empty or over":   {User: "a", Action: "a:b", Teams: []string{strings.Repeat("x", 257)}},
+		"roles: over 100":               {User: "a", Action: "a:b", Roles: slices.Repeat([]string{"x"}, 101)},
 	} {
-		if _, err := a.Question(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := a.Question(kinds); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", a, err, want)
 		}
 	}

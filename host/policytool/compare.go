@@ -12,14 +12,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 // Tools answer administrators' questions about the policies of a running host. They
 // are safe for concurrent use.
 type Tools struct {
 	Engine    *authz.Engine
-	Directory authz.Directory // that of Engine
-	Log       *audit.File     // where Engine logs decisions; nil: not to a file
+	Directory authz.Directory     // that of Engine
+	Kinds     *capability.Catalog // of the host's capabilities
+	Log       *audit.File         // where Engine logs decisions; nil: not to a file
 	comparing atomic.Bool
 }
 
@@ -28,7 +30,7 @@ func (t *Tools) Status() authz.Status { return t.Engine.Status() }
 
 // Explain explains q by the policy that decides now. It is not logged.
 func (t *Tools) Explain(ctx context.Context, q *host.Question) *Explanation {
-	return Explain(ctx, t.Engine.Serving(), q, t.Directory)
+	return Explain(ctx, t.Engine.Serving(), t.Kinds, q, t.Directory)
 }
 
 // comparison bounds one comparison: a candidate is a program of the requester's, and

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 // Explanation is why policy decides as it does about one question.
@@ -25,6 +26,7 @@ type Explanation struct {
 	// Obligations are the conditions of an allow, as a policy writes them.
 	Obligations map[string]any `json:"obligations,omitempty"`
 	obligations host.Obligations
+	kind        *capability.Kind // of the question's call; nil: there is none
 	// Refused says why the host refuses what policy allows, Warnings which names in
 	// the question the host does not have; see Against.
 	Refused  []string `json:"refused,omitempty"`
@@ -87,13 +89,16 @@ func (l *GrantLine) distance() int {
 const maxNear = 5
 
 // Explain decides q by p over d as an engine would, uncached and not logged, and
-// says why.
-func Explain(ctx context.Context, p *authz.Policy, q *host.Question, d authz.Directory) *Explanation {
+// says why. kinds describe the host's capabilities.
+func Explain(ctx context.Context, p *authz.Policy, kinds *capability.Catalog, q *host.Question, d authz.Directory) *Explanation {
 	trace := &tracer{seen: map[Place]bool{}}
 	decision, m, err := p.Over(d).Evaluate(ctx, q, trace)
 	x := &Explanation{
 		Question: inWords(q), Stated: q.Reason, Roles: list(m.Roles), Teams: list(m.Teams),
 		Person: d.Listing(q.Principal), Policy: p.Digest(),
+	}
+	if q.Capability != nil {
+		x.kind = kinds.Kind(q.Capability.Name)
 	}
 	if err != nil {
 		x.Error, decision = err.Error(), host.Decision{Reason: host.Reason{Code: authz.PolicyError}}
@@ -105,7 +110,7 @@ func Explain(ctx context.Context, p *authz.Policy, q *host.Question, d authz.Dir
 	x.Rules, x.Unmet = trace.held, trace.unmet
 	considered := d.Consider(q)
 	x.ignored(q.Principal, considered)
-	x.permissions(lines(ctx, p, q, &m, considered))
+	x.permissions(lines(ctx, p, x.entries(), q, &m, considered))
 	x.Sentence = x.sentence(q)
 	return x
 }
@@ -132,9 +137,17 @@ func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
 	}
 }
 
-// lines puts what the directory considered into words. What a call of Azure
-// needs is in custom entries, so that each of them has a line of its own.
-func lines(ctx context.Context, policy *authz.Policy, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
+// entries returns how custom entries permit the question's call, nil if they do not.
+func (x *Explanation) entries() *capability.Entries {
+	if x.kind == nil {
+		return nil
+	}
+	return x.kind.Entries
+}
+
+// lines puts what the directory considered into words. If custom entries permit the
+// call, each of them has a line of its own.
+func lines(ctx context.Context, policy *authz.Policy, by *capability.Entries, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
 	var entries []GrantLine
 	var custom []json.RawMessage
 	lines := make([]GrantLine, len(all))
@@ -148,12 +161,12 @@ func lines(ctx context.Context, policy *authz.Policy, q *host.Question, m *host.
 			}
 		}
 	}
-	if q.Capability == nil || q.Capability.Name != "azure" {
+	if by == nil {
 		return lines
 	}
-	misses, err := azureMisses(ctx, policy, q, m, custom)
+	misses, err := entryMisses(ctx, policy, by.Misses, q, m, custom)
 	if err != nil {
-		return lines // the operator's azure.rego knows nothing of misses
+		return lines // the operator replaced the shipped rules by some without it
 	}
 	for i := range entries {
 		entries[i].Misses = misses[i]
@@ -171,9 +184,9 @@ func lines(ctx context.Context, policy *authz.Policy, q *host.Question, m *host.
 // missesDeadline bounds the query about entries.
 const missesDeadline = time.Second
 
-// azureMisses asks the shipped rules what keeps each of the entries from covering
-// q's call.
-func azureMisses(ctx context.Context, p *authz.Policy, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
+// entryMisses asks a function of the shipped rules what keeps each of the entries
+// from covering q's call.
+func entryMisses(ctx context.Context, p *authz.Policy, function string, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
 	input, err := authz.Input(q, m)
 	if err != nil {
 		return nil, err
@@ -189,7 +202,7 @@ func azureMisses(ctx context.Context, p *authz.Policy, q *host.Question, m *host
 	input.(ast.Object).Insert(ast.StringTerm("entries"), ast.ArrayTerm(list...))
 	ctx, cancel := context.WithTimeout(ctx, missesDeadline)
 	defer cancel()
-	values, err := p.Query(ctx, "[data.bulkhead.default.azure_misses(entry) | some entry in input.entries]", input)
+	values, err := p.Query(ctx, "[data.bulkhead.default."+function+"(entry) | some entry in input.entries]", input)
 	if err != nil {
 		return nil, err
 	}

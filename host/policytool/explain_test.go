@@ -11,21 +11,21 @@ import (
 
 func TestExplainNamesRulePermissionAndNearMiss(t *testing.T) {
 	shipped, d := readPolicy(t, ""), staff(t)
-	may := Explain(t.Context(), shipped, question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/shop/pods:web", Verb: "delete"}), d)
+	may := Explain(t.Context(), shipped, kinds, question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/shop/pods:web", Verb: "delete"}), d)
 	if !may.Allow || len(may.Granted) != 3 || may.Granted[2].From != "team payments" || may.Granted[2].At != "people.yaml:31" ||
 		!strings.Contains(may.Sentence, "team payments (people.yaml:31)") {
 		t.Errorf("%+v", may)
 	}
-	not := Explain(t.Context(), shipped, question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/bank/pods:web", Verb: "delete"}), d)
+	not := Explain(t.Context(), shipped, kinds, question(t, Ask{User: "pat@example.com", Action: "pods:delete", Resource: "dev/bank/pods:web", Verb: "delete"}), d)
 	if not.Allow || not.Reason.Code != "no_resource" || len(not.Near) != 1 || strings.Join(not.Near[0].Misses, ",") != "namespace" {
 		t.Errorf("%+v", not)
 	}
-	nobody := Explain(t.Context(), shipped, question(t, Ask{User: "eve@example.com", Action: "pods:delete"}), d)
+	nobody := Explain(t.Context(), shipped, kinds, question(t, Ask{User: "eve@example.com", Action: "pods:delete"}), d)
 	if nobody.Allow || len(nobody.Granted)+len(nobody.Near) != 0 || nobody.Reason.Code != "no_plugin" {
 		t.Errorf("%+v", nobody)
 	}
 	q := question(t, Ask{User: string(ada), Action: "gitops:helm.upgrade"})
-	frozen := Explain(t.Context(), withPolicy(t, freeze), q, d)
+	frozen := Explain(t.Context(), withPolicy(t, freeze), kinds, q, d)
 	if frozen.Allow || frozen.Rules[0] != (Place{"bulkhead.authz.decision", "policy.rego:3"}) {
 		t.Errorf("%+v", frozen)
 	}
@@ -54,7 +54,7 @@ spec:
           - anything
 `)
 	d := openDirectory(t, dir)
-	explain := func(p *authz.Policy, a Ask) *Explanation { return Explain(t.Context(), p, question(t, a), d) }
+	explain := func(p *authz.Policy, a Ask) *Explanation { return Explain(t.Context(), p, kinds, question(t, a), d) }
 	misses := func(x *Explanation) string {
 		var all []string
 		for _, l := range x.Near {
@@ -107,7 +107,7 @@ func TestAnExplanationCountsWhatIsAsserted(t *testing.T) {
 		{Ask{User: "odd@example.com", Roles: []string{"viewer", "viewer"}}, true, "with the asserted roles viewer"},
 	} {
 		c.ask.Action = "pods:list.read"
-		x := Explain(t.Context(), shipped, question(t, c.ask), d)
+		x := Explain(t.Context(), shipped, kinds, question(t, c.ask), d)
 		said := x.Question + "\n" + x.Sentence + "\n" + strings.Join(x.Ignored, ", ") + " is ignored"
 		if x.Allow != c.ok || !strings.Contains(said, c.want) {
 			t.Errorf("%+v: %v, %s", c.ask, x.Allow, said)
@@ -129,7 +129,7 @@ func TestAnExplanationSaysWhenAMembershipEnds(t *testing.T) {
 metadata: {name: ann}
 spec: {id: ann, roles: [viewer, {name: editor, until: `+until.Format(time.RFC3339)+`}]}
 `)
-		x := Explain(t.Context(), readPolicy(t, ""), ask("ann", "gitops", "helm.upgrade"), openDirectory(t, dir))
+		x := Explain(t.Context(), readPolicy(t, ""), kinds, ask("ann", "gitops", "helm.upgrade"), openDirectory(t, dir))
 		if x.Allow == c.ended {
 			t.Errorf("%s: %+v", name, x)
 		}

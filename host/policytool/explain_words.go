@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
 func inWords(q *host.Question) string {
@@ -60,8 +61,8 @@ func (x *Explanation) sentence(q *host.Question) string {
 	case "no_action":
 		return fmt.Sprintf("%s has no action permission that covers %q%s.", who, q.Route.Action, x.ended("action"))
 	case "no_resource":
-		if q.Capability != nil && q.Capability.Name == "azure" {
-			return x.noEntry(q)
+		if by := x.entries(); by != nil {
+			return x.noEntry(by, q)
 		}
 		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for%s.", who, x.ended("resource"))
 	case "no_rule":
@@ -98,19 +99,13 @@ func (x *Explanation) rightless(p *host.Principal) string {
 	return s
 }
 
-// noEntry is the sentence for a call of Azure that nobody's entry covers.
-func (x *Explanation) noEntry(q *host.Question) string {
-	c := q.Capability
-	where := "resource group " + c.ResourceGroup
-	if c.Spans {
-		where = "any resource group"
-	}
-	have := "have no custom entry, and azure needs one"
+// noEntry is the sentence for a call that no custom entry of the user covers.
+func (x *Explanation) noEntry(by *capability.Entries, q *host.Question) string {
+	have := "have no custom entry, and " + x.kind.Name + " needs one"
 	if has(x.Near, "entry") {
 		have = "have custom entries, and none is"
 	}
-	return fmt.Sprintf("%s's permissions for the plugin %q %s for %s of %s in %s of %s.",
-		q.Principal.User, q.Route.Plugin, have, c.Verb, c.Resource, where, c.Instance)
+	return fmt.Sprintf("%s's permissions for the plugin %q %s for %s.", q.Principal.User, q.Route.Plugin, have, by.Describe(q.Capability))
 }
 
 func has(lines []GrantLine, kind string) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/authztest"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,6 +32,8 @@ var (
 	await         = authztest.Await
 	ask           = authztest.Ask
 	call          = authztest.Call
+
+	kinds = new(all.Config).Catalog()
 )
 
 func readPolicy(t testing.TB, path string) *authz.Policy {
@@ -54,7 +57,7 @@ func withPolicy(t testing.TB, text string) *authz.Policy {
 // closing it.
 func logged(t *testing.T) (*Tools, func() []byte) {
 	t.Helper()
-	tools := &Tools{Directory: staff(t), Log: &audit.File{Path: filepath.Join(t.TempDir(), "decisions.jsonl")}}
+	tools := &Tools{Kinds: kinds, Directory: staff(t), Log: &audit.File{Path: filepath.Join(t.TempDir(), "decisions.jsonl")}}
 	e, err := authz.Open(t.Context(), authz.Config{Directory: tools.Directory, Log: audit.Config{File: tools.Log}})
 	if err != nil {
 		t.Fatal(err)

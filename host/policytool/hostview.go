@@ -13,9 +13,8 @@ import (
 // HostView is what a host has beside its policy, as far as it matters for one
 // question.
 type HostView struct {
-	Plugins   []string // names of instances
-	Clusters  []string
-	Instances []string // of Azure
+	Plugins  []string // names of instances
+	Clusters []string
 	// Routes are the kinds of the routes of the question's plugin by their action;
 	// nil: they are not known.
 	Routes map[host.Action][]manifest.Kind
@@ -30,7 +29,13 @@ func (x *Explanation) Against(v *HostView, q *host.Question) {
 	x.unknown("plugin", q.Route.Plugin, append([]string{hostPlugin}, v.Plugins...))
 	if c := q.Capability; c != nil {
 		x.unknown("cluster", c.Cluster, v.Clusters)
-		x.unknown("instance of Azure", c.Instance, v.Instances)
+	}
+	if x.kind != nil {
+		for _, d := range x.kind.Dimensions {
+			if d.Noun != "" {
+				x.unknown(d.Noun, d.Value(q.Capability), d.Values)
+			}
+		}
 	}
 	if o := &x.obligations; q.Route.Plugin == hostPlugin && (!o.MetBy(false, false) || o.Confines()) {
 		x.Refused = append(x.Refused, "obligation_not_supported: the host's own routes can meet max_session and idle, but no other obligation")

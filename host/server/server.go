@@ -204,9 +204,10 @@ func (s *Server) openGateway(context.Context) error {
 			Stopping: s.stopping.Load,
 		},
 	})
+	kinds := s.config.Catalog()
 	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.ender, Plugins: s.plugins.List, Would: s.policy.Would})
-	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView,
-		Policy: &policytool.Tools{Engine: s.policy, Directory: s.people, Log: s.config.Policy.Log.File}})
+	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView, Kinds: kinds,
+		Policy: &policytool.Tools{Engine: s.policy, Kinds: kinds, Directory: s.people, Log: s.config.Policy.Log.File}})
 	door.Mount(s.gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) {
 		p := s.plugins.Get(name)
 		return p, p != nil
@@ -216,7 +217,7 @@ func (s *Server) openGateway(context.Context) error {
 
 // hostView is what this host has, for explaining a question about a plugin.
 func (s *Server) hostView(plugin string) *policytool.HostView {
-	v := &policytool.HostView{Instances: s.config.Capabilities.Catalog().Configured()}
+	v := &policytool.HostView{}
 	if p := s.plugins.Get(plugin); p != nil {
 		known := p.View()
 		v.Routes, v.Check = known.Routes, known.Check

@@ -49,6 +49,15 @@ func NewKind() *capability.Kind {
 		Classify:   classify,
 		// RBAC's verb is create, whatever the call says.
 		Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), verbCreate },
+		Words: capability.Words{
+			Form: "CLUSTER/NAMESPACE/pods/exec:POD", Example: "dev/shop/pods/exec:web", Verbs: verbCreate,
+			Claims: func(p *capability.Phrase) (bool, error) { return p.Resource == "pods/exec", nil },
+			Call: func(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
+				c, route := p.OfCluster(name, cmp.Or(p.Verb, verbCreate))
+				c.Effect = host.EffectChange
+				return c, route, nil
+			},
+		},
 	}
 }
 

@@ -1,11 +1,13 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -58,7 +60,29 @@ func NewKind() *capability.Kind {
 			return ""
 		},
 		Permission: func(c *host.CapabilityCall) (resource, verb string) { return releaseResource, c.Verb },
+		Words: capability.Words{
+			Form: "CLUSTER/NAMESPACE/" + releaseResource + "[:RELEASE]", Example: "dev/shop/releases.helm.sh:web",
+			Verbs:  `what ACTION ends with, where "read" is list`,
+			Claims: func(p *capability.Phrase) (bool, error) { return p.Resource == releaseResource, nil },
+			Call:   asked,
+		},
 	}
+}
+
+// asked is the call that a question in words is about.
+func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
+	verb := cmp.Or(p.Verb, p.LastWord())
+	if p.Verb == "" && verb == "read" {
+		verb = actList
+	}
+	of := *p
+	of.Resource = releaseResource
+	c, route := of.OfCluster(name, verb)
+	c.Effect = host.EffectChange
+	if slices.Contains([]string{actList, actHistory, actValues}, verb) {
+		c.Effect = host.EffectRead
+	}
+	return c, route, nil
 }
 
 // Helm is the provider. Safe for concurrent use.

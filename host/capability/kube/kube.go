@@ -9,6 +9,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -49,7 +50,26 @@ func NewKind() *capability.Kind {
 			return ""
 		},
 		Permission: func(c *host.CapabilityCall) (resource, verb string) { return c.GroupResource(), c.Verb },
+		Words: capability.Words{
+			Form: "CLUSTER/NAMESPACE/RESOURCE[:NAME]", Example: "dev/shop/pods:web", Verbs: "get, or list without NAME",
+			Claims: func(*capability.Phrase) (bool, error) { return true, nil },
+			Call:   asked,
+		},
 	}
+}
+
+// asked is the call that a question in words is about.
+func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
+	verb := "list"
+	if p.Object != "" {
+		verb = "get"
+	}
+	c, route := p.OfCluster(name, cmp.Or(p.Verb, verb))
+	c.Effect = host.EffectChange
+	if slices.Contains([]string{"get", "list", "watch"}, c.Verb) {
+		c.Effect = host.EffectRead
+	}
+	return c, route, nil
 }
 
 // Kube is the provider. Safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
@@ -33,6 +34,7 @@ type Config struct {
 	Policy    Policy
 	// HostView returns what the host has, for explaining a question about a plugin.
 	HostView func(plugin string) *policytool.HostView
+	Kinds    *capability.Catalog // of the host's capabilities
 }
 
 type admin struct {

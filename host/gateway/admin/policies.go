@@ -54,7 +54,7 @@ func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains([]string{"", "true", "false"}, query.Get("unlisted")) {
 		return host.E(host.Invalid, "", "unlisted must be true or false")
 	}
-	q, err := ask.Question()
+	q, err := ask.Question(a.Kinds)
 	if err != nil {
 		return host.E(host.Invalid, "", "%w", err)
 	}
