@@ -146,10 +146,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 	out.WriteString(`# Who may do what, as shipped
 
-Every route of the plugins in this repository, and capability calls of every kind, by somebody who has one of the shipped
-roles and nothing else. Refusals give the reason's code. A route that is allowed goes on to ask for capabilities, and each of
-these is decided again: the second table. The routes' plugins are named as in their manifests; a role's
-patterns are on the name in your configuration.
+Every route of the plugins in this repository, and capability calls of every kind, by a user with one of the shipped roles
+and no other permissions. A refusal has the reason's code. The plugin of an allowed route makes capability calls, and each of
+them is decided again: the second table. Plugins have the names of their manifests here; the patterns of a role match the
+names in your configuration.
 
 ` + "`go test ./host/authz -run TestWhoMayDoWhat`" + ` compares this file with what is decided; with ` + "`-update`" + ` it writes the file.
 
