@@ -140,12 +140,12 @@ func TestForeignPagesActForNobody(t *testing.T) {
 	}
 }
 
-// Who is signed out learns nothing, whoever may nothing learns as little.
+// A signed-out user learns nothing, and a user without rights learns as little.
 func TestWhatExistsIsForThoseWhoMay(t *testing.T) {
 	s := open(t)
-	nobody, nia, ann := s.as(t, ""), s.as(t, "nia"), s.as(t, "ann")
+	anonymous, nia, ann := s.as(t, ""), s.as(t, "nia"), s.as(t, "ann")
 	for _, path := range []string{"/api/probe/seen", "/api/probe/nothing", "/api/nothing/x", "/api/admin/sessions", "/api/admin/nothing"} {
-		if got := nobody.Do("GET", path, ""); got.Status != 401 {
+		if got := anonymous.Do("GET", path, ""); got.Status != 401 {
 			t.Errorf("signed out, %s: %v", path, got)
 		}
 		if got := nia.Do("GET", path, ""); got.Status != 403 {

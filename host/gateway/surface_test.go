@@ -59,7 +59,7 @@ func TestHalfABodyIsAnsweredAndItsConnectionEnds(t *testing.T) {
 }
 
 // Origin: logout cut what a session writes and not what it reads, so that an
-// upload went on, and whoever ended it waited in vain.
+// upload went on, and the one who ended it waited in vain.
 func TestALogoutEndsAnUpload(t *testing.T) {
 	s := open(t)
 	for _, path := range []string{"/api/probe/take", "/api/probe/change", "/api/admin/policies/diff"} {
@@ -102,9 +102,9 @@ func TestAfterAWholeBodyTheConnectionGoesOn(t *testing.T) {
 // Origin: curl -I, and the probes of load balancers, got 401 or 405.
 func TestHEADIsGETWithoutTheBody(t *testing.T) {
 	s := open(t)
-	ann, nobody := s.as(t, "ann"), s.as(t, "")
+	ann, anonymous := s.as(t, "ann"), s.as(t, "")
 	for _, path := range []string{"/healthz", "/readyz", "/health", "/login"} {
-		get, head := nobody.Do("GET", path, ""), nobody.Do("HEAD", path, "")
+		get, head := anonymous.Do("GET", path, ""), anonymous.Do("HEAD", path, "")
 		if get.Status != 200 || head.Status != 200 || head.Body != "" || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") {
 			t.Errorf("%s: %v and %v", path, get, head)
 		}
@@ -130,7 +130,7 @@ func TestHEADIsGETWithoutTheBody(t *testing.T) {
 	if got := s.as(t, "nia").Do("HEAD", "/api/probe/ticks", ""); got.Status != 403 {
 		t.Errorf("an event stream, without rights: %v", got)
 	}
-	if got := nobody.Do("HEAD", "/auth/me", ""); got.Status != 401 {
+	if got := anonymous.Do("HEAD", "/auth/me", ""); got.Status != 401 {
 		t.Errorf("without a login: %v", got)
 	}
 	if list, err := s.Gateway.Surface(); err != nil || len(list) == 0 {

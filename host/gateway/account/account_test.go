@@ -54,9 +54,14 @@ func would(_ context.Context, q *host.Question) host.Decision {
 func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy) {
 	t.Helper()
 	policy := &surfacetest.Policy{}
+	return serve(t, policy, &surfacetest.Fleet{}), policy
+}
+
+func serve(t *testing.T, policy *surfacetest.Policy, fleet *surfacetest.Fleet) *surfacetest.Surface {
+	t.Helper()
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
-		account.Mount(g, account.Config{SignIn: signIn{}, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: would})
-	}), policy
+		account.Mount(g, account.Config{SignIn: signIn{}, Sessions: fleet, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: would})
+	})
 }
 
 // Signing in and out needs no login; what concerns the caller needs one, and no
@@ -118,4 +123,61 @@ func TestOnesRoutesAreThoseThatPolicyWouldPermit(t *testing.T) {
 	if got.Status != 200 || strings.TrimSpace(got.Body) != want {
 		t.Errorf("%v", got)
 	}
+}
+
+// A user sees their own sessions and logins on every replica, and which of them are of
+// the login that asks.
+func TestOnesSessionsAndLoginsAreShown(t *testing.T) {
+	s, _ := open(t)
+	got := s.As(t, "ann.2").Do("GET", "/auth/sessions", "")
+	for _, want := range []string{
+		`"id":"s1","user":"ann@example.com","kind":"socket","plugin":"probe","started":"1970-01-01T00:00:00Z","replica":"a","login":"ann","current":false`,
+		`"id":"s2","user":"ann@example.com","kind":"events","plugin":"probe","started":"1970-01-01T00:00:00Z","replica":"b","login":"ann.2","current":true`,
+	} {
+		if !strings.Contains(got.Body, want) {
+			t.Errorf("%v lacks %s", got, want)
+		}
+	}
+	if got.Status != 200 || strings.Contains(got.Body, "s3") || strings.Count(got.Body, `"method":"dev"`) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+// A user ends one session, one login, or all other logins, and nothing of another user.
+func TestOneEndsOnesOwnSessionsAndLogins(t *testing.T) {
+	fleet := &surfacetest.Fleet{}
+	s := serve(t, &surfacetest.Policy{}, fleet)
+	ann := s.As(t, "ann")
+	for path, want := range map[string]struct {
+		scope session.Scope
+		cause error
+	}{
+		"/auth/sessions/s2":    {session.Selected([]host.SessionInfo{fleetSession(t, fleet, "s2")}), host.ErrEnded},
+		"/auth/sessions/ann.2": {session.OneLogin("ann@example.com", "ann.2"), host.ErrLoggedOut},
+		"/auth/sessions":       {session.OtherLogins("ann@example.com", "ann"), host.ErrLoggedOut},
+	} {
+		if got := ann.Do("DELETE", path, ""); got.Status != 200 || strings.TrimSpace(got.Body) != `{"ended":1,"closed":1}` || !fleet.Ended(want.scope, want.cause) {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	for _, path := range []string{"/auth/sessions/s3", "/auth/sessions/vic", "/auth/sessions/nothing"} {
+		if got := ann.Do("DELETE", path, ""); got.Status != 404 || !fleet.Idle() {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+func fleetSession(t *testing.T, f *surfacetest.Fleet, id string) host.SessionInfo {
+	t.Helper()
+	list, err := f.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s.ID == id {
+			return s
+		}
+	}
+	t.Fatalf("there is no session %s", id)
+	return host.SessionInfo{}
 }

@@ -61,10 +61,15 @@ func (entries) Sources() []directory.SourceStatus {
 
 func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy, *tools) {
 	t.Helper()
+	return serve(t, &surfacetest.Fleet{})
+}
+
+func serve(t *testing.T, fleet *surfacetest.Fleet) (*surfacetest.Surface, *surfacetest.Policy, *tools) {
+	t.Helper()
 	policy, asked := &surfacetest.Policy{}, &tools{}
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
 		admin.Mount(g, admin.Config{
-			Directory: entries{}, Policy: asked, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
+			Sessions: fleet, Directory: entries{}, Policy: asked, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
 		})
 	}), policy, asked
 }
@@ -186,5 +191,51 @@ func TestACandidatePolicyIsBounded(t *testing.T) {
 	}
 	if got := ann.Send("POST", "/api/admin/policies/diff", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", limit+1))}); got.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("over the bound: %v", got)
+	}
+}
+
+// A filter selects sessions, and one that is misspelt or given twice is refused.
+func TestAFilterSelectsSessions(t *testing.T) {
+	s, _, _ := open(t)
+	ann := s.As(t, "ann")
+	for query, want := range map[string]string{
+		"": `"total":3`, "?user=Ann@Example.com": `"total":2`, "?kind=socket": `"total":2`, "?plugin=exec": `"total":1`, "?replica=b": `"total":2`,
+		"?login=ann.2": `"total":1`, "?user=ann@example.com&kind=socket": `"total":1`, "?replica=c": `{"replica":"a","sessions":[],"total":0}`, "?limit=1": `"total":3`,
+	} {
+		if got := ann.Do("GET", "/api/admin/sessions"+query, ""); got.Status != 200 || !strings.Contains(got.Body, want) || query == "?limit=1" && strings.Count(got.Body, `"id"`) != 1 {
+			t.Errorf("%q: %v, want %s", query, got, want)
+		}
+	}
+	for _, query := range []string{"?limit=0", "?limit=5001", "?limit=x", "?usr=x", "?user=", "?user=a&user=b"} {
+		if got := ann.Do("GET", "/api/admin/sessions"+query, ""); got.Status != 400 {
+			t.Errorf("%q: %v", query, got)
+		}
+	}
+}
+
+// What ends is what a filter selects; the sessions of all users only by all=true.
+func TestWhatAnAdministratorEndsIsNamed(t *testing.T) {
+	fleet := &surfacetest.Fleet{}
+	s, _, _ := serve(t, fleet)
+	ann := s.As(t, "ann")
+	list, err := fleet.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, scope := range map[string]session.Scope{
+		"?all=true": session.Everybody(), "?user=Vic@example.com": session.SessionsOf("vic@example.com"), "?user=vic@example.com&logins=true": session.LoginsOf("vic@example.com"),
+		"?kind=events": session.Selected(list[1:2]), "?user=ann@example.com&kind=socket": session.Selected(list[:1]), "/s3": session.Selected(list[2:]), "/s3?user=vic@example.com": session.Selected(list[2:]),
+	} {
+		if got := ann.Do("DELETE", "/api/admin/sessions"+path, ""); got.Status != 200 || !fleet.Ended(scope, host.ErrRevoked) {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+	for path, status := range map[string]int{
+		"": 400, "?usr=a": 400, "?user=": 400, "?user=a&user=b": 400, "?all=maybe": 400, "?all=false": 400, "?all=true&user=a": 400, "?logins=true": 400,
+		"?logins=true&kind=socket": 400, "?all=true&logins=true": 400, "/none": 404, "/s3?user=ann@example.com": 404,
+	} {
+		if got := ann.Do("DELETE", "/api/admin/sessions"+path, ""); got.Status != status || !fleet.Idle() {
+			t.Errorf("%q: %v, want %d", path, got, status)
+		}
 	}
 }
