@@ -11,18 +11,32 @@ import (
 
 const module = "github.com/seed-a3fb47d6/bulkhead/"
 
-// levels is who may import whom: a package imports lower levels only, and its
-// own subpackages and parents. The longest matching prefix counts.
+// levels is who may import whom: a package imports and links packages of lower levels
+// only, and those that belong to the same entry. The longest matching prefix counts.
 var levels = map[string]int{
 	"sdk/abi": 0, "sdk/manifest": 0, "policies": 0,
 	"sdk": 1, "host": 1,
-	"host/internal": 2, "host/config": 2, "host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/artifact": 3, "host/audit": 3, "host/recording": 3, "host/telemetry": 3,
+	"host/internal": 2, "host/config": 2,
+	"host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/recording": 3, "host/artifact": 3, "host/audit": 3,
 	"host/session": 4, "host/capability": 4,
-	"host/authn": 5, "host/directory": 5, "host/authz": 5,
-	"host/plugin": 6, "host/policytool": 6,
-	"host/gateway": 7, "host/console": 7,
+	"host/directory": 5, "host/authz": 5,
+	"host/authn": 6, "host/policytool": 6, "host/plugin": 6,
+	"host/gateway":      7,
 	"host/gateway/door": 8, "host/gateway/account": 8, "host/gateway/admin": 8,
 	"host/server": 9, "cmd": 10, "plugins": 10,
+}
+
+// testSupport are packages that only tests import. They may import any level.
+var testSupport = []string{
+	"host/authz/authztest", "host/capability/azure/azuretest", "host/cluster/clustertest", "host/gateway/internal/surfacetest",
+	"host/sandbox/internal/wattest", "host/sandbox/sandboxtest", "host/session/sessiontest", "host/state/statetest", "sdk/pack/packtest",
+}
+
+// unlinked is what the binary of a package's tests must not contain, so that the
+// package can be worked on, and its tests built, without it.
+var unlinked = map[string][]string{
+	"host/session": {"go.etcd.io/", "k8s.io/", "github.com/open-policy-agent/", "github.com/tetratelabs/"},
+	"host/plugin":  {"github.com/open-policy-agent/", "go.etcd.io/"},
 }
 
 // owners keeps each outside library behind one package.
@@ -50,15 +64,16 @@ var owners = []struct {
 }
 
 type pkg struct {
-	ImportPath string
-	Imports    []string
-	Standard   bool
+	ImportPath    string
+	Imports, Deps []string
+	Standard      bool
 }
 
 // TestImportsPointDownwards holds the layout: levels, owners of libraries, and
 // that plugin authors compile the standard library and nothing else.
 func TestImportsPointDownwards(t *testing.T) {
-	for _, p := range packages(t, "./cmd/...", "./host/...", "./plugins/...", "./policies/...", "./sdk/...") {
+	list := packages(t, "./cmd/...", "./host/...", "./plugins/...", "./policies/...", "./sdk/...")
+	for _, p := range list {
 		from := strings.TrimPrefix(p.ImportPath, module)
 		for _, i := range p.Imports {
 			for _, o := range owners {
@@ -66,18 +81,26 @@ func TestImportsPointDownwards(t *testing.T) {
 					t.Errorf("%s imports %s, which only %s may: %s", from, i, strings.Join(o.allowed, ", "), o.reason)
 				}
 			}
+		}
+		if slices.Contains(testSupport, from) {
+			continue
+		}
+		for _, i := range p.Deps { // what is linked, imports among it
 			to, ours := strings.CutPrefix(i, module)
-			if !ours || testing_(from) {
+			if !ours {
 				continue
+			}
+			if slices.Contains(testSupport, to) {
+				t.Errorf("%s links %s, which is for tests", from, to)
 			}
 			if r := root(from); r == root(to) && r != "host" {
 				continue // a package and its own subpackages
 			}
 			if level(t, to) >= level(t, from) {
-				t.Errorf("%s (level %d) imports %s (level %d)", from, level(t, from), to, level(t, to))
+				t.Errorf("%s (level %d) links %s (level %d)", from, level(t, from), to, level(t, to))
 			}
 			if within(from, "plugins") && !within(to, "sdk") {
-				t.Errorf("%s imports %s: a plugin is written against sdk alone", from, to)
+				t.Errorf("%s links %s: a plugin is written against sdk alone", from, to)
 			}
 		}
 	}
@@ -86,12 +109,40 @@ func TestImportsPointDownwards(t *testing.T) {
 			t.Errorf("sdk or host depends on %s: plugin authors would have to compile it", p.ImportPath)
 		}
 	}
+	exists := func(name string) bool {
+		return slices.ContainsFunc(list, func(p pkg) bool { return within(strings.TrimPrefix(p.ImportPath, module), name) })
+	}
+	for name := range levels {
+		if !exists(name) {
+			t.Errorf("levels has %s, which does not exist", name)
+		}
+	}
+	for _, name := range testSupport {
+		if !exists(name) {
+			t.Errorf("testSupport has %s, which does not exist", name)
+		}
+	}
+}
+
+// TestPackagesAreBuiltWithoutWhatTheyDoNotNeed looks at what the tests of a package
+// link: its own dependencies, and those of everything that its tests use.
+func TestPackagesAreBuiltWithoutWhatTheyDoNotNeed(t *testing.T) {
+	for name, libraries := range unlinked {
+		linked := packages(t, "-deps", "-test", "./"+name)
+		if len(linked) == 0 {
+			t.Errorf("%s does not exist", name)
+		}
+		for _, p := range linked {
+			for _, library := range libraries {
+				if strings.HasPrefix(p.ImportPath, library) {
+					t.Errorf("the tests of %s link %s", name, p.ImportPath)
+				}
+			}
+		}
+	}
 }
 
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
-
-// testing_ packages support tests and are in no binary; they may reach across.
-func testing_(p string) bool { return strings.HasSuffix(p, "test") }
 
 // root is the entry of levels that p belongs to.
 func root(p string) string {
@@ -119,7 +170,7 @@ func level(t *testing.T, p string) int {
 
 func packages(t *testing.T, args ...string) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps,Standard"}, args...)...)
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
