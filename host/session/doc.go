@@ -1,7 +1,7 @@
 // Package session keeps the table of everything that users have running: a
 // websocket, an event stream, a plugin call. It exists so that ending is
-// certain: once EndUser or EndLogin was called, nothing that was open keeps an
-// effect, and nothing that the logout outruns can open.
+// certain: once Ender.End has returned, nothing of the scope that was open keeps an
+// effect, and nothing that the logout overtakes can open.
 //
 // A session ends on three clocks, in this order:
 //
@@ -12,16 +12,16 @@
 //  3. the context, whose end stops the guest.
 //
 // Authority drops for all sessions concerned before the first stream is
-// closed. Streams are closed side by side, so that one which hangs delays
-// nobody, and not even its own session's context for long.
+// closed. Streams are closed side by side, so that one which hangs
+// delays no other, and its own session's context only briefly.
 //
-// A session also lives by the decisions that allowed it (Stand). Whenever policy
-// or directory change, Redecide puts the same questions again, and ends the
-// sessions of those for whom the answer became worse, and only these.
+// Authorization is continuous: a session depends on the decisions that allowed it
+// (Hold). When policy or directory change, Redecide asks the same questions again
+// and ends the sessions for which the answer is worse, and only these.
 //
 // The table is memory of this process; Publish shows its streams and long calls
 // to other replicas. Whether a login is still good is
 // host/state's knowledge, given to NewTable as a function; what a session's
-// streams are, and when its work is over, is known to whoever opened it and
+// streams are, and when its work is over, is known to its opener, which
 // must call Close.
 package session

@@ -217,7 +217,7 @@ func TestAnEndedRequestDoesNotMakeAnAllowADenial(t *testing.T) {
 	}
 	cancel()
 	table.Redecide(t.Context()) // something changed since the session was opened
-	if _, err := s.Stand(&host.Question{}, host.Obligations{}); errors.Is(err, host.ErrNoLonger) {
+	if _, err := s.Hold(&host.Question{}, host.Obligations{}); errors.Is(err, host.ErrNoLonger) {
 		t.Errorf("standing: %v", err)
 	}
 	s.Close()

@@ -40,9 +40,9 @@ type Session struct {
 	idle    *time.Timer
 	closed  bool // it has left the table
 
-	standing  []*Standing
+	standing  []*StandingDecision
 	published Publisher     // where it is shown
-	done      chan struct{} // made when somebody waits for that
+	done      chan struct{} // made when that is waited for
 }
 
 // end is why and that authority is gone.
@@ -112,7 +112,7 @@ func (s *Session) idLocked() string {
 	return s.id
 }
 
-// named reports whether this is the session's id. One that nobody asked for
+// named reports whether this is the session's id. One that was not asked for
 // yet has none.
 func (s *Session) named(id string) bool {
 	s.mu.Lock()
@@ -198,7 +198,7 @@ func (s *Session) teardown() {
 // host.ErrDone. OnEnd functions that are not running yet are not called any
 // more. Closing again does nothing.
 func (s *Session) Close() {
-	// Before anything else, so that it holds for whoever closes second, too.
+	// Before anything else, so that it holds for a second Close, too.
 	s.drop(host.ErrDone)
 	s.cancel(s.Cause())
 	if !s.closing.CompareAndSwap(false, true) {

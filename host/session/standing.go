@@ -11,14 +11,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// A Standing is an allow by which a session lives.
-type Standing struct {
+// A StandingDecision is an allow that a session depends on: the session ends when
+// policy no longer allows it.
+type StandingDecision struct {
 	session  *Session
 	question *host.Question
 	allowed  host.Obligations
 }
 
-// Stand makes the session live by what policy allowed: when Redecide finds that
+// Hold makes the session depend on what policy allowed: when Redecide finds that
 // the same question is denied now, or allowed on narrower terms, the session
 // ends with host.ErrNoLonger; shorter bounds in time than those of Limit apply
 // from now on. The decision must have been made after Open, and q
@@ -26,8 +27,8 @@ type Standing struct {
 //
 // The facts may have changed between the decision and this call. Then the
 // question is put again here, and the error is why the session has ended.
-func (s *Session) Stand(q *host.Question, allowed host.Obligations) (*Standing, error) {
-	st := &Standing{s, q, allowed}
+func (s *Session) Hold(q *host.Question, allowed host.Obligations) (*StandingDecision, error) {
+	st := &StandingDecision{s, q, allowed}
 	s.mu.Lock()
 	s.standing = append(s.standing, st)
 	s.mu.Unlock()
@@ -37,21 +38,21 @@ func (s *Session) Stand(q *host.Question, allowed host.Obligations) (*Standing, 
 	return st, s.Cause()
 }
 
-// Leave takes the standing back: what it was about is over. It may be called
+// Release ends the standing decision: what it allowed is over. It may be called
 // repeatedly.
-func (st *Standing) Leave() {
+func (st *StandingDecision) Release() {
 	s := st.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.standing = slices.DeleteFunc(s.standing, func(x *Standing) bool { return x == st })
+	s.standing = slices.DeleteFunc(s.standing, func(x *StandingDecision) bool { return x == st })
 }
 
-// Redecide puts the questions by which sessions live to policy again and ends
-// the sessions for which the answer has become worse. Call it after policy or
+// Redecide asks policy again about the standing decisions of all sessions, and ends
+// the sessions for which the answer is worse. Call it after policy or
 // directory changed; it returns when it has asked about all. Users who are not
 // concerned keep what they have.
 func (t *Table) Redecide(ctx context.Context) {
-	t.changes.Add(1) // first, so that whoever decides meanwhile asks again
+	t.changes.Add(1) // first, so that a decision made meanwhile is made again
 	if t.decide == nil {
 		return
 	}
@@ -68,7 +69,7 @@ func (t *Table) Redecide(ctx context.Context) {
 	_ = asking.Wait() // nothing of it fails
 }
 
-// reconsider asks about all that the session lives by.
+// reconsider asks again about the standing decisions of the session.
 func (s *Session) reconsider(ctx context.Context) {
 	s.mu.Lock()
 	all := slices.Clone(s.standing)

@@ -38,9 +38,9 @@ func withRights() (*Table, *rights) {
 	return NewTable(func(*host.Principal) error { return nil }, Options{Decide: r.decide}), r
 }
 
-func stand(t testing.TB, s *Session, allowed host.Obligations) *Standing {
+func stand(t testing.TB, s *Session, allowed host.Obligations) *StandingDecision {
 	t.Helper()
-	st, err := s.Stand(&host.Question{Principal: s.Principal()}, allowed)
+	st, err := s.Hold(&host.Question{Principal: s.Principal()}, allowed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +69,8 @@ func TestASessionLivesByEachDecisionThatItStandsBy(t *testing.T) {
 	defer s.Close()
 	st := stand(t, s, host.Obligations{})
 	r.set(func() { r.denied["ann"] = true })
-	st.Leave()
-	st.Leave()
+	st.Release()
+	st.Release()
 	table.Redecide(t.Context())
 	wantAlive(t, s)
 	r.set(func() { r.denied["ann"] = false })
@@ -115,7 +115,7 @@ func TestNarrowerTermsEndASession(t *testing.T) {
 	}
 }
 
-// A change that falls between the decision and Stand is not missed, wherever.
+// A change that falls between the decision and Hold is not missed, wherever.
 func TestAChangeBetweenDecisionAndStandIsNotMissed(t *testing.T) {
 	for round := range 500 {
 		table, r := withRights()
@@ -129,7 +129,7 @@ func TestAChangeBetweenDecisionAndStandIsNotMissed(t *testing.T) {
 		d := r.decide(t.Context(), q)
 		var err error
 		if d.Allow {
-			_, err = s.Stand(q, d.Obligations)
+			_, err = s.Hold(q, d.Obligations)
 		}
 		changing.Wait()
 		if d.Allow && s.Alive() {
@@ -278,7 +278,7 @@ func TestShorterBoundsApplyToWhatRuns(t *testing.T) {
 	}
 }
 
-// The change of policy may fall between the decision and Stand.
+// The change of policy may fall between the decision and Hold.
 func TestShorterBoundsThatCameMeanwhileApply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table, r := withRights()

@@ -21,12 +21,12 @@ const (
 type Options struct {
 	// PerUser is how many sessions a user may have open; 0 means 100.
 	PerUser int
-	// Lapsed, if set, says whether logouts may have happened that nobody here
-	// has heard of, nil if not. Sessions that ask for their authority then end
+	// Lapsed, if set, says whether logouts may have happened that this replica
+	// has not seen, nil if not. Sessions that ask for their authority then end
 	// with that error, so that a process that was stopped does nothing more for
 	// anybody when it goes on. It must answer from memory.
 	Lapsed func() error
-	// Decide is policy, for Stand and Redecide; nil never asks again. It is about
+	// Decide is policy, for Hold and Redecide; nil never asks again. It is about
 	// what runs already, so that a full decision log is no reason to deny.
 	Decide func(context.Context, *host.Question) host.Decision
 	// Longest and Idle bound every session for which Limit is called, beside

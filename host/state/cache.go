@@ -258,12 +258,12 @@ func (c *cache) live(user host.UserID, now time.Time) (out []host.LoginRecord) {
 
 // surplus returns the oldest of the user's live logins that credentials bear, or
 // of the others, as many as there are over limit.
-func (c *cache) surplus(user host.UserID, borne bool, limit int, now time.Time) []loginKey {
+func (c *cache) surplus(user host.UserID, bearerBound bool, limit int, now time.Time) []loginKey {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var live []*login
 	for _, l := range c.users[user] {
-		if !l.ended && l.rec.BearerBound() == borne && now.Before(l.rec.Until) {
+		if !l.ended && l.rec.BearerBound() == bearerBound && now.Before(l.rec.Until) {
 			live = append(live, l)
 		}
 	}

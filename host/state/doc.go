@@ -7,7 +7,7 @@
 // returns, so a logout that was answered is a logout that every later check
 // sees.
 //
-// The store alone can mint nobody. Every record is sealed with a key derived
+// The store alone cannot make a valid login. Every record is sealed with a key derived
 // from the host key, a file beside the store and not in it, and is bound to
 // its own place, so that records can neither be forged nor moved. A login that
 // ended stays ended in memory even if its record is put back.
@@ -29,7 +29,7 @@
 // Each replica writes a heartbeat and is fresh while its newest comes back on
 // the watch that also brings logouts: a live connection alone does not prove a
 // live watch. Beside a cluster it is written every 500 ms; a replica that has
-// not been fresh for 3 s admits nobody (Ready, Revoked), and after 5 s what it
+// not been fresh for 3 s admits no request (Ready, Revoked), and after 5 s what it
 // knows has lapsed and its sessions end (Lapsed, OnLapse). The embedded store
 // shares the process's fate, so there only 10 s of failing writes count. A
 // replica whose heartbeat comes back admits people again by itself.
@@ -40,7 +40,7 @@
 // from a backup, may have forgotten logouts. Each heartbeat replaces the one
 // before it by name, revisions only grow, and the last heartbeat is noted beside
 // the store, so this is noticed while running and at the next start. A new epoch
-// begins then, in which no earlier login is good: everybody signs in again.
+// begins then, in which no earlier login is good: all users sign in again.
 //
 // # Clocks
 //

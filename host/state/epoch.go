@@ -16,7 +16,7 @@ const oldBeat = time.Minute
 
 // An epoch is a time in which the store has kept what it took. Each login
 // belongs to one, and none is good in another. When the store was rolled back,
-// logouts may be missing from it, so a new epoch begins and everybody signs in
+// logouts may be missing from it, so a new epoch begins and all users sign in
 // again.
 type epochRecord struct {
 	ID string
@@ -136,10 +136,10 @@ func (s *Store) raise(ctx context.Context, why string) {
 	}
 }
 
-// distrust ends every session and admits nobody until a new epoch has begun.
+// distrust ends every session and admits no request until a new epoch has begun.
 func (s *Store) distrust(why string) {
 	s.beat.halt()
-	s.log.Error("the state store lost what it had kept; everybody has to sign in again", "because", why)
+	s.log.Error("the state store lost records it had kept; all users have to sign in again", "because", why)
 	s.lapseOnce()
 }
 

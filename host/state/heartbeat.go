@@ -18,7 +18,7 @@ import (
 // timing is when a store counts as fresh.
 type timing struct {
 	beat   time.Duration // how often a heartbeat is written
-	admit  time.Duration // without a heartbeat coming back for this long, nobody is admitted
+	admit  time.Duration // without a heartbeat coming back for this long, no request is admitted
 	lapse  time.Duration // and after this long, authority lapses
 	shared bool          // other processes change the store, also while this one is stopped
 }
@@ -94,7 +94,7 @@ func (h *heartbeat) older(than time.Duration) bool {
 	return !h.alive.Load() || h.now()-h.fresh.Load() > int64(than)
 }
 
-// next returns the beat to send: again the last one as long as nobody knows
+// next returns the beat to send: again the last one as long as it is not known
 // whether the store took it.
 func (h *heartbeat) next(encode func(beatRecord) (string, error)) (beat, acked string, err error) {
 	h.mu.Lock()
@@ -161,7 +161,7 @@ func (h *heartbeat) ackedBeat() int64 {
 }
 
 // Ready returns nil while the store takes writes and the watch brings them
-// back, otherwise an error of kind Unavailable; then Revoked admits nobody.
+// back, otherwise an error of kind Unavailable; then Revoked refuses every login.
 func (s *Store) Ready() error {
 	if s.beat.older(s.beat.admit) {
 		return host.ErrFenced
@@ -171,7 +171,7 @@ func (s *Store) Ready() error {
 
 // Lapsed returns nil as long as what this process knows of logouts may be
 // relied upon, otherwise an error of kind Unavailable. Sessions that began
-// before must have no effect from then on: somebody may have logged out and
+// before must have no effect from then on: a user may have logged out and
 // this process would not know. It costs one reading of the clock.
 func (s *Store) Lapsed() error {
 	if s.beat.older(s.beat.lapse) {
@@ -184,8 +184,8 @@ func (s *Store) Lapsed() error {
 // error, once each time. It must end every session, and return quickly.
 func (s *Store) OnLapse(f func(cause error)) { s.lapse.Store(&f) }
 
-// keepWatch notices when trust lapses, and restarts a watch that stalled.
-func (s *Store) keepWatch(ctx context.Context) {
+// watchdog notices when trust lapses, and restarts a watch that stalled.
+func (s *Store) watchdog(ctx context.Context) {
 	tick := time.NewTicker(watchdogEvery)
 	defer tick.Stop()
 	fresh := true
@@ -207,9 +207,9 @@ func (s *Store) keepWatch(ctx context.Context) {
 		if is := s.Ready() == nil; is != fresh {
 			fresh = is
 			if fresh {
-				s.log.Info("the state store answers again; people are admitted")
+				s.log.Info("the state store answers again; requests are admitted")
 			} else {
-				s.log.Error("the state store does not answer; nobody is admitted", "sessions_end_after", s.beat.lapse)
+				s.log.Error("the state store does not answer; no request is admitted", "sessions_end_after", s.beat.lapse)
 			}
 		}
 	}
@@ -323,7 +323,7 @@ func (s *Store) writeNote() {
 		return
 	}
 	if err := writeFile(s.notePath, text); err != nil {
-		s.log.Warn("the last heartbeat cannot be noted; after a restart everybody may have to sign in again", "error", err)
+		s.log.Warn("the last heartbeat cannot be noted; after a restart all users may have to sign in again", "error", err)
 	}
 }
 

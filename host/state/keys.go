@@ -37,7 +37,7 @@ const (
 	// longer than tokens live.
 	keyOverlap = 24 * time.Hour
 	// keyLead is how long a new key is known before it signs: by then each
-	// replica has it, or is not fresh and admits nobody.
+	// replica has it, or is not fresh and admits no request.
 	keyLead = time.Minute
 	// defaultKeyAge is when a signing key is replaced.
 	defaultKeyAge = 30 * 24 * time.Hour

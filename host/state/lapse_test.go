@@ -197,7 +197,7 @@ func TestARecordOfAnotherEpochIsNoLogin(t *testing.T) {
 	}
 }
 
-// Who wants to keep an ending from being heard of may spoil its record.
+// Spoiling the record of an ending does not hide it.
 func TestADamagedRecordOfAnEndingEnds(t *testing.T) {
 	s := open(t, t.TempDir())
 	var l told

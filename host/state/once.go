@@ -30,12 +30,12 @@ func absent(place string) clientv3.Cmp {
 }
 
 // onceOf sorts by when it may be forgotten, so that one range is all that may.
-func (p *places) onceOf(name string, until time.Time) string {
+func (p *keySpace) onceOf(name string, until time.Time) string {
 	sum := sha256.Sum256([]byte(name))
 	return p.onceBefore(until) + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (p *places) onceBefore(t time.Time) string { return p.once + fmt.Sprintf("%016x/", t.Unix()) }
+func (p *keySpace) onceBefore(t time.Time) string { return p.once + fmt.Sprintf("%016x/", t.Unix()) }
 
 // forgetOnce drops what no replica accepts any more.
 func (s *Store) forgetOnce(ctx context.Context, now time.Time) {

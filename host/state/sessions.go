@@ -96,7 +96,7 @@ func (s *Store) WithdrawSession(user host.UserID, id string) {
 }
 
 // PublishedSessions returns a page of what all replicas publish, this one
-// included: of one user, or of everybody if user is empty, in an order that
+// included: of one user, or of all users if user is empty, in an order that
 // stays the same. It begins after the place that the previous page returned,
 // empty for the first; next is empty on the last. Limit is at most 500, and 500
 // if 0. Entries that this host did not seal are left out.

@@ -137,7 +137,7 @@ func (l *told) count(want host.Ending) (n int) {
 	return n
 }
 
-func TestWishesToEndSessionsAreToldOf(t *testing.T) {
+func TestEndingsOfSessionsAreAnnounced(t *testing.T) {
 	s := open(t, t.TempDir())
 	var l told
 	s.OnEnding(l.take)

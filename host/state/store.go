@@ -50,7 +50,7 @@ type Store struct {
 	closers   []func() error // in order of opening
 	cache     *cache
 	beat      *heartbeat
-	at        places
+	at        keySpace
 	published *published
 	own       ownEndings
 	keyAge    time.Duration
@@ -100,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		keyAge = defaultKeyAge
 	}
 	s := &Store{
-		log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.timing), at: newPlaces(cfg.prefix()),
+		log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.timing), at: newKeySpace(cfg.prefix()),
 		published: newPublished(), keyAge: keyAge, notePath: notePath(cfg.Dir), doubts: make(chan doubt, 1),
 	}
 	if s.log == nil {
@@ -185,7 +185,7 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	}
 	if why != "" {
 		if l.epoch != nil {
-			s.log.Warn("the state store may have been rolled back: a new epoch begins, everybody has to sign in again", "because", why)
+			s.log.Warn("the state store may have been rolled back: a new epoch begins and all users have to sign in again", "because", why)
 		}
 		if err := s.beginEpoch(ctx, l); err != nil {
 			return err
@@ -203,7 +203,7 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	s.stop = stop
 	s.running.Go(func() { s.watch(run, rev+1) })
 	s.running.Go(func() { s.keepBeating(run) })
-	s.running.Go(func() { s.keepWatch(run) })
+	s.running.Go(func() { s.watchdog(run) })
 	s.running.Go(func() { s.keepSweeping(run) })
 	s.running.Go(func() { s.keepPublishing(run) })
 	return nil
@@ -222,8 +222,8 @@ func (s *Store) opens(l *loaded) bool {
 	return opened || !some
 }
 
-// Close stops the store and frees its directory. From then on Revoked admits
-// nobody. Closing again does nothing.
+// Close stops the store and frees its directory. From then on Revoked
+// refuses every login. Closing again does nothing.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {

@@ -182,8 +182,8 @@ func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
-// putMark treats a mark that does not open as one of this moment: somebody
-// wanted this user's logins to end, or wants to hide it.
+// putMark treats a not-before record that does not decrypt as one of this moment: it
+// may be there to hide a logout.
 func (s *Store) putMark(place string, kv *mvccpb.KeyValue) error {
 	user, ok := parseUser(s.at.mark, place)
 	if !ok {

@@ -199,7 +199,7 @@ func (v *visit) prepare(r *http.Request) error {
 	case len(m.Missing) > 0:
 		return host.E(host.Invalid, "", "%s %s required", strings.Join(m.Missing, ", "), plural(len(m.Missing), "is", "are"))
 	}
-	if _, err := v.session.Stand(v.question, o); err != nil {
+	if _, err := v.session.Hold(v.question, o); err != nil {
 		return err
 	}
 	req := gateway.RequestOf(r.Context())
@@ -215,8 +215,8 @@ func (v *visit) prepare(r *http.Request) error {
 
 // stand is capability.Caller.Stand.
 func (v *visit) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
-	st, err := v.session.Stand(q, allowed)
-	return st.Leave, err
+	st, err := v.session.Hold(q, allowed)
+	return st.Release, err
 }
 
 func pathAndQuery(path, query string) string {

@@ -11,10 +11,10 @@ import (
 // otherwise.
 const defaultPrefix = "bulkhead/"
 
-// places says where records are. Facts are what the watch follows; the
-// directory of live sessions is beside them, read when somebody asks. Logins
+// keySpace is the prefixes in the store below which records are. Facts are what the watch follows; the
+// directory of live sessions is beside them, read on request. Logins
 // are below their user so that one range ends all of them.
-type places struct {
+type keySpace struct {
 	facts string // everything that the watch follows
 	login string
 	mark  string
@@ -29,9 +29,9 @@ type places struct {
 	once string // what happened and may not happen again
 }
 
-func newPlaces(prefix string) places {
+func newKeySpace(prefix string) keySpace {
 	facts := prefix + "v1/fact/"
-	return places{
+	return keySpace{
 		facts: facts,
 		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
 		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat/", epoch: facts + "epoch",
@@ -46,27 +46,27 @@ type loginKey struct {
 	id   host.LoginID
 }
 
-func (p *places) ofLogin(k loginKey) string { return p.loginsOf(k.user) + string(k.id) }
+func (p *keySpace) ofLogin(k loginKey) string { return p.loginsOf(k.user) + string(k.id) }
 
-func (p *places) loginsOf(user host.UserID) string { return p.login + escape(user) + "/" }
+func (p *keySpace) loginsOf(user host.UserID) string { return p.login + escape(user) + "/" }
 
-func (p *places) markOf(user host.UserID) string { return p.mark + escape(user) }
+func (p *keySpace) markOf(user host.UserID) string { return p.mark + escape(user) }
 
-func (p *places) cutOf(user host.UserID) string { return p.cut + escape(user) }
+func (p *keySpace) cutOf(user host.UserID) string { return p.cut + escape(user) }
 
-func (p *places) endOf(user host.UserID, session string) string {
+func (p *keySpace) endOf(user host.UserID, session string) string {
 	return p.end + escape(user) + "/" + session
 }
 
-func (p *places) outOf(k loginKey) string { return p.out + escape(k.user) + "/" + string(k.id) }
+func (p *keySpace) outOf(k loginKey) string { return p.out + escape(k.user) + "/" + string(k.id) }
 
-func (p *places) liveOf(user host.UserID) string { return p.live + escape(user) + "/" }
+func (p *keySpace) liveOf(user host.UserID) string { return p.live + escape(user) + "/" }
 
-func (p *places) beatOf(replica string) string { return p.beat + replica }
+func (p *keySpace) beatOf(replica string) string { return p.beat + replica }
 
-func (p *places) isBeat(place string) bool { return strings.HasPrefix(place, p.beat) }
+func (p *keySpace) isBeat(place string) bool { return strings.HasPrefix(place, p.beat) }
 
-func (p *places) parseLogin(place string) (loginKey, bool) {
+func (p *keySpace) parseLogin(place string) (loginKey, bool) {
 	user, id, ok := parseBelow(p.login, place)
 	return loginKey{user, host.LoginID(id)}, ok
 }
