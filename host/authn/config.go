@@ -100,7 +100,8 @@ type GitHub struct {
 	Secret   `json:",inline"`
 	URL      string `json:"url,omitempty"`    // https://github.com if empty
 	CAFile   string `json:"caFile,omitempty"` // as for OIDC
-	// Organizations, if any, are required: a user must be a member of one of them.
+	// Organizations are the names of organizations; a user must be a member of one of
+	// them. If empty, any account is accepted.
 	Organizations []string `json:"organizations,omitempty"`
 	// User is the source of the user id: "id" (github:583231), which never changes;
 	// "login" (github:octocat), which GitHub may give to another person after a
@@ -128,7 +129,8 @@ type Proxy struct {
 	// TeamsSeparator is the character between groups in that header: a comma if
 	// empty, or ";", "|" or a space. White space around a group is ignored.
 	TeamsSeparator string `json:"teamsSeparator,omitempty"`
-	// IDDomains, if any, are the only mail domains whose addresses it may assert.
+	// IDDomains are the only mail domains whose addresses it may assert; any if
+	// empty.
 	IDDomains []string           `json:"idDomains,omitempty"`
 	Map       map[string]Belongs `json:"map,omitempty"`      // roles and teams of a group's members
 	Unlisted  bool               `json:"unlisted,omitempty"` // admit users that the directory does not list
@@ -147,7 +149,7 @@ type Disabled struct {
 	Anywhere bool `json:"anywhere,omitempty"`
 }
 
-// Lifetimes are the limits on how long a user stays signed in.
+// Lifetimes are limits on how long a user stays signed in.
 type Lifetimes struct {
 	Token host.Duration `json:"token,omitempty"` // of a token without a refresh; 1h, at most 12h
 	Login host.Duration `json:"login,omitempty"` // of a login; 12h

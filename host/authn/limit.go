@@ -12,8 +12,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Rates limit requests, in requests per second, with bursts of ten seconds'
-// worth. 0 is the default; a negative rate is no limit.
+// Rates are the limits on requests, in requests per second, with bursts of ten
+// seconds' worth. 0 is the default; a negative rate is unlimited.
 type Rates struct {
 	// Client limits requests from one address (IPv6: one /64) that carry no
 	// verified credential; 20.

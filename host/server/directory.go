@@ -13,49 +13,52 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
-// Directory is where users, teams and roles come from: files, custom resources,
-// or both.
+// Directory is the source of users, teams and roles: files, custom resources, or
+// both.
 type Directory struct {
 	Files    string             `json:"files,omitempty"`    // directory of YAML files
-	Clusters []DirectoryCluster `json:"clusters,omitempty"` // whose custom resources are entries
+	Clusters []DirectoryCluster `json:"clusters,omitempty"` // clusters whose custom resources are entries
 }
 
-// DirectoryCluster is one of the clusters whose custom resources are entries.
-// Whoever may write them in these namespaces says who may do what.
+// DirectoryCluster is a cluster whose custom resources are entries. A writer of
+// custom resources in its namespaces can give any rights to any user.
 type DirectoryCluster struct {
-	Name       string   `json:"name"`       // one of clusters
-	Namespaces []string `json:"namespaces"` // read from these only
-	// ReplaceShippedRoles lists those of namespaces whose Role may replace a role that
-	// ships with the host (viewer, editor, admin, breakglass). Elsewhere a Role of such
-	// a name is left out.
+	Name       string   `json:"name"`       // name of a cluster in clusters
+	Namespaces []string `json:"namespaces"` // the only namespaces that are read
+	// ReplaceShippedRoles lists the namespaces, of those above, whose Roles may replace
+	// roles that ship with the host (viewer, editor, admin, breakglass). In other
+	// namespaces a Role with such a name is left out.
 	ReplaceShippedRoles []string `json:"replaceShippedRoles,omitempty"`
 }
 
 func (d *Directory) check(clusters []cluster.Config, bad func(field, format string, args ...any)) {
 	if d.Files == "" && len(d.Clusters) == 0 {
-		bad("directory.files", "is missing, and directory.clusters too; nobody could be known")
+		bad("directory.files", "is required without directory.clusters; set one of them")
 	}
 	seen := map[string]bool{}
 	for i, x := range d.Clusters {
 		at := fmt.Sprintf("directory.clusters[%d]", i)
 		if !slices.ContainsFunc(clusters, func(c cluster.Config) bool { return c.Name == x.Name }) {
-			bad(at+".name", "%q is not among clusters", x.Name)
+			bad(at+".name", "%q is not the name of a cluster in clusters", x.Name)
 		}
 		if seen[x.Name] {
-			bad(at+".name", "%q is there twice; list its namespaces in one place", x.Name)
+			bad(at+".name", "%q is listed twice; list all its namespaces in one entry", x.Name)
 		}
 		seen[x.Name] = true
 		if len(x.Namespaces) == 0 {
-			bad(at+".namespaces", "is missing; entries are read from namespaces that are listed, never from all")
+			bad(at+".namespaces", "is required; list the namespaces to read entries from")
 		}
 		for j, ns := range x.Namespaces {
-			if !namespaceRE.MatchString(ns) || slices.Index(x.Namespaces, ns) != j {
-				bad(fmt.Sprintf("%s.namespaces[%d]", at, j), "%q is no name of a namespace, or there twice", ns)
+			field := fmt.Sprintf("%s.namespaces[%d]", at, j)
+			if !namespaceRE.MatchString(ns) {
+				bad(field, "%q is not a valid namespace name", ns)
+			} else if slices.Index(x.Namespaces, ns) != j {
+				bad(field, "%q is listed twice", ns)
 			}
 		}
 		for j, ns := range x.ReplaceShippedRoles {
 			if !slices.Contains(x.Namespaces, ns) {
-				bad(fmt.Sprintf("%s.replaceShippedRoles[%d]", at, j), "%q is not among namespaces", ns)
+				bad(fmt.Sprintf("%s.replaceShippedRoles[%d]", at, j), "%q must be one of namespaces", ns)
 			}
 		}
 	}
@@ -63,7 +66,7 @@ func (d *Directory) check(clusters []cluster.Config, bad func(field, format stri
 
 var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// openDirectory opens who people are, from files and from clusters.
+// openDirectory opens the directory of users, from files and from clusters.
 func (s *Server) openDirectory(ctx context.Context) error {
 	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Kinds: s.config.Catalog(), Logger: s.log}
 	for i, x := range s.config.Directory.Clusters {
@@ -83,7 +86,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 	return nil
 }
 
-// followed is a cluster's custom resources as the directory asks for them.
+// followed adapts a cluster's custom resources to directory.Source.
 type followed struct {
 	name string
 	*cluster.Follower
@@ -100,7 +103,7 @@ func (f followed) Objects() ([]directory.Object, bool) {
 	return out, known
 }
 
-// persons is the directory as authn asks for it.
+// persons adapts the directory to authn.Directory.
 type persons struct{ *directory.Directory }
 
 func (p persons) PersonOf(who *host.Principal) (authn.Person, bool) {

@@ -99,12 +99,12 @@ func TestADirectoryClusterMustBeListedWithNamespaces(t *testing.T) {
 	w := prepare(t, "")
 	good := read(t, w.dir+"/bulkhead.yaml")
 	for clusters, want := range map[string]string{
-		"[{name: nowhere, namespaces: [a]}]":                           `directory.clusters[0].name: "nowhere" is not among clusters`,
+		"[{name: nowhere, namespaces: [a]}]":                           `directory.clusters[0].name: "nowhere" is not the name of a cluster in clusters`,
 		"[{name: dev}]":                                                "directory.clusters[0].namespaces: is missing",
 		"[{name: dev, namespaces: ['*']}]":                             "directory.clusters[0].namespaces[0]",
 		"[{name: dev, namespaces: [a, a]}]":                            "directory.clusters[0].namespaces[1]",
 		"[{name: dev, namespaces: [a]}, {name: dev, namespaces: [b]}]": "directory.clusters[1].name",
-		"[{name: dev, namespaces: [a], replaceShippedRoles: [a, b]}]":  `directory.clusters[0].replaceShippedRoles[1]: "b" is not among namespaces`,
+		"[{name: dev, namespaces: [a], replaceShippedRoles: [a, b]}]":  `directory.clusters[0].replaceShippedRoles[1]: "b" must be one of namespaces`,
 		"[{name: dev, namespaces: [a], labels: x}]":                    "labels",
 	} {
 		w.write(t, "bulkhead.yaml", strings.Replace(good, "{files: ./directory}", "{files: ./directory, clusters: "+clusters+"}", 1))

@@ -189,8 +189,8 @@ func TestABrowserSignsInAtARealProvider(t *testing.T) {
 		"a foreign page cannot sign her out":       strings.Contains(seen.Foreign, "cross-site") && seen.AfterForeign.User == "ann@example.com",
 		"a stale callback leads her home":          seen.ReplaySignedIn == w.url+"/",
 		"sign-out signs out":                       seen.AfterLogout.User == "" && seen.AfterLogout.Error != "" && seen.CookieAfterLogout == nil,
-		"a replayed callback signs nobody in":      strings.HasPrefix(seen.Replay, w.url+"/login?error=csrf_validation_failed") && strings.Contains(seen.ReplayText, "not begun in this browser"),
-		"an unverified address is nobody's":        seen.Unverified == w.url+"/login?error=not_allowed&redirect=%2Flogin",
+		"a replayed callback is refused":           strings.HasPrefix(seen.Replay, w.url+"/login?error=csrf_validation_failed") && strings.Contains(seen.ReplayText, "not started in this browser"),
+		"an unverified address is refused":         seen.Unverified == w.url+"/login?error=not_allowed&redirect=%2Flogin",
 		"saying no at the provider is told":        strings.HasPrefix(seen.Denied, w.url+"/login?error=access_denied") && strings.HasSuffix(seen.Denied, "redirect=%2Flogin"),
 	} {
 		if !ok {
