@@ -100,7 +100,7 @@ func TestADirectoryClusterMustBeListedWithNamespaces(t *testing.T) {
 	good := read(t, w.dir+"/bulkhead.yaml")
 	for clusters, want := range map[string]string{
 		"[{name: nowhere, namespaces: [a]}]":                           `directory.clusters[0].name: "nowhere" is not the name of a cluster in clusters`,
-		"[{name: dev}]":                                                "directory.clusters[0].namespaces: is missing",
+		"[{name: dev}]":                                                "directory.clusters[0].namespaces: is required",
 		"[{name: dev, namespaces: ['*']}]":                             "directory.clusters[0].namespaces[0]",
 		"[{name: dev, namespaces: [a, a]}]":                            "directory.clusters[0].namespaces[1]",
 		"[{name: dev, namespaces: [a]}, {name: dev, namespaces: [b]}]": "directory.clusters[1].name",

@@ -652,3 +652,11 @@ func TestWhatOfRBACATerminalTakes(t *testing.T) {
 		})
 	}
 }
+
+// RBAC requires create to open a terminal, so directory permissions do too.
+func TestATerminalNeedsTheVerbCreate(t *testing.T) {
+	call := &host.CapabilityCall{Name: "exec", Verb: "get", Resource: "pods", Subresource: "exec"}
+	if resource, verb := NewKind().Permission(call); resource != "pods/exec" || verb != "create" {
+		t.Errorf("a permission must cover %s of %s", verb, resource)
+	}
+}
