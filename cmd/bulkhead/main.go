@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/spf13/cobra"
 )
@@ -19,6 +20,7 @@ import (
 func main() {
 	sandbox.CompileChild()
 	all.Child()
+	policytool.Child()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command().ExecuteContext(ctx)
 	stop()

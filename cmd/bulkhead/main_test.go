@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
@@ -25,6 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
 	helm.Child()
+	policytool.Child()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
 		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "SOAK"} { // for tests, not for the host
 			os.Unsetenv("BULKHEAD_" + name)

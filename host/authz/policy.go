@@ -93,6 +93,9 @@ func (p *Policy) Origin() string { return p.content.Origin }
 // Digest names p's content: "sha256:…".
 func (p *Policy) Digest() string { return p.content.Digest }
 
+// Shipped reports whether p is the shipped policy alone.
+func (p *Policy) Shipped() bool { return p.content == source.Shipped() }
+
 // Cacheable reports whether decisions by p may be cached.
 func (p *Policy) Cacheable() bool { return p.cacheable }
 

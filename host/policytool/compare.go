@@ -1,11 +1,15 @@
 package policytool
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"runtime/metrics"
+	"io"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
 // Tools answer administrators' questions about the policies of a running host. They
@@ -33,132 +38,140 @@ func (t *Tools) Explain(ctx context.Context, q *host.Question) *Explanation {
 	return Explain(ctx, t.Engine.Serving(), t.Kinds, q, t.Directory)
 }
 
-// comparison bounds one comparison: a candidate is a program of the requester's, and
-// runs in this process.
-type comparison struct {
-	wall time.Duration // with unpacking and compiling the candidate
-	heap uint64        // by how many bytes what is in use may grow meanwhile
-}
+// compareWithin bounds one comparison.
+var compareWithin = child.Limits{CPU: 30 * time.Second, Memory: 512 << 20, Wall: 30 * time.Second}
 
-var compareWithin = comparison{wall: 30 * time.Second, heap: 256 << 20}
+// maxReport bounds what the child answers, in bytes. A report of all differences
+// that are told has a third of it.
+const maxReport = 32 << 20
 
-var (
-	errSlow = errors.New("the time for a comparison is over")
-	errHeap = errors.New("a comparison takes too much memory")
-)
+const opCompare = "policy.compare"
 
-// Compare replays the decision log, files that are full included, by the revision
+// Compare replays the decision log, files that are full included, by the policy
 // that serves and by a candidate, packed as a bundle, or the shadow if packed is
 // empty. If one of them reads data.directory, that is over the host's directory
 // as it is now, otherwise over the permissions recorded.
 //
-// It returns an error if decisions are not logged to a file, if the candidate cannot be used,
-// if another comparison is under way, or if it takes over 30 s or 256 MiB, which
-// what others do meanwhile counts against. Compiling cannot be interrupted: after
-// such a failure no other comparison begins before it is over.
+// A candidate is a program of the requester's, so compiling and replaying happen in
+// a child, within 30 s, 30 s of CPU time and 512 MiB. Compare returns an error if
+// that is not enough, if decisions are not logged to a file, if the candidate cannot
+// be used, or if another comparison is under way.
 func (t *Tools) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
 	return t.compareWithin(ctx, packed, compareWithin)
 }
 
-const opCompare = "policy.compare"
-
-func (t *Tools) compareWithin(ctx context.Context, packed []byte, bounds comparison) (*DiffReport, error) {
+func (t *Tools) compareWithin(ctx context.Context, packed []byte, limits child.Limits) (*DiffReport, error) {
 	if t.Log == nil {
 		return nil, host.E(host.Conflict, opCompare, "decisions are not logged to a file; policy.log.file says where")
 	}
-	if len(packed) == 0 && t.Engine.Candidate() == nil {
-		return nil, host.E(host.Conflict, opCompare, "there is no bundle in the request and no policy.shadow that can be used")
+	order, err := t.order(packed)
+	if err != nil {
+		return nil, err
 	}
 	if !t.comparing.CompareAndSwap(false, true) {
 		return nil, host.E(host.Limited, opCompare, "another comparison is under way")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bounds.wall, errSlow)
-	defer cancel()
-	ctx, stop := boundHeap(ctx, bounds.heap)
-	defer stop()
-	type result struct {
-		report *DiffReport
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer t.comparing.Store(false)
-		var r result
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = &host.Error{Kind: host.Internal, Op: opCompare, Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
-			}
-			done <- r
-		}()
-		r.report, r.err = t.compare(ctx, packed)
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		r.err = ctx.Err()
-	}
-	switch cause := context.Cause(ctx); {
-	case r.err == nil:
-		return r.report, nil
-	case cause == errSlow:
-		return nil, host.E(host.Timeout, opCompare, "compiling the candidate and replaying the log takes more than %v; bulkhead policy diff does it", bounds.wall)
-	case cause == errHeap:
-		return nil, host.E(host.Unprocessable, opCompare, "compiling the candidate and replaying the log takes more than %d MiB; bulkhead policy diff does it", bounds.heap>>20)
-	}
-	return nil, r.err
-}
-
-func (t *Tools) compare(ctx context.Context, packed []byte) (*DiffReport, error) {
-	before, after := t.Engine.Serving(), t.Engine.Candidate()
-	if len(packed) > 0 {
-		var err error
-		if after, err = authz.UnpackPolicy(ctx, packed, "the request's bundle"); err != nil {
-			return nil, host.E(host.Unprocessable, opCompare, "%w", err)
-		}
-	}
-	var over *Over
-	if before.ReadsDirectory() || after.ReadsDirectory() {
-		over = &Over{t.Directory, fmt.Sprintf("the host's, revision %d", t.Directory.Revision())}
-	}
+	defer t.comparing.Store(false)
 	log, err := t.Log.Read()
 	if err != nil {
 		return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
 	}
 	defer log.Close()
-	return Diff(ctx, before, after, over, log)
+	ours, theirs, err := child.Pair()
+	if err != nil {
+		return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		server := rpc.NewServer()
+		_ = server.RegisterName("Directory", &Matcher{t.Directory})
+		server.ServeCodec(jsonrpc.NewServerCodec(ours))
+	}()
+	defer func() { ours.Close(); <-served }()
+	answer := &atMost{n: maxReport}
+	result, err := comparing.Run(ctx, child.Job{
+		Stdin: io.MultiReader(bytes.NewReader(order), log), Stdout: answer, Files: []*os.File{theirs}, Limits: limits,
+	})
+	if err != nil {
+		return nil, outOfBounds(ctx, err, limits)
+	}
+	var o outcome
+	if result.Exit != exitCompared || json.Unmarshal(answer.Bytes(), &o) != nil || o.Report == nil && o.Message == "" {
+		return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: fmt.Errorf("the child's exit code is %d: %s", result.Exit, result.Line)}
+	}
+	if o.Report == nil {
+		if o.Kind == host.Internal {
+			return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: errors.New(o.Message)}
+		}
+		return nil, host.E(o.Kind, opCompare, "%s", o.Message)
+	}
+	return o.Report, nil
 }
 
-// heapEvery is how often the heap is looked at, which costs microseconds.
-const heapEvery = 10 * time.Millisecond
-
-// boundHeap returns a context that ends with errHeap once what the process has in
-// use, as the garbage collector found it, has grown by more than grow bytes. Go does
-// not say whose it is. stop waits for the watch to end.
-func boundHeap(ctx context.Context, grow uint64) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	live := func() uint64 {
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(sample)
-		return sample[0].Value.Uint64()
+// order encodes the order to the child, which the log follows.
+func (t *Tools) order(packed []byte) ([]byte, error) {
+	before, after := t.Engine.Serving(), t.Engine.Candidate()
+	var o order
+	var err error
+	if o.Before, err = pack(before); err != nil {
+		return nil, err
 	}
-	most := live() + grow
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(heapEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if live() > most {
-				cancel(errHeap)
-				return
-			}
+	switch {
+	case len(packed) > 0:
+		o.After = packedPolicy{Packed: packed, Origin: "the request's bundle"}
+	case after == nil:
+		return nil, host.E(host.Conflict, opCompare, "there is no bundle in the request and no policy.shadow that can be used")
+	default:
+		if o.After, err = pack(after); err != nil {
+			return nil, err
 		}
-	}()
-	return ctx, func() { cancel(nil); <-ended }
+	}
+	o.Directory = fmt.Sprintf("the host's, revision %d", t.Directory.Revision())
+	text, err := json.Marshal(&o)
+	if err != nil {
+		return nil, &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
+	}
+	return append(text, '\n'), nil
+}
+
+func pack(p *authz.Policy) (packedPolicy, error) {
+	out := packedPolicy{Origin: p.Origin()}
+	if p.Shipped() {
+		return out, nil
+	}
+	var b bytes.Buffer
+	if err := p.Pack(&b, "", nil); err != nil {
+		return out, &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
+	}
+	out.Packed = b.Bytes()
+	return out, nil
+}
+
+// outOfBounds says which of its bounds ended the child.
+func outOfBounds(ctx context.Context, err error, limits child.Limits) error {
+	fault, ok := errors.AsType[*child.Error](err)
+	switch {
+	case !ok:
+	case fault.Fault == child.Canceled && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case fault.Fault == child.Memory:
+		return host.E(host.Unprocessable, opCompare, "compiling the candidate and replaying the log takes more than %d MiB; bulkhead policy diff does it", limits.Memory>>20)
+	case fault.Fault == child.CPU || fault.Fault == child.TooLong:
+		return host.E(host.Timeout, opCompare, "compiling the candidate and replaying the log takes more than %v; bulkhead policy diff does it", limits.Wall)
+	}
+	return &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
+}
+
+// atMost keeps up to n bytes and refuses more.
+type atMost struct {
+	bytes.Buffer
+	n int
+}
+
+func (w *atMost) Write(p []byte) (int, error) {
+	if w.Len()+len(p) > w.n {
+		return 0, errTooLong
+	}
+	return w.Buffer.Write(p)
 }

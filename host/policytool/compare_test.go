@@ -3,8 +3,8 @@ package policytool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +12,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
 // candidate packs a policy as a bundle, without compiling it: the memory for that
@@ -32,43 +33,35 @@ const denyAll = `package bulkhead.authz
 decision := {"allow": false, "reason": {"code": "no"}, "obligations": {}}
 `
 
-// Origin: a candidate was compiled before the deadline began, and what it took in
-// memory was not bounded at all.
+// A candidate is compiled and replayed in a child: neither takes longer than its
+// limits, however long compiling would go on.
 func TestAComparisonsTimeIsOfAllOfIt(t *testing.T) {
 	tools, done := logged(t)
 	defer done()
 	tools.Engine.Decide(t.Context(), ask(vic, "gitops", "helm.read"))
 	packed := candidate(t, denyAll)
-	_, err := tools.compareWithin(t.Context(), packed, comparison{wall: time.Nanosecond, heap: 1 << 40})
+	_, err := tools.compareWithin(t.Context(), packed, child.Limits{CPU: time.Minute, Memory: 1 << 30, Wall: time.Nanosecond})
 	if host.KindOf(err) != host.Timeout || !strings.Contains(err.Error(), "compiling the candidate") {
 		t.Errorf("%v", err)
 	}
-	// Compiling cannot be interrupted, so the answer does not wait for its end.
-	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 	var many strings.Builder
 	many.WriteString(denyAll)
-	for k := range 5_000 {
+	for k := range 60_000 {
 		fmt.Fprintf(&many, "\nr%d if input.a == %d\n", k, k)
 	}
-	_, err = tools.compareWithin(t.Context(), candidate(t, many.String()), comparison{wall: time.Millisecond, heap: 1 << 40})
-	if host.KindOf(err) != host.Timeout || !tools.comparing.Load() {
-		t.Errorf("%v, and it is under way: %v", err, tools.comparing.Load())
-	}
-	if _, err := tools.Compare(t.Context(), packed); host.KindOf(err) != host.Limited {
-		t.Errorf("a second beside it: %v", err)
-	}
-	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
-	if _, err := tools.Compare(t.Context(), packed); err != nil {
+	_, err = tools.compareWithin(t.Context(), candidate(t, many.String()), child.Limits{CPU: time.Second, Memory: 1 << 30, Wall: time.Minute})
+	if host.KindOf(err) != host.Timeout {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
+	if _, err := tools.Compare(t.Context(), packed); err != nil {
+		t.Errorf("the next comparison: %v", err)
+	}
 	// One that goes away is not told that it was slow.
 	gone, leave := context.WithCancelCause(t.Context())
 	leave(host.ErrClientGone)
-	if _, err := tools.Compare(gone, packed); err == nil || host.KindOf(err) == host.Timeout {
+	if _, err := tools.Compare(gone, packed); !errors.Is(err, host.ErrClientGone) {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
 }
 
 func TestOneComparisonIsUnderWayAtATime(t *testing.T) {
@@ -81,27 +74,8 @@ func TestOneComparisonIsUnderWayAtATime(t *testing.T) {
 	tools.comparing.Store(false)
 }
 
+// What a candidate takes in memory counts from compiling on, and is the child's.
 func TestAComparisonsMemoryIsBounded(t *testing.T) {
-	ctx, stop := boundHeap(t.Context(), 32<<20)
-	defer stop()
-	// What other tests left may go meanwhile, so it is not said how much it takes.
-	var held [][]byte
-	for ctx.Err() == nil && len(held) < 64 {
-		held = append(held, make([]byte, 16<<20))
-		runtime.GC()
-		select {
-		case <-ctx.Done():
-		case <-time.After(10 * heapEvery):
-		}
-	}
-	if context.Cause(ctx) != errHeap {
-		t.Errorf("%v", context.Cause(ctx))
-	}
-	runtime.KeepAlive(held)
-	held = nil
-	runtime.GC()
-
-	// The candidate keeps what it makes in every decision; the log has many.
 	tools, done := logged(t)
 	defer done()
 	for k := range 5 {
@@ -114,11 +88,22 @@ func TestAComparisonsMemoryIsBounded(t *testing.T) {
 
 decision := {"allow": false, "reason": {"code": "no", "args": {"n": count(all)}}, "obligations": {}}
 
-all := {[a, b] | some a in numbers.range(1, 2000); some b in numbers.range(1, 2000)}
+all := concat("", [line | some _ in numbers.range(1, 1000)])
+
+line := sprintf("%1000000d", [1])
 `)
-	_, err := tools.compareWithin(t.Context(), big, comparison{wall: time.Minute, heap: 1 << 20})
-	if host.KindOf(err) != host.Unprocessable || !strings.Contains(err.Error(), "more than 1 MiB") {
+	_, err := tools.compareWithin(t.Context(), big, child.Limits{CPU: time.Minute, Memory: 200 << 20, Wall: time.Minute})
+	if host.KindOf(err) != host.Unprocessable || !strings.Contains(err.Error(), "more than 200 MiB") {
 		t.Errorf("%v", err)
 	}
-	await(t, "the comparison's end", func() bool { return !tools.comparing.Load() })
+}
+
+func TestACandidateThatCannotBeUsedIsTheRequesters(t *testing.T) {
+	tools, done := logged(t)
+	defer done()
+	for _, packed := range [][]byte{[]byte("no bundle"), candidate(t, "package bulkhead.authz\n\ndecision := undefined_name")} {
+		if _, err := tools.Compare(t.Context(), packed); host.KindOf(err) != host.Unprocessable {
+			t.Errorf("%v", err)
+		}
+	}
 }

@@ -13,7 +13,10 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	Child()
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	vic = authztest.Viewer

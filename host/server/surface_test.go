@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 )
@@ -21,6 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
 	helm.Child()
+	policytool.Child()
 	statetest.Member()
 	hostProcess()
 	code := m.Run()

@@ -101,8 +101,11 @@ func (r *Role) Run(ctx context.Context, j Job) (Result, error) {
 		return Result{}, err
 	}
 	if err := cmd.Start(); err != nil {
-		if ctx.Err() != nil {
-			return Result{}, &Error{Canceled, context.Cause(ctx)}
+		switch cause := context.Cause(ctx); {
+		case cause == errWall:
+			return Result{}, &Error{TooLong, fmt.Errorf("the limit is %v", j.Limits.Wall)}
+		case cause != nil:
+			return Result{}, &Error{Canceled, cause}
 		}
 		return Result{}, err
 	}
