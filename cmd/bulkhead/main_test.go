@@ -243,7 +243,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--role", ""}, "roles: one is empty", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "azure:monitor.read", "prod/rg1/monitor"}, "plugin * without entries", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "ada@example.com", "azure:virtualmachinescalesets.restart", "prod/rg1/virtualmachinescalesets:s"}, "entry {", 0},
-		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "x:y", "prod"}, "INSTANCE/RESOURCEGROUP/KIND", 2},
+		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "x:y", "prod"}, "INSTANCE/RESOURCEGROUP/TYPE", 2},
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "20ms"}, "cached", 0},
 		{[]string{"policy", "bench", "-d", at("people"), "vic@example.com", "gitops:helm.read", "--for", "0s"}, "--for 0s", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "-p", "", "vic@example.com", "gitops:helm.read"}, "--policy is empty", 2},

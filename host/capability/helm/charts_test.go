@@ -177,7 +177,7 @@ func TestBadRepositoryNamesItsField(t *testing.T) {
 		"helm.repositories[0].tokenFile: open":              {{Name: "a", URL: "https://example.com", TokenFile: dir + "/absent"}},
 		"helm.repositories[0].tokenEnv: the token is empty": {{Name: "a", URL: "oci://example.com/x", TokenEnv: "BULKHEAD_TEST_ABSENT"}},
 		"helm.repositories[0].caFile: open":                 {{Name: "a", URL: "https://example.com", CAFile: dir + "/absent"}},
-		"holds no certificate":                              {{Name: "a", URL: "https://example.com", CAFile: dir + "/junk.pem"}},
+		"contains no certificate":                           {{Name: "a", URL: "https://example.com", CAFile: dir + "/junk.pem"}},
 	} {
 		if c, err := openCharts(Config{r}, slog.New(slog.DiscardHandler)); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

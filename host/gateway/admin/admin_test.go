@@ -199,7 +199,7 @@ func TestAFilterSelectsSessions(t *testing.T) {
 	s, _, _ := open(t)
 	ann := s.As(t, "ann")
 	for query, want := range map[string]string{
-		"": `"total":3`, "?user=Ann@Example.com": `"total":2`, "?kind=socket": `"total":2`, "?plugin=exec": `"total":1`, "?replica=b": `"total":2`,
+		"": `"total":3`, "?user=Ann@Example.com": `"total":2`, "?kind=socket": `"total":2`, "?plugin=shell": `"total":1`, "?replica=b": `"total":2`,
 		"?login=ann.2": `"total":1`, "?user=ann@example.com&kind=socket": `"total":1`, "?replica=c": `{"replica":"a","sessions":[],"total":0}`, "?limit=1": `"total":3`,
 	} {
 		if got := ann.Do("GET", "/api/admin/sessions"+query, ""); got.Status != 200 || !strings.Contains(got.Body, want) || query == "?limit=1" && strings.Count(got.Body, `"id"`) != 1 {

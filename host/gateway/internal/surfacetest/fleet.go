@@ -48,7 +48,7 @@ func (*Fleet) List(_ context.Context, user host.UserID) (list []host.SessionInfo
 	for _, s := range []host.SessionInfo{
 		{ID: "s1", User: "ann@example.com", Kind: host.SessionSocket, Plugin: "probe", Started: at, Replica: "a", Login: "ann"},
 		{ID: "s2", User: "ann@example.com", Kind: host.SessionEvents, Plugin: "probe", Started: at, Replica: "b", Login: "ann.2"},
-		{ID: "s3", User: "vic@example.com", Kind: host.SessionSocket, Plugin: "exec", Started: at, Replica: "b", Login: "vic"},
+		{ID: "s3", User: "vic@example.com", Kind: host.SessionSocket, Plugin: "shell", Started: at, Replica: "b", Login: "vic"},
 	} {
 		if user == "" || s.User == user {
 			list = append(list, s)
