@@ -92,7 +92,7 @@ func TestMistakesShowBeforeAnythingIsOpened(t *testing.T) {
 		{"name: echo", "name: gitops", "plugins[1].name"},
 		{"name: echo, ", "", "plugins[0].name"},
 		{"grants: {exec:", "grants: {azure: [{instances: [prod], resources: [\"*\"], resourceGroups: [\"*\"], verbs: [\"*\"]}], exec:",
-			`plugins[2].grants.azure[0].instances[0]: "prod" is none of dev`},
+			`plugins[2].grants.azure[0].instances[0]: "prod" matches none of dev`},
 		{"name: dev, kubeconfig", "name: No Name, kubeconfig", "clusters[0].name"},
 		{"clusters: [", "clusters: [{name: prod}, ", "clusters[0].kubeconfig: is required"},
 		{"{name: demo, path", "{name: Demo, path", "helm.repositories[0].name"},

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -60,6 +61,7 @@ func TestReplicas(t *testing.T) {
 	cluster, key := statetest.Start(t, 3), statetest.Key(t)
 	for name, test := range map[string]func(*testing.T, *statetest.Cluster, string){
 		"a logout reaches all":                       logoutReachesAll,
+		"a login has ended when its sessions end":    loginEndsFirst,
 		"sign-in after a logout elsewhere is good":   signInAfterLogoutElsewhere,
 		"renewed tokens are so everywhere":           renewalReachesAll,
 		"a credential is out or aside everywhere":    credentialsEverywhere,
@@ -112,6 +114,30 @@ func logoutReachesAll(t *testing.T, c *statetest.Cluster, key string) {
 		for _, r := range []*replica{a, b, d} {
 			within(t, 5*time.Second, "every login ended", func() bool { return r.Revoked(other) != nil })
 		}
+	}
+}
+
+// Whoever learns that the user's sessions end may try to open one at once.
+func loginEndsFirst(t *testing.T, c *statetest.Cluster, key string) {
+	a, b := on(t, c.Endpoints, key), on(t, c.Endpoints[1:], key)
+	p := signIn(t, a.Store, "ann", "phone")
+	eventually(t, "the login is known", knows(b, p))
+	ended := make(chan error, 1)
+	b.OnEnding(func(e host.Ending) {
+		if e.Login == "" && e.Session == "" {
+			ended <- b.Revoked(p)
+		}
+	})
+	if err := a.EndLoginAndSessions(t.Context(), "phone"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, host.ErrLoggedOut) {
+			t.Errorf("the sessions of the user end while the login is good: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the sessions do not end")
 	}
 }
 

@@ -176,18 +176,21 @@ func (s *Store) EndLogin(ctx context.Context, id host.LoginID) error {
 	return err
 }
 
-// logOut ends a login for good, and does what else ops say, in one step.
+// logOut ends a login for good, and does what else ops say, in one step. The login
+// comes first: replicas take a step's changes in order, and sessions that ops end
+// must find it ended when they would open again.
 func (s *Store) logOut(ctx context.Context, rec *host.LoginRecord, ops ...clientv3.Op) (rev int64, err error) {
 	k := loginKey{rec.User, rec.ID}
-	ops = append(ops, clientv3.OpDelete(s.at.ofLogin(k)))
+	var login []clientv3.Op
 	if rec.BearerBound() {
 		op, err := s.outOp(k, rec.Credential)
 		if err != nil {
 			return 0, err
 		}
-		ops = append(ops, op)
+		login = append(login, op)
 	}
-	rev, err = s.insist(ctx, "state.logout", ops...)
+	login = append(login, clientv3.OpDelete(s.at.ofLogin(k)))
+	rev, err = s.insist(ctx, "state.logout", append(login, ops...)...)
 	if err != nil {
 		return 0, err
 	}
