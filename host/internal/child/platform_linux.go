@@ -38,14 +38,15 @@ func confine(o order) error {
 			return fmt.Errorf("resource %d: %w", resource, err)
 		}
 	}
-	// For the group, because on Linux niceness belongs to each thread. A process
-	// with higher niceness may not lower it.
-	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil && err != unix.EACCES {
-		return fmt.Errorf("niceness: %w", err)
-	}
 	// If memory runs out, the kernel should kill the child first. This may not be
 	// permitted; the parent's limit applies anyway.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	// Last, so that who sees the niceness finds the rest done. For the group, because
+	// on Linux niceness belongs to each thread. A process with higher niceness may
+	// not lower it.
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil && err != unix.EACCES {
+		return fmt.Errorf("niceness: %w", err)
+	}
 	return nil
 }
 
