@@ -143,6 +143,26 @@ func (g *Grant) covers(c *host.CapabilityCall, dims []Dimension, but string) boo
 	return len(dims) > 0
 }
 
+// Covers reports whether have allows every call that want allows: whether each grant
+// of want lies within one of have. A pattern lies within another that matches its text.
+func (k *Kind) Covers(have, want []Grant) bool {
+	within := func(g, by *Grant) bool {
+		for i := range k.Dimensions {
+			d := &k.Dimensions[i]
+			if slices.ContainsFunc(g.list(d), func(p string) bool { return !matchAny(by.list(d), p) }) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range want {
+		if !slices.ContainsFunc(have, func(h Grant) bool { return within(&want[i], &h) }) {
+			return false
+		}
+	}
+	return true
+}
+
 func matchAny(patterns []string, v string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return host.Glob(p, v) })
 }

@@ -148,7 +148,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 		Kinds:  new(all.Config).Catalog(),
 		Policy: &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
 	})
-	door.Mount(s.Gateway, door.Config{Plugin: probe})
+	door.Mount(s.Gateway, door.Config{Lease: probe})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}
 	server.Start()
 	cleanup(server.Close)
@@ -156,7 +156,9 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	return s
 }
 
-func probe(name string) (door.Plugin, bool) { return surfacetest.Probe{}, name == "probe" }
+func probe(name string, _ *host.Principal) (door.Plugin, bool) {
+	return surfacetest.Probe{}, name == "probe"
+}
 
 // as signs in at the surface; an empty name does not.
 func (s *surface) as(t *testing.T, name string) *surfacetest.Person {

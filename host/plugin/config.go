@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"time"
 
@@ -22,11 +23,16 @@ type Config struct {
 	Name string `json:"name"`
 	// Source is the path of the plugin's .wasm file.
 	Source string `json:"source"`
+	// Digest is the SHA-256 of the module, as sha256:HEX; another content is refused. A
+	// module that is kept already is not fetched again.
+	Digest string `json:"digest,omitempty"`
 	// Grants is what the plugin may reach, by capability. An empty list is no grant.
 	Grants map[string][]capability.Grant `json:"grants,omitempty"`
 	// Config is given to the plugin as it is.
 	Config json.RawMessage `json:"config,omitempty"`
 	Limits Limits          `json:"limits,omitzero"`
+	// Rollout is how a new version of the plugin replaces the one that serves.
+	Rollout Rollout `json:"rollout,omitzero"`
 }
 
 // Check reports what is wrong with c, each with its field below at, as far as that
@@ -38,9 +44,13 @@ func (c *Config) Check(at string, catalog *capability.Catalog, base Limits) (pro
 	if c.Source == "" {
 		problems = append(problems, fmt.Errorf("%s.source: is missing", at))
 	}
+	if err := checkDigest(c.Digest); err != nil {
+		problems = append(problems, fmt.Errorf("%s.digest: %w", at, err))
+	}
 	if err := catalog.Check(at+".grants", c.Grants); err != nil {
 		problems = append(problems, err)
 	}
+	problems = append(problems, c.Rollout.check(at+".rollout")...)
 	return append(problems, c.Limits.Over(base).Check(at+".limits")...)
 }
 
@@ -52,6 +62,15 @@ func checkName(name string) error {
 		return fmt.Errorf("%q is reserved for the host's own routes", name)
 	case !manifest.ValidName(name):
 		return fmt.Errorf("%q is not lower-case letters, digits and dashes", name)
+	}
+	return nil
+}
+
+var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func checkDigest(digest string) error {
+	if digest != "" && !digestRE.MatchString(digest) {
+		return fmt.Errorf("%q is not sha256: and 64 lower-case hexadecimal digits", digest)
 	}
 	return nil
 }

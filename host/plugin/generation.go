@@ -2,9 +2,6 @@ package plugin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +26,7 @@ type Generation struct {
 	manifest *manifest.Manifest
 	digest   string
 	routes   *routes
+	broker   *capability.Broker
 	granted  *capability.Granted
 	denied   []string
 	module   *sandbox.Module
@@ -36,6 +34,11 @@ type Generation struct {
 	people   *people
 	limits   Limits // resolved
 	log      *slog.Logger
+	start    []byte // the Start frame
+	config   Config // that it was made from
+	number   uint64
+	since    time.Time // when it was published
+	drain
 }
 
 // Info is what may be told about a generation.
@@ -72,83 +75,45 @@ func (g *Generation) Match(socket bool, method, path string, query url.Values) (
 	return g.routes.match(socket, method, path, query)
 }
 
-// load reads, checks and starts a plugin. Every error names the instance.
-func (r *Registry) load(ctx context.Context, c Config) (_ *Generation, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("plugin %q: %w", c.Name, err)
-		}
-	}()
-	limits := c.Limits.Over(r.limits)
-	wasm, m, err := open(c.Source, limits)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(wasm)
-	g := &Generation{
-		name: c.Name, manifest: m, digest: "sha256:" + hex.EncodeToString(sum[:]),
-		routes: newRoutes(c.Name, m.Routes), limits: limits.resolve(m.Limits), people: r.people,
-		log: r.log.With("plugin", c.Name),
-	}
-	g.shares = newShares(g.limits.Instances)
-	g.routes.digest, g.routes.generation = g.digest, r.loads.Add(1)
-	if g.denied, err = consent(r.broker.Catalog(), m, c.Grants); err != nil {
-		return nil, err
-	}
-	grants := asked(m, c.Grants)
-	if g.granted, err = r.broker.Grant(c.Name, grants); err != nil {
-		return nil, err
-	}
-	for name := range c.Grants {
-		if _, ok := grants[name]; !ok {
-			g.log.Warn("the plugin does not ask for a capability that it is granted; the grant gives nothing", "capability", name)
-		}
-	}
-	config := []byte(c.Config)
-	if len(config) == 0 {
-		config = []byte("{}")
-	}
-	if !json.Valid(config) {
-		return nil, errors.New("config is not valid JSON")
-	}
-	start := abi.AppendStart(nil, &abi.Start{ABI: abi.Version, Instance: c.Name, Config: config, Denied: g.denied})
-	g.module, err = r.sandbox.Load(ctx, wasm, g.spec(start))
-	if err != nil {
-		return nil, explain(err, m)
-	}
-	return g, nil
-}
-
 // open reads a plugin's file and the manifest in it.
 func open(path string, l Limits) (wasm []byte, m *manifest.Manifest, err error) {
-	if wasm, err = read(path, l); err != nil {
+	if wasm, err = read(path, max(0, l.Module.WithDefaults().ModuleBytes)); err != nil {
 		return nil, nil, err
 	}
-	raw, err := manifest.Extract(wasm)
-	if err == nil {
-		m, err = manifest.Parse(raw)
-	}
-	if err != nil {
+	if m, err = manifestOf(wasm); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return wasm, m, nil
 }
 
-func read(path string, l Limits) ([]byte, error) {
+// manifestOf reads the manifest in a module.
+func manifestOf(wasm []byte) (*manifest.Manifest, error) {
+	raw, err := manifest.Extract(wasm)
+	if err != nil {
+		return nil, err
+	}
+	return manifest.Parse(raw)
+}
+
+// read reads a file of at most so many bytes.
+func read(path string, most int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	defer f.Close()
-	most := max(0, l.Module.WithDefaults().ModuleBytes)
 	wasm, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	if len(wasm) > most {
-		return nil, fmt.Errorf("source: %s is larger than %d bytes (limits.module.moduleBytes)", path, most)
+		return nil, tooLarge(path, most)
 	}
 	return wasm, nil
+}
+
+func tooLarge(source string, most int) error {
+	return fmt.Errorf("source: %s is larger than %d bytes (limits.module.moduleBytes)", source, most)
 }
 
 // consent compares what the plugin asks for with what the host has and the
@@ -233,11 +198,9 @@ var (
 	i64 = sandbox.I64
 )
 
-func (g *Generation) spec(start []byte) sandbox.Spec {
+func (g *Generation) spec() sandbox.Spec {
 	entry := sandbox.Signature{Params: []sandbox.Type{i32, i32}, Results: []sandbox.Type{i64}}
 	return sandbox.Spec{
-		Name:    g.name,
-		Limits:  g.limits.sandbox(),
 		Imports: g.imports(),
 		Exports: map[string]sandbox.Signature{
 			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
@@ -245,14 +208,14 @@ func (g *Generation) spec(start []byte) sandbox.Spec {
 		},
 		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry},
 		Context:  func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
-		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.start(ctx, i, start) },
+		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.initialize(ctx, i) },
 		Log:      func(ctx context.Context, line string) { g.output(ctx, line) },
 	}
 }
 
-// start runs the plugin's own initialization. Capabilities answer that they
-// are not available then: there is nobody to act for.
-func (g *Generation) start(ctx context.Context, i *sandbox.Instance, frame []byte) error {
+// initialize runs the plugin's own initialization. Capabilities answer that they
+// are not available then: there is no user to act for.
+func (g *Generation) initialize(ctx context.Context, i *sandbox.Instance) error {
 	if i.Has(abi.ExportInitialize) {
 		if _, err := i.Call(ctx, abi.ExportInitialize); err != nil {
 			return err
@@ -263,7 +226,7 @@ func (g *Generation) start(ctx context.Context, i *sandbox.Instance, frame []byt
 			return fmt.Errorf("has the %s route %q but does not export %s", r.Kind, r.Name, abi.ExportSession)
 		}
 	}
-	resp, free, err := enter(ctx, i, abi.ExportStart, frame)
+	resp, free, err := enter(ctx, i, abi.ExportStart, g.start)
 	if err == nil {
 		if free(); resp == nil {
 			err = broken("%s returned no frame", abi.ExportStart)
@@ -274,9 +237,6 @@ func (g *Generation) start(ctx context.Context, i *sandbox.Instance, frame []byt
 	}
 	return err
 }
-
-// close frees g once nobody uses it.
-func (g *Generation) close(ctx context.Context) error { return g.module.Close(ctx) }
 
 // failure turns what an entry returned into the error that the user gets.
 // What the plugin or a capability refused keeps its status; a plugin that
@@ -331,7 +291,7 @@ func (g *Generation) short(op string, err error) *host.Error {
 	switch {
 	case errors.Is(err, sandbox.ErrHolder):
 		return &host.Error{Kind: host.Limited, Op: op, Err: err,
-			Message: fmt.Sprintf("your calls and sessions use %d MiB, which is the limit", g.people.limits.MemoryMiB)}
+			Message: fmt.Sprintf("your calls and sessions use %d MiB, which is the limit", g.people.resolved().MemoryMiB)}
 	case errors.Is(err, sandbox.ErrMemory):
 		return &host.Error{Kind: host.Unavailable, Op: op, Message: "the plugin uses all the memory it may; try again later", Err: err}
 	}

@@ -32,7 +32,7 @@ type Inspection struct {
 // grants lack is a reason too. An error means that the file cannot be read; what
 // is wrong with its content is in Refused.
 func Inspect(catalog *capability.Catalog, c Config) (*Inspection, error) {
-	wasm, err := read(c.Source, c.Limits)
+	wasm, err := read(c.Source, max(0, c.Limits.Module.WithDefaults().ModuleBytes))
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,10 @@ func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) 
 	broker := capability.NewBroker(func(context.Context, *host.Question) host.Decision {
 		return host.Decision{Allow: f.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
 	}, log, f.helm, f.exec)
-	f.registry = plugin.NewRegistry(box, broker, limits, user, log)
+	f.registry, err = plugin.NewRegistry(plugin.Options{Sandbox: box, Broker: broker, Limits: limits, User: user, Dir: filepath.Join(t.TempDir(), "plugins"), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := f.registry.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -115,10 +118,16 @@ var everything = map[string][]capability.Grant{
 
 func (f *fixture) load(t testing.TB, c plugin.Config) *plugin.Generation {
 	t.Helper()
-	if err := f.registry.Load(t.Context(), c); err != nil {
+	if err := f.swap(c); err != nil {
 		t.Fatal(err)
 	}
 	return f.registry.Get(c.Name)
+}
+
+// swap installs c as the configuration file does.
+func (f *fixture) swap(c plugin.Config) error {
+	_, err := f.registry.Swap(context.Background(), plugin.Swap{Config: c, Origin: plugin.File})
+	return err
 }
 
 func (f *fixture) echo(t testing.TB) *plugin.Generation {
@@ -265,7 +274,7 @@ func TestAHostCallWithoutAuthorityEndsTheGuest(t *testing.T) {
 func TestUngrantedCapabilityDoesNotLoad(t *testing.T) {
 	f := newFixture(t)
 	for _, grants := range []map[string][]capability.Grant{nil, {"helm": {}}} {
-		err := f.registry.Load(t.Context(), plugin.Config{Name: "gitops", Source: packtest.Build(t, "plugins/gitops"), Grants: grants})
+		err := f.swap(plugin.Config{Name: "gitops", Source: packtest.Build(t, "plugins/gitops"), Grants: grants})
 		if err == nil {
 			t.Fatalf("with the grants %v it loaded", grants)
 		}
@@ -287,7 +296,7 @@ func TestACapabilityThatTheHostDoesNotHaveIsNotAdvised(t *testing.T) {
 		m.Capabilities = append(m.Capabilities, manifest.Capability{Name: "telepathy", Reason: "reads minds"})
 	})
 	const want = `needs capability "telepathy" (reads minds), which this host does not have; there are exec, helm`
-	err := f.registry.Load(t.Context(), plugin.Config{Name: "echo", Source: source})
+	err := f.swap(plugin.Config{Name: "echo", Source: source})
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "grant") {
 		t.Errorf("error is %v", err)
 	}
@@ -334,7 +343,7 @@ func remake(t *testing.T, source string, change func(*manifest.Manifest)) string
 func TestAnImportThatTheManifestDoesNotAskForDoesNotLoad(t *testing.T) {
 	f := newFixture(t)
 	source := remake(t, packtest.Build(t, "plugins/gitops"), func(m *manifest.Manifest) { m.Capabilities = nil })
-	err := f.registry.Load(t.Context(), plugin.Config{Name: "gitops", Source: source, Grants: everything})
+	err := f.swap(plugin.Config{Name: "gitops", Source: source, Grants: everything})
 	if err == nil || !strings.Contains(err.Error(), `does not ask for capability "helm"`) {
 		t.Fatalf("error is %v", err)
 	}
@@ -369,14 +378,10 @@ func TestBadPluginsAreRefusedByName(t *testing.T) {
 		{plugin.Config{Name: "echo", Source: text}, "WebAssembly"},
 		{plugin.Config{Name: "echo", Source: echo, Config: json.RawMessage(`{`)}, "config"},
 	} {
-		err := f.registry.Load(t.Context(), c.config)
+		err := f.swap(c.config)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.config.Name) {
 			t.Errorf("%+v: error is %v, want %q", c.config, err, c.want)
 		}
-	}
-	f.echo(t)
-	if err := f.registry.Load(t.Context(), plugin.Config{Name: "echo", Source: echo}); err == nil {
-		t.Error("one name was loaded twice")
 	}
 }
 

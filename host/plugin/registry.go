@@ -3,93 +3,204 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unicode"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 )
 
-// Registry holds the loaded plugins by instance name. It is safe for
-// concurrent use.
+// Options is what a Registry is made of.
+type Options struct {
+	Sandbox *sandbox.Sandbox   // required
+	Broker  *capability.Broker // required; see SetBroker
+	Limits  Limits             // what a plugin's own limits leave open
+	User    UserLimits         // of each user, over all plugins
+	// Dir keeps modules by digest and the history of each name, so that rolling back
+	// needs no network; it is made with mode 0700. Empty: nothing is kept, and rolling
+	// back fetches again.
+	Dir string
+	// Fetch returns the module that c.Source and c.Digest name. It fails if the module
+	// has more than most bytes. An error that is a *StepError keeps its step, so that it
+	// can be StepVerify. Nil: Source is the path of a file.
+	Fetch  func(ctx context.Context, c *Config, most int) ([]byte, error)
+	Logger *slog.Logger // required
+}
+
+// Registry holds the generations of all plugins by name. It is safe for concurrent
+// use.
 type Registry struct {
-	sandbox *sandbox.Sandbox
-	broker  *capability.Broker
-	limits  Limits
+	options Options
+	keep    *keep
 	people  *people
 	log     *slog.Logger
 	loads   atomic.Uint64 // numbers generations, from 1
+	names   atomic.Pointer[map[string]*slot]
 
-	mu   sync.RWMutex
-	list map[string]*Generation
+	ctx   context.Context // ends what Close ends: swaps, watching
+	stop  context.CancelCauseFunc
+	tasks sync.WaitGroup // swaps and watchers; grows under mu while not closed
+
+	mu      sync.Mutex // guards what follows, and all slots
+	broker  *capability.Broker
+	limits  Limits
+	closed  bool
+	changed chan struct{}
 }
 
-// NewRegistry returns an empty registry. What a plugin's own limits leave open
-// is taken from limits; user bounds each person.
-func NewRegistry(s *sandbox.Sandbox, b *capability.Broker, limits Limits, user UserLimits, log *slog.Logger) *Registry {
-	return &Registry{sandbox: s, broker: b, limits: limits, people: newPeople(user), log: log, list: map[string]*Generation{}}
+// errClosed is why a swap ends when the registry is closed.
+var errClosed = host.E(host.Unavailable, "", "the host is shutting down")
+
+// NewRegistry returns an empty registry. It fails if Options.Dir cannot be made
+// private.
+func NewRegistry(o Options) (*Registry, error) {
+	k, err := openKeep(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{options: o, keep: k, people: newPeople(o.User), log: o.Logger,
+		broker: o.Broker, limits: o.Limits, changed: make(chan struct{})}
+	r.ctx, r.stop = context.WithCancelCause(context.Background())
+	r.names.Store(&map[string]*slot{})
+	return r, nil
 }
 
 // reserved cannot name an instance: the host's own routes stand there.
 var reserved = []string{"admin"}
 
-// Load loads a plugin and publishes it. Its name must be free. On error
-// nothing is published.
-func (r *Registry) Load(ctx context.Context, c Config) error {
-	if err := checkName(c.Name); err != nil {
-		return fmt.Errorf("name: %w", err)
-	}
-	began := time.Now()
-	g, err := r.load(ctx, c)
-	if err != nil {
-		return err
-	}
+// slot is one name. Its fields are guarded by Registry.mu, but for turn and live.
+type slot struct {
+	name string
+	turn chan struct{}        // one swap at a time
+	live atomic.Pointer[live] // what leases are taken of; nil: nothing serves
+
+	origin  Origin
+	alive   []*Generation // whose memory is not given back yet, oldest first
+	history []version     // that served before, the last one first
+	failed  *Failure
+	waiting *Waiting
+	removed bool // and nothing has come after
+}
+
+// live is what serves a name now.
+type live struct {
+	serving *Generation
+	canary  *Generation // nil: none
+	rule    Canary
+}
+
+// SetBroker makes later swaps use b. Generations that are alive keep theirs; Renew
+// replaces one.
+func (r *Registry) SetBroker(b *capability.Broker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.list[c.Name] != nil {
-		return errors.Join(fmt.Errorf("plugin %q: is loaded already", c.Name), g.close(ctx))
+	r.broker = b
+}
+
+// SetLimits makes later swaps use l for what a plugin's own limits leave open. The
+// limits of users hold from their next call.
+func (r *Registry) SetLimits(l Limits, user UserLimits) {
+	r.people.set(user)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limits = l
+}
+
+// Changed is closed when Status next changes, apart from counts.
+func (r *Registry) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// notify needs r.mu.
+func (r *Registry) notify() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *Registry) slot(name string) *slot { return (*r.names.Load())[name] }
+
+// take returns the slot of a name, made if it is missing. It needs r.mu.
+func (r *Registry) take(name string, origin Origin) *slot {
+	if s := r.slot(name); s != nil {
+		return s
 	}
-	r.list[c.Name] = g
-	g.log.Info("plugin loaded", "version", g.manifest.Version, "digest", g.digest,
-		"capabilities", g.granted.Names(), "took", time.Since(began).Round(time.Millisecond))
+	s := &slot{name: name, turn: make(chan struct{}, 1), origin: origin, history: r.keep.history(name)}
+	names := maps.Clone(*r.names.Load())
+	names[name] = s
+	r.names.Store(&names)
+	return s
+}
+
+// forget drops a slot that was removed and has nothing alive. It needs r.mu.
+func (r *Registry) forget(s *slot) {
+	if r.slot(s.name) != s || !s.removed || len(s.alive) > 0 {
+		return
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }() // who waits for it sees that the slot is gone
+	default:
+		return // a swap has begun, which calls forget at its end
+	}
+	names := maps.Clone(*r.names.Load())
+	delete(names, s.name)
+	r.names.Store(&names)
+}
+
+// Get returns the generation that serves name to users outside a canary, nil if there
+// is none. It is for its description: what calls it needs a Lease.
+func (r *Registry) Get(name string) *Generation {
+	if s := r.slot(name); s != nil {
+		if l := s.live.Load(); l != nil {
+			return l.serving
+		}
+	}
 	return nil
 }
 
-// Get returns the generation that serves name, nil if there is none.
-func (r *Registry) Get(name string) *Generation {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.list[name]
-}
-
-// List describes all plugins, by name.
+// List describes the generations that serve, by name.
 func (r *Registry) List() []Info {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
 	var out []Info
-	for _, name := range slices.Sorted(maps.Keys(r.list)) {
-		out = append(out, r.list[name].Info())
+	for _, name := range slices.Sorted(maps.Keys(*r.names.Load())) {
+		if g := r.Get(name); g != nil {
+			out = append(out, g.Info())
+		}
 	}
 	return out
 }
 
-// Close unloads everything. It waits until ctx is done for calls to return;
-// their sessions should have been ended first.
+// Close ends swaps, and waits until ctx is done for all leases to be returned; their
+// sessions should have been ended first. It may be called repeatedly, to wait again.
 func (r *Registry) Close(ctx context.Context) error {
+	r.stop(errClosed)
 	r.mu.Lock()
-	list := r.list
-	r.list = map[string]*Generation{}
+	r.closed = true
+	r.mu.Unlock()
+	r.tasks.Wait()
+	r.mu.Lock()
+	var left []*Generation
+	for _, s := range *r.names.Load() {
+		left = append(left, s.alive...)
+		r.show(s, nil)
+	}
 	r.mu.Unlock()
 	var errs []error
-	for _, g := range list {
-		errs = append(errs, g.close(ctx))
+	for _, g := range left {
+		g.force(host.ErrShutdown)
+		select {
+		case <-g.gone:
+			errs = append(errs, g.failed)
+		case <-ctx.Done():
+			errs = append(errs, context.Cause(ctx))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -102,16 +102,19 @@ func TestNoSecretReachesTheGuest(t *testing.T) {
 	}
 	defer subscriptions.Close()
 	allow := func(context.Context, *host.Question) host.Decision { return host.Decision{Allow: true} }
-	registry := NewRegistry(box, capability.NewBroker(allow, log, &overheard{subscriptions, frames}), Limits{}, UserLimits{}, log)
+	registry, err := NewRegistry(Options{Sandbox: box, Broker: capability.NewBroker(allow, log, &overheard{subscriptions, frames}), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer func() {
 		if err := registry.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}()
 	any := []string{"*"}
-	err = registry.Load(t.Context(), Config{Name: "azure", Source: packtest.Build(t, "plugins/azure"), Grants: map[string][]capability.Grant{
+	_, err = registry.Swap(t.Context(), Swap{Origin: File, Config: Config{Name: "azure", Source: packtest.Build(t, "plugins/azure"), Grants: map[string][]capability.Grant{
 		"azure": {{Instances: any, Resources: any, ResourceGroups: any, Verbs: any}},
-	}})
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,8 +50,8 @@ func (s *shares) put(user host.UserID) {
 
 // people counts what each person holds of all plugins.
 type people struct {
-	limits UserLimits // resolved
 	mu     sync.Mutex
+	limits UserLimits // resolved
 	held   map[host.UserID]*holding
 }
 
@@ -61,9 +61,24 @@ type holding struct {
 }
 
 func newPeople(l UserLimits) *people {
+	p := &people{held: map[host.UserID]*holding{}}
+	p.set(l)
+	return p
+}
+
+// set changes the limits. Memory of users who hold something keeps its limit.
+func (p *people) set(l UserLimits) {
 	l.Instances = cmp.Or(l.Instances, defaultUserInstances)
 	l.MemoryMiB = cmp.Or(l.MemoryMiB, defaultUserMiB)
-	return &people{limits: l, held: map[host.UserID]*holding{}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limits = l
+}
+
+func (p *people) resolved() UserLimits {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limits
 }
 
 // take counts one more instance and returns what counts its memory, nil if that
@@ -118,7 +133,7 @@ func (g *Generation) acquire(ctx context.Context, user host.UserID) (*sandbox.In
 	memory := g.people.take(user)
 	if memory == nil {
 		g.shares.put(user)
-		return nil, nil, host.E(host.Limited, "", "you have %d calls and sessions running, which is the limit", g.people.limits.Instances)
+		return nil, nil, host.E(host.Limited, "", "you have %d calls and sessions running, which is the limit", g.people.resolved().Instances)
 	}
 	i := g.module.TryAcquire(memory)
 	if i == nil {

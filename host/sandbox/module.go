@@ -38,8 +38,14 @@ type Module struct {
 	filler sync.WaitGroup
 	live   atomic.Int64
 	budget *Budget // of all instances
-	closed atomic.Bool
+	closed sync.Once
+	done   chan struct{} // closed once everything is freed
+	failed error         // why not all could be, after done
 }
+
+// Used is how many bytes all instances have now: memory, tables, native stack, and
+// what the host keeps for them.
+func (m *Module) Used() int64 { return m.budget.Used() }
 
 // Live is how many instances exist, idle ones included.
 func (m *Module) Live() int { return int(m.live.Load()) }
@@ -182,24 +188,28 @@ func (m *Module) keep(i *Instance) bool {
 	return m.pool.put(i)
 }
 
-// Close waits until ctx is done for instances in use to be released, then
-// frees everything. Guests still running then are the caller's mistake: their
-// contexts should have ended first.
+// Close frees everything once the last instance in use was released, and waits for
+// that until ctx is done. Guests still running then are the caller's mistake: their
+// contexts should have ended first. It may be called repeatedly, to wait again.
 func (m *Module) Close(ctx context.Context) error {
-	if m.closed.Swap(true) {
-		return nil
+	m.closed.Do(func() {
+		m.cancel()
+		m.filler.Wait()
+		m.pool.close()
+		go func() {
+			for range cap(m.slots) {
+				m.slots <- struct{}{}
+			}
+			m.failed = m.unload()
+			close(m.done)
+		}()
+	})
+	select {
+	case <-m.done:
+		return m.failed
+	case <-ctx.Done():
+		return fmt.Errorf("module %s: still in use: %w", m.spec.Name, context.Cause(ctx))
 	}
-	m.cancel()
-	m.filler.Wait()
-	m.pool.close()
-	for range cap(m.slots) {
-		select {
-		case m.slots <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("module %s: still in use: %w", m.spec.Name, context.Cause(ctx))
-		}
-	}
-	return m.unload()
 }
 
 // unload frees what Load has made so far; no instance is in use.

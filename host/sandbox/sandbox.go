@@ -42,44 +42,90 @@ func New(c Config) (*Sandbox, error) {
 
 const pageSize = 64 << 10
 
-// Load admits, rewrites, compiles and links wasm, makes a first instance to
-// prove that it can be made, and returns the module. Compiling takes seconds
-// for a module of some megabytes that is not in the cache. On error nothing is
-// left behind.
-func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (_ *Module, err error) {
-	spec.Limits = spec.Limits.withDefaults()
+// Load is Admit, Compile and Link. Compiling takes seconds for a module of some
+// megabytes that is not in the cache. On error nothing is left behind.
+func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (*Module, error) {
+	a, err := s.Admit(ctx, module, spec.Name, spec.Limits)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	if err := a.Compile(ctx); err != nil {
+		return nil, err
+	}
+	return a.Link(ctx, spec)
+}
+
+// Admitted is a module on its way: admitted and rewritten, then compiled, then
+// linked, in this order. It is for one goroutine, which closes it.
+type Admitted struct {
+	sandbox *Sandbox
+	file    *compile.Admitted // nil: compiled
+	module  *Module           // nil: linked, or closed
+}
+
+// Admit checks a module against the limits and rewrites it, in a child process.
+// name is for errors and logs. A module that is refused is a *Refused.
+func (s *Sandbox) Admit(ctx context.Context, module []byte, name string, l Limits) (*Admitted, error) {
+	l = l.withDefaults()
+	admitted, err := s.compiler.Admit(ctx, module, l.Module)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: is refused: %w", name, err)
+	}
 	m := &Module{
-		spec: spec, kind: s.config.memory, log: s.config.Logger.With("module", spec.Name),
-		budget: NewBudget(spec.Limits.TotalBytes),
+		spec: Spec{Name: name, Limits: l}, kind: s.config.memory, log: s.config.Logger.With("module", name),
+		budget: NewBudget(l.TotalBytes), rewritten: admitted.Result, fixedBytes: fixedBytes(admitted.Result),
+		done: make(chan struct{}),
 	}
-	defer func() {
-		if err != nil {
-			m.unload()
-		}
-	}()
-	admitted, err := s.compiler.Admit(ctx, module, spec.Limits.Module)
+	return &Admitted{s, admitted, m}, nil
+}
+
+// Compile has the module compiled if the cache lacks its code, in a child process,
+// and loads the code. No code of the module has run yet.
+func (a *Admitted) Compile(ctx context.Context) error {
+	m := a.module
+	err := a.sandbox.compiler.Load(ctx, a.file, func(dir string) error { return m.loadCode(ctx, dir) })
+	_ = a.file.Close() // a file without a name, only read
+	a.file = nil
 	if err != nil {
-		return nil, fmt.Errorf("module %s: is refused: %w", spec.Name, err)
-	}
-	defer admitted.Close() // a file without a name, only read
-	m.rewritten = admitted.Result
-	m.fixedBytes = fixedBytes(m.rewritten)
-	err = s.compiler.Load(ctx, admitted, func(dir string) error { return m.loadCode(ctx, dir) })
-	if err != nil {
-		return nil, fmt.Errorf("module %s: %w", spec.Name, err)
+		return fmt.Errorf("module %s: %w", m.spec.Name, err)
 	}
 	m.rewritten.Stub = nil // wazero has what it needs of it
+	return nil
+}
+
+// Link links a compiled module by spec, whose Name and Limits are those of Admit,
+// runs its own start, and makes a first instance to prove that it can be made.
+func (a *Admitted) Link(ctx context.Context, spec Spec) (_ *Module, err error) {
+	m := a.module
+	spec.Name, spec.Limits = m.spec.Name, m.spec.Limits
+	m.spec = spec
 	if err := m.checkExports(); err != nil {
 		return nil, err
 	}
 	if err := m.link(ctx); err != nil {
 		return nil, err
 	}
-	restorable := len(m.rewritten.Fresh) == 0 && !s.config.neverReuse
+	restorable := len(m.rewritten.Fresh) == 0 && !a.sandbox.config.neverReuse
 	if err := m.start(ctx, restorable); err != nil {
 		return nil, err
 	}
+	a.module = nil
 	return m, nil
+}
+
+// Close frees what Admit and Compile made, unless the module was linked.
+func (a *Admitted) Close() {
+	if a.file != nil {
+		_ = a.file.Close() // only read
+		a.file = nil
+	}
+	if a.module != nil {
+		if err := a.module.unload(); err != nil {
+			a.module.log.Error("a module could not be freed", "error", err)
+		}
+		a.module = nil
+	}
 }
 
 // loadCode makes a runtime of the module's own with the code in dir: wazero

@@ -175,11 +175,17 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	s.plugins = plugin.NewRegistry(box, broker, s.config.Limits.Plugins, s.config.Limits.User, s.log)
+	s.plugins, err = plugin.NewRegistry(plugin.Options{
+		Sandbox: box, Broker: broker, Limits: s.config.Limits.Plugins, User: s.config.Limits.User,
+		Dir: filepath.Join(s.config.Data, "plugins"), Logger: s.log,
+	})
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
 	s.closing(s.plugins.Close)
 	var problems []error
 	for i, p := range s.config.Plugins {
-		if err := s.plugins.Load(ctx, p); err != nil {
+		if _, err := s.plugins.Swap(ctx, plugin.Swap{Config: p, Origin: plugin.File}); err != nil {
 			problems = append(problems, fmt.Errorf("plugins[%d]: %w", i, err))
 		}
 	}
@@ -208,10 +214,7 @@ func (s *Server) openGateway(context.Context) error {
 	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.ender, Plugins: s.plugins.List, Would: s.policy.Would})
 	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView, Kinds: kinds,
 		Policy: &policytool.Tools{Engine: s.policy, Kinds: kinds, Directory: s.people, Log: s.config.Policy.Log.File}})
-	door.Mount(s.gateway, door.Config{Plugin: func(name string) (door.Plugin, bool) {
-		p := s.plugins.Get(name)
-		return p, p != nil
-	}})
+	door.Mount(s.gateway, door.Config{Lease: func(name string, p *host.Principal) (door.Plugin, bool) { return s.plugins.Lease(name, p) }})
 	return nil
 }
 

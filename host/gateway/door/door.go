@@ -20,21 +20,23 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// Plugin is a loaded plugin; *plugin.Generation is one and says what the methods
-// promise.
+// Plugin is a lease of the generation of a plugin that serves a user; *plugin.Lease is
+// one and says what the methods promise.
 type Plugin interface {
 	Match(socket bool, method, path string, query url.Values) (m *plugin.Match, allowed []string)
 	Handle(context.Context, *plugin.Call) (*abi.Response, error)
 	Session(context.Context, *plugin.Call, plugin.Socket) (resp *abi.Response, accepted bool, err error)
 	Timeout() time.Duration
 	BodyBytes() int
+	Bind(end func(cause error))
+	Return()
 }
 
 // Config is what the doors are made of. Every field is required.
 type Config struct {
-	// Plugin returns the plugin of this name that serves now. It is safe for
-	// concurrent use.
-	Plugin func(name string) (Plugin, bool)
+	// Lease returns the plugin of this name that serves p now, until it is returned. It
+	// is safe for concurrent use.
+	Lease func(name string, p *host.Principal) (Plugin, bool)
 }
 
 type door struct {
@@ -82,7 +84,12 @@ func (v *visit) close() {
 	if v.call != nil {
 		v.call.Release()
 	}
-	v.session.Close()
+	if v.session != nil {
+		v.session.Close()
+	}
+	if v.plugin != nil {
+		v.plugin.Return()
+	}
 }
 
 // open finds the route of r, admits the request, and prepares the call. The visit is
@@ -98,13 +105,17 @@ func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKi
 		return nil, err
 	}
 	method := asGet(r.Method)
-	d.find(v, name, method)
+	d.find(v, gateway.RequestOf(r.Context()).Principal, name, method)
 	if err := d.admit(parent, r, v, name, method); err != nil {
+		v.close()
 		return nil, err
 	}
 	if err := v.prepare(r); err != nil {
-		v.session.Close()
+		v.close()
 		return nil, err
+	}
+	if v.kind != host.SessionCall {
+		v.plugin.Bind(v.session.End)
 	}
 	return v, nil
 }
@@ -121,9 +132,9 @@ func split(r *http.Request) (name, path string, err error) {
 // find looks up the plugin and its route. v.missing is for users who may know that
 // there is none. With both, the route is behind the other door: a user who may use it
 // reads that, others the same as for any route.
-func (d *door) find(v *visit, name, method string) {
+func (d *door) find(v *visit, principal *host.Principal, name, method string) {
 	v.query, v.badQuery = url.ParseQuery(v.rawQuery)
-	p, ok := d.Plugin(name)
+	p, ok := d.Lease(name, principal)
 	if !ok {
 		v.missing = host.E(host.NotFound, "", "there is no such plugin")
 		return

@@ -77,6 +77,10 @@ func (Probe) Timeout() time.Duration { return time.Minute }
 // BodyBytes bounds a body.
 func (Probe) BodyBytes() int { return 1 << 20 }
 
+// Bind and Return do nothing: a Probe is never replaced.
+func (Probe) Bind(func(error)) {}
+func (Probe) Return()          {}
+
 // Handle answers a call.
 func (Probe) Handle(ctx context.Context, c *plugin.Call) (*abi.Response, error) {
 	u, err := url.ParseRequestURI(c.URL)

@@ -1,0 +1,67 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+)
+
+// Canary says which users get a new generation first. A user who is in any of these
+// gets it; the others stay on the generation that serves.
+type Canary struct {
+	// Percent is the share of users, 0 to 100, by a stable choice: a user stays on the
+	// same side for all of their requests, on every replica.
+	Percent float64       `json:"percent,omitempty"`
+	Users   []host.UserID `json:"users,omitempty"`
+	Roles   []string      `json:"roles,omitempty"`
+	Teams   []string      `json:"teams,omitempty"` // ids
+	// PromoteAfter is the time after which the canary becomes the generation that
+	// serves everybody, if it did not get worse; 0: it waits for Promote.
+	PromoteAfter host.Duration `json:"promoteAfter,omitempty"`
+}
+
+func (c *Canary) check() error {
+	switch {
+	case !(c.Percent >= 0 && c.Percent <= 100):
+		return fmt.Errorf("canary.percent: %v is not within 0 to 100", c.Percent)
+	case c.PromoteAfter < 0:
+		return errors.New("canary.promoteAfter: must not be negative")
+	case c.Percent == 0 && len(c.Users)+len(c.Roles)+len(c.Teams) == 0:
+		return errors.New("canary: selects nobody; set percent, users, roles or teams")
+	}
+	return nil
+}
+
+// pick returns the generation for p.
+func (l *live) pick(p *host.Principal) *Generation {
+	if l.canary != nil && p != nil && l.rule.selects(l.canary.digest, p) {
+		return l.canary
+	}
+	return l.serving
+}
+
+func (c *Canary) selects(digest string, p *host.Principal) bool {
+	in := func(list []string) func(string) bool {
+		return func(s string) bool { return slices.Contains(list, s) }
+	}
+	return slices.Contains(c.Users, p.User) || slices.ContainsFunc(p.Roles, in(c.Roles)) || slices.ContainsFunc(p.Teams, in(c.Teams)) ||
+		share(digest, string(p.User)) < c.Percent/100
+}
+
+// share places a user on [0, 1). The digest makes it other users for the next version.
+func share(digest, user string) float64 {
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, s := range [...]string{digest, "\x00", user} {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+	}
+	h ^= h >> 33 // the finalizer of MurmurHash3: FNV's high bits hardly depend on the last bytes
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
+	return float64(h>>11) / (1 << 53)
+}

@@ -1,0 +1,93 @@
+package plugin
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// State is what a generation does.
+type State string
+
+const (
+	Serving  State = "serving"  // everybody, or everybody outside a canary
+	IsCanary State = "canary"   // serves the users of its canary
+	Draining State = "draining" // was replaced, and has leases left
+)
+
+// Status is what is known of one name.
+type Status struct {
+	Name        string             `json:"name"`
+	Origin      Origin             `json:"origin"`
+	Generations []GenerationStatus `json:"generations"` // alive, the oldest first
+	Canary      *Canary            `json:"canary,omitempty"`
+	// Waiting is a version that needs consent.
+	Waiting *Waiting `json:"waiting,omitempty"`
+	// Failed is the last attempt, if that failed.
+	Failed *Failure `json:"failed,omitempty"`
+	// Earlier can be rolled back to, the last one first.
+	Earlier []Earlier `json:"earlier,omitempty"`
+}
+
+// GenerationStatus is what is known of one generation.
+type GenerationStatus struct {
+	Number  uint64    `json:"number"`
+	Plugin  string    `json:"plugin"` // by its manifest
+	Version string    `json:"version"`
+	Digest  string    `json:"digest"`
+	State   State     `json:"state"`
+	Leases  int       `json:"leases"` // requests and sessions that hold it
+	Memory  int64     `json:"memory"` // bytes of its instances
+	Since   time.Time `json:"since"`  // when it was published
+}
+
+// Earlier is a version that served before.
+type Earlier struct {
+	Version string    `json:"version"`
+	Digest  string    `json:"digest"`
+	Since   time.Time `json:"since"`
+}
+
+// Status describes every name, sorted.
+func (r *Registry) Status() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := *r.names.Load()
+	out := make([]Status, 0, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, names[name].status())
+	}
+	return out
+}
+
+func (s *slot) status() Status {
+	st := Status{Name: s.name, Origin: s.origin, Failed: s.failed, Waiting: s.waiting}
+	l := s.live.Load()
+	if l != nil && l.canary != nil {
+		rule := l.rule
+		st.Canary = &rule
+	}
+	for _, g := range s.alive {
+		at := GenerationStatus{
+			Number: g.number, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest,
+			State: Draining, Leases: g.leases(), Memory: g.module.Used(), Since: g.since,
+		}
+		switch {
+		case l == nil:
+		case g == l.serving:
+			at.State = Serving
+		case g == l.canary:
+			at.State = IsCanary
+		}
+		if at.State != Draining {
+			at.Leases-- // what publishes it is none
+		}
+		st.Generations = append(st.Generations, at)
+	}
+	for _, v := range s.history {
+		st.Earlier = append(st.Earlier, Earlier{v.Version, v.Config.Digest, v.Since})
+	}
+	return st
+}
+
+func (d *drain) leases() int { return int(d.holds.Load()) }

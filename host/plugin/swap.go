@@ -1,0 +1,743 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+)
+
+// Origin is who says what a name runs. A name belongs to one of them.
+type Origin string
+
+const (
+	File Origin = "file" // the configuration file
+	API  Origin = "api"  // the shared store, through administration
+)
+
+// Swap is what a name is to run. It is whole: what it leaves out the plugin does not
+// get, whatever serves the name now. In particular grants that are left out are none.
+type Swap struct {
+	Config
+	Origin Origin
+	// Canary is instead of Config.Rollout.Canary. Nil: that one, and if that is nil too,
+	// the new generation serves everybody at once.
+	Canary *Canary
+	// Consent is the Comparison.Digest that an administrator has approved; empty: none.
+	Consent string
+}
+
+func (s *Swap) canary() *Canary {
+	if s.Canary != nil {
+		return s.Canary
+	}
+	return s.Rollout.Canary
+}
+
+// Step is one of the steps of a swap, in this order. None changes what serves, up to
+// StepPublish.
+type Step string
+
+const (
+	StepCheck     Step = "check"      // the name, the configuration, whose name it is
+	StepFetch     Step = "fetch"      // the module's bytes
+	StepVerify    Step = "verify"     // digest and signature
+	StepAdmission Step = "admission"  // manifest and code can be read and are within limits
+	StepCompile   Step = "compile"    // in a child, if the cache lacks the code
+	StepGrants    Step = "grants"     // what the manifest requests against what is granted
+	StepCompare   Step = "comparison" // with the generation that serves: more needs consent
+	StepTemplate  Step = "template"   // link, start
+	StepHealth    Step = "health"     // the plugin's own answer to whether it works
+	StepPublish   Step = "publish"
+)
+
+// StepError is why a swap changed nothing.
+type StepError struct {
+	Name string // of the plugin
+	Step Step
+	Err  error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("plugin %q: %s: %v", e.Name, e.Step, e.Err) }
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Outcome is what came of a swap.
+type Outcome string
+
+const (
+	Published Outcome = "published" // it serves everybody
+	InCanary  Outcome = "canary"    // it serves the users of its canary
+	Waits     Outcome = "waiting"   // for consent; nothing of it runs
+	Unchanged Outcome = "unchanged" // it serves already
+	Passed    Outcome = "passed"    // of Check: it would be published, or be a canary
+	Failed    Outcome = "failed"
+)
+
+// Report is how a swap went.
+type Report struct {
+	Name    string  `json:"name"`
+	Outcome Outcome `json:"outcome"`
+	DryRun  bool    `json:"dryRun,omitempty"`
+	Plugin  string  `json:"plugin,omitempty"` // by its manifest, as far as that was read
+	Version string  `json:"version,omitempty"`
+	Digest  string  `json:"digest,omitempty"`
+	// Generation is the number of the one that was published.
+	Generation uint64      `json:"generation,omitempty"`
+	Steps      []StepTime  `json:"steps"` // that were begun
+	Comparison *Comparison `json:"comparison,omitempty"`
+	Warnings   []string    `json:"warnings,omitempty"`
+}
+
+// StepTime is how long a step took.
+type StepTime struct {
+	Step Step          `json:"step"`
+	Took host.Duration `json:"took"`
+}
+
+// Failure is the last attempt that failed.
+type Failure struct {
+	Step   Step      `json:"step"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+	Source string    `json:"source,omitempty"`
+	Digest string    `json:"digest,omitempty"` // as far as it was known
+}
+
+// Waiting is a version that waits for consent. Nothing of it runs.
+type Waiting struct {
+	Since      time.Time   `json:"since"`
+	Version    string      `json:"version"`
+	Digest     string      `json:"digest"` // of the module
+	Comparison *Comparison `json:"comparison"`
+	swap       Swap
+}
+
+// maxAlive is how many generations of a name have memory at a time. Another swap ends
+// the sessions of the oldest that drains, and waits for its calls.
+const maxAlive = 3
+
+// Swap replaces what serves s.Name, or begins to serve it, or makes it a canary. On
+// error nothing has changed; the error is a *StepError, and the report says which steps
+// were taken. Where Comparison.More needs a consent that s lacks, nothing has changed
+// either, the outcome is Waits, and Approve goes on. Swaps of one name take turns.
+func (r *Registry) Swap(ctx context.Context, s Swap) (*Report, error) {
+	return r.attempt(ctx, s, mode{})
+}
+
+// Check is Swap up to the health call. It publishes nothing, and does not wait for
+// consent.
+func (r *Registry) Check(ctx context.Context, s Swap) (*Report, error) {
+	return r.attempt(ctx, s, mode{dry: true})
+}
+
+// Renew replaces the generation that serves name by one of the same module and
+// configuration, with the broker and the limits of now. The code is not compiled again.
+func (r *Registry) Renew(ctx context.Context, name string) (*Report, error) {
+	r.mu.Lock()
+	s, g := r.slot(name), r.Get(name)
+	if g == nil {
+		r.mu.Unlock()
+		return nil, unknownName(name)
+	}
+	again := Swap{Config: g.config, Origin: s.origin}
+	r.mu.Unlock()
+	again.Rollout.Canary = nil
+	return r.attempt(ctx, again, mode{again: true})
+}
+
+// Approve goes on with the version of name that waits for consent. digest is that of
+// its comparison, as the administrator saw it.
+func (r *Registry) Approve(ctx context.Context, name, digest string) (*Report, error) {
+	r.mu.Lock()
+	s := r.slot(name)
+	if s == nil || s.waiting == nil {
+		r.mu.Unlock()
+		return nil, &StepError{name, StepCompare, host.E(host.NotFound, "", "no version waits for consent")}
+	}
+	swap, want := s.waiting.swap, s.waiting.Comparison.Digest
+	r.mu.Unlock()
+	if digest != want {
+		return nil, &StepError{name, StepCompare, host.E(host.Conflict, "", "the consent is for another comparison; the one that waits is %s", want)}
+	}
+	swap.Consent = digest
+	return r.attempt(ctx, swap, mode{})
+}
+
+func unknownName(name string) error {
+	return &StepError{name, StepCheck, host.E(host.NotFound, "", "there is no such plugin")}
+}
+
+// mode is what an attempt does besides swapping.
+type mode struct {
+	dry   bool
+	again bool // although nothing has changed
+	back  bool // to what served before, so that consent was given
+}
+
+// attempt is one swap on its way.
+type attempt struct {
+	*Registry
+	swap   Swap
+	mode   mode
+	report *Report
+	slot   *slot // nil in a dry run of a name that is not there
+	broker *capability.Broker
+
+	wasm []byte
+	g    *Generation
+	code *sandbox.Admitted
+}
+
+func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error) {
+	a := &attempt{Registry: r, swap: s, mode: m, report: &Report{Name: s.Name, DryRun: m.dry}}
+	ctx, done, err := r.task(ctx)
+	if err == nil {
+		defer done()
+		err = a.step(StepCheck, func() error { return a.begin(ctx) })
+	} else {
+		err = &StepError{s.Name, StepCheck, err}
+	}
+	if err == nil {
+		defer a.end()
+		err = a.run(ctx)
+	}
+	if err != nil {
+		a.report.Outcome = Failed
+		a.fail(err)
+	}
+	return a.report, err
+}
+
+// task makes ctx end with the registry. done is to be called, unless there is an error.
+func (r *Registry) task(ctx context.Context) (_ context.Context, done func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, nil, errClosed
+	}
+	r.tasks.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(r.ctx, func() { cancel(errClosed) })
+	return ctx, func() { stop(); cancel(nil); r.tasks.Done() }, nil
+}
+
+// step takes one step and reports it. Its error is a *StepError.
+func (a *attempt) step(step Step, do func() error) error {
+	began := time.Now()
+	err := do()
+	if e, ok := errors.AsType[*StepError](err); ok {
+		step = e.Step
+		err = e.Err
+	}
+	a.report.Steps = append(a.report.Steps, StepTime{step, host.Duration(time.Since(began))})
+	if err != nil {
+		return &StepError{a.swap.Name, step, err}
+	}
+	return nil
+}
+
+// begin checks what can be checked without the module, and takes the name's turn.
+func (a *attempt) begin(ctx context.Context) error {
+	s := &a.swap
+	a.mu.Lock()
+	a.broker = a.Registry.broker
+	base := a.limits
+	a.mu.Unlock()
+	if err := checkName(s.Name); err != nil {
+		return host.E(host.Invalid, "", "name: %w", err)
+	}
+	if s.Origin != File && s.Origin != API {
+		return host.E(host.Invalid, "", "origin: %q is neither %s nor %s", s.Origin, File, API)
+	}
+	if len(s.Config.Config) == 0 {
+		s.Config.Config = json.RawMessage("{}")
+	}
+	if !json.Valid(s.Config.Config) {
+		return host.E(host.Invalid, "", "config: is not valid JSON")
+	}
+	problems := s.Config.Check("", a.broker.Catalog(), base)
+	if s.Canary != nil {
+		problems = append(problems, s.Canary.check())
+	}
+	if err := errors.Join(problems...); err != nil {
+		return host.E(host.Invalid, "", "%w", err)
+	}
+	for {
+		a.mu.Lock()
+		a.slot = a.Registry.slot(s.Name)
+		if a.slot == nil && !a.mode.dry {
+			a.slot = a.take(s.Name, s.Origin)
+		}
+		slot := a.slot
+		a.mu.Unlock()
+		if slot == nil {
+			return nil
+		}
+		select {
+		case slot.turn <- struct{}{}:
+		case <-ctx.Done():
+			a.slot = nil
+			return context.Cause(ctx)
+		}
+		a.mu.Lock()
+		gone := a.Registry.slot(s.Name) != slot
+		err := slot.claim(s.Origin, a.mode.dry)
+		a.mu.Unlock()
+		switch {
+		case gone: // it was removed meanwhile
+			<-slot.turn
+		case err != nil:
+			<-slot.turn
+			a.slot = nil
+			return err
+		default:
+			return nil
+		}
+	}
+}
+
+// claim makes the name the origin's, unless it is the other's. It needs Registry.mu.
+func (s *slot) claim(o Origin, dry bool) error {
+	if s.origin != o && (s.live.Load() != nil || s.waiting != nil) {
+		if s.origin == File {
+			return host.E(host.Conflict, "", "the name belongs to the configuration file; change it there, or take another name")
+		}
+		return host.E(host.Conflict, "", "the name belongs to the API; remove the plugin there first, or take another name")
+	}
+	if !dry {
+		s.origin, s.removed = o, false
+	}
+	return nil
+}
+
+// end gives back what the attempt holds, and the turn.
+func (a *attempt) end() {
+	if a.code != nil {
+		a.code.Close()
+	}
+	if a.g != nil && a.g.module != nil { // which was not published
+		a.g.unhold()
+		<-a.g.gone
+	}
+	if a.slot != nil {
+		<-a.slot.turn
+		a.mu.Lock()
+		a.forget(a.slot)
+		a.mu.Unlock()
+	}
+}
+
+// fail records a failure for Status.
+func (a *attempt) fail(err error) {
+	e, ok := errors.AsType[*StepError](err)
+	if !ok || a.mode.dry {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.Registry.slot(a.swap.Name)
+	if s == nil || a.slot == nil && e.Step == StepCheck && s.live.Load() != nil {
+		return // a refusal that says nothing about the name
+	}
+	s.failed = &Failure{Step: e.Step, Reason: e.Err.Error(), At: time.Now(), Source: a.swap.Source, Digest: a.report.Digest}
+	a.log.Warn("a plugin was not replaced", "plugin", a.swap.Name, "step", string(e.Step), "error", e.Err)
+	a.notify()
+}
+
+func (a *attempt) run(ctx context.Context) error {
+	if err := a.step(StepFetch, func() error { return a.fetch(ctx) }); err != nil {
+		return err
+	}
+	if err := a.step(StepVerify, a.verify); err != nil {
+		return err
+	}
+	if err := a.step(StepAdmission, func() error { return a.admit(ctx) }); err != nil {
+		return err
+	}
+	if done, err := a.unchanged(); done || err != nil {
+		return err
+	}
+	if err := a.step(StepCompile, func() error { return a.code.Compile(ctx) }); err != nil {
+		return err
+	}
+	if err := a.step(StepGrants, a.grant); err != nil {
+		return err
+	}
+	waits := false
+	if err := a.step(StepCompare, func() (err error) { waits, err = a.compare(); return err }); err != nil || waits {
+		return err
+	}
+	if err := a.step(StepTemplate, func() error { return a.template(ctx) }); err != nil {
+		return err
+	}
+	if err := a.step(StepHealth, func() error { return a.g.health(ctx) }); err != nil {
+		return err
+	}
+	if a.mode.dry {
+		a.report.Outcome = Passed
+		return nil
+	}
+	return a.step(StepPublish, func() error { return a.publish(ctx) })
+}
+
+func (a *attempt) fetch(ctx context.Context) (err error) {
+	c := &a.swap.Config
+	most := max(0, c.Limits.Over(a.base()).Module.WithDefaults().ModuleBytes)
+	if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
+		return nil
+	}
+	if a.options.Fetch != nil {
+		a.wasm, err = a.options.Fetch(ctx, c, most)
+	} else {
+		a.wasm, err = read(c.Source, most)
+	}
+	if err == nil && len(a.wasm) > most {
+		err = tooLarge(c.Source, most)
+	}
+	return err
+}
+
+func (a *attempt) base() Limits {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limits
+}
+
+func (a *attempt) verify() error {
+	a.report.Digest = digestOf(a.wasm)
+	if want := a.swap.Digest; want != "" && want != a.report.Digest {
+		return host.E(host.Unprocessable, "", "digest: the module has %s, the configuration says %s", a.report.Digest, want)
+	}
+	return nil
+}
+
+// admit reads the manifest and has a child check and rewrite the code.
+func (a *attempt) admit(ctx context.Context) error {
+	m, err := manifestOf(a.wasm)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.swap.Source, err)
+	}
+	a.report.Plugin, a.report.Version = m.Name, m.Version
+	config := a.swap.Config
+	limits := config.Limits.Over(a.base()).resolve(m.Limits)
+	a.g = &Generation{
+		name: config.Name, manifest: m, digest: a.report.Digest, config: config, limits: limits,
+		routes: newRoutes(config.Name, m.Routes), people: a.people, shares: newShares(limits.Instances),
+		broker: a.broker, log: a.log.With("plugin", config.Name),
+	}
+	a.code, err = a.options.Sandbox.Admit(ctx, a.wasm, config.Name, limits.sandbox())
+	return explain(err, m)
+}
+
+// unchanged reports whether the name has what is asked for already, and then makes that
+// what it stays with.
+func (a *attempt) unchanged() (bool, error) {
+	if a.slot == nil || a.mode.again {
+		return false, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.slot.live.Load()
+	if l == nil {
+		return false, nil
+	}
+	switch {
+	case l.canary != nil && l.canary.same(a.g) && a.swap.canary() != nil && reflect.DeepEqual(l.rule, *a.swap.canary()):
+		a.report.Generation = l.canary.number
+	case l.serving.same(a.g):
+		a.report.Generation = l.serving.number
+		if l.canary != nil && !a.mode.dry {
+			a.show(a.slot, &live{serving: l.serving})
+		}
+	default:
+		return false, nil
+	}
+	a.report.Outcome = Unchanged
+	if !a.mode.dry {
+		a.slot.failed, a.slot.waiting = nil, nil
+		a.notify()
+	}
+	return true, nil
+}
+
+// same reports whether other would do the same.
+func (g *Generation) same(other *Generation) bool {
+	return g.digest == other.digest && g.broker == other.broker && reflect.DeepEqual(g.limits, other.limits) &&
+		bytes.Equal(g.config.Config, other.config.Config) && reflect.DeepEqual(g.config.Grants, other.config.Grants)
+}
+
+// grant holds what the manifest requests against what is granted.
+func (a *attempt) grant() (err error) {
+	g := a.g
+	if g.denied, err = consent(a.broker.Catalog(), g.manifest, g.config.Grants); err != nil {
+		return err
+	}
+	grants := asked(g.manifest, g.config.Grants)
+	if g.granted, err = a.broker.Grant(g.name, grants); err != nil {
+		return err
+	}
+	for name := range g.config.Grants {
+		if _, ok := grants[name]; !ok {
+			a.report.Warnings = append(a.report.Warnings, fmt.Sprintf("the plugin does not ask for capability %q; its grant gives nothing", name))
+			g.log.Warn("the plugin does not ask for a capability that it is granted; the grant gives nothing", "capability", name)
+		}
+	}
+	slices.Sort(a.report.Warnings)
+	g.start = abi.AppendStart(nil, &abi.Start{ABI: abi.Version, Instance: g.name, Config: g.config.Config, Denied: g.denied})
+	return nil
+}
+
+// compare compares the candidate with what serves, and reports whether it has to wait
+// for consent.
+func (a *attempt) compare() (waits bool, err error) {
+	serving := a.Get(a.swap.Name)
+	c := compare(a.broker.Catalog(), serving, a.g)
+	a.report.Comparison = c
+	if a.mode.dry || a.mode.back || len(c.needs(a.swap.Origin, serving, a.g)) == 0 || c.Digest == a.swap.Consent {
+		return false, nil
+	}
+	if a.swap.Consent != "" {
+		return false, host.E(host.Conflict, "", "the consent is for another comparison; what is new now is %s", c.Digest)
+	}
+	// The bytes are kept, so that what is approved is what was compared.
+	if err := a.keep.put(a.g.digest, a.wasm); err != nil {
+		return false, err
+	}
+	a.report.Outcome = Waits
+	swap := a.swap
+	swap.Digest = a.g.digest
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slot.waiting = &Waiting{Since: time.Now(), Version: a.g.manifest.Version, Digest: a.g.digest, Comparison: c, swap: swap}
+	a.slot.failed = nil
+	a.log.Warn("a plugin waits for an administrator's consent", "plugin", a.swap.Name, "version", a.g.manifest.Version, "more", c.More)
+	a.notify()
+	return true, nil
+}
+
+// template links and starts the candidate.
+func (a *attempt) template(ctx context.Context) error {
+	if err := a.room(ctx); err != nil {
+		return err
+	}
+	g := a.g
+	g.number = a.loads.Add(1)
+	g.routes.digest, g.routes.generation = g.digest, g.number
+	module, err := a.code.Link(ctx, g.spec())
+	if err != nil {
+		return explain(err, g.manifest)
+	}
+	g.module = module
+	g.begin(func() error {
+		err := module.Close(context.Background())
+		a.dropped(g)
+		return err
+	})
+	return nil
+}
+
+// room waits until the candidate is one of maxAlive.
+func (a *attempt) room(ctx context.Context) error {
+	for !a.mode.dry {
+		a.mu.Lock()
+		if len(a.slot.alive) < maxAlive {
+			a.mu.Unlock()
+			return nil
+		}
+		l := a.slot.live.Load()
+		k := slices.IndexFunc(a.slot.alive, func(g *Generation) bool { return l == nil || g != l.serving && g != l.canary })
+		oldest := a.slot.alive[k]
+		a.mu.Unlock()
+		oldest.log.Info("sessions end so that the plugin can be replaced again", "generation", oldest.number, "sessions", oldest.leases())
+		oldest.force(host.ErrSwapped)
+		timer := time.NewTimer(oldest.Timeout() + forcedWait)
+		select {
+		case <-oldest.gone:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+			return host.E(host.Unavailable, "", "%d generations are alive, and calls of generation %d do not end; try again", maxAlive, oldest.number)
+		}
+	}
+	return nil
+}
+
+// forcedWait is how long, after their time limit, calls of a generation may take to
+// return.
+const forcedWait = 5 * time.Second
+
+// dropped is called when g has given its memory back.
+func (r *Registry) dropped(g *Generation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.slot(g.name)
+	if s == nil {
+		return
+	}
+	if k := slices.Index(s.alive, g); k >= 0 {
+		s.alive = slices.Delete(s.alive, k, k+1)
+		g.log.Info("a replaced plugin is gone", "generation", g.number, "version", g.manifest.Version)
+		r.notify()
+		r.forget(s)
+	}
+}
+
+// publish makes the candidate serve.
+func (a *attempt) publish(ctx context.Context) error {
+	if err := a.keep.put(a.g.digest, a.wasm); err != nil {
+		return fmt.Errorf("the module cannot be kept: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if ctx.Err() != nil { // the last moment to be cancelled
+		return context.Cause(ctx)
+	}
+	g, s := a.g, a.slot
+	old := s.live.Load()
+	next := &live{serving: g}
+	a.report.Outcome = Published
+	if rule := a.swap.canary(); rule != nil && old != nil && !a.mode.again && !a.mode.back {
+		next = &live{serving: old.serving, canary: g, rule: *rule}
+		a.report.Outcome = InCanary
+	}
+	a.report.Generation = g.number
+	g.since = time.Now()
+	s.alive = append(s.alive, g)
+	s.failed, s.waiting = nil, nil
+	a.show(s, next)
+	a.g = nil
+	g.log.Info("plugin published", "outcome", string(a.report.Outcome), "version", g.manifest.Version, "digest", g.digest,
+		"generation", g.number, "capabilities", g.granted.Names(), "took", a.report.took())
+	return nil
+}
+
+func (r *Report) took() (sum time.Duration) {
+	for _, s := range r.Steps {
+		sum += time.Duration(s.Took)
+	}
+	return sum.Round(time.Millisecond)
+}
+
+// show makes next what serves the name, and retires what served and does not any more.
+// It needs r.mu.
+func (r *Registry) show(s *slot, next *live) {
+	old := s.live.Swap(next)
+	if old != nil {
+		var serving *Generation
+		if next != nil {
+			serving = next.serving
+		}
+		if old.serving != serving {
+			s.remember(r.keep, old.serving)
+		}
+		for _, g := range []*Generation{old.serving, old.canary} {
+			if g != nil && (next == nil || g != next.serving && g != next.canary) {
+				g.retire(time.Duration(g.config.Rollout.withDefaults().Drain))
+			}
+		}
+	}
+	r.notify()
+}
+
+// remember adds g to the versions that can be rolled back to.
+func (s *slot) remember(k *keep, g *Generation) {
+	config := g.config
+	config.Digest, config.Rollout.Canary = g.digest, nil
+	v := version{Config: config, Origin: s.origin, Version: g.manifest.Version, Since: g.since}
+	s.history = slices.DeleteFunc(s.history, func(o version) bool { return o.Config.Digest == v.Config.Digest })
+	s.history = append([]version{v}, s.history...)
+	s.history = s.history[:min(len(s.history), maxHistory)]
+}
+
+// Promote makes the canary of name serve everybody.
+func (r *Registry) Promote(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.slot(name)
+	if s == nil {
+		return unknownName(name)
+	}
+	l := s.live.Load()
+	if l == nil || l.canary == nil {
+		return &StepError{name, StepCheck, host.E(host.Conflict, "", "there is no canary to promote")}
+	}
+	r.show(s, &live{serving: l.canary})
+	l.canary.log.Info("canary promoted", "generation", l.canary.number, "version", l.canary.manifest.Version)
+	return nil
+}
+
+// Rollback goes back to a version that served before and is kept: the one with that
+// digest, or the last one if digest is empty. A canary is dropped, and that is all if
+// digest is empty. Nothing is fetched.
+func (r *Registry) Rollback(ctx context.Context, name, digest string) (*Report, error) {
+	r.mu.Lock()
+	s := r.slot(name)
+	var l *live
+	if s != nil {
+		l = s.live.Load()
+	}
+	if l == nil {
+		r.mu.Unlock()
+		return nil, unknownName(name)
+	}
+	if l.canary != nil && (digest == "" || digest == l.serving.digest) {
+		defer r.mu.Unlock()
+		return r.dropCanary(s, l), nil
+	}
+	k := slices.IndexFunc(s.history, func(v version) bool {
+		return digest == "" && v.Config.Digest != l.serving.digest || v.Config.Digest == digest
+	})
+	if k < 0 {
+		r.mu.Unlock()
+		return nil, &StepError{name, StepFetch, host.E(host.NotFound, "", "no earlier version is kept that could be rolled back to")}
+	}
+	back := Swap{Config: s.history[k].Config, Origin: s.origin}
+	r.mu.Unlock()
+	return r.attempt(ctx, back, mode{back: true})
+}
+
+// dropCanary leaves everybody on what serves. It needs r.mu.
+func (r *Registry) dropCanary(s *slot, l *live) *Report {
+	r.show(s, &live{serving: l.serving})
+	g := l.serving
+	g.log.Info("canary dropped", "generation", l.canary.number, "version", l.canary.manifest.Version)
+	return &Report{Name: s.name, Outcome: Published, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest, Generation: g.number}
+}
+
+// Remove stops serving name and frees the name. Its sessions stay until they end or
+// their drain deadline passes. A swap of the name that is under way ends first.
+func (r *Registry) Remove(ctx context.Context, name string) error {
+	ctx, done, err := r.task(ctx)
+	if err != nil {
+		return &StepError{name, StepCheck, err}
+	}
+	defer done()
+	s := r.slot(name)
+	if s == nil {
+		return unknownName(name)
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return &StepError{name, StepCheck, context.Cause(ctx)}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.failed, s.waiting, s.removed = nil, nil, true
+	r.show(s, nil)
+	<-s.turn
+	r.forget(s)
+	r.log.Info("plugin removed", "plugin", name)
+	return nil
+}
