@@ -138,6 +138,22 @@ func (m mutant) apply(root string) ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.replacement), 1), nil
 }
 
+// testsNeeded returns for each tested package the pattern of the tests that its
+// changes need; empty: all tests.
+func testsNeeded(all []mutant) map[string]string {
+	patterns := map[string]string{}
+	for _, m := range all {
+		have, ok := patterns[m.Tested]
+		switch {
+		case !ok, m.Test == "":
+			patterns[m.Tested] = m.Test
+		case have != "" && !slices.Contains(strings.Split(have, "|"), m.Test):
+			patterns[m.Tested] = have + "|" + m.Test
+		}
+	}
+	return patterns
+}
+
 func matching(all []mutant, text string) []mutant {
 	return slices.DeleteFunc(all, func(m mutant) bool { return !strings.Contains(m.Promise, text) })
 }

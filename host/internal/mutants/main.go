@@ -19,8 +19,15 @@
 // test holds all lists to that.
 //
 // The sources stay as they are: the go command is handed the changed file as an
-// overlay. The exit code is 1 if a change survives or cannot be built, and 2
-// for invalid arguments or an invalid list.
+// overlay, and its cache has everything else. Tests run without the race detector,
+// up to the first that fails. Those of a package run once without a change first:
+// if they fail, its changes are not tested. A change whose tests take far longer
+// than without it counts as killed.
+//
+// A line per change goes to standard output, with -json an object each, and the
+// table of packages to standard output or, with -json, to standard error. The exit
+// code is 1 if a change is not killed, and 2 for invalid arguments or an invalid
+// list.
 package main
 
 import (
@@ -32,6 +39,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
@@ -49,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.PrintDefaults()
 	}
 	root := flags.String("root", ".", "the repository's root `folder`")
-	timeout := flags.Duration("timeout", 10*time.Minute, "how long the tests may take per change; longer counts as noticed")
+	timeout := flags.Duration("timeout", 20*time.Minute, "how long the unchanged tests of a package may take, and the most for a change")
 	asJSON := flags.Bool("json", false, "print one JSON object per change")
 	match := flags.String("match", "", "only changes whose promise contains `text`")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -67,60 +75,91 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "mutants: no list has a change that matches")
 		return 2
 	}
+	r := &runner{root: *root, timeout: *timeout, baselines: map[string]baseline{}}
+	patterns := testsNeeded(all)
 	var results []result
+	told := map[string]bool{}
 	for i, m := range all {
-		r := try(ctx, *root, m, *timeout)
+		res := r.try(ctx, m, patterns[m.Tested])
 		if ctx.Err() != nil {
-			fmt.Fprintln(stderr, "mutants: interrupted")
-			return 1
+			break
 		}
-		results = append(results, r)
+		results = append(results, res)
 		if *asJSON {
-			_ = json.NewEncoder(stdout).Encode(r)
+			_ = json.NewEncoder(stdout).Encode(res)
 		} else {
-			fmt.Fprintf(stdout, "%3d/%d %-8s %s/%s: %s\n", i+1, len(all), r.Outcome, m.Package, m.File, m.Promise)
+			fmt.Fprintf(stdout, "%3d/%d %-10s %5.1f s  %s/%s: %s", i+1, len(all), res.Outcome, res.Seconds, m.Package, m.File, oneLine(m.Promise))
+			if res.By != "" {
+				fmt.Fprintf(stdout, " (%s)", res.By)
+			}
+			fmt.Fprintln(stdout)
 		}
-		if r.Outcome == unbuilt {
-			fmt.Fprintln(stderr, r.Output)
+		if (res.Outcome == unbuilt || res.Outcome == untested) && !told[res.Output] {
+			told[res.Output] = true
+			fmt.Fprintln(stderr, res.Output)
 		}
 	}
-	if !*asJSON {
-		table(stdout, results)
+	out := stdout
+	if *asJSON {
+		out = stderr
 	}
-	for _, r := range results {
-		if r.Outcome != killed {
+	report(out, results)
+	if ctx.Err() != nil {
+		fmt.Fprintf(stderr, "mutants: interrupted after %d of %d changes\n", len(results), len(all))
+		return 1
+	}
+	for _, res := range results {
+		if res.Outcome != killed {
 			return 1
 		}
 	}
 	return 0
 }
 
-// table prints a line per package and the totals.
-func table(w io.Writer, results []result) {
-	type count struct{ killed, survived, unbuilt int }
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
+
+// report prints what was not killed, a line per package and the totals.
+func report(w io.Writer, results []result) {
+	type row struct {
+		killed, survived, unbuilt, untested int
+		seconds                             float64
+	}
 	var order []string
-	counts := map[string]*count{}
-	total := &count{}
+	rows := map[string]*row{}
+	total := &row{}
 	for _, r := range results {
-		if counts[r.Package] == nil {
+		if rows[r.Package] == nil {
 			order = append(order, r.Package)
-			counts[r.Package] = &count{}
+			rows[r.Package] = &row{}
 		}
-		for _, c := range []*count{counts[r.Package], total} {
+		for _, c := range []*row{rows[r.Package], total} {
+			c.seconds += r.Seconds
 			switch r.Outcome {
 			case killed:
 				c.killed++
 			case survived:
 				c.survived++
+			case untested:
+				c.untested++
 			default:
 				c.unbuilt++
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n%-40s %7s %9s %11s\n", "package", "killed", "survived", "not built")
-	for _, p := range order {
-		fmt.Fprintf(w, "%-40s %7d %9d %11d\n", p, counts[p].killed, counts[p].survived, counts[p].unbuilt)
+	fmt.Fprintln(w)
+	for _, r := range results {
+		if r.Outcome != killed {
+			fmt.Fprintf(w, "%s: %s/%s:%d: %s\n", r.Outcome, r.Package, listName, r.line, oneLine(r.Promise))
+		}
 	}
-	fmt.Fprintf(w, "%-40s %7d %9d %11d   %.0f %% killed\n", "all", total.killed, total.survived, total.unbuilt,
-		100*float64(total.killed)/float64(len(results)))
+	print := func(name string, c *row) {
+		n := c.killed + c.survived + c.unbuilt + c.untested
+		fmt.Fprintf(w, "%-34s %7d %6d %8d %9d %10d %7.0f %6.0f %%\n", name, n, c.killed, c.survived, c.unbuilt, c.untested, c.seconds,
+			100*float64(c.killed)/float64(max(n, 1)))
+	}
+	fmt.Fprintf(w, "\n%-34s %7s %6s %8s %9s %10s %7s %8s\n", "package", "changes", "killed", "survived", "not built", "not tested", "seconds", "share")
+	for _, p := range order {
+		print(p, rows[p])
+	}
+	print("all", total)
 }
