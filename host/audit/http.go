@@ -11,18 +11,19 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 const (
 	uploadTimeout = 20 * time.Second // of one request
 	maxAnswer     = 64 << 10         // of one answer, in bytes, and of its head; more is not read
+	maxQuoted     = 200              // of an answer in an error, in bytes
 	maxLater      = time.Minute      // the longest wait that a server may ask for
 )
 
@@ -87,7 +88,7 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 // records themselves is final: a wrong token or address can be corrected, and
 // until then nothing is lost.
 func failed(resp *http.Response, records int) error {
-	err := fmt.Errorf("it answers %s", printable(resp.Status))
+	err := fmt.Errorf("it answers %s", text.Line(resp.Status, maxQuoted))
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return &refused{records: records, whole: true, err: err}
@@ -97,20 +98,6 @@ func failed(resp *http.Response, records int) error {
 		}
 	}
 	return err
-}
-
-// printable is the beginning of a text from the other side, for logs.
-func printable(text string) string {
-	const most = 200
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
 }
 
 func (s *server) Close() error {

@@ -15,6 +15,8 @@ import (
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // otlp sends records as OpenTelemetry logs, OTLP/HTTP with Protocol Buffers
@@ -46,7 +48,7 @@ func (s otlp) Write(ctx context.Context, records []map[string]any) error {
 		return errors.New("it answers with success, but the body is not an ExportLogsServiceResponse")
 	}
 	if n := told.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
-		return &refused{records: int(min(n, int64(len(records)))), err: errors.New(printable(told.PartialSuccess.ErrorMessage))}
+		return &refused{records: int(min(n, int64(len(records)))), err: errors.New(text.Line(told.PartialSuccess.ErrorMessage, maxQuoted))}
 	}
 	return nil
 }
@@ -69,8 +71,8 @@ func (s *Stream) logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: s.Event, Body: anyValue(r),
 		SeverityNumber: logs.SeverityNumber_SEVERITY_NUMBER_INFO, SeverityText: "INFO",
 	}
-	if text, _ := r["timestamp"].(string); text != "" {
-		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+	if stamp, _ := r["timestamp"].(string); stamp != "" {
+		if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
 			l.TimeUnixNano = uint64(at.UnixNano())
 		}
 	}
@@ -105,7 +107,7 @@ func anyValue(v any) *common.AnyValue {
 	case nil:
 		return &common.AnyValue{}
 	case string:
-		return text(v)
+		return str(v)
 	case bool:
 		return &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: v}}
 	case int64:
@@ -120,7 +122,7 @@ func anyValue(v any) *common.AnyValue {
 		}
 		f, err := v.Float64()
 		if err != nil {
-			return text(v.String())
+			return str(v.String())
 		}
 		return double(f)
 	case map[string]any:
@@ -132,7 +134,7 @@ func anyValue(v any) *common.AnyValue {
 		}
 		return &common.AnyValue{Value: &common.AnyValue_ArrayValue{ArrayValue: list}}
 	}
-	return text(fmt.Sprint(v))
+	return str(fmt.Sprint(v))
 }
 
 func integer(n int64) *common.AnyValue {
@@ -143,7 +145,7 @@ func double(f float64) *common.AnyValue {
 	return &common.AnyValue{Value: &common.AnyValue_DoubleValue{DoubleValue: f}}
 }
 
-func text(s string) *common.AnyValue {
+func str(s string) *common.AnyValue {
 	return &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: valid(s)}}
 }
 

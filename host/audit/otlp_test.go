@@ -137,7 +137,7 @@ func TestWhatACollectorRejectsIsTold(t *testing.T) {
 		"some":                     {ours, encode(2, "too old"), 2, "it refuses records: too old"},
 		"more than there were":     {ours, encode(1<<40, "too old"), 3, "it refuses records: too old"},
 		"fewer than none":          {ours, encode(-1, "what"), 0, ""},
-		"for a reason of any kind": {ours, encode(1, "line\nbreak"+strings.Repeat("x", 1000)), 1, "it refuses records: line?break" + strings.Repeat("x", 190) + "…"},
+		"for a reason of any kind": {ours, encode(1, "line\nbreak"+strings.Repeat("x", 1000)), 1, "it refuses records: line break" + strings.Repeat("x", 190) + "…"},
 		"an answer without end":    {ours, encode(1, strings.Repeat("x", 1<<20)), 0, "it answers with success, but the body is not"},
 		"a page":                   {ours, "<!DOCTYPE html>", 0, "it answers with success, but the body is not"},
 	} {

@@ -17,8 +17,8 @@ func TestWithoutAuthenticationTheUserIsAnonymous(t *testing.T) {
 	f.people.set("root@example.com", Person{Name: "Root", Roles: []string{"admin"}})
 	var login host.LoginID
 	for said, name := range map[string]string{
-		"": "", "root@example.com": "root@example.com", "system:admin": "system:admin", "J\u00fcrgen\n\x1b[31m": "J\u00fcrgen[31m",
-		strings.Repeat("x", 500): strings.Repeat("x", 100),
+		"": "", "root@example.com": "root@example.com", "system:admin": "system:admin", "J\u00fcrgen\n\x1b[31m": "J\u00fcrgen ?[31m",
+		strings.Repeat("x", 500): strings.Repeat("x", maxDisplayName) + "…",
 	} {
 		r := f.via("127.0.0.1:5")
 		if said != "" {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 const (
@@ -223,7 +224,7 @@ func (s *Service) finishSignIn(r *http.Request, method string, p provider) (f fl
 		if code != "access_denied" {
 			code = "provider_error"
 		}
-		return f, id, failure{code, printable(query.Get("error_description")), errors.New(printable(query.Get("error")))}
+		return f, id, failure{code, text.ASCII(query.Get("error_description"), maxShown), errors.New(text.ASCII(query.Get("error"), maxShown))}
 	}
 	code := query.Get("code")
 	if code == "" {
@@ -329,7 +330,7 @@ func exchangeFailure(err error) failure {
 			status = e.Response.StatusCode
 		}
 		// Without the body, which may hold tokens.
-		f.err = fmt.Errorf("the token endpoint answers %d %s", status, printable(e.ErrorCode+" "+e.ErrorDescription))
+		f.err = fmt.Errorf("the token endpoint answers %d %s", status, text.ASCII(e.ErrorCode+" "+e.ErrorDescription, maxShown))
 		switch {
 		case e.ErrorCode == "invalid_client" || e.ErrorCode == "unauthorized_client" || e.ErrorCode == "incorrect_client_credentials":
 			f.code = "invalid_client"
@@ -350,18 +351,6 @@ func exchangeFailure(err error) failure {
 		f.code = "not_allowed"
 	}
 	return f
-}
-
-// printable reduces foreign text to at most 200 bytes of printable ASCII, for logs
-// and pages.
-func printable(s string) string {
-	var b strings.Builder
-	for _, c := range s {
-		if c >= ' ' && c < 0x7f && b.Len() < 200 {
-			b.WriteRune(c)
-		}
-	}
-	return strings.TrimSpace(b.String())
 }
 
 // localPath returns s as a path of this site with its query, or "/" if s is empty.

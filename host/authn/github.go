@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // githubProvider is GitHub's OAuth app flow. GitHub issues no ID token, so the
@@ -146,7 +147,7 @@ func (g *githubProvider) finish(ctx context.Context, code string, once secrets) 
 	}
 	return Identity{
 		Issuer: g.web, Subject: strconv.FormatInt(user.ID, 10), User: id, Method: methodGitHub,
-		Name: printableName(user.Name), Claims: g.mapping.kept(claims), Source: "GitHub's " + g.User,
+		Name: text.Line(user.Name, maxDisplayName), Claims: g.mapping.kept(claims), Source: "GitHub's " + g.User,
 	}, nil
 }
 
@@ -240,7 +241,7 @@ func (e apiError) Error() string {
 func apiFailure(path string, resp *http.Response) error {
 	var body struct{ Message string }
 	_ = json.NewDecoder(resp.Body).Decode(&body) // the body may not be JSON
-	e := apiError{path: path, status: resp.StatusCode, message: printable(body.Message)}
+	e := apiError{path: path, status: resp.StatusCode, message: text.ASCII(body.Message, maxShown)}
 	limited := resp.Header.Get("X-Ratelimit-Remaining") == "0" || resp.Header.Get("Retry-After") != "" ||
 		strings.Contains(strings.ToLower(body.Message), "rate limit")
 	if e.busy = isBusy(e.status) || e.status == http.StatusForbidden && limited; e.busy {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
@@ -392,7 +393,7 @@ func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identi
 	shownAs, _ := claimAt(claims, display)
 	name, _ := shownAs.(string)
 	return Identity{
-		Issuer: id.Issuer, Subject: id.Subject, User: user, Method: methodOf(p.Name), Name: printableName(name), Source: sourceClaim(p.User),
+		Issuer: id.Issuer, Subject: id.Subject, User: user, Method: methodOf(p.Name), Name: text.Line(name, maxDisplayName), Source: sourceClaim(p.User),
 		Claims: p.kept(claims), Warnings: p.unusable(claims),
 	}, nil
 }
@@ -400,12 +401,8 @@ func (p *oidcProvider) identity(id *oidc.IDToken, claims map[string]any) (Identi
 // methodOf returns the login method of a provider.
 func methodOf(name string) string { return "oidc:" + name }
 
-// printableName keeps a display name short and on one line.
-func printableName(s string) string {
-	runes := []rune(s)
-	runes = slices.DeleteFunc(runes[:min(len(runes), 100)], func(r rune) bool { return r < ' ' || r == 0x7f })
-	return string(runes)
-}
+// maxDisplayName bounds a display name, in bytes.
+const maxDisplayName = 200
 
 // signOut returns the URL where a browser signs out of the provider, or "" if there
 // is none (OpenID Connect RP-Initiated Logout 1.0). The hint is the ID token of the

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 //go:embed page.html
@@ -66,7 +67,7 @@ func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 		if d.Error = errorTexts[d.Code]; d.Error == "" {
 			d.Error, d.Code = "The sign-in failed.", ""
 		}
-		d.Description = printable(query.Get("error_description"))
+		d.Description = text.ASCII(query.Get("error_description"), maxShown)
 	}
 	if p, err := s.Resolve(r); err == nil {
 		d.Who = p.Principal

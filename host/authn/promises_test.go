@@ -159,7 +159,7 @@ func TestTheProvidersErrorTextIsSanitised(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := u.Query().Get("error_description")
-	if u.Query().Get("error") != "provider_error" || len(d) > 200 || !strings.HasPrefix(d, "noSet-Cookie: x=y <script>z") {
+	if u.Query().Get("error") != "provider_error" || len(d) > maxShown+len("...") || !strings.HasPrefix(d, "no  Set-Cookie: x=y <script>?z") {
 		t.Errorf("led to %q", to)
 	}
 }

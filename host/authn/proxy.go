@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // anonymous is the user of every request while authentication is disabled.
@@ -89,7 +90,7 @@ func (h *trustedProxy) asserts(r *http.Request) (a assertion, found bool, err er
 	}
 	values := r.Header[h.user]
 	if h.disabled {
-		a.user, a.name = anonymous, printableName(strings.Join(values, ", "))
+		a.user, a.name = anonymous, text.Line(strings.Join(values, ", "), maxDisplayName)
 		a.hash = sha256.Sum256([]byte(h.method + "\x00" + a.name))
 		return a, true, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // A refusal says why the identity in a provider's answer, a proxy's headers or a
@@ -70,7 +71,7 @@ const maxShown = 200
 // shown formats a claim or a header for the log: quoted ASCII of bounded length.
 // It does not show what looks like a token.
 func shown(v any) string {
-	text, ok := v.(string)
+	full, ok := v.(string)
 	if !ok {
 		if v == nil {
 			return "(absent)"
@@ -79,26 +80,25 @@ func shown(v any) string {
 		if err != nil {
 			return fmt.Sprintf("(a %T)", v)
 		}
-		text = string(data)
+		full = string(data)
 	}
-	if looksSecret(text) {
-		return fmt.Sprintf("(looks like a token, %d bytes)", len(text))
-	}
-	end := ""
-	if len(text) > maxShown {
-		text, end = text[:maxShown], "…"
+	if looksSecret(full) {
+		return fmt.Sprintf("(looks like a token, %d bytes)", len(full))
 	}
 	if !ok {
-		return printable(text) + end
+		return text.ASCII(full, maxShown)
 	}
-	return strconv.QuoteToASCII(text) + end
+	if cut := text.Cut(full, maxShown); cut != full {
+		return strconv.QuoteToASCII(cut) + "…"
+	}
+	return strconv.QuoteToASCII(full)
 }
 
-// looksSecret reports whether text may contain a credential: a JWT, one
+// looksSecret reports whether s may contain a credential: a JWT, one
 // of GitHub's tokens, or an Authorization header.
-func looksSecret(text string) bool {
+func looksSecret(s string) bool {
 	for _, prefix := range []string{"eyJ", "gho_", "ghp_", "ghu_", "github_pat_", "Bearer ", "Basic "} {
-		if strings.Contains(text, prefix) {
+		if strings.Contains(s, prefix) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // Target is a capability URL in its parts: SCHEME://CLUSTER/SEGMENT/…?QUERY.
@@ -50,7 +51,7 @@ func ParseNamed(scheme, raw string, named func(string) bool, repeatable ...strin
 	}
 	for _, s := range parts[1:] {
 		if !segmentRE.MatchString(s) && !named(s) {
-			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q is not plain", clip(s))
+			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q is not plain", text.Short(s))
 		}
 	}
 	values, err := parseQuery(scheme, query, repeatable)
@@ -70,25 +71,17 @@ func parseQuery(scheme, query string, repeatable []string) (url.Values, error) {
 	}
 	for key, list := range values {
 		if len(list) > 1 && !slices.Contains(repeatable, key) {
-			return nil, host.E(host.Invalid, scheme, "the URL's query has %q twice", clip(key))
+			return nil, host.E(host.Invalid, scheme, "the URL's query has %q twice", text.Short(key))
 		}
 	}
 	return values, nil
-}
-
-func clip(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }
 
 // Only reports a key of the query that is none of keys, as host.Invalid.
 func (t *Target) Only(scheme string, keys ...string) error {
 	for key := range t.Query {
 		if !slices.Contains(keys, key) {
-			return host.E(host.Invalid, scheme, "the URL's query has an unknown %q", clip(key))
+			return host.E(host.Invalid, scheme, "the URL's query has an unknown %q", text.Short(key))
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // Limits of an identity; its headers stay far below the limits of API servers.
@@ -26,7 +27,7 @@ func admissible(user *host.Impersonation) error {
 			if i > 0 {
 				what = "group"
 			}
-			return host.E(host.Forbidden, op, "impersonating %s %q is refused: it %s", what, clip(name), bad)
+			return host.E(host.Forbidden, op, "impersonating %s %q is refused: it %s", what, text.Short(name), bad)
 		}
 	}
 	return nil
@@ -47,12 +48,4 @@ func reserved(name string) string {
 		return "belongs to Kubernetes itself"
 	}
 	return ""
-}
-
-func clip(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 const (
@@ -37,7 +39,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, protocols []string) (*webso
 // input is reset, and the client would lose the frame. It may be called while
 // another goroutine reads or writes.
 func HangUp(conn *websocket.Conn, code int, reason string) error {
-	reason = strings.ToValidUTF8(reason[:min(len(reason), maxCloseReason)], "")
+	reason = text.Cut(strings.ToValidUTF8(reason, ""), maxCloseReason)
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(Linger))
 	_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked read
 	if half, ok := conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -190,24 +191,24 @@ func (g *Generation) logWrite(ctx context.Context, m sandbox.Memory, stack []uin
 	if c.logs++; c.logs > maxLogs {
 		return
 	}
-	text, ok := m.Copy(uint32(stack[1]), min(uint32(stack[2]), maxLogLine))
+	line, ok := m.Copy(uint32(stack[1]), min(uint32(stack[2]), maxLogLine))
 	if !ok {
 		return
 	}
 	level := slog.Level(min(max(int32(uint32(stack[0])), int32(slog.LevelDebug)), int32(slog.LevelError)))
-	c.log.Log(ctx, level, printable(string(text)), "plugin", g.name)
+	c.log.Log(ctx, level, text.Printable(string(line)), "plugin", g.name)
 }
 
 // output is a line that the guest printed instead of logging, or a trace: its
 // first line is the message.
-func (g *Generation) output(ctx context.Context, text string) {
+func (g *Generation) output(ctx context.Context, printed string) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
 		return
 	}
-	lines := strings.Split(text, "\n")
+	lines := strings.Split(printed, "\n")
 	for i := range lines {
-		lines[i] = printable(lines[i])
+		lines[i] = text.Printable(lines[i])
 	}
 	attrs := []any{"plugin", g.name, "output", true}
 	if len(lines) > 1 {

@@ -6,10 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"unicode"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -203,14 +201,4 @@ func (r *Registry) Close(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// printable keeps a guest's text from forging lines or moving a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\t' || unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, s)
 }

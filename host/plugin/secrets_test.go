@@ -23,19 +23,19 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
-// text is what was written, and by several at once.
-type text struct {
+// written is what was written, and by several at once.
+type written struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (x *text) Write(p []byte) (int, error) {
+func (x *written) Write(p []byte) (int, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.buf.Write(p)
 }
 
-func (x *text) String() string {
+func (x *written) String() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.buf.String()
@@ -44,7 +44,7 @@ func (x *text) String() string {
 // overheard keeps the frames that cross between guest and capability.
 type overheard struct {
 	*azure.Azure
-	frames *text
+	frames *written
 }
 
 func (o *overheard) Kind() *capability.Kind {
@@ -86,7 +86,7 @@ func (*always) Cause() error  { return nil }
 // before it is restored, as well as the frames and the log.
 func TestNoSecretReachesTheGuest(t *testing.T) {
 	f := azuretest.Start(t)
-	frames, logged := new(text), new(text)
+	frames, logged := new(written), new(written)
 	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cache, err := os.UserCacheDir()
 	if err != nil {

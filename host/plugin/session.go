@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -158,14 +159,14 @@ func (s *socket) read(client capability.Client) {
 // the host's to say: an error that comes from elsewhere must not look like it.
 func (s *socket) end(auth host.Authority, err error) {
 	if err != nil && auth.Alive() && !errors.Is(err, host.ErrIdle) && !errors.Is(err, host.ErrTooLong) {
-		code, text := host.CloseFailed, host.Internal.String()
+		code, reason := host.CloseFailed, host.Internal.String()
 		if e, ok := errors.AsType[*host.Error](err); ok {
-			text = printable(e.Public())
+			reason = text.Printable(e.Public())
 			if e.Status >= 400 && e.Status < 500 {
 				code = host.CloseRefused
 			}
 		}
-		_ = s.client.Close(code, text) // whoever is gone needs no reason
+		_ = s.client.Close(code, reason) // whoever is gone needs no reason
 	}
 	s.upgrade.End(err)
 	if s.messages != nil {
@@ -290,7 +291,7 @@ func closeSession(_ context.Context, c *call, m sandbox.Memory, stack []uint64) 
 		return
 	}
 	s.closed = true
-	client.Close(int(code), printable(string(reason)))
+	client.Close(int(code), text.Printable(string(reason)))
 	stack[0] = status(abi.StatusOK)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // DiffReport says what a change of policy, or of the directory, would have
@@ -283,10 +284,8 @@ func (d *differ) judge(ctx context.Context, r *recorded) (*authz.Difference, err
 		return nil, nil
 	}
 	c.DecisionID = r.DecisionID
-	for _, text := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New, &c.DecisionID} {
-		if len(*text) > maxChangeText {
-			*text = strings.ToValidUTF8((*text)[:maxChangeText], "") + "…"
-		}
+	for _, field := range []*string{&c.User, &c.Action, &c.Capability, &c.Old, &c.New, &c.DecisionID} {
+		*field = text.Clip(*field, maxChangeText)
 	}
 	return &c, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // Fault says how a guest failed.
@@ -85,7 +87,7 @@ func short(stack string) string {
 	var b strings.Builder
 	for line := range strings.Lines(stack) {
 		if len(line) > maxFrameLine {
-			line = strings.ToValidUTF8(line[:maxFrameLine], "") + "…\n"
+			line = text.Cut(line, maxFrameLine) + "…\n"
 		}
 		if b.Len()+len(line) > maxStack {
 			b.WriteString("…")

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 const (
@@ -28,9 +29,7 @@ const (
 // bound cuts what describes a session to 256 bytes each.
 func bound(e *host.SessionInfo) {
 	for _, f := range []*string{&e.Plugin, &e.Route, &e.Target, &e.RequestID, &e.RemoteAddr} {
-		if len(*f) > maxField {
-			*f = strings.ToValidUTF8((*f)[:maxField], "")
-		}
+		*f = text.Cut(*f, maxField)
 	}
 }
 

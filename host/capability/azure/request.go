@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -71,7 +72,7 @@ func (k *kind) parse(r *abi.Request) (*request, error) {
 		q := &request{operation: &operations[i], instance: t.Cluster, names: names, query: t.Query}
 		return q, k.check(q, t)
 	}
-	return nil, host.E(host.Invalid, name, "there is no such request: %s %s", clip(r.Method), clip(strings.Join(t.Segments, "/")))
+	return nil, host.E(host.Invalid, name, "there is no such request: %s %s", text.Short(r.Method), text.Short(strings.Join(t.Segments, "/")))
 }
 
 // below takes off a subscription that the URL names, which must be the
@@ -99,19 +100,19 @@ func (k *kind) check(q *request, t *capability.Target) error {
 	}
 	if g, ok := q.names["group"]; ok {
 		if q.group, ok = lowerGroup(g); !ok {
-			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
+			return host.E(host.Invalid, name, "%q is not the name of a resource group", text.Short(g))
 		}
 		q.names["group"] = q.group
 	}
 	for _, what := range []string{"name", "sub"} {
 		if v, ok := q.names[what]; ok && !plainRE.MatchString(v) {
-			return host.E(host.Invalid, name, "%q is not the name of a resource", clip(v))
+			return host.E(host.Invalid, name, "%q is not the name of a resource", text.Short(v))
 		}
 	}
 	for _, g := range q.query[groupKey] {
 		group, ok := lowerGroup(g)
 		if !ok {
-			return host.E(host.Invalid, name, "%q is not the name of a resource group", clip(g))
+			return host.E(host.Invalid, name, "%q is not the name of a resource group", text.Short(g))
 		}
 		q.groups = append(q.groups, group)
 	}
@@ -154,7 +155,7 @@ func (q *request) checkMetrics() error {
 	for _, m := range q.query["metricnames"] {
 		// Metric names have spaces and slashes in them, a comma parts them.
 		if m == "" || len(m) > 128 || strings.ContainsFunc(m, func(r rune) bool { return r < ' ' || r > '~' || r == ',' }) {
-			return host.E(host.Invalid, name, "metricnames: %q is not a metric's name", clip(m))
+			return host.E(host.Invalid, name, "metricnames: %q is not a metric's name", text.Short(m))
 		}
 	}
 	if err := checkOneOf(q.query, "aggregation", aggregations...); err != nil {
@@ -180,7 +181,7 @@ func (q *request) checkMetrics() error {
 func checkOneOf(query url.Values, key string, allowed ...string) error {
 	for _, v := range query[key] {
 		if !slices.Contains(allowed, v) {
-			return host.E(host.Invalid, name, "%s %q is none of %s", key, clip(v), strings.Join(allowed, ", "))
+			return host.E(host.Invalid, name, "%s %q is none of %s", key, text.Short(v), strings.Join(allowed, ", "))
 		}
 	}
 	return nil
@@ -217,12 +218,4 @@ func (q *request) wireQuery() url.Values {
 		}
 	}
 	return out
-}
-
-func clip(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }

@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // Repository is a place that charts may come from. Exactly one of Path and URL
@@ -171,7 +172,7 @@ func (c *charts) close() {
 func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, error) {
 	repository, chartName, ok := strings.Cut(ref, "/")
 	if !ok || !chartRE.MatchString(chartName) || !repositoryRE.MatchString(repository) {
-		return nil, host.E(host.Invalid, name, "chart %q is not of the form REPOSITORY/CHART", clip(ref))
+		return nil, host.E(host.Invalid, name, "chart %q is not of the form REPOSITORY/CHART", text.Short(ref))
 	}
 	s := c.sources[repository]
 	if s == nil {
@@ -216,12 +217,4 @@ func chartFailure(ref string, err error) error {
 		out.Detail = p.public
 	}
 	return out
-}
-
-func clip(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chart"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // remote is a repository behind HTTP. Its index, which the operator trusts by
@@ -82,7 +84,7 @@ func (d *download) archive(digest string) ([]byte, error) {
 			found = inner
 		}
 	default:
-		return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", clip(d.encoding))
+		return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", text.Short(d.encoding))
 	}
 	for _, candidate := range [][]byte{found, d.body} {
 		if sum := sha256.Sum256(candidate); digest == "" || digest == "sha256:"+hex.EncodeToString(sum[:]) {
@@ -103,7 +105,7 @@ func (d *download) text(limit int64) ([]byte, error) {
 		}
 		return gunzip(d.body, limit)
 	}
-	return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", clip(d.encoding))
+	return nil, fmt.Errorf("its repository answers with the Content-Encoding %q, which is not supported", text.Short(d.encoding))
 }
 
 func gunzip(data []byte, limit int64) ([]byte, error) {

@@ -10,6 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	strictjson "sigs.k8s.io/json"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // JSON returns the one document of text as JSON, "null" if there is none.
@@ -135,7 +137,7 @@ func unique(n *yaml.Node) error {
 				return err
 			}
 			if seen[k] {
-				return &Error{n.Content[i].Line, fmt.Sprintf("has the key %q twice in a mapping", clip(k))}
+				return &Error{n.Content[i].Line, fmt.Sprintf("has the key %q twice in a mapping", text.Short(k))}
 			}
 			seen[k] = true
 		}
@@ -191,48 +193,40 @@ func scalar(n *yaml.Node) (any, error) {
 	case "!!bool":
 		var b bool
 		if n.Decode(&b) != nil {
-			return nil, &Error{n.Line, fmt.Sprintf("%q is neither true nor false", clip(n.Value))}
+			return nil, &Error{n.Line, fmt.Sprintf("%q is neither true nor false", text.Short(n.Value))}
 		}
 		return b, nil
 	case "!!int", "!!float":
 		return number(n, plain)
 	default:
-		return nil, &Error{n.Line, fmt.Sprintf("the tag %s cannot be used", clip(tag))}
+		return nil, &Error{n.Line, fmt.Sprintf("the tag %s cannot be used", text.Short(tag))}
 	}
 }
 
 func number(n *yaml.Node, plain bool) (any, error) {
-	text := strings.ReplaceAll(n.Value, "_", "")
-	digits := strings.TrimLeft(text, "+-")
+	s := strings.ReplaceAll(n.Value, "_", "")
+	digits := strings.TrimLeft(s, "+-")
 	if strings.Trim(digits, "0123456789") == "" || len(digits) > 1 && digits[0] == '0' && strings.ContainsRune("xXoObB", rune(digits[1])) {
-		if i, err := strconv.ParseInt(text, 0, 64); err == nil {
+		if i, err := strconv.ParseInt(s, 0, 64); err == nil {
 			if n.ShortTag() == "!!float" {
 				return float64(i), nil
 			}
 			return i, nil
 		}
-		if u, err := strconv.ParseUint(text, 0, 64); err == nil {
+		if u, err := strconv.ParseUint(s, 0, 64); err == nil {
 			return u, nil
 		}
 		if plain && n.ShortTag() == "!!float" {
 			// A leading zero makes 08 a decimal number, as it does for helm.
-			if f, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(f) < 1<<53 {
+			if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 1<<53 {
 				return f, nil
 			}
 		}
-		return nil, &Error{n.Line, fmt.Sprintf("%s is a number of more than 64 bits; put it in quotes", clip(n.Value))}
+		return nil, &Error{n.Line, fmt.Sprintf("%s is a number of more than 64 bits; put it in quotes", text.Short(n.Value))}
 	}
-	f, err := strconv.ParseFloat(text, 64)
+	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-		return nil, &Error{n.Line, fmt.Sprintf("%s is not a number that JSON can hold; put it in quotes", clip(n.Value))}
+		return nil, &Error{n.Line, fmt.Sprintf("%s is not a number that JSON can hold; put it in quotes", text.Short(n.Value))}
 	}
 	return f, nil
-}
-
-func clip(s string) string {
-	const limit = 40
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }
