@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"oras.land/oras-go/v2/registry"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // Reference says where an artifact is. Exactly one of File, URL and OCI is set.
@@ -54,7 +53,7 @@ func (r *Reference) Problems(report func(field, text string)) {
 	}
 	bad(places != 1, "", "needs exactly one of file, url and oci")
 	if u, err := url.Parse(r.URL); r.URL != "" {
-		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
+		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())),
 			".url", "is not an https URL, or http on loopback")
 		bad(err == nil && u.User != nil, ".url", "contains a password; use user and tokenFile")
 	}
@@ -66,11 +65,6 @@ func (r *Reference) Problems(report func(field, text string)) {
 	bad(poll != 0 && poll < minPoll, ".poll", "is less than %v", minPoll)
 	bad(!r.Remote() && (poll != 0 || r.TokenFile+r.User+r.CAFile != ""), "", "poll, tokenFile, user and caFile are for url and oci")
 	bad(r.User != "" && r.TokenFile == "", ".user", "needs tokenFile")
-}
-
-func loopback(name string) bool {
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return name == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Paths returns the fields of r that hold paths of files.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -13,6 +12,8 @@ import (
 	remotes "oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // maxManifest bounds an artifact's manifest, in bytes.
@@ -64,7 +65,7 @@ func (r *remote[T]) repository() (*remotes.Repository, error) {
 		credential = auth.Credential{Username: r.ref.User, Password: token}
 	}
 	host := repository.Reference.Registry
-	repository.PlainHTTP = loopback(hostOnly(host))
+	repository.PlainHTTP = netaddr.IsLoopback(netaddr.Host(host))
 	repository.Client = &auth.Client{Client: r.client, Credential: auth.StaticCredential(host, credential)}
 	return repository, nil
 }
@@ -99,11 +100,4 @@ func plainOCI(err error) error {
 		return errors.New("there is no such tag")
 	}
 	return err
-}
-
-func hostOnly(hostport string) string {
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		return h
-	}
-	return hostport
 }

@@ -3,9 +3,9 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
-	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // Config says where records go. Without a destination they are not kept.
@@ -89,7 +89,7 @@ func (c *Config) Check(at string) error {
 			continue
 		}
 		u, err := url.Parse(server.URL)
-		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())),
+		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())),
 			field, "is not an https URL, or http on loopback")
 		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
 	}
@@ -103,11 +103,6 @@ func (c *Config) Check(at string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func loopback(name string) bool {
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return name == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Paths returns the places in c that hold paths of files.

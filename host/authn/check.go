@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // problems collects errors, each with the path of its field.
@@ -74,7 +76,7 @@ func claimDomains(bad *problems, at string, list []string, taken map[string]stri
 	for _, d := range list {
 		d = strings.ToLower(d)
 		switch other := taken[d]; {
-		case !domainName.MatchString(d):
+		case !strings.Contains(d, ".") || !dnsname.IsSubdomain(d):
 			bad.add(at+".idDomains", "%q is not a domain name such as example.com", d)
 		case other != "" && other != at:
 			bad.add(at+".idDomains", "%s is also listed by %s; only one provider may assert its addresses", d, other)
@@ -87,7 +89,6 @@ func claimDomains(bad *problems, at string, list []string, taken map[string]stri
 var (
 	methodName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 	headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
-	domainName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
 func (p *OIDC) check(bad *problems, at string, names map[string]bool) {
@@ -193,7 +194,7 @@ func checkURL(bad *problems, field, s string) {
 		bad.add(field, "is required")
 	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		bad.add(field, "%q must be a URL with scheme, host and path only", s)
-	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
+	case u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
 		bad.add(field, "%q must be https, or http on a loopback address", s)
 	}
 }

@@ -11,7 +11,9 @@ import (
 // any user of the directory without proof, on a loopback listener only. It sets the
 // cookie, answers like Me, and ends the browser's previous login.
 func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
-	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); s.Options.Dev == nil || !isLoopbackAddr(local) {
+	// A unix socket or no address at all is not loopback.
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if s.Options.Dev == nil || !ok || !local.IP.IsLoopback() {
 		return host.E(host.NotFound, "authn.login", "dev sign-in is not available: it needs auth.dev and a loopback connection")
 	}
 	if err := s.CheckSite(r); err != nil {

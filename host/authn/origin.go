@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 var errForm = &host.Error{Kind: host.Forbidden, Op: "authn",
@@ -91,7 +92,7 @@ func originOf(u *url.URL) string {
 // names, all of which count.
 func originsOf(public *url.URL) map[string]bool {
 	origins := map[string]bool{originOf(public): true}
-	if !isLoopback(public.Hostname()) {
+	if !netaddr.IsLoopback(public.Hostname()) {
 		return origins
 	}
 	for _, name := range []string{"localhost", "127.0.0.1", "[::1]"} {

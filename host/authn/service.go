@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"net/url"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
@@ -106,11 +105,11 @@ func New(c Config) (*Service, error) {
 	case c.State == nil || c.Sessions == nil || c.Directory == nil:
 		return nil, host.E(host.Internal, "authn", "state, sessions and directory are required")
 	}
-	local := c.PublicURL.Scheme == "http" && isLoopback(c.PublicURL.Hostname())
+	local := c.PublicURL.Scheme == "http" && netaddr.IsLoopback(c.PublicURL.Hostname())
 	if c.PublicURL.Scheme != "https" && !local {
 		return nil, host.E(host.Invalid, "authn", "publicURL: %s must be https, or http on a loopback address", c.PublicURL)
 	}
-	if c.Options.Dev != nil && !isLoopback(c.PublicURL.Hostname()) {
+	if c.Options.Dev != nil && !netaddr.IsLoopback(c.PublicURL.Hostname()) {
 		return nil, host.E(host.Invalid, "authn", "auth.dev: needs a publicURL on a loopback address, not %s", c.PublicURL)
 	}
 	s := &Service{Config: c, log: c.Logger, cookie: cookieFor(c.PublicURL), origins: originsOf(c.PublicURL)}
@@ -186,17 +185,4 @@ func lifetime(d host.Duration, otherwise time.Duration) time.Duration {
 		return time.Duration(d)
 	}
 	return otherwise
-}
-
-func isLoopback(hostname string) bool {
-	if hostname == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(hostname)
-	return err == nil && addr.Unmap().IsLoopback()
-}
-
-func isLoopbackAddr(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }

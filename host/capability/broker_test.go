@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -303,7 +304,7 @@ func TestListIsNarrowedToGrantAndPermission(t *testing.T) {
 				t.Fatal(err)
 			}
 			within := s.box.permit.Within
-			names, ok := within.Names(IsNamespace)
+			names, ok := within.Names(dnsname.IsLabel)
 			if within.All() != (c.want == nil) || ok == (c.want == nil) || !slices.Equal(names, c.want) {
 				t.Errorf("all %v, names %v", within.All(), names)
 			}
@@ -344,7 +345,7 @@ func TestRouteDecisionNarrowsEveryCall(t *testing.T) {
 				t.Fatal(err)
 			}
 			within := s.box.permit.Within
-			if names, _ := within.Names(IsNamespace); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
+			if names, _ := within.Names(dnsname.IsLabel); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
 				t.Errorf("the list is of all: %v, of %v", within.All(), names)
 			}
 			if _, err := s.fetch("GET", "box://dev/shop/a"); (err == nil) != c.shop || err != nil && host.KindOf(err) != host.Forbidden {

@@ -3,7 +3,6 @@ package capability
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -212,11 +211,6 @@ func (w Within) Contains(name string) bool {
 	}
 	return true
 }
-
-var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-// IsNamespace reports whether s is the name of a namespace (RFC 1123 label).
-func IsNamespace(s string) bool { return namespaceRE.MatchString(s) }
 
 // Names returns the names that may be reached, sorted, if they can be told
 // without asking which there are: when one of the lists has no pattern in it.

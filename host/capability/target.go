@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
@@ -19,12 +20,9 @@ type Target struct {
 
 const maxSegments = 32
 
-var (
-	clusterRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-	// No segment begins with a dot, so none is "." or ".."; no "%" ever, so what
-	// is compared is what is sent.
-	segmentRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._:@+=,~-]{0,252}$`)
-)
+// No segment begins with a dot, so none is "." or ".."; no "%" ever, so what
+// is compared is what is sent.
+var segmentRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._:@+=,~-]{0,252}$`)
 
 // ParseTarget reads a guest's URL strictly: there is one way to write a
 // target, and anything that two readers could read differently is host.Invalid.
@@ -46,7 +44,7 @@ func ParseNamed(scheme, raw string, named func(string) bool, repeatable ...strin
 	if len(parts) > maxSegments {
 		return nil, host.E(host.Invalid, scheme, "the URL's path has over %d segments", maxSegments)
 	}
-	if !clusterRE.MatchString(parts[0]) {
+	if len(parts[0]) > dnsname.MaxLabel || !dnsname.IsSubdomain(parts[0]) {
 		return nil, host.E(host.Invalid, scheme, "the URL's cluster is no DNS name")
 	}
 	for _, s := range parts[1:] {

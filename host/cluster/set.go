@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 )
 
 // Config names one cluster.
@@ -36,23 +36,21 @@ type Set struct {
 	running sync.WaitGroup
 }
 
-var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-
 // CheckConfigs returns all errors in configs, each with its field, such as
 // "clusters[0].name". It opens no files.
 func CheckConfigs(configs []Config) error {
 	var problems []error
-	names := map[string]bool{}
+	seen := map[string]bool{}
 	for i, c := range configs {
-		if !nameRE.MatchString(c.Name) {
+		if len(c.Name) > dnsname.MaxLabel || !dnsname.IsSubdomain(c.Name) {
 			problems = append(problems, fmt.Errorf("clusters[%d].name: %q must be a lower-case DNS name of at most 63 characters", i, c.Name))
-		} else if names[c.Name] {
+		} else if seen[c.Name] {
 			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is used twice", i, c.Name))
 		}
 		if c.Kubeconfig == "" {
 			problems = append(problems, fmt.Errorf("clusters[%d].kubeconfig: is required", i))
 		}
-		names[c.Name] = true
+		seen[c.Name] = true
 	}
 	return errors.Join(problems...)
 }

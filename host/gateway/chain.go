@@ -5,14 +5,13 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // Bounds that hold before authentication, in bytes. net/http refuses a header of
@@ -88,8 +87,8 @@ func (g *Gateway) screen(r *http.Request) error {
 	if strings.Contains(r.URL.RawQuery, ";") {
 		return host.E(host.Invalid, "", "the query may not contain \";\"")
 	}
-	if g.hosts != nil && !g.hosts[strings.ToLower(hostOnly(r.Host))] {
-		return host.E(host.Invalid, "", "the request is for host %q, which is not this server", hostOnly(r.Host))
+	if g.hosts != nil && !g.hosts[strings.ToLower(netaddr.Host(r.Host))] {
+		return host.E(host.Invalid, "", "the request is for host %q, which is not this server", netaddr.Host(r.Host))
 	}
 	return nil
 }
@@ -140,20 +139,8 @@ func checkPath(escaped string) error {
 	return nil
 }
 
-func hostOnly(hostport string) string {
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		hostport = h
-	}
-	return strings.Trim(hostport, "[]")
-}
-
 // loopbackHosts are the names by which a loopback listener may be addressed;
 // any other is a page that had its name point here (DNS rebinding).
 func loopbackHosts(publicHost string) map[string]bool {
 	return map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, strings.ToLower(publicHost): true}
-}
-
-func isLoopback(listen string) bool {
-	addr, err := netip.ParseAddr(hostOnly(listen))
-	return err == nil && addr.IsLoopback()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
@@ -53,7 +54,7 @@ type Gateway struct {
 // New returns a gateway that has the health routes.
 func New(c Config) *Gateway {
 	g := &Gateway{Config: c, bodyTimeout: readBodyTimeout, router: newRouter(), table: map[string]Route{}}
-	if isLoopback(c.Listen) {
+	if netaddr.IsLoopback(netaddr.Host(c.Listen)) {
 		g.hosts = loopbackHosts(c.PublicURL.Hostname())
 	}
 	g.Mount(

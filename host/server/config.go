@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
@@ -192,7 +192,7 @@ func (c *Config) check() error {
 	}
 	_, path := c.network()
 	_, _, err := net.SplitHostPort(c.Listen)
-	local := path == "" && (err != nil || c.loopback()) // one complaint about listen is enough
+	local := path == "" && (err != nil || netaddr.IsLoopback(netaddr.Host(c.Listen))) // one complaint about listen is enough
 	if path == "" && err != nil {
 		bad("listen", "%q is neither host:port nor unix:PATH", c.Listen)
 	}
@@ -261,12 +261,6 @@ func (c *Config) network() (kind, path string) {
 	return "tcp", ""
 }
 
-func (c *Config) loopback() bool {
-	h, _, _ := net.SplitHostPort(c.Listen)
-	addr, err := netip.ParseAddr(h)
-	return err == nil && addr.IsLoopback() || h == "localhost"
-}
-
 // public is the URL under which the host is reached at addr.
 func (c *Config) public(addr net.Addr) (*url.URL, error) {
 	if c.PublicURL != "" {
@@ -290,15 +284,10 @@ func parsePublicURL(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q must be scheme and host alone", s)
 	}
 	u.Path = ""
-	if u.Scheme == "http" && !loopbackName(u.Hostname()) {
+	if u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()) {
 		return nil, fmt.Errorf("%q must be https off loopback", s)
 	}
 	return u, nil
-}
-
-func loopbackName(h string) bool {
-	addr, err := netip.ParseAddr(h)
-	return h == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // shutdownTimeout bounds an orderly end.

@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
@@ -50,7 +50,7 @@ func (d *Directory) check(clusters []cluster.Config, bad func(field, format stri
 		}
 		for j, ns := range x.Namespaces {
 			field := fmt.Sprintf("%s.namespaces[%d]", at, j)
-			if !namespaceRE.MatchString(ns) {
+			if !dnsname.IsLabel(ns) {
 				bad(field, "%q is not a valid namespace name", ns)
 			} else if slices.Index(x.Namespaces, ns) != j {
 				bad(field, "%q is listed twice", ns)
@@ -63,8 +63,6 @@ func (d *Directory) check(clusters []cluster.Config, bad func(field, format stri
 		}
 	}
 }
-
-var namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // openDirectory opens the directory of users, from files and from clusters.
 func (s *Server) openDirectory(ctx context.Context) error {

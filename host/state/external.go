@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // Options is the section "state" of the configuration: which etcd cluster keeps
@@ -67,7 +67,7 @@ func (o *Options) Check() (problems []error) {
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.User != nil:
 			bad("endpoints[%d]: %q is not a URL like https://etcd-0:2379", i, endpoint)
-		case u.Scheme == "http" && !loopback(u.Hostname()):
+		case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
 			bad("endpoints[%d]: %q must be https off loopback", i, endpoint)
 		case i > 0 && secure != (u.Scheme == "https"):
 			bad("endpoints[%d]: http and https cannot be mixed", i)
@@ -103,11 +103,6 @@ func (o *Options) prefix() string {
 		return defaultPrefix
 	}
 	return o.Prefix
-}
-
-func loopback(name string) bool {
-	addr, err := netip.ParseAddr(name)
-	return name == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // newClient makes a client of the cluster. Except for signing in, which takes a

@@ -12,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 
 	_ "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime" // fills in Resource Manager's endpoints
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 )
 
 // Config is one subscription, under the name that people and policy use.
@@ -66,7 +68,6 @@ func (c *Config) Paths() []*string {
 }
 
 var (
-	nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	uuidRE = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	clouds = map[string]cloud.Configuration{
 		"": cloud.AzurePublic, "public": cloud.AzurePublic, "government": cloud.AzureGovernment, "china": cloud.AzureChina,
@@ -77,16 +78,16 @@ var (
 // Nothing is opened.
 func CheckConfigs(list []Config) error {
 	var problems []error
-	names := map[string]bool{}
+	seen := map[string]bool{}
 	for i := range list {
 		c := &list[i]
 		bad := func(field, format string, args ...any) {
 			problems = append(problems, fmt.Errorf("azure[%d].%s: %s", i, field, fmt.Sprintf(format, args...)))
 		}
-		if !nameRE.MatchString(c.Name) || names[c.Name] {
+		if !dnsname.IsLabel(c.Name) || seen[c.Name] {
 			bad("name", "%q is not a lower-case name of its own", c.Name)
 		}
-		names[c.Name] = true
+		seen[c.Name] = true
 		if !uuidRE.MatchString(c.Subscription) {
 			bad("subscription", "%q is not a subscription's id", c.Subscription)
 		}

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -84,11 +84,6 @@ type request struct {
 	size    cluster.Size
 }
 
-var (
-	labelRE     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	subdomainRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
-)
-
 func parse(r *abi.Request) (*request, error) {
 	if r.Method != http.MethodGet || len(r.Body) > 0 {
 		return nil, host.E(host.Invalid, name, "exec is opened with GET and no body")
@@ -100,13 +95,13 @@ func parse(r *abi.Request) (*request, error) {
 	if err := t.Only(name, "container", "command", "tty", "cols", "rows"); err != nil {
 		return nil, err
 	}
-	if len(t.Segments) != 2 || !labelRE.MatchString(t.Segments[0]) || !subdomainRE.MatchString(t.Segments[1]) {
+	if len(t.Segments) != 2 || !dnsname.IsLabel(t.Segments[0]) || !dnsname.IsSubdomain(t.Segments[1]) {
 		return nil, host.E(host.Invalid, name, "the URL is not exec://CLUSTER/NAMESPACE/POD")
 	}
 	q := &request{cluster: t.Cluster, options: cluster.ExecOptions{
 		Namespace: t.Segments[0], Pod: t.Segments[1], Container: t.Query.Get("container"), Command: t.Query["command"],
 	}}
-	if c := q.options.Container; c != "" && !labelRE.MatchString(c) {
+	if c := q.options.Container; c != "" && !dnsname.IsLabel(c) {
 		return nil, host.E(host.Invalid, name, "container is no name of a container")
 	}
 	return q, q.readTerminal(t)

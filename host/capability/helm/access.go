@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -172,11 +171,6 @@ func refused(status int, place string) error {
 		public = "its repository refuses the host's credentials"
 	}
 	return &private{public, fmt.Errorf("%s answers %d %s", place, status, http.StatusText(status))}
-}
-
-func loopback(name string) bool {
-	ip := net.ParseIP(name)
-	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func readAll(r io.Reader, limit int64) ([]byte, error) {

@@ -14,6 +14,8 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
@@ -39,7 +41,6 @@ const (
 	maxFiles   = 4096     // of an unpacked chart
 )
 
-var repositoryRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 var chartRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // source is one repository.
@@ -55,16 +56,16 @@ type charts struct{ sources map[string]source }
 // each with its field, "helm.repositories[0].url".
 func (c Config) Check() error {
 	var problems []error
-	names := map[string]bool{}
+	seen := map[string]bool{}
 	for i, r := range c.Repositories {
 		at := fmt.Sprintf("helm.repositories[%d]", i)
-		if !repositoryRE.MatchString(r.Name) || names[r.Name] {
+		if !dnsname.IsLabel(r.Name) || seen[r.Name] {
 			problems = append(problems, fmt.Errorf("%s.name: %q is no lower-case name or is used twice", at, r.Name))
 		}
 		if err := r.check(); err != nil {
 			problems = append(problems, fmt.Errorf("%s.%w", at, err))
 		}
-		names[r.Name] = true
+		seen[r.Name] = true
 	}
 	return errors.Join(problems...)
 }
@@ -86,7 +87,7 @@ func (r *Repository) check() error {
 		return errors.New("url: is malformed")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("url: must have neither user, query nor fragment; credentials are user and tokenFile or tokenEnv")
-	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "oci" || u.Scheme == "http" && loopback(u.Hostname())):
+	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "oci" || u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
 		return errors.New("url: is neither https:// nor oci://")
 	case u.Scheme == "oci" && !ociPathRE.MatchString(u.Path):
 		return errors.New("url: is not oci://REGISTRY/PATH in lower case")
@@ -171,7 +172,7 @@ func (c *charts) close() {
 // load finds REPOSITORY/CHART. An unknown one of either is host.NotFound.
 func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, error) {
 	repository, chartName, ok := strings.Cut(ref, "/")
-	if !ok || !chartRE.MatchString(chartName) || !repositoryRE.MatchString(repository) {
+	if !ok || !chartRE.MatchString(chartName) || !dnsname.IsLabel(repository) {
 		return nil, host.E(host.Invalid, name, "chart %q is not of the form REPOSITORY/CHART", text.Short(ref))
 	}
 	s := c.sources[repository]

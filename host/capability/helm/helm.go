@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -135,10 +135,7 @@ type request struct {
 	values                      map[string]any
 }
 
-var (
-	namespaceRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	releaseRE   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?$`) // helm's own bound is 53
-)
+const maxReleaseName = 53 // in bytes; helm's own bound
 
 // actions by method and what follows the release, with their query keys.
 var actions = map[string]struct {
@@ -166,7 +163,7 @@ func parse(r *abi.Request) (*request, error) {
 	if len(s) > 0 {
 		q.namespace = s[0]
 	}
-	if len(s) > 0 && !namespaceRE.MatchString(q.namespace) {
+	if len(s) > 0 && !dnsname.IsLabel(q.namespace) {
 		return nil, host.E(host.Invalid, name, "%q is no name of a namespace", q.namespace)
 	}
 	if len(s) < 2 {
@@ -176,7 +173,7 @@ func parse(r *abi.Request) (*request, error) {
 		q.action = actList
 		return q, t.Only(name)
 	}
-	if q.release = s[1]; !releaseRE.MatchString(q.release) {
+	if q.release = s[1]; len(q.release) > maxReleaseName || !dnsname.IsSubdomain(q.release) {
 		return nil, host.E(host.Invalid, name, "%q is no name of a release", q.release)
 	}
 	rest := ""

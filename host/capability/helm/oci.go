@@ -18,6 +18,8 @@ import (
 	remotes "oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 const (
@@ -41,7 +43,7 @@ type ociRepository struct {
 func ociBase(place string) *url.URL {
 	host, _, _ := strings.Cut(place, "/")
 	u := &url.URL{Scheme: "https", Host: host}
-	if loopback(u.Hostname()) {
+	if netaddr.IsLoopback(u.Hostname()) {
 		u.Scheme = "http"
 	}
 	return u

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -131,7 +132,7 @@ func (r *run) namespaces(ctx context.Context) ([]string, error) {
 	if r.namespace != "" || r.within.All() {
 		return []string{r.namespace}, nil
 	}
-	names, ok := r.within.Names(capability.IsNamespace)
+	names, ok := r.within.Names(dnsname.IsLabel)
 	if !ok {
 		all, err := r.client.Namespaces(ctx)
 		if err != nil {

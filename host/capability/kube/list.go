@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -82,7 +83,7 @@ func (l *list) size() (n int64) {
 }
 
 func reachable(ctx context.Context, client *cluster.Client, within capability.Within) ([]string, error) {
-	names, ok := within.Names(capability.IsNamespace)
+	names, ok := within.Names(dnsname.IsLabel)
 	if !ok {
 		all, err := client.Namespaces(ctx)
 		if err != nil {
@@ -119,7 +120,7 @@ func listOne(ctx context.Context, client *cluster.Client, q *request, namespace 
 // them seldom has the cluster's permission to list all.
 func listNamespaces(ctx context.Context, client *cluster.Client, q *request, within capability.Within) (*abi.Response, error) {
 	found := list{APIVersion: "v1", Kind: "NamespaceList", Metadata: json.RawMessage("{}"), Items: []json.RawMessage{}}
-	names, known := within.Names(capability.IsNamespace)
+	names, known := within.Names(dnsname.IsLabel)
 	selects := q.target.Query.Has("labelSelector") || q.target.Query.Has("fieldSelector")
 	if len(names) > maxNamespaces {
 		return nil, host.E(host.Unprocessable, name, "the list covers over %d namespaces; name one", maxNamespaces)
