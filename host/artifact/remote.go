@@ -51,13 +51,13 @@ type remote[T comparable] struct {
 type fetcher func(ctx context.Context, tag string) (packed []byte, newTag string, err error)
 
 func openRemote[T comparable](ref Reference, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// An artifact is packed itself. What the transport unpacked in passing would not
-	// be one, and in a registry not what the digest names.
-	transport.MaxIdleConns, transport.DisableCompression = 2, true
-	followed, err := follow.NewTransport(transport, ref.CAFile, log)
+	followed, err := follow.NewTransport(ref.CAFile, log, func(t *http.Transport) {
+		// An artifact is packed itself. What the transport unpacked in passing would not
+		// be one, and in a registry not what the digest names.
+		t.MaxIdleConns, t.DisableCompression = 2, true
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s.caFile: %w", f.Field, err)
+		return nil, fmt.Errorf("%s.%w", f.Field, err)
 	}
 	r := &remote[T]{ref: ref, format: f, log: log, client: &http.Client{Transport: followed, CheckRedirect: staysEncrypted}}
 	if ref.OCI != "" {

@@ -34,16 +34,16 @@ type server struct {
 }
 
 func openServer(c *Server) (*server, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxResponseHeaderBytes = 1, maxAnswer
-	followed, err := follow.NewTransport(transport, c.CAFile, nil)
+	followed, err := follow.NewTransport(c.CAFile, nil, func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxResponseHeaderBytes = 1, maxAnswer
+	})
 	if err != nil {
-		return nil, fmt.Errorf("caFile: %w", err)
+		return nil, err
 	}
 	client := &http.Client{
 		Transport: followed, Timeout: uploadTimeout,
 		// Records and the token go to the configured server alone.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: follow.NoRedirects,
 	}
 	return &server{c.URL, c.TokenFile, client}, nil
 }

@@ -76,19 +76,18 @@ func callbackURL(public *url.URL, method string) string {
 // and limits on time, size and rate. The rate keeps tokens with unknown key ids from
 // causing a fetch of keys each.
 func newClient(at, caFile string, log *slog.Logger) (*http.Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 4
-	transport.ResponseHeaderTimeout = exchangeTimeout
-	followed, err := follow.NewTransport(transport, caFile, log)
+	followed, err := follow.NewTransport(caFile, log, func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = 4
+		t.ResponseHeaderTimeout = exchangeTimeout
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s.caFile: %w", at, err)
+		return nil, fmt.Errorf("%s.%w", at, err)
 	}
 	return &http.Client{
 		Transport: &bounded{followed, rate.NewLimiter(5, 10)},
 		Timeout:   exchangeTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { // a redirect must not receive the client secret
-			return http.ErrUseLastResponse
-		},
+		// A redirect must not receive the client secret.
+		CheckRedirect: follow.NoRedirects,
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
 // Client sends requests to one cluster as one user. It is bound to the context and
@@ -29,7 +30,7 @@ func newClient(ctx context.Context, e *endpoint, user *host.Impersonation, auth 
 	g := &guard{ctx: ctx, user: user, auth: auth, next: e.transport}
 	return &Client{
 		ctx: ctx, endpoint: e, user: user, auth: auth,
-		http: &http.Client{Transport: g, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{Transport: g, CheckRedirect: follow.NoRedirects},
 	}
 }
 

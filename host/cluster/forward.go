@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
 // Forwarding are the options of Forward.
@@ -106,7 +107,7 @@ func Discovers(method, at string) bool {
 func Over(ctx context.Context, name, base string, rt http.RoundTripper) *Client {
 	return &Client{
 		ctx: ctx, endpoint: &endpoint{cluster: name, url: base},
-		http: &http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{Transport: rt, CheckRedirect: follow.NoRedirects},
 	}
 }
 

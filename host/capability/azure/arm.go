@@ -3,7 +3,6 @@ package azure
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -90,18 +89,14 @@ func newInstance(c Config, log *slog.Logger) (*instance, error) {
 
 // httpClient follows no redirects: a token is for the host that it is sent to.
 func httpClient(c *Cloud, log *slog.Logger) (*http.Client, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, 16
-	t.ResponseHeaderTimeout = tryTimeout
-	followed, err := follow.NewTransport(t, c.CAFile, log)
+	followed, err := follow.NewTransport(c.CAFile, log, func(t *http.Transport) {
+		t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, 16
+		t.ResponseHeaderTimeout = tryTimeout
+	})
 	if err != nil {
-		return nil, fmt.Errorf("cloud.caFile: %w", err)
+		return nil, fmt.Errorf("cloud.%w", err)
 	}
-	return &http.Client{
-		Transport:     followed,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return &http.Client{Transport: followed, CheckRedirect: follow.NoRedirects}, nil
 }
 
 type authorityKey struct{}

@@ -60,13 +60,13 @@ func newAccess(r *Repository, base *url.URL, log *slog.Logger) (*access, error) 
 	}, files...); err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 4
-	// Servers mark archives as encoded that are meant as they are.
-	transport.DisableCompression = true
-	followed, err := follow.NewTransport(transport, r.CAFile, log)
+	followed, err := follow.NewTransport(r.CAFile, log, func(t *http.Transport) {
+		t.MaxIdleConns = 4
+		// Servers mark archives as encoded that are meant as they are.
+		t.DisableCompression = true
+	})
 	if err != nil {
-		return nil, fmt.Errorf("caFile: %w", err)
+		return nil, err
 	}
 	a.client = &http.Client{Transport: &guarded{a, followed}, Timeout: downloadTimeout, CheckRedirect: a.redirect}
 	return a, nil

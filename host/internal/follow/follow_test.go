@@ -247,7 +247,7 @@ func TestATransportTrustsTheAuthoritiesOfItsFile(t *testing.T) {
 	})
 	renewed := serve("new", newCA, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
 	put(t, file, oldCA.pem)
-	transport, err := NewTransport(&http.Transport{}, file, nil)
+	transport, err := NewTransport(file, nil, func(*http.Transport) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestATransportTrustsTheAuthoritiesOfItsFile(t *testing.T) {
 		t.Errorf("what was under way: %q, %v", text, err)
 	}
 	put(t, file, "no certificate")
-	if _, err := NewTransport(&http.Transport{}, file, nil); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := NewTransport(file, nil, func(*http.Transport) {}); err == nil || !strings.HasPrefix(err.Error(), "caFile: "+file) {
 		t.Errorf("%v", err)
 	}
 }

@@ -39,10 +39,14 @@ func Authorities(file string, log *slog.Logger) (*Value[*x509.CertPool], error) 
 // time of each request. It is safe for concurrent use.
 type Transport struct{ current *Value[*http.Transport] }
 
-// NewTransport returns base with the authorities in caFile, or the system's if that
-// is empty. The caller must not use base any more. When the file changes, requests
-// under way finish on their connections and later ones use new connections.
-func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Transport, error) {
+// NewTransport returns a transport with the settings of http.DefaultTransport, after
+// change, and with the authorities in caFile, or the system's if that is empty. It
+// speaks TLS 1.2 or later. When the file changes, requests under way finish on their
+// connections and later ones use new connections. An error begins with "caFile: ".
+func NewTransport(caFile string, log *slog.Logger, change func(*http.Transport)) (*Transport, error) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	change(base)
 	if caFile == "" {
 		v, err := Open(log, func([][]byte) (*http.Transport, error) { return base, nil })
 		return &Transport{v}, err
@@ -54,9 +58,6 @@ func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Trans
 			return nil, err
 		}
 		t := base.Clone()
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
 		t.TLSClientConfig.RootCAs = pool
 		if last != nil {
 			last.CloseIdleConnections()
@@ -64,8 +65,15 @@ func NewTransport(base *http.Transport, caFile string, log *slog.Logger) (*Trans
 		last = t
 		return t, nil
 	}, caFile)
-	return &Transport{v}, err
+	if err != nil {
+		return nil, fmt.Errorf("caFile: %w", err)
+	}
+	return &Transport{v}, nil
 }
+
+// NoRedirects is the CheckRedirect of a client that follows none: a credential is for
+// the server that the request names.
+func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
