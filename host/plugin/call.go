@@ -134,6 +134,7 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 		return nil, g.failure(ctx, c, err)
 	}
 	defer release()
+	began := time.Now()
 	state := &call{caller: c.Caller, log: c.Caller.Logger, account: i.Account()}
 	defer state.release()
 	// The body, and the frame around a copy of it.
@@ -147,6 +148,11 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 		c.answered(g, held)
 		if resp == nil {
 			err = broken("%s returned no frame", abi.ExportHandle)
+		}
+	}
+	if c.Caller.Authority.Alive() {
+		if counted, failed := verdict(resp, err); counted {
+			g.counters.add(time.Since(began), i.Fuel(), failed)
 		}
 	}
 	if err = c.lost(err); err != nil {
@@ -181,6 +187,11 @@ func enter(ctx context.Context, i *sandbox.Instance, export string, frame []byte
 	if err != nil {
 		return nil, nil, err
 	}
+	return decode(i, export, result)
+}
+
+// decode reads the frame that an export has returned, as enter does.
+func decode(i *sandbox.Instance, export string, result uint64) (_ *abi.Response, free func(), err error) {
 	at, size := uint32(result>>32), uint32(result)
 	if size == 0 {
 		return nil, func() {}, nil

@@ -27,7 +27,9 @@ type Comparison struct {
 	More    []Change `json:"more,omitempty"`
 	Less    []Change `json:"less,omitempty"`    // what it may not do any more
 	Changed []Change `json:"changed,omitempty"` // what is neither
-	// Digest names the name, the module, and all of More: consent is for exactly that.
+	// Digest names all that the new version may do: the plugin's name, the module, what
+	// is granted of its requests, and its own limits. Consent is for exactly that, and the
+	// same on every replica, whatever serves there.
 	Digest string `json:"digest"`
 }
 
@@ -65,9 +67,9 @@ func compare(catalog *capability.Catalog, from, to *Generation) *Comparison {
 		// Its text may have secrets in it.
 		c.Changed = append(c.Changed, Change{"config", "", "is another"})
 	}
-	text, err := json.Marshal([]any{to.name, to.digest, c.More})
+	text, err := json.Marshal([]any{to.name, to.digest, asked(to.manifest, to.config.Grants), to.config.Limits})
 	if err != nil {
-		panic(err) // strings can be encoded
+		panic(err) // grants and limits can be encoded
 	}
 	sum := sha256.Sum256(text)
 	c.Digest = "sha256:" + hex.EncodeToString(sum[:])

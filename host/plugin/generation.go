@@ -38,6 +38,7 @@ type Generation struct {
 	config   Config // that it was made from
 	number   uint64
 	since    time.Time // when it was published
+	counters counters
 	drain
 }
 
@@ -95,21 +96,34 @@ func manifestOf(wasm []byte) (*manifest.Manifest, error) {
 	return manifest.Parse(raw)
 }
 
-// read reads a file of at most so many bytes.
+// ReadFile is Options.Fetch for a Source that is the path of a file.
+func ReadFile(_ context.Context, c *Config, most int) ([]byte, error) { return read(c.Source, most) }
+
+// read reads a module's file of at most so many bytes.
 func read(path string, most int) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("source: %w", err)
-	}
-	defer f.Close()
-	wasm, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
-	if err != nil {
-		return nil, fmt.Errorf("source: %w", err)
-	}
-	if len(wasm) > most {
+	wasm, err := readFile(path, most)
+	if errors.Is(err, errTooLarge) {
 		return nil, tooLarge(path, most)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
 	return wasm, nil
+}
+
+var errTooLarge = errors.New("the file is too large")
+
+func readFile(path string, most int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
+		err = errTooLarge
+	}
+	return data, err
 }
 
 func tooLarge(source string, most int) error {
@@ -206,7 +220,7 @@ func (g *Generation) spec() sandbox.Spec {
 			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
 			abi.ExportStart: entry, abi.ExportHandle: entry,
 		},
-		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry},
+		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}},
 		Context:  func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
 		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.initialize(ctx, i) },
 		Log:      func(ctx context.Context, line string) { g.output(ctx, line) },

@@ -141,7 +141,7 @@ func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, e
 		return fail(host.E(host.Invalid, "", "%w", err))
 	}
 	if c.caller == nil {
-		return fail(host.E(host.Unavailable, "", "capabilities are not available while the plugin starts"))
+		return fail(host.E(host.Unavailable, "", "capabilities are not available outside a request"))
 	}
 	freeRoom := c.hold(roomBytes)
 	defer freeRoom()

@@ -94,11 +94,15 @@ func chat(t testing.TB, g *plugin.Generation, user host.UserID) *plugin.Call {
 // open starts a session and returns when it was accepted, or its refusal.
 func open(t testing.TB, g *plugin.Generation, user host.UserID) (*client, func() error, error) {
 	t.Helper()
+	return begin(g, chat(t, g, user))
+}
+
+func begin(g *plugin.Generation, c *plugin.Call) (*client, func() error, error) {
 	s, done, accepted := newClient(), make(chan error, 1), make(chan struct{})
 	s.accept = func() { close(accepted) }
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
-		_, _, err := g.Session(ctx, chat(t, g, user), s)
+		_, _, err := g.Session(ctx, c, s)
 		done <- err
 	}()
 	select {

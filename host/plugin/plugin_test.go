@@ -70,10 +70,13 @@ func (f *releases) Fetch(ctx context.Context, _ *capability.Permit) (*abi.Respon
 
 type fixture struct {
 	registry *plugin.Registry
+	options  plugin.Options
+	dir      string // of what is kept
 	helm     *releases
 	exec     *commands
 	allow    atomic.Bool
-	logged   bytes.Buffer // warnings; read it when nothing runs
+	logged   bytes.Buffer                // warnings; read it when nothing runs
+	fetch    func(context.Context) error // before a module is fetched; nil: nothing
 }
 
 // compiled is where compiled plugins stay between test runs.
@@ -90,7 +93,7 @@ func newFixture(t testing.TB) *fixture {
 }
 
 func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) *fixture {
-	f := &fixture{helm: &releases{}, exec: &commands{}}
+	f := &fixture{helm: &releases{}, exec: &commands{}, dir: filepath.Join(t.TempDir(), "plugins")}
 	f.allow.Store(true)
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.logged), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	box, err := sandbox.New(sandbox.Config{CacheDir: compiled(t), Logger: log})
@@ -100,15 +103,39 @@ func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) 
 	broker := capability.NewBroker(func(context.Context, *host.Question) host.Decision {
 		return host.Decision{Allow: f.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
 	}, log, f.helm, f.exec)
-	f.registry, err = plugin.NewRegistry(plugin.Options{Sandbox: box, Broker: broker, Limits: limits, User: user, Dir: filepath.Join(t.TempDir(), "plugins"), Logger: log})
-	if err != nil {
+	f.options = plugin.Options{Sandbox: box, Broker: broker, Limits: limits, User: user, Dir: f.dir, Logger: log}
+	f.options.Fetch = func(ctx context.Context, c *plugin.Config, most int) ([]byte, error) {
+		if fetch := f.fetch; fetch != nil {
+			if err := fetch(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return plugin.ReadFile(ctx, c, most)
+	}
+	f.open(t)
+	return f
+}
+
+func (f *fixture) open(t testing.TB) {
+	var err error
+	if f.registry, err = plugin.NewRegistry(f.options); err != nil {
 		t.Fatal(err)
 	}
+	registry := f.registry
 	t.Cleanup(func() {
-		if err := f.registry.Close(context.Background()); err != nil {
+		if err := registry.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// restart closes the registry and opens another over what it has kept.
+func (f *fixture) restart(t testing.TB) *fixture {
+	t.Helper()
+	if err := f.registry.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.open(t)
 	return f
 }
 
@@ -297,7 +324,7 @@ func TestACapabilityThatTheHostDoesNotHaveIsNotAdvised(t *testing.T) {
 	})
 	const want = `needs capability "telepathy" (reads minds), which this host does not have; there are exec, helm`
 	err := f.swap(plugin.Config{Name: "echo", Source: source})
-	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "grant") {
+	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "to grant it") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -26,7 +27,7 @@ type Options struct {
 	Dir string
 	// Fetch returns the module that c.Source and c.Digest name. It fails if the module
 	// has more than most bytes. An error that is a *StepError keeps its step, so that it
-	// can be StepVerify. Nil: Source is the path of a file.
+	// can be StepVerify. Nil: ReadFile.
 	Fetch  func(ctx context.Context, c *Config, most int) ([]byte, error)
 	Logger *slog.Logger // required
 }
@@ -38,6 +39,7 @@ type Registry struct {
 	keep    *keep
 	people  *people
 	log     *slog.Logger
+	every   time.Duration // see watchEvery
 	loads   atomic.Uint64 // numbers generations, from 1
 	names   atomic.Pointer[map[string]*slot]
 
@@ -58,11 +60,11 @@ var errClosed = host.E(host.Unavailable, "", "the host is shutting down")
 // NewRegistry returns an empty registry. It fails if Options.Dir cannot be made
 // private.
 func NewRegistry(o Options) (*Registry, error) {
-	k, err := openKeep(o.Dir)
+	k, err := openKeep(o.Dir, o.Logger)
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{options: o, keep: k, people: newPeople(o.User), log: o.Logger,
+	r := &Registry{options: o, keep: k, people: newPeople(o.User), log: o.Logger, every: watchEvery,
 		broker: o.Broker, limits: o.Limits, changed: make(chan struct{})}
 	r.ctx, r.stop = context.WithCancelCause(context.Background())
 	r.names.Store(&map[string]*slot{})
@@ -80,7 +82,7 @@ type slot struct {
 
 	origin  Origin
 	alive   []*Generation // whose memory is not given back yet, oldest first
-	history []version     // that served before, the last one first
+	record  record        // as it is kept
 	failed  *Failure
 	waiting *Waiting
 	removed bool // and nothing has come after
@@ -130,11 +132,25 @@ func (r *Registry) take(name string, origin Origin) *slot {
 	if s := r.slot(name); s != nil {
 		return s
 	}
-	s := &slot{name: name, turn: make(chan struct{}, 1), origin: origin, history: r.keep.history(name)}
+	s := &slot{name: name, turn: make(chan struct{}, 1), origin: origin, record: r.keep.load(name)}
 	names := maps.Clone(*r.names.Load())
 	names[name] = s
 	r.names.Store(&names)
 	return s
+}
+
+// save keeps what s serves. It needs r.mu.
+func (r *Registry) save(s *slot) {
+	inUse := map[string]bool{}
+	for _, s := range *r.names.Load() {
+		for _, g := range s.alive {
+			inUse[g.digest] = true
+		}
+		if s.waiting != nil {
+			inUse[s.waiting.Digest] = true
+		}
+	}
+	r.keep.save(s.name, s.record, inUse)
 }
 
 // forget drops a slot that was removed and has nothing alive. It needs r.mu.

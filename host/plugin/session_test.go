@@ -157,6 +157,7 @@ func TestAPluginCannotSendTextThatIsNotUTF8(t *testing.T) {
 	if got := heard(t, s); got != "sent" {
 		t.Errorf("after it the client hears %q", got)
 	}
+	<-s.ended
 	if accepted, err := end(); !accepted || err != nil {
 		t.Errorf("accepted %v, %v", accepted, err)
 	}

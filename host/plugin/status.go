@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
 // State is what a generation does.
@@ -39,6 +41,11 @@ type GenerationStatus struct {
 	Leases  int       `json:"leases"` // requests and sessions that hold it
 	Memory  int64     `json:"memory"` // bytes of its instances
 	Since   time.Time `json:"since"`  // when it was published
+	// Of its unary calls since then.
+	Calls       uint64        `json:"calls"`
+	Errors      uint64        `json:"errors"` // that failed in the plugin
+	P99         host.Duration `json:"p99"`    // within which 99 of 100 were answered, to a quarter
+	FuelPerCall float64       `json:"fuelPerCall"`
 }
 
 // Earlier is a version that served before.
@@ -72,6 +79,8 @@ func (s *slot) status() Status {
 			Number: g.number, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest,
 			State: Draining, Leases: g.leases(), Memory: g.module.Used(), Since: g.since,
 		}
+		n := g.counters.read()
+		at.Calls, at.Errors, at.P99, at.FuelPerCall = n.calls, n.failed, host.Duration(n.p99()), n.fuelPerCall()
 		switch {
 		case l == nil:
 		case g == l.serving:
@@ -84,7 +93,7 @@ func (s *slot) status() Status {
 		}
 		st.Generations = append(st.Generations, at)
 	}
-	for _, v := range s.history {
+	for _, v := range s.record.Earlier {
 		st.Earlier = append(st.Earlier, Earlier{v.Version, v.Config.Digest, v.Since})
 	}
 	return st

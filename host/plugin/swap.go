@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -58,6 +59,8 @@ const (
 	StepTemplate  Step = "template"   // link, start
 	StepHealth    Step = "health"     // the plugin's own answer to whether it works
 	StepPublish   Step = "publish"
+	// StepWatch is none of a swap: a version that had been published was rolled back.
+	StepWatch Step = "watch"
 )
 
 // StepError is why a swap changed nothing.
@@ -130,7 +133,25 @@ const maxAlive = 3
 // were taken. Where Comparison.More needs a consent that s lacks, nothing has changed
 // either, the outcome is Waits, and Approve goes on. Swaps of one name take turns.
 func (r *Registry) Swap(ctx context.Context, s Swap) (*Report, error) {
-	return r.attempt(ctx, s, mode{})
+	report, err := r.attempt(ctx, s, mode{})
+	if report.Outcome == Waits {
+		r.resume(ctx, s.Name)
+	}
+	return report, err
+}
+
+// resume serves what name served before the host was restarted, if it serves nothing.
+// What waits for consent instead goes on waiting. A failure is logged and in Status.
+func (r *Registry) resume(ctx context.Context, name string) {
+	r.mu.Lock()
+	s := r.slot(name)
+	if s == nil || s.live.Load() != nil || s.record.Serving == nil {
+		r.mu.Unlock()
+		return
+	}
+	again := Swap{Config: s.record.Serving.Config, Origin: s.origin}
+	r.mu.Unlock()
+	_, _ = r.attempt(ctx, again, mode{back: true})
 }
 
 // Check is Swap up to the health call. It publishes nothing, and does not wait for
@@ -166,7 +187,7 @@ func (r *Registry) Approve(ctx context.Context, name, digest string) (*Report, e
 	swap, want := s.waiting.swap, s.waiting.Comparison.Digest
 	r.mu.Unlock()
 	if digest != want {
-		return nil, &StepError{name, StepCompare, host.E(host.Conflict, "", "the consent is for another comparison; the one that waits is %s", want)}
+		return nil, &StepError{name, StepCompare, host.E(host.Conflict, "", "consent: is for another module or other grants; what waits is %s", want)}
 	}
 	swap.Consent = digest
 	return r.attempt(ctx, swap, mode{})
@@ -178,9 +199,11 @@ func unknownName(name string) error {
 
 // mode is what an attempt does besides swapping.
 type mode struct {
-	dry   bool
-	again bool // although nothing has changed
-	back  bool // to what served before, so that consent was given
+	dry     bool
+	again   bool        // although nothing has changed
+	back    bool        // to what served before, so that consent was given
+	over    *Generation // if this one serves still; nil: whatever does
+	failure *Failure    // of over, for Status
 }
 
 // attempt is one swap on its way.
@@ -269,7 +292,8 @@ func (a *attempt) begin(ctx context.Context) error {
 		problems = append(problems, s.Canary.check())
 	}
 	if err := errors.Join(problems...); err != nil {
-		return host.E(host.Invalid, "", "%w", err)
+		fields := strings.ReplaceAll("\n"+err.Error(), "\n.", "\n") // each is below nothing
+		return host.E(host.Invalid, "", "%s", fields[1:])
 	}
 	for {
 		a.mu.Lock()
@@ -366,7 +390,7 @@ func (a *attempt) run(ctx context.Context) error {
 	if done, err := a.unchanged(); done || err != nil {
 		return err
 	}
-	if err := a.step(StepCompile, func() error { return a.code.Compile(ctx) }); err != nil {
+	if err := a.step(StepCompile, func() error { return explain(a.code.Compile(ctx), a.g.manifest) }); err != nil {
 		return err
 	}
 	if err := a.step(StepGrants, a.grant); err != nil {
@@ -395,11 +419,11 @@ func (a *attempt) fetch(ctx context.Context) (err error) {
 	if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
 		return nil
 	}
-	if a.options.Fetch != nil {
-		a.wasm, err = a.options.Fetch(ctx, c, most)
-	} else {
-		a.wasm, err = read(c.Source, most)
+	fetch := a.options.Fetch
+	if fetch == nil {
+		fetch = ReadFile
 	}
+	a.wasm, err = fetch(ctx, c, most)
 	if err == nil && len(a.wasm) > most {
 		err = tooLarge(c.Source, most)
 	}
@@ -499,14 +523,14 @@ func (a *attempt) grant() (err error) {
 // compare compares the candidate with what serves, and reports whether it has to wait
 // for consent.
 func (a *attempt) compare() (waits bool, err error) {
-	serving := a.Get(a.swap.Name)
+	serving := a.before()
 	c := compare(a.broker.Catalog(), serving, a.g)
 	a.report.Comparison = c
 	if a.mode.dry || a.mode.back || len(c.needs(a.swap.Origin, serving, a.g)) == 0 || c.Digest == a.swap.Consent {
 		return false, nil
 	}
 	if a.swap.Consent != "" {
-		return false, host.E(host.Conflict, "", "the consent is for another comparison; what is new now is %s", c.Digest)
+		return false, host.E(host.Conflict, "", "consent: is for another module or other grants; what is to be approved is %s", c.Digest)
 	}
 	// The bytes are kept, so that what is approved is what was compared.
 	if err := a.keep.put(a.g.digest, a.wasm); err != nil {
@@ -522,6 +546,23 @@ func (a *attempt) compare() (waits bool, err error) {
 	a.log.Warn("a plugin waits for an administrator's consent", "plugin", a.swap.Name, "version", a.g.manifest.Version, "more", c.More)
 	a.notify()
 	return true, nil
+}
+
+// before is the generation to compare the candidate with: the one that serves, or, after
+// a restart, a description of the one that served; nil: none.
+func (a *attempt) before() *Generation {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if g := a.Get(a.swap.Name); g != nil || a.slot == nil || a.slot.record.Serving == nil {
+		return g
+	}
+	c := a.slot.record.Serving.Config
+	limits := c.Limits.Over(a.limits)
+	m, err := manifestOf(a.keep.get(c.Digest, max(0, limits.Module.WithDefaults().ModuleBytes)))
+	if err != nil {
+		return nil
+	}
+	return &Generation{name: c.Name, manifest: m, digest: c.Digest, config: c, limits: limits.resolve(m.Limits)}
 }
 
 // template links and starts the candidate.
@@ -605,6 +646,9 @@ func (a *attempt) publish(ctx context.Context) error {
 	}
 	g, s := a.g, a.slot
 	old := s.live.Load()
+	if over := a.mode.over; over != nil && (old == nil || old.serving != over) {
+		return host.E(host.Conflict, "", "another version was published meanwhile")
+	}
 	next := &live{serving: g}
 	a.report.Outcome = Published
 	if rule := a.swap.canary(); rule != nil && old != nil && !a.mode.again && !a.mode.back {
@@ -614,8 +658,18 @@ func (a *attempt) publish(ctx context.Context) error {
 	a.report.Generation = g.number
 	g.since = time.Now()
 	s.alive = append(s.alive, g)
-	s.failed, s.waiting = nil, nil
+	s.failed = a.mode.failure
+	if !a.mode.back {
+		s.waiting = nil
+	}
+	if next.serving == g {
+		s.remember(g, a.mode.over)
+	}
 	a.show(s, next)
+	a.save(s)
+	if old != nil && !a.mode.back && !a.mode.again {
+		a.watch(s, g, old.serving)
+	}
 	a.g = nil
 	g.log.Info("plugin published", "outcome", string(a.report.Outcome), "version", g.manifest.Version, "digest", g.digest,
 		"generation", g.number, "capabilities", g.granted.Names(), "took", a.report.took())
@@ -634,13 +688,6 @@ func (r *Report) took() (sum time.Duration) {
 func (r *Registry) show(s *slot, next *live) {
 	old := s.live.Swap(next)
 	if old != nil {
-		var serving *Generation
-		if next != nil {
-			serving = next.serving
-		}
-		if old.serving != serving {
-			s.remember(r.keep, old.serving)
-		}
 		for _, g := range []*Generation{old.serving, old.canary} {
 			if g != nil && (next == nil || g != next.serving && g != next.canary) {
 				g.retire(time.Duration(g.config.Rollout.withDefaults().Drain))
@@ -650,14 +697,22 @@ func (r *Registry) show(s *slot, next *live) {
 	r.notify()
 }
 
-// remember adds g to the versions that can be rolled back to.
-func (s *slot) remember(k *keep, g *Generation) {
-	config := g.config
-	config.Digest, config.Rollout.Canary = g.digest, nil
-	v := version{Config: config, Origin: s.origin, Version: g.manifest.Version, Since: g.since}
-	s.history = slices.DeleteFunc(s.history, func(o version) bool { return o.Config.Digest == v.Config.Digest })
-	s.history = append([]version{v}, s.history...)
-	s.history = s.history[:min(len(s.history), maxHistory)]
+// remember makes g the version that serves, for the time after a restart too, and the
+// one before it one that can be rolled back to, unless it is bad. It needs Registry.mu.
+func (s *slot) remember(g, bad *Generation) {
+	v := version{Config: g.config, Origin: s.origin, Version: g.manifest.Version, Since: g.since}
+	v.Config.Digest, v.Config.Rollout.Canary = g.digest, nil
+	old := s.record.Serving
+	s.record.Serving = &v
+	if old != nil && (bad == nil || old.Config.Digest != bad.digest) {
+		s.record.Earlier = append([]version{*old}, s.record.Earlier...)
+	}
+	seen := map[string]bool{v.Config.Digest: true}
+	s.record.Earlier = slices.DeleteFunc(s.record.Earlier, func(e version) bool {
+		defer func() { seen[e.Config.Digest] = true }()
+		return seen[e.Config.Digest]
+	})
+	s.record.Earlier = s.record.Earlier[:min(len(s.record.Earlier), maxHistory)]
 }
 
 // Promote makes the canary of name serve everybody.
@@ -672,9 +727,18 @@ func (r *Registry) Promote(name string) error {
 	if l == nil || l.canary == nil {
 		return &StepError{name, StepCheck, host.E(host.Conflict, "", "there is no canary to promote")}
 	}
-	r.show(s, &live{serving: l.canary})
-	l.canary.log.Info("canary promoted", "generation", l.canary.number, "version", l.canary.manifest.Version)
+	r.promoted(s, l)
 	return nil
+}
+
+// promoted makes the canary of l, which is what serves s, serve everybody. It needs
+// r.mu.
+func (r *Registry) promoted(s *slot, l *live) {
+	s.remember(l.canary, nil)
+	r.show(s, &live{serving: l.canary})
+	r.save(s)
+	r.watch(s, l.canary, l.serving)
+	l.canary.log.Info("canary promoted", "generation", l.canary.number, "version", l.canary.manifest.Version)
 }
 
 // Rollback goes back to a version that served before and is kept: the one with that
@@ -695,14 +759,14 @@ func (r *Registry) Rollback(ctx context.Context, name, digest string) (*Report, 
 		defer r.mu.Unlock()
 		return r.dropCanary(s, l), nil
 	}
-	k := slices.IndexFunc(s.history, func(v version) bool {
+	k := slices.IndexFunc(s.record.Earlier, func(v version) bool {
 		return digest == "" && v.Config.Digest != l.serving.digest || v.Config.Digest == digest
 	})
 	if k < 0 {
 		r.mu.Unlock()
 		return nil, &StepError{name, StepFetch, host.E(host.NotFound, "", "no earlier version is kept that could be rolled back to")}
 	}
-	back := Swap{Config: s.history[k].Config, Origin: s.origin}
+	back := Swap{Config: s.record.Earlier[k].Config, Origin: s.origin}
 	r.mu.Unlock()
 	return r.attempt(ctx, back, mode{back: true})
 }
@@ -734,8 +798,9 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.failed, s.waiting, s.removed = nil, nil, true
+	s.failed, s.waiting, s.removed, s.record = nil, nil, true, record{}
 	r.show(s, nil)
+	r.save(s)
 	<-s.turn
 	r.forget(s)
 	r.log.Info("plugin removed", "plugin", name)

@@ -119,6 +119,13 @@ func (i *Instance) function(export string) (*stack.Function, error) {
 	return fn, nil
 }
 
+// Fuel is what the last Call has used, about one for each instruction; of a call that
+// was refuelled, since then.
+func (i *Instance) Fuel() uint64 {
+	m := &i.meter
+	return m.spent + uint64(max(0, m.granted-int64(m.counter.Get())))
+}
+
 // Has reports whether the module has an optional export.
 func (i *Instance) Has(export string) bool { _, ok := i.module.exports[export]; return ok }
 

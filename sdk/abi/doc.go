@@ -42,6 +42,11 @@ const (
 	ExportStart      = "bulkhead_start"   // (ptr, n i32) -> i64: a Response or an Error frame
 	ExportHandle     = "bulkhead_handle"  // (ptr, n i32) -> i64: a Response or an Error frame
 	ExportSession    = "bulkhead_session" // (ptr, n i32) -> i64: as handle; see ModuleSession
+	// ExportHealth is optional: () -> i64, a Response whose status from 200 to 299 says
+	// that the plugin works, any other or an Error that it does not; 0: it does not say.
+	// The host calls it once, after start and before the first request; capabilities
+	// refuse meanwhile.
+	ExportHealth = "bulkhead_health"
 )
 
 // Import modules. A capability's module is ModulePrefix + name + "/v1", so the

@@ -40,6 +40,10 @@ type Manifest struct {
 	Routes       []Route      `json:"routes"`
 	Capabilities []Capability `json:"capabilities,omitempty"`
 	Limits       Limits       `json:"limits,omitzero"`
+	// Health names a unary GET route without parameters. The host calls it before a new
+	// version serves, without a user and without capabilities, and does not let the
+	// version serve unless the status is from 200 to 299.
+	Health string `json:"health,omitempty"`
 }
 
 // Kind is how a route talks.
@@ -169,6 +173,12 @@ func (m *Manifest) Validate() error {
 	names, entries := map[string]bool{}, map[string]string{}
 	for i := range m.Routes {
 		m.Routes[i].validate(&p, fmt.Sprintf("routes[%d]", i), names, entries)
+	}
+	if m.Health != "" {
+		k := slices.IndexFunc(m.Routes, func(r Route) bool { return r.Name == m.Health })
+		p.check(k >= 0, "health", "there is no route %q", m.Health)
+		p.check(k < 0 || m.Routes[k].Kind == Unary && m.Routes[k].Method == "GET" && !strings.Contains(m.Routes[k].Path, "{"),
+			"health", "%q must be a unary GET route without parameters", m.Health)
 	}
 	seen := map[string]bool{}
 	for i, c := range m.Capabilities {

@@ -16,5 +16,8 @@ func Assemble(t testing.TB, path string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wattest.Must(string(text))
+	return AssembleText(string(text))
 }
+
+// AssembleText assembles a module in that format. It panics if the text is wrong.
+func AssembleText(text string) []byte { return wattest.Must(text) }
