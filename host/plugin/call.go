@@ -13,7 +13,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Call is one request for a plugin on behalf of a person.
+// Call is one request for a plugin on behalf of a user.
 type Call struct {
 	Caller      *capability.Caller
 	Match       *Match
@@ -25,8 +25,8 @@ type Call struct {
 	held []func() // frees what is counted for the answer
 }
 
-// Release ends the call for the budgets of person and plugin: the answer, which
-// they count until then, was written or given up. It may be called repeatedly.
+// Release ends the call for the budgets of user and plugin: the answer, which they
+// count until then, was written or given up. It may be called repeatedly.
 func (c *Call) Release() {
 	for _, free := range c.held {
 		free()
@@ -105,7 +105,7 @@ func (c *call) keep(a answer) {
 // copied. It is counted until it is freed.
 type answer struct {
 	head, tail []byte
-	free       func() // nil: there is none
+	free       func() // nil: the answer is empty
 }
 
 type callKey struct{}
@@ -119,7 +119,7 @@ func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 // release closes the streams that the guest opened, and frees what is counted.
 func (c *call) release() {
 	for _, s := range c.streams {
-		_ = s.Close() // nothing is left to say to anybody
+		_ = s.Close() // the session is over; an error has no reader
 	}
 	for _, free := range c.held {
 		free()
@@ -161,8 +161,8 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 	return resp, nil
 }
 
-// lost replaces the outcome of a call whose session has ended: how the guest
-// then failed, or that it did not, is nobody's business.
+// lost replaces the outcome of a call whose session has ended by the cause of its end,
+// whatever the guest did.
 func (c *Call) lost(err error) error {
 	if c.Caller.Authority.Alive() {
 		return err

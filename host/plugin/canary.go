@@ -29,7 +29,7 @@ func (c *Canary) check() error {
 	case c.PromoteAfter < 0:
 		return errors.New("canary.promoteAfter: must not be negative")
 	case c.Percent == 0 && len(c.Users)+len(c.Roles)+len(c.Teams) == 0:
-		return errors.New("canary: selects nobody; set percent, users, roles or teams")
+		return errors.New("canary: selects no user; set percent, users, roles or teams")
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func checkDigest(digest string) error {
 type Limits struct {
 	MemoryMiB int           `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
 	TotalMiB  int           `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
-	Instances int           `json:"instances,omitempty"` // running at a time; 64. One person may have a quarter of them
+	Instances int           `json:"instances,omitempty"` // running at a time; 64. One user may have a quarter of them
 	Timeout   host.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
 	Fuel      int64         `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
 	BodyBytes int           `json:"bodyBytes,omitempty"` // of a request; 1 MiB
@@ -90,7 +90,7 @@ type Limits struct {
 	Module sandbox.ModuleLimits `json:"module,omitzero"`
 }
 
-// UserLimits bound what one person may have running in all plugins together.
+// UserLimits bound what one user may have running in all plugins together.
 // A zero field takes the default.
 type UserLimits struct {
 	Instances int `json:"instances,omitempty"` // 64

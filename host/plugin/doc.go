@@ -19,7 +19,8 @@
 //
 // # Grants
 //
-// A Swap is whole: what it leaves out is none, whatever serves now. Of its grants:
+// A Swap is whole: it grants nothing that it leaves out, whatever serves now. Of its
+// grants:
 //
 //   - omitted, null and empty grants, and a capability with an empty list, grant
 //     nothing. A plugin that needs the capability is refused; one for which it is

@@ -160,8 +160,8 @@ func unknown(catalog *capability.Catalog, m *manifest.Manifest) (missing []error
 	return missing
 }
 
-// asked is the part of the grants that the manifest asks for: a grant that
-// nobody asked for gives nothing.
+// asked is the part of the grants that the manifest asks for: another grant gives
+// nothing.
 func asked(m *manifest.Manifest, grants map[string][]capability.Grant) map[string][]capability.Grant {
 	out := map[string][]capability.Grant{}
 	for _, c := range m.Capabilities {
@@ -254,8 +254,8 @@ func (g *Generation) initialize(ctx context.Context, i *sandbox.Instance) error 
 
 // failure turns what an entry returned into the error that the user gets.
 // What the plugin or a capability refused keeps its status; a plugin that
-// failed is 502, one that took too long 504, one that was refused memory 429 or
-// 503 as whoever has too much of it, a session that ended has its cause. How
+// failed is 502, one that took too long 504; one that was refused memory is 429 if the
+// user has too much of it and 503 if the plugin has; a session that ended has its cause. How
 // a guest failed, and where in its code, is for the log, under the request's id.
 func (g *Generation) failure(ctx context.Context, c *Call, err error) error {
 	route := c.Match.Route.Name

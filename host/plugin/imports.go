@@ -171,7 +171,7 @@ func (c *call) answer(m sandbox.Memory, ptr, capacity uint32, a answer) uint64 {
 	return uint64(n)
 }
 
-// take is (ptr, cap) -> length of the kept frame, 0 if there is none.
+// take is (ptr, cap) -> length of the kept frame, 0 without one.
 func take(ctx context.Context, m sandbox.Memory, stack []uint64) {
 	c := callOf(ctx)
 	c.live()

@@ -169,8 +169,8 @@ func (r *Registry) forget(s *slot) {
 	r.names.Store(&names)
 }
 
-// Get returns the generation that serves name to users outside a canary, nil if there
-// is none. It is for its description: what calls it needs a Lease.
+// Get returns the generation that serves name to users outside a canary, nil if nothing
+// serves it. It is for its description: what calls it needs a Lease.
 func (r *Registry) Get(name string) *Generation {
 	if s := r.slot(name); s != nil {
 		if l := s.live.Load(); l != nil {

@@ -33,13 +33,13 @@ type Regression struct {
 	// Calls is how many calls each of the two must have had; 100.
 	Calls int `json:"calls,omitempty"`
 	// Errors is the factor of failed calls: those that fail in the plugin or answer with
-	// a status from 500, per call; 2. A difference of less than 2 in 100 is none.
+	// a status from 500, per call; 2. A difference of less than 2 in 100 is ignored.
 	Errors float64 `json:"errors,omitempty"`
 	// Latency is the factor of the time within which 99 of 100 calls are answered; 3. A
-	// difference of less than 20ms is none.
+	// difference of less than 20ms is ignored.
 	Latency float64 `json:"latency,omitempty"`
 	// Fuel is the factor of instructions per call; 3. A difference of less than 100,000
-	// is none.
+	// is ignored.
 	Fuel float64 `json:"fuel,omitempty"`
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Socket is the person's end of a session before its upgrade was answered.
+// Socket is the user's end of a session before its upgrade was answered.
 type Socket interface {
 	// Accept answers the upgrade with the first of the client's subprotocols
 	// that is among protocols; where protocols is empty, with none. longest bounds
@@ -33,7 +33,7 @@ const sessionBurst = time.Second
 
 const maxReason = 120 // bytes; a close frame holds 123
 
-// Session runs a socket or event route until plugin, person or ctx end it. A
+// Session runs a socket or event route until plugin, user or ctx end it. A
 // refusal before the upgrade is returned as an error or a response and nothing
 // was accepted; accepted reports whether the socket was. It is closed then, and
 // the error is for the log.
@@ -166,7 +166,7 @@ func (s *socket) end(auth host.Authority, err error) {
 				code = host.CloseRefused
 			}
 		}
-		_ = s.client.Close(code, reason) // whoever is gone needs no reason
+		_ = s.client.Close(code, reason) // a client that is gone needs no reason
 	}
 	s.upgrade.End(err)
 	if s.messages != nil {

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// shareOf is the part of a plugin's instances that one person may hold, so
-	// that nobody can keep a plugin from everybody else.
+	// shareOf is the part of a plugin's instances that one user may hold, so that no
+	// user can keep the others from a plugin.
 	shareOf = 4
 	// busyWait is how long a request waits for an instance.
 	busyWait = 2 * time.Second
 )
 
-// shares counts the instances that each person holds.
+// shares counts the instances that each user holds.
 type shares struct {
 	limit int
 	mu    sync.Mutex
@@ -48,7 +48,7 @@ func (s *shares) put(user host.UserID) {
 	}
 }
 
-// people counts what each person holds of all plugins.
+// people counts what each user holds of all plugins.
 type people struct {
 	mu     sync.Mutex
 	limits UserLimits // resolved
@@ -124,7 +124,7 @@ func (p *people) forget(user host.UserID, h *holding) {
 
 // acquire returns an instance for the user and what gives it back, which may be
 // called repeatedly. It is the one place where instances are refused: for the
-// person's share of the plugin, then for what they have of all plugins, then
+// user's share of the plugin, then for what they have of all plugins, then
 // for the plugin's own limits.
 func (g *Generation) acquire(ctx context.Context, user host.UserID) (*sandbox.Instance, func(), error) {
 	if !g.shares.take(user) {

@@ -89,7 +89,7 @@ func (s *slot) status() Status {
 			at.State = IsCanary
 		}
 		if at.State != Draining {
-			at.Leases-- // what publishes it is none
+			at.Leases-- // the one for being published
 		}
 		st.Generations = append(st.Generations, at)
 	}

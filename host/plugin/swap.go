@@ -25,8 +25,8 @@ const (
 	API  Origin = "api"  // the shared store, through administration
 )
 
-// Swap is what a name is to run. It is whole: what it leaves out the plugin does not
-// get, whatever serves the name now. In particular grants that are left out are none.
+// Swap is what a name is to run. It is whole: the plugin gets nothing that it leaves out,
+// in particular no grants, whatever serves the name now.
 type Swap struct {
 	Config
 	Origin Origin
@@ -59,7 +59,7 @@ const (
 	StepTemplate  Step = "template"   // link, start
 	StepHealth    Step = "health"     // the plugin's own answer to whether it works
 	StepPublish   Step = "publish"
-	// StepWatch is none of a swap: a version that had been published was rolled back.
+	// StepWatch comes after a swap: a version that had been published was rolled back.
 	StepWatch Step = "watch"
 )
 
