@@ -8,6 +8,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
 // Without the omitted claims the user would have the wrong rights, without any
@@ -46,12 +47,12 @@ func TestOmittedClaimsFailTheSignIn(t *testing.T) {
 			settle()
 			log := f.keepLog()
 			to := b.signInAt(p)
-			lines := log.with("sign-in failed", "code=too_many_groups", "omitted by the provider", "claim ")
+			lines := log.Take("sign-in failed", "code=too_many_groups", "omitted by the provider", "claim ")
 			_, err := f.Resolve(bearing(p.token(nil)))
 			if c.ok != (to == "/pods?ns=shop") || c.ok != (len(lines) == 0) || c.ok != (err == nil) {
 				t.Errorf("led to %q, log %q, as a program %v", to, lines, err)
 			}
-			if !c.ok && len(log.with("bearer", "omitted by the provider")) != 1 {
+			if !c.ok && len(log.Take("bearer", "omitted by the provider")) != 1 {
 				t.Error("the bearer token's refusal is not logged")
 			}
 		})
@@ -70,7 +71,7 @@ func TestOmittedClaimsFailTheSignIn(t *testing.T) {
 
 // asserted signs in with these claims and returns the mapped roles and teams, the
 // stored claims and the log.
-func asserted(t *testing.T, claims jwt.MapClaims, edit func(*OIDC)) (host.Membership, map[string]any, *logLines) {
+func asserted(t *testing.T, claims jwt.MapClaims, edit func(*OIDC)) (host.Membership, map[string]any, *logtest.Log) {
 	t.Helper()
 	f, p, b := withProvider(t, func(o *OIDC, p *idp) {
 		o.Teams = ""
@@ -116,7 +117,7 @@ func TestClaimsAreFoundByPaths(t *testing.T) {
 			if !slices.Equal(got.Roles, c.want) || claims["email"] != "ann@example.com" {
 				t.Errorf("roles %q, want %q; claims %v", got.Roles, c.want, claims)
 			}
-			if lines := log.with("a claim is not used"); len(lines) != 0 {
+			if lines := log.Take("a claim is not used"); len(lines) != 0 {
 				t.Errorf("warned: %q", lines)
 			}
 			got, _, _ = asserted(t, c.claims, func(o *OIDC) { o.Teams = c.name })
@@ -162,14 +163,14 @@ func TestAClaimOfTheWrongTypeIsLogged(t *testing.T) {
 			if field == "roles" {
 				names = got.Roles
 			}
-			lines := log.with("a claim is not used", `claim \"it\"`, c.rule, "user=ann@example.com", "method=oidc:corp", "level=WARN")
+			lines := log.Take("a claim is not used", `claim \"it\"`, c.rule, "user=ann@example.com", "method=oidc:corp", "level=WARN")
 			if !slices.Equal(names, c.want) || (len(lines) == 1) != (c.rule != "") {
 				t.Errorf("%s as %s: %q, log %q", what, field, names, lines)
 			}
 		}
 	}
 	_, _, log := asserted(t, jwt.MapClaims{"realm": "text"}, func(o *OIDC) { o.Roles = "realm.roles" })
-	if lines := log.with("a claim is not used", `claim \"realm\"`, "not an object"); len(lines) != 1 {
+	if lines := log.Take("a claim is not used", `claim \"realm\"`, "not an object"); len(lines) != 1 {
 		t.Errorf("a path through a text: %q", lines)
 	}
 }

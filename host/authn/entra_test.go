@@ -63,14 +63,14 @@ func TestMembersOfAnEntraTenantSignInByAddress(t *testing.T) {
 			to := b.signInAnywhere(p)
 			if c.rule == "" {
 				if to != "/" || b.who() != "ann.lee@example.com" {
-					t.Errorf("led to %q as %q: %s", to, b.who(), log.with("sign-in"))
+					t.Errorf("led to %q as %q: %s", to, b.who(), log.Take("sign-in"))
 				}
 				return
 			}
 			if !strings.Contains(to, "error=") || b.who() != "" {
 				t.Errorf("led to %q as %q", to, b.who())
 			}
-			if lines := log.with("sign-in failed", c.rule); len(lines) != 1 {
+			if lines := log.Take("sign-in failed", c.rule); len(lines) != 1 {
 				t.Errorf("log: %q", lines)
 			}
 		})

@@ -96,7 +96,7 @@ func TestAnOverloadedTokenEndpointIsATemporaryFailure(t *testing.T) {
 		if to := b.signInAt(p); !strings.Contains(to, "error="+code) || b.who() != "" {
 			t.Errorf("%d: led to %q", status, to)
 		}
-		if lines := log.with("sign-in failed", strconv.Itoa(status)); len(lines) != 1 || strings.Contains(lines[0], "secret body") {
+		if lines := log.Take("sign-in failed", strconv.Itoa(status)); len(lines) != 1 || strings.Contains(lines[0], "secret body") {
 			t.Errorf("%d: log %q", status, lines)
 		}
 	}

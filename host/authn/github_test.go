@@ -262,7 +262,7 @@ func TestAFailureOfGitHubDoesNotRefuseTheUser(t *testing.T) {
 				t.Errorf("led to %q as %q, want %s", to, b.who(), c.code)
 			}
 			status := strconv.Itoa(c.status)
-			if lines := log.with("sign-in failed", status); len(lines) != 1 || !strings.HasPrefix(c.path, "/access") && !strings.Contains(lines[0], strings.Fields(c.message)[0]) {
+			if lines := log.Take("sign-in failed", status); len(lines) != 1 || !strings.HasPrefix(c.path, "/access") && !strings.Contains(lines[0], strings.Fields(c.message)[0]) {
 				t.Errorf("log %q, want the cause", lines)
 			}
 		})

@@ -107,7 +107,7 @@ func TestTheSignOutOfAProviderIsCheckedLikeItsOtherEndpoints(t *testing.T) {
 		for _, bad := range []string{"javascript:alert(1)", "http://evil.example/out", "https://user:pw@id.example/", "/end"} {
 			f, _, b := withProvider(t, func(_ *OIDC, p *idp) { p.change(func() { p.meta = jwt.MapClaims{field: bad} }) })
 			log := f.keepLog()
-			if to := b.begin("?method=corp"); to != "/login?error=provider_unavailable" || len(log.with(field)) != 1 {
+			if to := b.begin("?method=corp"); to != "/login?error=provider_unavailable" || len(log.Take(field)) != 1 {
 				t.Errorf("%s %s: led to %q", field, bad, to)
 			}
 		}
@@ -127,7 +127,7 @@ func TestUserinfoIsOptionalIfTheIDTokenNamesTheUser(t *testing.T) {
 		if (to == "/pods?ns=shop" && b.who() == "ann@example.com") != ok || !ok && !strings.Contains(to, "error=temporarily_unavailable") {
 			t.Errorf("%d: led to %q as %q", status, to, b.who())
 		}
-		if lines := log.with("userinfo_endpoint", "status"); ok && len(lines) != 1 {
+		if lines := log.Take("userinfo_endpoint", "status"); ok && len(lines) != 1 {
 			t.Errorf("%d: log %q", status, lines)
 		}
 	}
@@ -183,7 +183,7 @@ func TestARefusedIDTokenNamesTheClaim(t *testing.T) {
 		if err := resolving(f.Service, f.Me)(w, bearing(p.token(c))); host.KindOf(err) != host.Unauthenticated || w.Code != http.StatusOK {
 			t.Errorf("%s: %v", claim, err)
 		}
-		if lines := log.with(`claim \"`+claim+`\"`, "level=WARN"); len(lines) != 1 {
+		if lines := log.Take(`claim \"`+claim+`\"`, "level=WARN"); len(lines) != 1 {
 			t.Errorf("%s: log %q", claim, lines)
 		}
 	}

@@ -240,7 +240,7 @@ func TestProxyHeadersAreAcceptedOrRefusedAndNeverIgnored(t *testing.T) {
 					t.Error("another user's cookie is due")
 				}
 			}
-			if lines := log.with("sign-in refused", c.source, c.rule, "method=proxy"); len(lines) != 1 || strings.Contains(lines[0], "eyJ") {
+			if lines := log.Take("sign-in refused", c.source, c.rule, "method=proxy"); len(lines) != 1 || strings.Contains(lines[0], "eyJ") {
 				t.Errorf("log %q, want one line", lines)
 			}
 			// The cookie's user is neither signed out nor refreshed.
@@ -321,7 +321,7 @@ func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
 		if err != nil || !slices.Equal(texts(p.Claims[groupsClaim]), c.want) {
 			t.Errorf("%q by %q: %+v, %v", c.header, c.separator, p, err)
 		}
-		if lines := log.with(groups, "teamsSeparator"); (len(lines) == 1) != c.warns || len(lines) > 1 {
+		if lines := log.Take(groups, "teamsSeparator"); (len(lines) == 1) != c.warns || len(lines) > 1 {
 			t.Errorf("%q by %q: log %q", c.header, c.separator, lines)
 		}
 	}
@@ -400,7 +400,7 @@ func TestADisabledUserOfAProxyIsRefusedAndLogged(t *testing.T) {
 			t.Errorf("%v", e)
 		}
 	}
-	if lines := log.with("sign-in refused", email, "ann@example.com", "does not list"); len(lines) != 1 {
+	if lines := log.Take("sign-in refused", email, "ann@example.com", "does not list"); len(lines) != 1 {
 		t.Errorf("log %q", lines)
 	}
 }

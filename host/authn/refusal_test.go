@@ -1,49 +1,19 @@
 package authn
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
-// logLines keeps log lines for the test.
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// with returns the lines that contain all parts, and clears the log.
-func (l *logLines) with(parts ...string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		all := true
-		for _, p := range parts {
-			all = all && strings.Contains(line, p)
-		}
-		if all {
-			found = append(found, line)
-		}
-	}
-	l.text.Reset()
-	return found
-}
-
 // keepLog redirects the log of the fixture's service to the test.
-func (f *fixture) keepLog() *logLines {
-	l := &logLines{}
+func (f *fixture) keepLog() *logtest.Log {
+	l := &logtest.Log{}
 	f.log = slog.New(slog.NewTextHandler(l, nil)) // from level info, as hosts do
 	return l
 }
@@ -68,7 +38,7 @@ func TestARefusedSignInNamesTheClaimTheValueAndTheRule(t *testing.T) {
 			if to := b.signInAt(p); !strings.Contains(to, "error=not_allowed") {
 				t.Errorf("led to %q", to)
 			}
-			if lines := log.with(c.want...); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "method=corp") {
+			if lines := log.Take(c.want...); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "method=corp") {
 				t.Errorf("log %q, want one line with %q", lines, c.want)
 			}
 			// A refused bearer token is logged the same way, once for many requests.
@@ -78,7 +48,7 @@ func TestARefusedSignInNamesTheClaimTheValueAndTheRule(t *testing.T) {
 					t.Errorf("bearer: %v", err)
 				}
 			}
-			if lines := log.with(c.want...); len(lines) != 1 || strings.Contains(lines[0], raw) {
+			if lines := log.Take(c.want...); len(lines) != 1 || strings.Contains(lines[0], raw) {
 				t.Errorf("log of the bearer token %q", lines)
 			}
 		})
@@ -120,7 +90,7 @@ func TestARefusedDevSignInIsLogged(t *testing.T) {
 	log := f.keepLog()
 	b := f.browser(t, f.serve(t))
 	b.wantStatus(b.do("POST", "/auth/login", `{"user":"zed"}`), 401)
-	if lines := log.with("sign-in refused", "method=dev", "zed", "does not list"); len(lines) != 1 {
+	if lines := log.Take("sign-in refused", "method=dev", "zed", "does not list"); len(lines) != 1 {
 		t.Errorf("log %q", lines)
 	}
 }

@@ -1,9 +1,6 @@
 package authz
 
 import (
-	"bytes"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -51,22 +48,4 @@ func withPolicy(t testing.TB, text string) (*Engine, string) {
 	dir := t.TempDir()
 	write(t, dir, "policy.rego", text)
 	return openEngine(t, dir, staff(t)), dir
-}
-
-// journal is a log that may be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) count(s string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), s)
 }

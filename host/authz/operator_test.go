@@ -15,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
 func TestAnOperatorsShimStandsBeforeTheShippedRules(t *testing.T) {
@@ -93,7 +94,7 @@ func TestARepairedPolicyServes(t *testing.T) {
 func TestWhatServesAlreadyIsNoNewRevision(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "policy.rego", freeze)
-	var out journal
+	var out logtest.Log
 	e, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t), Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +103,7 @@ func TestWhatServesAlreadyIsNoNewRevision(t *testing.T) {
 	write(t, dir, "policy.rego", broken["syntax"].text)
 	await(t, "refusal", func() bool { return e.Ready() != nil })
 	write(t, dir, "policy.rego", freeze)
-	await(t, "undoing", func() bool { return e.Ready() == nil && out.count("policy is again what serves") == 1 })
+	await(t, "undoing", func() bool { return e.Ready() == nil && out.Count("policy is again what serves") == 1 })
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -267,13 +268,13 @@ func TestRulesThatAreNotReadAreToldOf(t *testing.T) {
 	write(t, dir, "policy.rego", freeze)
 	write(t, dir, "old/more.rego", freeze)
 	write(t, dir, "other.Rego", freeze)
-	var out journal
+	var out logtest.Log
 	e, err := Open(t.Context(), Config{Source: Source{Dir: dir}, Directory: staff(t), Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Close(); err != nil || out.count(`in="[old/ other.Rego]"`) != 1 {
-		t.Errorf("%v, %s", err, &out.text)
+	if err := e.Close(); err != nil || out.Count(`in="[old/ other.Rego]"`) != 1 {
+		t.Errorf("%v, %s", err, &out)
 	}
 }
 

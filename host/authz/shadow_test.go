@@ -5,12 +5,14 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
 func TestAShadowTellsWhatItWouldChangeAndChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "p.rego", freeze)
-	var out journal
+	var out logtest.Log
 	e, err := Open(t.Context(), Config{Directory: staff(t), Shadow: &Source{Dir: dir}, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +34,7 @@ func TestAShadowTellsWhatItWouldChangeAndChangesNothing(t *testing.T) {
 	if x := s.Examples[0]; x.User != string(ada) || x.Old != "permitted" || x.New != "freeze" || x.Count != 5 || x.DecisionID == "" {
 		t.Errorf("%+v", x)
 	}
-	if n := out.count("shadow policy decides differently"); n != 1 {
+	if n := out.Count("shadow policy decides differently"); n != 1 {
 		t.Errorf("%d lines, want one for the one question", n)
 	}
 	// Another candidate starts from nothing.

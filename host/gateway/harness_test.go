@@ -27,6 +27,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
@@ -113,7 +114,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	cleanup(func() { _ = os.RemoveAll(dir) })
 	must(os.MkdirAll(filepath.Join(dir, "directory"), 0o700))
 	must(os.WriteFile(filepath.Join(dir, "directory", "people.yaml"), []byte(directoryYAML), 0o600))
-	s := &surface{&surfacetest.Surface{Log: &surfacetest.Log{}}}
+	s := &surface{&surfacetest.Surface{Log: &logtest.Log{}}}
 	log := slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
 	people, err := directory.Open(ctx, directory.Config{Dir: filepath.Join(dir, "directory"), Base: policies.Roles(), Kinds: new(all.Config).Catalog()})

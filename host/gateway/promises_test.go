@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
 // bare is a gateway with one public route and nothing behind it.
@@ -30,7 +31,7 @@ func bare(t *testing.T, log io.Writer, handle gateway.Handler) *gateway.Gateway 
 // A panic of a handler is one request's: it is answered, logged with its stack under
 // the request's id, and its text stays with the operator.
 func TestAPanicIsOneRequests(t *testing.T) {
-	log := &surfacetest.Log{}
+	log := &logtest.Log{}
 	g := bare(t, log, func(http.ResponseWriter, *http.Request) error { panic("the secret is 42") })
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,33 +17,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure/azuretest"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
-// written is what was written, and by several at once.
-type written struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (x *written) Write(p []byte) (int, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.buf.Write(p)
-}
-
-func (x *written) String() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.buf.String()
-}
-
 // overheard keeps the frames that cross between guest and capability.
 type overheard struct {
 	*azure.Azure
-	frames *written
+	frames *logtest.Log
 }
 
 func (o *overheard) Kind() *capability.Kind {
@@ -86,7 +68,7 @@ func (*always) Cause() error  { return nil }
 // before it is restored, as well as the frames and the log.
 func TestNoSecretReachesTheGuest(t *testing.T) {
 	f := azuretest.Start(t)
-	frames, logged := new(written), new(written)
+	frames, logged := new(logtest.Log), new(logtest.Log)
 	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cache, err := os.UserCacheDir()
 	if err != nil {

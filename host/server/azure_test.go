@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure/azuretest"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
@@ -98,7 +99,7 @@ func azureManifest(t testing.TB) *manifest.Manifest {
 // race detector.
 func TestAzure(t *testing.T) {
 	f := azuretest.Start(t)
-	logged := new(lockedBuffer)
+	logged := new(logtest.Log)
 	w := onAzure(t, f, teamsOfAzure()+personOfDev, slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, story := range []struct {
 		name string
@@ -369,7 +370,7 @@ func noSecretIsAnswered(t *testing.T, w *world, f *azuretest.Fake) {
 // noSecretIsKept searches the log of all the stories, everything in the data
 // directory, and the configuration as it is printed. host/plugin searches the
 // guest's memory.
-func noSecretIsKept(t *testing.T, w *world, logged *lockedBuffer) {
+func noSecretIsKept(t *testing.T, w *world, logged *logtest.Log) {
 	searchSecrets(t, "the log", logged.String())
 	if !strings.Contains(logged.String(), "azure request") {
 		t.Error("the log does not mention Azure")

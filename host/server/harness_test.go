@@ -467,21 +467,3 @@ func (x *terminal) ended() (exit *int, closed *websocket.CloseError) {
 	defer x.mu.Unlock()
 	return x.exit, x.closed
 }
-
-// lockedBuffer is a log that several write to.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
 // signInParts are the programs that setup.sh provides.
@@ -156,7 +158,7 @@ type me struct {
 func TestABrowserSignsInAtARealProvider(t *testing.T) {
 	parts := getSignInParts(t)
 	issuer, serve := parts.provider(t)
-	log := &lockedBuffer{}
+	log := &logtest.Log{}
 	w := signInHost(t, fmt.Sprintf(`
   oidc:
     - {name: corp, issuer: %q, clientID: console, clientSecretFile: ./client.secret, user: email, idDomains: [example.com],

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
@@ -157,7 +158,7 @@ func TestAClusterThatIsAwayIsNamedButNotItsAddress(t *testing.T) {
 	}
 	unbound(c)
 	shareCompiled(t, c.Data)
-	var logged lockedBuffer
+	var logged logtest.Log
 	end, err := w.serve(c, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 )
 
@@ -157,27 +157,9 @@ func TestAHeartbeatThatAdvancesIsNotSwept(t *testing.T) {
 	}
 }
 
-// words collects a log.
-type words struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (w *words) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-func (w *words) count(s string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return strings.Count(w.text.String(), s)
-}
-
 func TestClocksThatDifferAreWarnedOf(t *testing.T) {
 	s := open(t, t.TempDir())
-	var w words
+	var w logtest.Log
 	s.log = slog.New(slog.NewTextHandler(&w, nil))
 	s.stop()
 	s.running.Wait()
@@ -195,16 +177,16 @@ func TestClocksThatDifferAreWarnedOf(t *testing.T) {
 	brought(0, "rubbish")
 	s.beat.halt()
 	brought(time.Minute, "") // it may only have come late
-	if w.count("clock") != 0 {
-		t.Errorf("warned without a reason: %s", w.text.String())
+	if w.Count("clock") != 0 {
+		t.Errorf("warned without a reason: %s", w.String())
 	}
 	s.beat.trust()
 	for range 3 {
 		brought(time.Minute, "")
 		brought(-time.Minute, "")
 	}
-	if w.count("this_one_is_ahead_by=1m0s") != 1 || w.count("clock") != 1 {
-		t.Errorf("log: %s", w.text.String())
+	if w.Count("this_one_is_ahead_by=1m0s") != 1 || w.Count("clock") != 1 {
+		t.Errorf("log: %s", w.String())
 	}
 }
 

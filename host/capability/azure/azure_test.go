@@ -1,7 +1,6 @@
 package azure_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure/azuretest"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -54,23 +54,6 @@ func (plainSealer) Unseal(use, text string, v any) error {
 	return json.Unmarshal([]byte(rest), v)
 }
 
-// log is a logger whose text a test can read.
-type log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // person calls the capability through a broker whose policy allows everything
 // under some obligations.
 type person struct {
@@ -78,7 +61,7 @@ type person struct {
 	authority   *authority
 	obligations host.Obligations
 	granted     *capability.Granted
-	log         *log
+	log         *logtest.Log
 	ctx         context.Context
 }
 
@@ -91,7 +74,7 @@ func newPerson(t testing.TB, list ...azure.Config) *person {
 	if err := azure.CheckConfigs(list); err != nil {
 		t.Fatal(err)
 	}
-	p := &person{t: t, authority: &authority{}, log: &log{}, ctx: t.Context()}
+	p := &person{t: t, authority: &authority{}, log: &logtest.Log{}, ctx: t.Context()}
 	logger := slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := azure.New(list, plainSealer{}, logger)
 	if err != nil {

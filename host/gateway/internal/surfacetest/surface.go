@@ -4,7 +4,6 @@
 package surfacetest
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/session/sessiontest"
 )
@@ -29,7 +29,7 @@ type Surface struct {
 	*gateway.Gateway
 	URL, Addr string
 	Sessions  *session.Table
-	Log       *Log
+	Log       *logtest.Log
 	// Resolved counts how often credentials were resolved.
 	Resolved *atomic.Int32
 }
@@ -92,7 +92,7 @@ func (p *Policy) Asked() []host.Question {
 // Open serves what mount mounts until the test ends.
 func Open(t *testing.T, p *Policy, mount func(*gateway.Gateway, *session.Table)) *Surface {
 	t.Helper()
-	s := &Surface{Log: &Log{}, Resolved: new(atomic.Int32)}
+	s := &Surface{Log: &logtest.Log{}, Resolved: new(atomic.Int32)}
 	log := slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.Sessions = session.NewTable(func(*host.Principal) error { return nil }, session.Options{Decide: p.Decide, Logger: log})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -169,21 +169,3 @@ func (SignIn) CheckSite(r *http.Request) error {
 // RemoteAddr is the address for documentation (RFC 5737), so that a test sees who
 // was asked for it.
 func (SignIn) RemoteAddr(*http.Request) string { return "192.0.2.7" }
-
-// Log is what was logged.
-type Log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *Log) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *Log) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
