@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
 // swaps is how many TestSwapUnderLoad makes: 1000 in make soak.
@@ -143,6 +147,56 @@ func BenchmarkSwap(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkInstallCold installs a plugin of some megabytes whose code is not in the
+// cache: from the call to the generation that serves.
+func BenchmarkInstallCold(b *testing.B) {
+	source := packtest.Build(b, "plugins/gitops")
+	log := slog.New(slog.DiscardHandler)
+	for b.Loop() {
+		box, err := sandbox.New(sandbox.Config{CacheDir: b.TempDir(), Logger: log})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f := newFixture(b)
+		f.options.Sandbox = box
+		f.open(b)
+		f.load(b, plugin.Config{Name: "gitops", Source: source, Grants: everything})
+	}
+}
+
+// BenchmarkPublish reports the longest that a request waited for its lease while versions
+// were published.
+func BenchmarkPublish(b *testing.B) {
+	f := newFixture(b)
+	list := []plugin.Config{module{version: "1.0.0"}.config(b), module{version: "2.0.0"}.config(b)}
+	if err := f.swap(list[1]); err != nil {
+		b.Fatal(err)
+	}
+	stop, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var most time.Duration
+		for {
+			select {
+			case <-stop:
+				longest <- most
+				return
+			default:
+			}
+			began := time.Now()
+			l, _ := f.registry.Lease("module", nil)
+			most = max(most, time.Since(began))
+			l.Return()
+		}
+	}()
+	for k := 0; b.Loop(); k++ {
+		if err := f.swap(list[k%2]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	close(stop)
+	b.ReportMetric(float64((<-longest).Microseconds()), "µs-longest-lease")
 }
 
 // BenchmarkLease is what a request pays for being on a generation.

@@ -408,6 +408,35 @@ func TestRollingBackFetchesNothing(t *testing.T) {
 	}
 }
 
+// A kept module that was changed is not what is rolled back to.
+func TestAKeptModuleIsComparedWithItsDigest(t *testing.T) {
+	f := newFixture(t)
+	s := plugin.Swap{Config: module{}.config(t), Origin: plugin.File}
+	if _, err := f.registry.Swap(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	f.install(t, module{version: "2.0.0"})
+	digest := f.status(t).Earlier[0].Digest
+	kept := filepath.Join(f.dir, strings.TrimPrefix(digest, "sha256:")+".wasm")
+	forged := module{version: "6.6.6"}.bytes(t)
+	if err := os.WriteFile(kept, forged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The source has it still.
+	if report, err := f.registry.Rollback(t.Context(), "module", digest); err != nil || report.Version != "1.0.0" {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	f.install(t, module{version: "3.0.0"})
+	for _, path := range []string{kept, s.Source} {
+		if err := os.WriteFile(path, forged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.registry.Rollback(t.Context(), "module", digest); stepOf(err) != plugin.StepVerify {
+		t.Errorf("%v", err)
+	}
+}
+
 // gone waits until module has no generation.
 func (f *fixture) gone(t testing.TB) {
 	t.Helper()
