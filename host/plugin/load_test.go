@@ -206,6 +206,7 @@ func BenchmarkLease(b *testing.B) {
 	f.install(b, module{version: "2.0.0"}, func(s *plugin.Swap) { s.Canary = &plugin.Canary{Percent: 10} })
 	ann := as("ann@example.com")
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			l, _ := f.registry.Lease("module", ann)
