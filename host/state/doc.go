@@ -50,6 +50,14 @@
 // minutes longer than it counts; and a clock that differs by more than 5 s from
 // another replica's is warned of.
 //
+// # Desired state
+//
+// What every replica should run is a fact like the others, followed on the same watch,
+// and changed only from the revision that the writer saw (PutDesired). A record that is
+// not genuine changes nothing. Files that all replicas need are kept by digest (Upload),
+// as long as a Desired names them. Each replica reports what it runs under its lease
+// (Report), and Fleet reads both at one revision.
+//
 // What a token looks like and how a request becomes a principal is host/authn's
 // business; ending live sessions is host/session's.
 package state

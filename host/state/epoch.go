@@ -176,6 +176,7 @@ func (s *Store) renewOnce(ctx context.Context) error {
 	s.beat.forget()
 	s.cluster.Store(l.cluster)
 	s.announceLogins(s.cache.rewind(), host.ErrLoggedOut)
+	s.wanted.rewind()
 	return nil
 }
 

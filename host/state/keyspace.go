@@ -24,9 +24,14 @@ type keySpace struct {
 	beat  string
 	epoch string
 	out   string
+	want  string // what every replica should run
 
 	live string // directory of live sessions
+	run  string // what each replica reports that it runs
 	once string // what happened and may not happen again
+
+	uploads string // the index of uploads
+	chunks  string // their content
 }
 
 func newKeySpace(prefix string) keySpace {
@@ -35,8 +40,9 @@ func newKeySpace(prefix string) keySpace {
 		facts: facts,
 		login: facts + "login/", mark: facts + "mark/", key: facts + "key/",
 		cut: facts + "cut/", end: facts + "end/", beat: facts + "beat/", epoch: facts + "epoch",
-		out:  facts + "out/",
-		live: prefix + "v1/live/", once: prefix + "v1/once/",
+		out: facts + "out/", want: facts + "want/",
+		live: prefix + "v1/live/", run: prefix + "v1/run/", once: prefix + "v1/once/",
+		uploads: prefix + "v1/uploads", chunks: prefix + "v1/chunk/",
 	}
 }
 

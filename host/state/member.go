@@ -20,8 +20,8 @@ const (
 	maxSocketPath = 100
 
 	// quota holds some 10,000 logins of the largest size with their history
-	// between two compactions.
-	quota = 256 << 20
+	// between two compactions, and maxHeld of uploads.
+	quota = 512 << 20
 
 	// A lone member elects itself; these only say how soon after its start.
 	tickMillis     = 20

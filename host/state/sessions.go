@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -47,6 +48,9 @@ type published struct {
 	mu      sync.Mutex
 	entries map[sessionKey]host.SessionInfo
 	dirty   map[sessionKey]struct{}
+
+	report    json.RawMessage // what this replica runs; nil before the first
+	reportDue bool            // it is yet to be written
 }
 
 func newPublished() *published {
@@ -201,9 +205,9 @@ func (s *Store) revoke(lease clientv3.LeaseID) {
 func (p *published) waitForAny(ctx context.Context) bool {
 	for {
 		p.mu.Lock()
-		n := len(p.entries)
+		some := len(p.entries) > 0 || p.report != nil
 		p.mu.Unlock()
-		if n > 0 {
+		if some {
 			return true
 		}
 		select {
@@ -220,6 +224,7 @@ func (p *published) markAll() {
 	for k := range p.entries {
 		p.dirty[k] = struct{}{}
 	}
+	p.reportDue = p.report != nil
 }
 
 // flushSessions writes some of what changed and reports whether there is more.
@@ -229,6 +234,13 @@ func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more
 	var keys []sessionKey
 	var ops []clientv3.Op
 	p.mu.Lock()
+	reporting := p.reportDue
+	if place := s.at.run + p.replica; reporting {
+		p.reportDue = false
+		if sealed, err := s.seal.seal(place, p.report); err == nil { // JSON always encodes
+			ops = append(ops, clientv3.OpPut(place, sealed, clientv3.WithLease(lease)))
+		}
+	}
 	for k := range p.dirty {
 		if len(keys) == publishBatch {
 			more = true
@@ -257,6 +269,7 @@ func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more
 		for _, k := range keys {
 			p.dirty[k] = struct{}{}
 		}
+		p.reportDue = p.reportDue || reporting
 		p.mu.Unlock()
 	}
 	return more, err

@@ -53,6 +53,8 @@ type Store struct {
 	at        keySpace
 	published *published
 	own       ownEndings
+	wanted    *wanted
+	pulses    pulses
 	keyAge    time.Duration
 	notePath  string
 
@@ -101,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		log: cfg.Logger, cache: newCache(), beat: newHeartbeat(cfg.timing), at: newKeySpace(cfg.prefix()),
-		published: newPublished(), keyAge: keyAge, notePath: notePath(cfg.Dir), doubts: make(chan doubt, 1),
+		published: newPublished(), wanted: newWanted(), keyAge: keyAge, notePath: notePath(cfg.Dir), doubts: make(chan doubt, 1),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -37,6 +37,7 @@ func (s *Store) sweep(ctx context.Context, now time.Time) {
 	s.sweepRecords(ctx, s.at.end, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
 	s.sweepRecords(ctx, s.at.beat, func(kv *mvccpb.KeyValue) bool { return s.beatIsOver(kv, now) })
 	s.forgetOnce(ctx, now.Add(-sweepLag))
+	s.sweepUploads(ctx, now)
 	s.tendKeys(ctx, now)
 }
 

@@ -36,18 +36,24 @@ func (s *Store) reload(ctx context.Context) (int64, error) {
 	} else {
 		s.announceLogins(s.cache.enterEpoch(epoch{}), host.ErrLoggedOut)
 	}
-	logins, keys := make(map[loginKey]bool), make(map[string]bool)
+	logins, keys, wanted := make(map[loginKey]bool), make(map[string]bool), make(map[string]bool)
 	for _, kv := range l.kvs {
-		if place := string(kv.Key); place != s.at.epoch && !s.at.isBeat(place) {
+		if place := string(kv.Key); s.at.isBeat(place) {
+			s.pulses.advance(strings.TrimPrefix(place, s.at.beat), kv.ModRevision, time.Now())
+		} else if place != s.at.epoch {
 			s.put(kv, known)
 			if k, ok := s.at.parseLogin(place); ok {
 				logins[k] = true
+			}
+			if name, ok := strings.CutPrefix(place, s.at.want); ok {
+				wanted[name] = true
 			}
 			keys[place] = true
 		}
 	}
 	s.announceLogins(s.cache.retain(logins, l.revision), host.ErrLoggedOut)
 	s.cache.keys.retain(keys)
+	s.wanted.retain(wanted, l.revision)
 	s.cache.reached(l.revision)
 	return l.revision, nil
 }
@@ -148,7 +154,10 @@ func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
 	case place == s.at.beatOf(s.published.replica):
 		s.beat.seen(string(kv.Value))
 	case s.at.isBeat(place):
+		s.pulses.advance(strings.TrimPrefix(place, s.at.beat), kv.ModRevision, time.Now())
 		s.compareClocks(place, kv)
+	case strings.HasPrefix(place, s.at.want):
+		err = s.putDesired(kv)
 	case place == s.at.epoch:
 		err = s.putEpoch(kv)
 	case strings.HasPrefix(place, s.at.login):
@@ -222,6 +231,8 @@ func (s *Store) remove(place string, rev int64) {
 		}
 	case strings.HasPrefix(place, s.at.key):
 		s.cache.keys.drop(place)
+	case strings.HasPrefix(place, s.at.want):
+		s.wanted.remove(strings.TrimPrefix(place, s.at.want), rev, false)
 	}
 }
 
