@@ -49,7 +49,7 @@ that were granted, acts as the user, and ends everything a person has running
 when they log out.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), recordingCommand(), versionCommand())
+	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
 	group(root)
 	return root
 }

@@ -21,6 +21,7 @@ func (f *fixture) serve(t testing.TB) *httptest.Server {
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"POST /auth/login": f.Login, "POST /auth/logout": f.Logout, "POST /auth/refresh": resolving(f.Service, f.Refresh), "GET /auth/me": resolving(f.Service, f.Me),
 		"GET /auth/login": f.Begin, "GET /auth/callback/{method}": f.Callback, "GET /login": f.Page,
+		"GET /auth/cli": f.CLIPage, "POST /auth/cli": resolving(f.Service, f.CLIAllow), "POST /auth/cli/token": f.CLIToken,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if err := h(w, r); err != nil {

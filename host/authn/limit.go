@@ -126,6 +126,9 @@ func (s *Service) client(r *http.Request) string {
 // and session lists: the client that X-Forwarded-For names on a connection from
 // limits.rates.forwardedFrom, otherwise the connection's peer.
 func (s *Service) RemoteAddr(r *http.Request) string {
+	if from, ok := operatorAddr(r); ok {
+		return from
+	}
 	if addr, _ := s.clientAddr(r); addr.IsValid() {
 		return addr.String()
 	}

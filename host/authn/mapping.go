@@ -19,7 +19,7 @@ const (
 
 // reserved are names that a provider may not have. "system" is one because
 // clusters use ids that begin with "system:".
-var reserved = []string{methodDev, methodGitHub, methodProxy, MethodDisabled, "system"}
+var reserved = []string{methodDev, methodGitHub, methodProxy, MethodDisabled, methodOperator, "system"}
 
 // groupsClaim is the claim that holds the groups of login methods without claims.
 const groupsClaim = "groups"

@@ -31,7 +31,8 @@ type Resolved struct {
 	token *token
 }
 
-// Resolve returns the principal of a request. A valid bearer token takes
+// Resolve returns the principal of a request. On the admin socket it is the operator
+// (AsOperator). Elsewhere a valid bearer token takes
 // precedence. Without one, identity headers of a trusted proxy count, and are
 // refused if they are invalid; if the proxy sends none, the cookie counts. The
 // error is of kind Unauthenticated, Limited, or, while the store cannot say
@@ -54,6 +55,9 @@ func (s *Service) refreshDue(t *token, p *host.Principal) bool {
 }
 
 func (s *Service) credential(r *http.Request) (*token, *host.Principal, error) {
+	if _, ok := operatorAddr(r); ok {
+		return s.acceptOperator(r)
+	}
 	attempt := &attempt{s: s, r: r}
 	if raw := bearer(r.Header["Authorization"]); raw != "" {
 		if t, p, ok := attempt.try(raw, true); ok {
@@ -281,7 +285,7 @@ func (s *Service) principal(t *token) (*host.Principal, error) {
 // is no longer configured.
 func (s *Service) principalOf(rec host.LoginRecord, claims map[string]any) (*host.Principal, bool) {
 	m, ok := s.mappers[rec.Method]
-	if !ok || rec.User != host.CanonicalID(rec.User) {
+	if !ok || rec.User != host.CanonicalID(rec.User) || (rec.User == operatorID) != (rec.Method == methodOperator) {
 		return nil, false
 	}
 	asserted := m.asserted(claims)

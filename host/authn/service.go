@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
@@ -85,12 +87,16 @@ type Service struct {
 	strict  *jwt.Parser
 	lenient *jwt.Parser // for logout only: accepts expired tokens
 	states  *jwt.Parser
+	codes   *jwt.Parser // of programs
 
 	mappers     map[string]mapper // by login method
 	providers   map[string]provider
 	bearers     map[string]*oidcProvider // by issuer
 	proxy       *trustedProxy            // nil if not configured
 	proxyLogins proxyLogins
+
+	operator      atomic.Pointer[token] // of the admin socket; nil before its first request
+	operatorLogin singleflight.Group
 
 	clients, accounts *buckets
 	reports           *buckets // limit how often a refusal is logged
@@ -132,7 +138,7 @@ func New(c Config) (*Service, error) {
 		}
 	}
 	s.issuer = originOf(c.PublicURL)
-	s.strict, s.lenient, s.states = parsers(s.issuer, s.keys.method())
+	s.strict, s.lenient, s.states, s.codes = parsers(s.issuer, s.keys.method())
 	return s, s.openMethods()
 }
 
@@ -140,7 +146,7 @@ func New(c Config) (*Service, error) {
 // not configured any more is rejected.
 func (s *Service) openMethods() error {
 	o := &s.Options
-	s.mappers, s.providers, s.bearers = map[string]mapper{}, map[string]provider{}, map[string]*oidcProvider{}
+	s.mappers, s.providers, s.bearers = map[string]mapper{methodOperator: fixedRoles{"admin"}}, map[string]provider{}, map[string]*oidcProvider{}
 	if o.Dev != nil {
 		s.mappers[methodDev] = &Mapping{}
 	}

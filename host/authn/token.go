@@ -46,7 +46,7 @@ type token struct {
 // parsers follow RFC 8725: one algorithm, this host as issuer, one audience for
 // each kind of token, strict base64, and a required expiry. The lenient parser
 // accepts expired tokens.
-func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states *jwt.Parser) {
+func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states, codes *jwt.Parser) {
 	opts := func(audience string) []jwt.ParserOption {
 		return []jwt.ParserOption{
 			jwt.WithValidMethods([]string{method.Alg()}),
@@ -57,7 +57,7 @@ func parsers(issuer string, method jwt.SigningMethod) (strict, lenient, states *
 		}
 	}
 	return jwt.NewParser(opts(audience)...), jwt.NewParser(append(opts(audience), jwt.WithLeeway(math.MaxInt64/4))...),
-		jwt.NewParser(opts(stateAudience)...)
+		jwt.NewParser(opts(stateAudience)...), jwt.NewParser(opts(codePurpose)...)
 }
 
 // sign makes the first token of a login.

@@ -21,7 +21,7 @@ func listen(c *Config) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		_ = os.Remove(path)
 	}
-	l, err := bind(path)
+	l, err := bind(path, 0o007)
 	if err == nil {
 		// A client that may open it may say for whom it speaks: its owner's group,
 		// such as a proxy's.
@@ -30,11 +30,11 @@ func listen(c *Config) (net.Listener, error) {
 	return l, err
 }
 
-// bind makes a Unix socket that is closed to others from its first moment, whatever
-// the process's umask. That is of the whole process: files that are made meanwhile
-// are closed to others, too.
-func bind(path string) (net.Listener, error) {
-	before := syscall.Umask(0o007)
+// bind makes a Unix socket that is closed from its first moment to those that mask
+// names, whatever the process's umask. That is of the whole process: files that are
+// made meanwhile are closed to them, too.
+func bind(path string, mask int) (net.Listener, error) {
+	before := syscall.Umask(mask)
 	defer syscall.Umask(before)
 	return net.Listen("unix", path)
 }

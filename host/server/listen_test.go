@@ -25,7 +25,7 @@ import (
 func TestAUnixSocketIsClosedFromItsFirstMoment(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	path := filepath.Join(t.TempDir(), "door")
-	l, err := bind(path)
+	l, err := bind(path, 0o007)
 	if err != nil {
 		t.Fatal(err)
 	}

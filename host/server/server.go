@@ -82,7 +82,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	if s.public, err = c.public(s.listener.Addr()); err != nil {
 		return nil, fmt.Errorf("publicURL: %w", err)
 	}
-	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts, s.openStatus} {
+	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts, s.openStatus, s.openOperator} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -273,12 +273,9 @@ func (s *Server) countClusters() (up, all int) {
 // URL is where the host is reached.
 func (s *Server) URL() string { return s.public.String() }
 
-// Serve answers requests until ctx is done or the listener fails. It returns
-// nil in the first case, with all requests answered and all sessions ended, as
-// far as the time for an orderly end allows.
-func (s *Server) Serve(ctx context.Context) error {
-	srv := &http.Server{
-		Handler:           s.gateway,
+func (s *Server) newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    gateway.MaxHeaderBytes,
@@ -287,6 +284,13 @@ func (s *Server) Serve(ctx context.Context) error {
 		// No WriteTimeout: it would cut event streams. Doors bound their calls.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// Serve answers requests until ctx is done or the listener fails. It returns
+// nil in the first case, with all requests answered and all sessions ended, as
+// far as the time for an orderly end allows.
+func (s *Server) Serve(ctx context.Context) error {
+	srv := s.newServer(s.gateway)
 	failed := make(chan error, 1)
 	go func() {
 		if s.config.TLS != nil {

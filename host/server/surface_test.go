@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	policytool.Child()
 	statetest.Member()
 	hostProcess()
+	peerProcess()
 	code := m.Run()
 	err := errors.Join(alone.close(), clustered.close(), goleak.Find(
 		// klog, which client-go brings, flushes for the life of the process.
@@ -58,7 +59,8 @@ func TestEveryRouteNamesAnAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := []string{"GET /healthz", "GET /readyz", "GET /health", "POST /auth/login", "POST /auth/logout",
-		"GET /login", "GET /auth/login", "GET /auth/callback/{method}"}
+		"GET /login", "GET /auth/login", "GET /auth/callback/{method}",
+		"GET /auth/cli", "POST /auth/cli/token"}
 	seen := 0
 	for _, r := range surface {
 		name := r.Method + " " + r.Path

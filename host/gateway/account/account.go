@@ -20,6 +20,9 @@ type SignIn interface {
 	Login(http.ResponseWriter, *http.Request) error
 	Begin(http.ResponseWriter, *http.Request) error
 	Callback(http.ResponseWriter, *http.Request) error
+	CLIPage(http.ResponseWriter, *http.Request) error
+	CLIAllow(http.ResponseWriter, *http.Request, authn.Resolved) error
+	CLIToken(http.ResponseWriter, *http.Request) error
 	Logout(http.ResponseWriter, *http.Request) error
 	Refresh(http.ResponseWriter, *http.Request, authn.Resolved) error
 	Me(http.ResponseWriter, *http.Request, authn.Resolved) error
@@ -45,6 +48,9 @@ func Mount(g *gateway.Gateway, c Config) {
 		gateway.Route{Method: "POST", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Login},
 		gateway.Route{Method: "GET", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Begin},
 		gateway.Route{Method: "GET", Path: "/auth/callback/{method}", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Callback},
+		gateway.Route{Method: "GET", Path: "/auth/cli", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.CLIPage},
+		gateway.Route{Method: "POST", Path: "/auth/cli", Action: "auth:login", Handle: resolved(c.SignIn.CLIAllow)},
+		gateway.Route{Method: "POST", Path: "/auth/cli/token", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.CLIToken},
 		// Logout answers an expired credential too, so it resolves the credential itself.
 		gateway.Route{Method: "POST", Path: "/auth/logout", Access: gateway.Always, Action: "auth:logout", Handle: c.SignIn.Logout},
 		gateway.Route{Method: "POST", Path: "/auth/refresh", Action: "auth:refresh", Handle: resolved(c.SignIn.Refresh)},
