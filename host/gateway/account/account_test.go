@@ -32,7 +32,12 @@ func (signIn) Page(w http.ResponseWriter, _ *http.Request) error     { return sa
 func (signIn) Login(w http.ResponseWriter, _ *http.Request) error    { return says(w, "login") }
 func (signIn) Begin(w http.ResponseWriter, _ *http.Request) error    { return says(w, "begin") }
 func (signIn) Callback(w http.ResponseWriter, _ *http.Request) error { return says(w, "callback") }
-func (signIn) Logout(w http.ResponseWriter, _ *http.Request) error   { return says(w, "logout") }
+func (signIn) CLIPage(w http.ResponseWriter, _ *http.Request) error  { return says(w, "cli page") }
+func (signIn) CLIToken(w http.ResponseWriter, _ *http.Request) error { return says(w, "cli token") }
+func (signIn) CLIAllow(w http.ResponseWriter, _ *http.Request, who authn.Resolved) error {
+	return says(w, "cli allow "+string(who.User))
+}
+func (signIn) Logout(w http.ResponseWriter, _ *http.Request) error { return says(w, "logout") }
 func (signIn) Refresh(w http.ResponseWriter, _ *http.Request, who authn.Resolved) error {
 	return says(w, "refresh "+string(who.User))
 }
@@ -71,6 +76,7 @@ func TestWhatSignInHandlesIsPublic(t *testing.T) {
 	anonymous, nia := s.Anonymous(t), s.As(t, "nia")
 	for request, want := range map[string]string{
 		"GET /login": "page", "POST /auth/login": "login", "GET /auth/login": "begin", "GET /auth/callback/corp": "callback", "POST /auth/logout": "logout",
+		"GET /auth/cli": "cli page", "POST /auth/cli/token": "cli token",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		if got := anonymous.Do(method, path, ""); got.Status != 200 || got.Body != want {
