@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
@@ -90,6 +91,11 @@ spec: {id: vic@example.com, roles: [viewer]}
 ---
 apiVersion: bulkhead.internal/v1
 kind: User
+metadata: {name: eve}
+spec: {id: eve@example.com, roles: [editor]}
+---
+apiVersion: bulkhead.internal/v1
+kind: User
 metadata: {name: nia}
 spec: {id: nia@example.com}
 `
@@ -146,8 +152,9 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: ender, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
 	admin.Mount(s.Gateway, admin.Config{
 		Sessions: ender, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
-		Kinds:  new(all.Config).Catalog(),
-		Policy: &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
+		Kinds: new(all.Config).Catalog(), Uploads: store,
+		Plugins: fleet.New(fleet.Config{Store: store, Registry: noPlugins{}, Logger: log}),
+		Policy:  &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
 	})
 	door.Mount(s.Gateway, door.Config{Lease: probe})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}

@@ -1,5 +1,5 @@
 // Package admin is the host's own administration: what runs for all users, the
-// directory, and policy. Each route puts its own action to policy, with "admin" as
+// directory, policy, and plugins. Each route puts its own action to policy, with "admin" as
 // the plugin.
 package admin
 
@@ -35,6 +35,8 @@ type Config struct {
 	// HostView returns what the host has, for explaining a question about a plugin.
 	HostView func(plugin string) *policytool.HostView
 	Kinds    *capability.Catalog // of the host's capabilities
+	Plugins  Plugins
+	Uploads  Uploads
 }
 
 type admin struct {
@@ -46,7 +48,7 @@ type admin struct {
 // itself, so mount it before the plugins.
 func Mount(g *gateway.Gateway, c Config) {
 	a := &admin{c, g}
-	for _, r := range []gateway.Route{
+	for _, r := range append(a.pluginRoutes(), []gateway.Route{
 		{Method: "GET", Path: "/api/admin/sessions", Action: "admin:sessions.read", Handle: a.sessions},
 		{Method: "DELETE", Path: "/api/admin/sessions", Action: "admin:sessions.end", Handle: a.endSessions},
 		{Method: "DELETE", Path: "/api/admin/sessions/{id}", Action: "admin:sessions.end", Handle: a.endSession},
@@ -54,7 +56,7 @@ func Mount(g *gateway.Gateway, c Config) {
 		{Method: "GET", Path: "/api/admin/policies", Action: "admin:policies.read", Handle: a.policies},
 		{Method: "GET", Path: "/api/admin/policies/explain", Action: "admin:policies.explain.read", Handle: a.explain},
 		{Method: "POST", Path: "/api/admin/policies/diff", Action: "admin:policies.diff", Handle: a.diff},
-	} {
+	}...) {
 		handle := r.Handle
 		_, name, _ := r.Action.Split()
 		route := host.Route{Plugin: Plugin, Name: name, Action: r.Action, Method: r.Method, Path: r.Path, Mutates: r.Method != http.MethodGet}

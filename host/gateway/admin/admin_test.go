@@ -28,6 +28,8 @@ type tools struct {
 	mu       sync.Mutex
 	asked    []*host.Question
 	compared int // bytes of the last bundle
+
+	installed installed
 }
 
 func (*tools) Status() authz.Status { return authz.Status{} }
@@ -69,7 +71,7 @@ func serve(t *testing.T, fleet *surfacetest.Fleet) (*surfacetest.Surface, *surfa
 	policy, asked := &surfacetest.Policy{}, &tools{}
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
 		admin.Mount(g, admin.Config{
-			Sessions: fleet, Directory: entries{}, Policy: asked, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
+			Sessions: fleet, Directory: entries{}, Policy: asked, Plugins: &asked.installed, Uploads: &asked.installed, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
 		})
 	}), policy, asked
 }

@@ -1,0 +1,52 @@
+package gateway_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+)
+
+// noPlugins is a replica that can run none.
+type noPlugins struct{}
+
+var errNone = host.E(host.Unprocessable, "", "this replica runs no plugin")
+
+func (noPlugins) Swap(context.Context, plugin.Swap) (*plugin.Report, error)  { return nil, errNone }
+func (noPlugins) Check(context.Context, plugin.Swap) (*plugin.Report, error) { return nil, errNone }
+func (noPlugins) Approve(context.Context, string, string) (*plugin.Report, error) {
+	return nil, errNone
+}
+func (noPlugins) Promote(string) error                 { return errNone }
+func (noPlugins) Remove(context.Context, string) error { return errNone }
+func (noPlugins) Status() []plugin.Status              { return nil }
+func (noPlugins) Changed() <-chan struct{}             { return nil }
+
+// By the roles that ship, administrators alone change plugins; viewers and editors see
+// what runs.
+func TestAdministratorsAloneChangePlugins(t *testing.T) {
+	s := open(t)
+	for request, status := range map[string]int{
+		"PUT /api/admin/plugins/echo": 422, "PUT /api/admin/plugins/echo?dryRun=true": 422, "POST /api/admin/plugins/echo/promote": 404,
+		"POST /api/admin/plugins/echo/rollback": 404, "DELETE /api/admin/plugins/echo": 404, "POST /api/admin/uploads": 201,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		body := `{"digest":"sha256:1"}`
+		if strings.HasSuffix(path, "/promote") || method == "DELETE" {
+			body = `{}`
+		}
+		for _, name := range []string{"vic", "eve"} {
+			if got := s.as(t, name).Do(method, path, body); got.Status != 403 {
+				t.Errorf("%s of %s: %v", request, name, got)
+			}
+		}
+		if got := s.as(t, "ann").Do(method, path, body); got.Status != status {
+			t.Errorf("%s of an administrator: %v, want %d", request, got, status)
+		}
+	}
+	if got := s.as(t, "vic").Do("GET", "/api/admin/plugins", ""); got.Status != 200 {
+		t.Errorf("a viewer: %v", got)
+	}
+}
