@@ -1,6 +1,7 @@
 // Command bulkhead is the host and its tools in one binary. Run it with --help.
 //
-// Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.
+// Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration, 3 the
+// consent of an administrator is missing.
 package main
 
 import (
@@ -30,6 +31,9 @@ func main() {
 	fmt.Fprintln(os.Stderr, "bulkhead:", err)
 	if _, ok := errors.AsType[*runError](err); ok {
 		os.Exit(1)
+	}
+	if _, ok := errors.AsType[*consentError](err); ok {
+		os.Exit(3)
 	}
 	os.Exit(2)
 }

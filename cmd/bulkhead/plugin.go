@@ -9,7 +9,7 @@ import (
 )
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Build plugins and look into them"}
+	c := &cobra.Command{Use: "plugin", Short: "Build plugins, look into them, and install them"}
 	build := &cobra.Command{
 		Use:   "build DIR",
 		Short: "Compile the Go plugin in DIR and embed its manifest.json",
@@ -41,6 +41,7 @@ without a route.`,
 		return nil
 	}
 	c.AddCommand(build, inspectCommand())
+	c.AddCommand(onlineCommands()...)
 	group(c)
 	return c
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
@@ -49,6 +50,7 @@ type Server struct {
 	sessions *session.Table
 	ender    *session.Ender
 	plugins  *plugin.Registry
+	fleet    *fleet.Fleet
 	gateway  *gateway.Gateway
 	state    *state.Store
 	people   *directory.Directory
@@ -82,7 +84,7 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	if s.public, err = c.public(s.listener.Addr()); err != nil {
 		return nil, fmt.Errorf("publicURL: %w", err)
 	}
-	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openGateway, s.followFacts, s.openStatus, s.openOperator} {
+	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openFleet, s.openGateway, s.followFacts, s.openStatus, s.openOperator} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -178,6 +180,7 @@ func (s *Server) openPlugins(ctx context.Context) error {
 	s.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Broker: broker, Limits: s.config.Limits.Plugins, User: s.config.Limits.User,
 		Dir: filepath.Join(s.config.Data, "plugins"), Logger: s.log,
+		Fetch: fleet.Fetch(s.state, nil),
 	})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
@@ -190,6 +193,22 @@ func (s *Server) openPlugins(ctx context.Context) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// startTimeout bounds how long a start waits for the plugins that administrators
+// installed. They go on to be loaded after it.
+const startTimeout = 2 * time.Minute
+
+// openFleet loads what administrators installed, and follows that from then on. What
+// cannot be loaded is reported and does not keep the host from serving: it could not be
+// mended otherwise.
+func (s *Server) openFleet(ctx context.Context) error {
+	s.fleet = fleet.New(fleet.Config{Store: s.state, Registry: s.plugins, Logger: s.log})
+	s.closing(func(context.Context) error { s.fleet.Close(); return nil })
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	s.fleet.Start(ctx)
+	return nil
 }
 
 func (s *Server) openGateway(context.Context) error {
@@ -212,7 +231,7 @@ func (s *Server) openGateway(context.Context) error {
 	})
 	kinds := s.config.Catalog()
 	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.ender, Plugins: s.plugins.List, Would: s.policy.Would})
-	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView, Kinds: kinds,
+	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView, Kinds: kinds, Plugins: s.fleet, Uploads: s.state,
 		Policy: &policytool.Tools{Engine: s.policy, Kinds: kinds, Directory: s.people, Log: s.config.Policy.Log.File}})
 	door.Mount(s.gateway, door.Config{Lease: func(name string, p *host.Principal) (door.Plugin, bool) { return s.plugins.Lease(name, p) }})
 	return nil
@@ -247,7 +266,7 @@ func (s *Server) checks() map[string]error {
 }
 
 func (s *Server) degraded() map[string]error {
-	degraded := map[string]error{"directory": s.people.Degraded()}
+	degraded := map[string]error{"directory": s.people.Degraded(), "plugins": s.fleet.Problem()}
 	if s.certificate != nil {
 		degraded["tls"] = s.certificate.Problem()
 	}
