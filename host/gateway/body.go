@@ -98,7 +98,7 @@ func (b *streamedBody) Read(p []byte) (int, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return n, host.E(host.TooLarge, "", "request body is over %d bytes", b.limit)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if late := errors.Is(err, os.ErrDeadlineExceeded); late {
 		return n, &host.Error{Kind: host.Invalid, Status: http.StatusRequestTimeout, Message: "the request body did not arrive in time",
 			Detail: "each part of it may take " + b.timeout.String()}
 	}
