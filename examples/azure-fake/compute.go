@@ -49,11 +49,7 @@ func (i *inventory) listClusters(*aks.ManagedClustersClientListOptions) (p azfak
 }
 
 func (i *inventory) listClustersIn(group string, _ *aks.ManagedClustersClientListByResourceGroupOptions) (p azfake.PagerResponder[aks.ManagedClustersClientListByResourceGroupResponse]) {
-	if _, ok := knownGroup(group); !ok {
-		p.AddResponseError(404, "ResourceGroupNotFound")
-		return p
-	}
-	paged(&p, all(group, clusters, i.cluster), func(l []*aks.ManagedCluster) aks.ManagedClustersClientListByResourceGroupResponse {
+	pagedIn(&p, group, clusters, i.cluster, func(l []*aks.ManagedCluster) aks.ManagedClustersClientListByResourceGroupResponse {
 		return aks.ManagedClustersClientListByResourceGroupResponse{ManagedClusterListResult: aks.ManagedClusterListResult{Value: l}}
 	})
 	return p
@@ -137,11 +133,7 @@ func (i *inventory) listMachines(*armcompute.VirtualMachinesClientListAllOptions
 }
 
 func (i *inventory) listMachinesIn(group string, _ *armcompute.VirtualMachinesClientListOptions) (p azfake.PagerResponder[armcompute.VirtualMachinesClientListResponse]) {
-	if _, ok := knownGroup(group); !ok {
-		p.AddResponseError(404, "ResourceGroupNotFound")
-		return p
-	}
-	paged(&p, all(group, machines, machineOf), func(l []*armcompute.VirtualMachine) armcompute.VirtualMachinesClientListResponse {
+	pagedIn(&p, group, machines, machineOf, func(l []*armcompute.VirtualMachine) armcompute.VirtualMachinesClientListResponse {
 		return armcompute.VirtualMachinesClientListResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: l}}
 	})
 	return p
@@ -182,11 +174,7 @@ func (i *inventory) listScaleSets(*armcompute.VirtualMachineScaleSetsClientListA
 }
 
 func (i *inventory) listScaleSetsIn(group string, _ *armcompute.VirtualMachineScaleSetsClientListOptions) (p azfake.PagerResponder[armcompute.VirtualMachineScaleSetsClientListResponse]) {
-	if _, ok := knownGroup(group); !ok {
-		p.AddResponseError(404, "ResourceGroupNotFound")
-		return p
-	}
-	paged(&p, all(group, scaleSets, scaleSetOf), func(l []*armcompute.VirtualMachineScaleSet) armcompute.VirtualMachineScaleSetsClientListResponse {
+	pagedIn(&p, group, scaleSets, scaleSetOf, func(l []*armcompute.VirtualMachineScaleSet) armcompute.VirtualMachineScaleSetsClientListResponse {
 		return armcompute.VirtualMachineScaleSetsClientListResponse{VirtualMachineScaleSetListResult: armcompute.VirtualMachineScaleSetListResult{Value: l}}
 	})
 	return p

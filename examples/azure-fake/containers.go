@@ -68,11 +68,7 @@ func (i *inventory) listed(group, name string) *aci.ContainerGroup {
 }
 
 func (i *inventory) listContainerGroupsIn(group string, _ *aci.ContainerGroupsClientListByResourceGroupOptions) (p azfake.PagerResponder[aci.ContainerGroupsClientListByResourceGroupResponse]) {
-	if _, ok := knownGroup(group); !ok {
-		p.AddResponseError(404, "ResourceGroupNotFound")
-		return p
-	}
-	paged(&p, all(group, containerGroups, i.listed), func(l []*aci.ContainerGroup) aci.ContainerGroupsClientListByResourceGroupResponse {
+	pagedIn(&p, group, containerGroups, i.listed, func(l []*aci.ContainerGroup) aci.ContainerGroupsClientListByResourceGroupResponse {
 		return aci.ContainerGroupsClientListByResourceGroupResponse{ContainerGroupListResult: aci.ContainerGroupListResult{Value: l}}
 	})
 	return p

@@ -98,6 +98,15 @@ func paged[T, R any](p *azfake.PagerResponder[R], items []T, page func([]T) R) {
 	}
 }
 
+// pagedIn is paged for the items of one resource group, which must exist.
+func pagedIn[T, R any](p *azfake.PagerResponder[R], group string, names []string, each func(group, name string) T, page func([]T) R) {
+	if _, ok := knownGroup(group); !ok {
+		p.AddResponseError(404, "ResourceGroupNotFound")
+		return
+	}
+	paged(p, all(group, names, each), page)
+}
+
 // begun makes an operation that succeeds after some polls. The fake servers
 // take one status for all of its answers.
 func begun[R any](i *inventory, p *azfake.PollerResponder[R], status int, result R) {
