@@ -9,7 +9,7 @@ import (
 )
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Build plugins, look into them, and install them"}
+	c := &cobra.Command{Use: "plugin", Short: "Build plugins, look into them, sign, publish and install them"}
 	build := &cobra.Command{
 		Use:   "build DIR",
 		Short: "Compile the Go plugin in DIR and embed its manifest.json",
@@ -40,7 +40,7 @@ without a route.`,
 		fmt.Fprintln(c.OutOrStdout(), *out)
 		return nil
 	}
-	c.AddCommand(build, inspectCommand())
+	c.AddCommand(build, inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
 	c.AddCommand(onlineCommands()...)
 	group(c)
 	return c

@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"time"
 
-	"oras.land/oras-go/v2/registry"
-
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
-// Reference says where an artifact is. Exactly one of File, URL and OCI is set.
-type Reference struct {
+// Location is where an artifact that is followed comes from. Exactly one of File, URL
+// and OCI is set.
+type Location struct {
 	File string `json:"file,omitempty"` // a path; changes of the file are followed
 	// URL is asked for the file again and again, with the ETag of the last one.
 	// Plain http is for loopback.
@@ -27,48 +24,48 @@ type Reference struct {
 	OCI string `json:"oci,omitempty"`
 	// Poll is how often URL and OCI are asked; 0 means 30s. At least 1s.
 	Poll host.Duration `json:"poll,omitempty"`
-	// TokenFile holds what is sent as the bearer token; with User, it is that
-	// user's password. It is read each time.
-	TokenFile string `json:"tokenFile,omitempty"`
-	User      string `json:"user,omitempty"`   // of HTTP basic authentication; empty: a bearer token
-	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
+	Access
 }
 
-// Remote reports whether r is fetched over the network.
-func (r *Reference) Remote() bool { return r.URL != "" || r.OCI != "" }
+// Remote reports whether l is fetched over the network.
+func (l *Location) Remote() bool { return l.URL != "" || l.OCI != "" }
 
-// Problems calls report for every mistake in r that can be seen without opening
-// anything, with its field: ".url", or "" for r as a whole.
-func (r *Reference) Problems(report func(field, text string)) {
-	bad := func(is bool, field, format string, args ...any) {
-		if is {
-			report(field, fmt.Sprintf(format, args...))
-		}
+// reference is l in the syntax of all references.
+func (l *Location) reference() (Reference, error) {
+	switch {
+	case l.OCI != "":
+		return ParseReference(schemeOCI + "://" + l.OCI)
+	case l.URL != "":
+		return parseURL(l.URL)
 	}
+	return parseFile(l.File, l.File)
+}
+
+// Problems calls report for every mistake in l that can be seen without opening
+// anything, with its field: ".url", or "" for l as a whole.
+func (l *Location) Problems(report func(field, text string)) {
+	bad := reporter(report)
 	places := 0
-	for _, place := range []string{r.File, r.URL, r.OCI} {
+	for _, place := range []string{l.File, l.URL, l.OCI} {
 		if place != "" {
 			places++
 		}
 	}
 	bad(places != 1, "", "needs exactly one of file, url and oci")
-	if u, err := url.Parse(r.URL); r.URL != "" {
-		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())),
-			".url", "is not an https URL, or http on loopback")
-		bad(err == nil && u.User != nil, ".url", "contains a password; use user and tokenFile")
+	if _, err := parseURL(l.URL); l.URL != "" && err != nil {
+		report(".url", err.Error())
 	}
-	if r.OCI != "" {
-		ref, err := registry.ParseReference(r.OCI)
-		bad(err != nil || ref.Reference == "", ".oci", "%q is not REGISTRY/REPOSITORY:TAG or @DIGEST", r.OCI)
+	if _, err := ParseReference(schemeOCI + "://" + l.OCI); l.OCI != "" && err != nil {
+		bad(true, ".oci", "%q is not REGISTRY/REPOSITORY:TAG or @DIGEST", l.OCI)
 	}
-	poll := time.Duration(r.Poll)
+	poll := time.Duration(l.Poll)
 	bad(poll != 0 && poll < minPoll, ".poll", "is less than %v", minPoll)
-	bad(!r.Remote() && (poll != 0 || r.TokenFile+r.User+r.CAFile != ""), "", "poll, tokenFile, user and caFile are for url and oci")
-	bad(r.User != "" && r.TokenFile == "", ".user", "needs tokenFile")
+	bad(!l.Remote() && (poll != 0 || l.Access != Access{}), "", "poll, tokenFile, user and caFile are for url and oci")
+	bad(l.User != "" && l.TokenFile == "", ".user", "needs tokenFile")
 }
 
-// Paths returns the fields of r that hold paths of files.
-func (r *Reference) Paths() []*string { return []*string{&r.File, &r.TokenFile, &r.CAFile} }
+// Paths returns the fields of l that hold paths of files.
+func (l *Location) Paths() []*string { return append(l.Access.Paths(), &l.File) }
 
 // What Poll is when it is not given, and the least that it may be.
 const (
@@ -106,13 +103,13 @@ type Source[T comparable] interface {
 // ErrUnreachable says nothing about the artifact itself.
 var ErrUnreachable = errors.New("cannot be reached")
 
-// Open opens what r names, which has no Problems. The last published artifact
+// Open opens what l names, which has no Problems. The last published artifact
 // from elsewhere is kept in the directory keep, if that is not empty.
-func Open[T comparable](r Reference, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
-	if r.File != "" {
-		return openFile(r.File, f, log)
+func Open[T comparable](l Location, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
+	if l.File != "" {
+		return openFile(l.File, f, log)
 	}
-	return openRemote(r, f, keep, log)
+	return openRemote(l, f, keep, log)
 }
 
 // ReadFile reads a regular file of at most limit bytes.

@@ -52,7 +52,7 @@ var notes = Format[*note]{Field: "note", Limit: limit, Signed: true, Verify: fun
 	return n, n.Claims, nil
 }}
 
-func put(t *testing.T, path string, text []byte) string {
+func put(t testing.TB, path string, text []byte) string {
 	t.Helper()
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func pack(t *testing.T, n note) []byte {
 
 func packed(t *testing.T, revision string) []byte { return pack(t, note{Revision: revision}) }
 
-func open(t *testing.T, r Reference, keep string) Source[*note] {
+func open(t *testing.T, r Location, keep string) Source[*note] {
 	t.Helper()
 	r.Problems(func(field, text string) { t.Fatalf("%s: %s", field, text) })
 	s, err := Open(r, notes, keep, slog.New(slog.DiscardHandler))
@@ -84,15 +84,15 @@ func open(t *testing.T, r Reference, keep string) Source[*note] {
 }
 
 func TestAMistakeInAReferenceNamesItsField(t *testing.T) {
-	for want, r := range map[string]Reference{
-		": needs exactly one of file, url and oci":       {},
-		": needs exactly one of file, url and oci ":      {File: "a", URL: "https://example.com/b"},
-		".url: is not an https URL":                      {URL: "http://example.com/b"},
-		".url: contains a password":                      {URL: "https://u:p@example.com/b"},
-		".oci: \"nonsense\" is not":                      {OCI: "nonsense"},
-		".poll: is less than 1s":                         {URL: "https://example.com/b", Poll: 1},
-		".user: needs tokenFile":                         {URL: "https://example.com/b", User: "u"},
-		": poll, tokenFile, user and caFile are for url": {File: "a", Poll: host.Duration(time.Minute)},
+	for want, r := range map[string]Location{
+		": needs exactly one of file, url and oci":                     {},
+		": needs exactly one of file, url and oci ":                    {File: "a", URL: "https://example.com/b"},
+		".url: reference \"http://example.com/b\" is not an https URL": {URL: "http://example.com/b"},
+		".url: reference \"…@example.com/b\" contains a password":      {URL: "https://u:p@example.com/b"},
+		".oci: \"nonsense\" is not":                                    {OCI: "nonsense"},
+		".poll: is less than 1s":                                       {URL: "https://example.com/b", Poll: 1},
+		".user: needs tokenFile":                                       {URL: "https://example.com/b", Access: Access{User: "u"}},
+		": poll, tokenFile, user and caFile are for url":               {File: "a", Poll: host.Duration(time.Minute)},
 		"": {URL: "http://127.0.0.1:1/b"},
 	} {
 		var got []string
@@ -106,7 +106,7 @@ func TestAMistakeInAReferenceNamesItsField(t *testing.T) {
 func TestALocalFileIsBoundedAndRegular(t *testing.T) {
 	dir := t.TempDir()
 	path := put(t, filepath.Join(dir, "n.gz"), packed(t, "r1"))
-	s := open(t, Reference{File: path}, "")
+	s := open(t, Location{File: path}, "")
 	if n, err := s.Load(t.Context()); err != nil || n.Revision != "r1" || n.Origin != path {
 		t.Errorf("%+v, %v", n, err)
 	}
@@ -129,7 +129,7 @@ func TestAnArtifactExpiresWhileItServes(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	}))
 	defer srv.Close()
-	s := open(t, Reference{URL: srv.URL}, "")
+	s := open(t, Location{URL: srv.URL}, "")
 	for range 2 {
 		if _, err := s.Load(t.Context()); err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func TestAnOldArtifactIsRefusedIfClaimsAreSigned(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*text.Load()) }))
 		f := notes
 		f.Signed = signed
-		s, err := Open(Reference{URL: srv.URL}, f, t.TempDir(), slog.New(slog.DiscardHandler))
+		s, err := Open(Location{URL: srv.URL}, f, t.TempDir(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestAnUnchangedArtifactIsNotSentAgain(t *testing.T) {
 	}))
 	defer srv.Close()
 	token := put(t, filepath.Join(t.TempDir(), "token"), []byte("sesame\n"))
-	s := open(t, Reference{URL: srv.URL, TokenFile: token}, "")
+	s := open(t, Location{URL: srv.URL, Access: Access{TokenFile: token}}, "")
 	first, err := s.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestTheCopyOnDiskCountsUntilThePlaceAnswers(t *testing.T) {
 		_, _ = w.Write(text)
 	}))
 	defer srv.Close()
-	b, keep := Reference{URL: srv.URL}, t.TempDir()
+	b, keep := Location{URL: srv.URL}, t.TempDir()
 	s := open(t, b, keep)
 	c, err := s.Load(t.Context())
 	if err := errors.Join(err, s.Publish(c)); err != nil {
@@ -287,7 +287,7 @@ func TestAnArtifactIsTakenHoweverItsServerEncodesIt(t *testing.T) {
 			}
 			_, _ = w.Write(c.body)
 		}))
-		got, err := open(t, Reference{URL: srv.URL}, "").Load(t.Context())
+		got, err := open(t, Location{URL: srv.URL}, "").Load(t.Context())
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || err == nil && got.Revision != "r1" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -306,16 +306,16 @@ func TestASecretInAURLStaysOutOfErrors(t *testing.T) {
 		_, _ = w.Write(text)
 	}))
 	defer srv.Close()
-	b := Reference{URL: srv.URL + "/b?sig=sesame"}
+	b := Location{URL: srv.URL + "/b?sig=sesame"}
 	got, err := open(t, b, "").Load(t.Context())
 	if err != nil || got.Origin != srv.URL+"/b" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, moved := open(t, Reference{URL: srv.URL + "/moved?sig=sesame"}, "").Load(t.Context())
+	_, moved := open(t, Location{URL: srv.URL + "/moved?sig=sesame"}, "").Load(t.Context())
 	srv.Close()
 	_, away := open(t, b, "").Load(t.Context())
 	var bad error
-	(&Reference{URL: "http://u:sesame@example.com/b"}).Problems(func(field, text string) { bad = errors.Join(bad, errors.New(field+": "+text)) })
+	(&Location{URL: "http://u:sesame@example.com/b"}).Problems(func(field, text string) { bad = errors.Join(bad, errors.New(field+": "+text)) })
 	for _, err := range []error{moved, away, bad} {
 		if err == nil || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%v", err)
@@ -349,7 +349,7 @@ func TestAnArtifactComesFromARegistry(t *testing.T) {
 	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	defer srv.Close()
 	ref := strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1"
-	s := open(t, Reference{OCI: ref}, "")
+	s := open(t, Location{OCI: ref}, "")
 	if _, err := s.Load(t.Context()); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("an empty registry: %v", err)
 	}
@@ -370,7 +370,7 @@ func TestAnArtifactComesFromARegistry(t *testing.T) {
 		t.Errorf("%+v, %v", next, err)
 	}
 	wrong := digest.FromString("another")
-	pinned := open(t, Reference{OCI: strings.TrimSuffix(ref, ":v1") + "@" + wrong.String()}, "")
+	pinned := open(t, Location{OCI: strings.TrimSuffix(ref, ":v1") + "@" + wrong.String()}, "")
 	if _, err := pinned.Load(t.Context()); err == nil {
 		t.Error("a digest that is not there was found")
 	}
@@ -382,7 +382,7 @@ func TestADownloadEndsWithItsContext(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if _, err := open(t, Reference{URL: srv.URL}, "").Load(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := open(t, Location{URL: srv.URL}, "").Load(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
@@ -395,7 +395,7 @@ func TestARedirectDoesNotLeaveEncryption(t *testing.T) {
 	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusTemporaryRedirect))
 	defer secure.Close()
 	client := secure.Client()
-	client.CheckRedirect = staysEncrypted
+	client.CheckRedirect = redirect
 	req, err := http.NewRequestWithContext(t.Context(), "GET", secure.URL, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -412,26 +412,29 @@ func TestARedirectDoesNotLeaveEncryption(t *testing.T) {
 
 func TestWhatARegistryHoldsIsBoundedBeforeItIsFetched(t *testing.T) {
 	const digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	manifest := func(size int64) []byte {
-		return fmt.Appendf(nil, `{"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": %q, "size": %d}]}`, digest, size)
-	}
-	if _, err := fileLayer(manifest(limit+1), limit); !errors.Is(err, tooLarge(limit)) {
-		t.Errorf("a layer: %v", err)
-	}
-	if l, err := fileLayer(manifest(limit), limit); err != nil || l.Size != limit {
-		t.Errorf("the largest layer: %+v, %v", l, err)
-	}
+	size, asked := int64(maxManifest+1), "/manifests/"
+	manifest := fmt.Appendf(nil, `{"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": %q, "size": %d}]}`, digest, limit+1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, asked) {
 			t.Errorf("fetched %s", r.URL)
 		}
 		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-		w.Header().Set("Docker-Content-Digest", digest)
-		w.Header().Set("Content-Length", fmt.Sprint(maxManifest+1))
+		if size > maxManifest {
+			w.Header().Set("Docker-Content-Digest", digest)
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			return
+		}
+		w.Header().Set("Docker-Content-Digest", subjectOf(manifest, true).digest.String())
+		w.Header().Set("Content-Length", fmt.Sprint(len(manifest)))
+		_, _ = w.Write(manifest)
 	}))
 	defer srv.Close()
-	s := open(t, Reference{OCI: strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1"}, "")
-	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "its manifest is larger than") {
+	s := open(t, Location{OCI: strings.TrimPrefix(srv.URL, "http://") + "/policy/site:v1"}, "")
+	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "its manifest has 1048577 bytes, over the limit of 1048576") {
 		t.Errorf("a manifest: %v", err)
+	}
+	size, asked = 0, "/blobs/"
+	if _, err := s.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "its file has 1048577 bytes, over the limit of 1048576") {
+		t.Errorf("a layer: %v", err)
 	}
 }

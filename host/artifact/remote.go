@@ -20,8 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // fetchTimeout bounds one download.
@@ -30,7 +29,8 @@ const fetchTimeout = time.Minute
 // remote is an artifact somewhere else. The last published one is kept on disk, so
 // that a host can start while that place is away.
 type remote[T comparable] struct {
-	ref    Reference
+	from   Location
+	ref    Reference // of from
 	format Format[T]
 	fetch  fetcher
 	origin string
@@ -50,24 +50,22 @@ type remote[T comparable] struct {
 // fetcher gets an artifact. If what is there has the tag already, packed is nil.
 type fetcher func(ctx context.Context, tag string) (packed []byte, newTag string, err error)
 
-func openRemote[T comparable](ref Reference, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
-	followed, err := follow.NewTransport(ref.CAFile, log, func(t *http.Transport) {
-		// An artifact is packed itself. What the transport unpacked in passing would not
-		// be one, and in a registry not what the digest names.
-		t.MaxIdleConns, t.DisableCompression = 2, true
-	})
+func openRemote[T comparable](from Location, f Format[T], keep string, log *slog.Logger) (Source[T], error) {
+	ref, err := from.reference()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Field, err)
+	}
+	client, err := from.Access.client(ref.home(), log)
 	if err != nil {
 		return nil, fmt.Errorf("%s.%w", f.Field, err)
 	}
-	r := &remote[T]{ref: ref, format: f, log: log, client: &http.Client{Transport: followed, CheckRedirect: staysEncrypted}}
-	if ref.OCI != "" {
-		r.fetch, r.origin = r.fetchOCI, "oci://"+ref.OCI
-	} else {
-		origin, _, _ := strings.Cut(ref.URL, "?") // what follows may be a secret
-		r.fetch, r.origin = r.fetchURL, origin
+	r := &remote[T]{from: from, ref: ref, format: f, client: client, log: log, origin: ref.Origin()}
+	r.fetch = r.fetchURL
+	if ref.scheme == schemeOCI {
+		r.fetch = r.fetchOCI
 	}
 	if keep != "" {
-		sum := sha256.Sum256([]byte(cmp.Or(ref.URL, r.origin)))
+		sum := sha256.Sum256([]byte(cmp.Or(from.URL, r.origin)))
 		r.kept = filepath.Join(keep, hex.EncodeToString(sum[:8])+".tar.gz")
 	}
 	return r, nil
@@ -171,7 +169,7 @@ func (r *remote[T]) write(path string, text []byte) error {
 
 func (r *remote[T]) Run(ctx context.Context, changed func()) {
 	defer r.client.CloseIdleConnections()
-	poll := time.Duration(r.ref.Poll)
+	poll := time.Duration(r.from.Poll)
 	if poll == 0 {
 		poll = defaultPoll
 	}
@@ -193,59 +191,111 @@ func (r *remote[T]) Close() error {
 	return nil
 }
 
-// token is what TokenFile holds now.
-func (r *remote[T]) token() (string, error) {
-	if r.ref.TokenFile == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(r.ref.TokenFile)
-	if err != nil {
-		return "", fmt.Errorf("%s.tokenFile: %w", r.format.Field, err)
-	}
-	return strings.TrimSpace(string(strictyaml.TrimBOM(text))), nil
-}
-
 func (r *remote[T]) fetchURL(ctx context.Context, tag string) ([]byte, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.ref.URL, nil)
-	if err != nil {
-		return nil, "", err
+	if _, err := r.from.token(); err != nil {
+		return nil, "", fmt.Errorf("%s.%w", r.format.Field, err)
 	}
-	token, err := r.token()
+	got, err := get(ctx, r.client, r.from.URL, &r.from.Access, tag, r.format.Limit)
 	switch {
 	case err != nil:
-		return nil, "", err
-	case r.ref.User != "":
-		req.SetBasicAuth(r.ref.User, token)
-	case token != "":
-		req.Header.Set("Authorization", "Bearer "+token)
+		return nil, "", r.about(err)
+	case got.unchanged:
+		return nil, tag, nil
 	}
-	if tag != "" {
-		req.Header.Set("If-None-Match", tag)
-	}
-	resp, err := r.client.Do(req)
+	packed, err := decoded(got.body, got.encoding, r.format.Limit)
 	if err != nil {
-		return nil, "", unreachable(r.origin, err)
+		return nil, "", fmt.Errorf("%s: %w", r.origin, err)
+	}
+	return packed, got.etag, nil
+}
+
+// fetchOCI gets the layer of an artifact; its tag is the manifest's digest.
+// Every byte is compared with the digest that leads to it.
+func (r *remote[T]) fetchOCI(ctx context.Context, tag string) ([]byte, string, error) {
+	packed, tag, err := r.layer(ctx, tag)
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		err = r.about(&plain{refusal})
+	}
+	return packed, tag, err
+}
+
+func (r *remote[T]) layer(ctx context.Context, tag string) ([]byte, string, error) {
+	p, err := repository(r.client, r.ref, r.from.Access)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s.%w", r.format.Field, err)
+	}
+	top, err := resolve(ctx, p, r.ref)
+	if err != nil || top.Digest.String() == tag {
+		return nil, tag, err
+	}
+	text, err := fetch(ctx, p, top, maxManifest, "its manifest", nil)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := readManifest(text)
+	if err != nil {
+		return nil, "", err
+	}
+	layer, err := fileLayer(m, ocispec.MediaTypeImageLayerGzip)
+	if err != nil {
+		return nil, "", err
+	}
+	packed, err := fetch(ctx, p, layer, r.format.Limit, "its file", nil)
+	return packed, top.Digest.String(), err
+}
+
+// about puts the origin in front of err.
+func (r *remote[T]) about(err error) error {
+	if errors.Is(err, ErrUnreachable) { // whose text goes on from it
+		return fmt.Errorf("%s %w", r.origin, err)
+	}
+	return fmt.Errorf("%s: %w", r.origin, err)
+}
+
+// plain is a refusal's text without its step.
+type plain struct{ *Refusal }
+
+func (p *plain) Error() string { return p.Text }
+func (p *plain) Unwrap() error { return p.Refusal }
+
+// response is what a server sent for a file.
+type response struct {
+	body           []byte
+	etag, encoding string
+	unchanged      bool // the file still has the ETag that it had
+}
+
+// get fetches a file of at most limit bytes. Errors do not contain the address.
+func get(ctx context.Context, client *http.Client, address string, a *Access, etag string, limit int64) (*response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.authorize(req); err != nil {
+		return nil, err
+	}
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, unreachable(err)
 	}
 	defer resp.Body.Close()
 	switch {
-	case resp.StatusCode == http.StatusNotModified && tag != "":
-		return nil, tag, nil
+	case resp.StatusCode == http.StatusNotModified && etag != "":
+		return &response{unchanged: true}, nil
 	case resp.StatusCode != http.StatusOK:
-		return nil, "", unreachable(r.origin, answers(resp.StatusCode))
+		return nil, unreachable(answers(resp.StatusCode))
 	}
-	packed, err := readBounded(resp.Body, r.format.Limit)
+	body, err := readBounded(resp.Body, limit)
 	switch {
-	case errors.Is(err, tooLarge(r.format.Limit)):
-		return nil, "", fmt.Errorf("%s: %w", r.origin, err)
-	case err != nil && ctx.Err() == nil:
-		return nil, "", unreachable(r.origin, err)
+	case errors.Is(err, tooLarge(limit)):
+		return nil, err
+	case err != nil:
+		return nil, unreachable(err)
 	}
-	if err == nil {
-		if packed, err = decoded(packed, resp.Header.Get("Content-Encoding"), r.format.Limit); err != nil {
-			err = fmt.Errorf("%s: %w", r.origin, err)
-		}
-	}
-	return packed, resp.Header.Get("ETag"), err
+	return &response{body: body, etag: resp.Header.Get("ETag"), encoding: resp.Header.Get("Content-Encoding")}, nil
 }
 
 // decoded takes off a content encoding (RFC 9110, section 8.4). Many servers call a
@@ -271,25 +321,9 @@ func decoded(packed []byte, encoding string, limit int64) ([]byte, error) {
 
 // unreachable is without the URL, in whose query or that of a redirect there may
 // be a secret.
-func unreachable(origin string, err error) error {
+func unreachable(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("%s %w: %w", origin, ErrUnreachable, err)
-}
-
-func answers(status int) error {
-	return fmt.Errorf("it answers %d %s", status, http.StatusText(status))
-}
-
-// staysEncrypted refuses redirects that lead from https to anything else: the
-// token and an unsigned bundle would travel in plain text.
-func staysEncrypted(to *http.Request, via []*http.Request) error {
-	switch {
-	case len(via) >= 10:
-		return errors.New("more than 10 redirects")
-	case via[0].URL.Scheme == "https" && to.URL.Scheme != "https":
-		return errors.New("the redirect leaves https")
-	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }

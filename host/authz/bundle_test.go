@@ -49,7 +49,7 @@ func TestAPlaceThatGoesAwayChangesNothing(t *testing.T) {
 	start := func() *Engine {
 		t.Helper()
 		e, err := Open(t.Context(), Config{
-			Source:    Source{Bundle: &Bundle{Reference: artifact.Reference{URL: srv.URL, Poll: host.Duration(time.Second)}, Unsigned: true}},
+			Source:    Source{Bundle: &Bundle{Location: artifact.Location{URL: srv.URL, Poll: host.Duration(time.Second)}, Unsigned: true}},
 			Keep:      keep,
 			Directory: d,
 		})
@@ -122,7 +122,7 @@ func TestADirectoryAndItsBundleHaveOneDigest(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Dir(path), filepath.Base(path), packed.String())
-		e, err := Open(t.Context(), Config{Source: Source{Bundle: &Bundle{Reference: artifact.Reference{File: path}}}, Directory: staff(t)})
+		e, err := Open(t.Context(), Config{Source: Source{Bundle: &Bundle{Location: artifact.Location{File: path}}}, Directory: staff(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestABrokenBundleLeavesTheOldServing(t *testing.T) {
 	write(t, dir, "b.tar.gz", good)
 	e, err := Open(t.Context(), Config{
 		Source: Source{Bundle: &Bundle{
-			Reference: artifact.Reference{File: filepath.Join(dir, "b.tar.gz")},
+			Location: artifact.Location{File: filepath.Join(dir, "b.tar.gz")},
 			Keys:      []Key{{ID: "ops", File: filepath.Join(dir, "ours"), Algorithm: "HS256"}},
 		}},
 		Directory: staff(t),

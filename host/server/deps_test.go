@@ -49,6 +49,7 @@ var owners = []struct {
 	{"github.com/open-policy-agent/opa", []string{"host/authz", "host/policytool"}, "one engine decides, deny on every failure; tools look at its programs"},
 	{"go.opentelemetry.io/proto", []string{"host/audit"}, "a record leaves the host masked"},
 	{"oras.land/oras-go", []string{"host/artifact", "host/capability/helm"}, "what is downloaded is verified where it is used"},
+	{"github.com/sigstore/", []string{"host/artifact"}, "one place that believes signatures"},
 	{"go.etcd.io/", []string{"host/state"}, "facts about revocation have one reader and one writer"},
 	{"k8s.io/client-go", []string{"host/cluster", "host/capability/helm"}, "a client exists only with an impersonated user and an authority"},
 	{"helm.sh/helm", []string{"host/capability/helm"}, "helm reads files and environments unless it is held"},

@@ -23,7 +23,7 @@ import (
 // Bundle names an OPA bundle (openpolicyagent.org/docs/management-bundles): a
 // gzipped tar of Rego and data. Exactly one of file, url and oci is set.
 type Bundle struct {
-	artifact.Reference
+	artifact.Location
 	// Keys verify the bundle's signature. With none, URL and OCI are refused,
 	// unless Unsigned says that it is meant.
 	Keys  []Key  `json:"keys,omitempty"`
@@ -127,7 +127,7 @@ func (b *Bundle) open(keep string, log *slog.Logger) (Source, error) {
 			return nil, err
 		}
 	}
-	return artifact.Open(b.Reference, artifact.Format[*Content]{
+	return artifact.Open(b.Location, artifact.Format[*Content]{
 		Field: "bundle", Limit: maxPacked, Verify: b.verify, Signed: len(b.Keys) > 0,
 	}, keep, log)
 }

@@ -50,7 +50,7 @@ func (p *problems) bad(is bool, field, format string, args ...any) {
 func (c *Config) Paths() []*string {
 	list := []*string{&c.Dir}
 	if b := c.Bundle; b != nil {
-		list = append(list, b.Reference.Paths()...)
+		list = append(list, b.Location.Paths()...)
 		for i := range b.Keys {
 			list = append(list, &b.Keys[i].File)
 		}

@@ -37,7 +37,7 @@ func newPlace(t *testing.T) *place {
 		}
 	}))
 	t.Cleanup(srv.Close)
-	p.bundle = Bundle{Reference: artifact.Reference{URL: srv.URL}, Keys: []Key{{ID: "ops", File: public}}}
+	p.bundle = Bundle{Location: artifact.Location{URL: srv.URL}, Keys: []Key{{ID: "ops", File: public}}}
 	return p
 }
 
@@ -137,7 +137,7 @@ func TestABundleIsNotTakenAfterItExpired(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	file := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), p.make("a := 2", Stamp{Expires: over}))
-	if _, err := open(t, Bundle{Reference: artifact.Reference{File: file}, Keys: p.bundle.Keys}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), "it expired at") {
+	if _, err := open(t, Bundle{Location: artifact.Location{File: file}, Keys: p.bundle.Keys}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), "it expired at") {
 		t.Errorf("in a file: %v", err)
 	}
 }
@@ -149,7 +149,7 @@ func TestTheLeastSerialHoldsForAFreshHost(t *testing.T) {
 		text := p.make("a := 1", Stamp{Serial: serial})
 		err := p.offer(open(t, p.bundle, t.TempDir()), text)
 		file := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), text)
-		_, err2 := open(t, Bundle{Reference: artifact.Reference{File: file}, Keys: p.bundle.Keys, MinSerial: 5}, "").Load(t.Context())
+		_, err2 := open(t, Bundle{Location: artifact.Location{File: file}, Keys: p.bundle.Keys, MinSerial: 5}, "").Load(t.Context())
 		for _, err := range []error{err, err2} {
 			if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "below bundle.minSerial, 5") {
 				t.Errorf("%d: %v", serial, err)
@@ -157,8 +157,8 @@ func TestTheLeastSerialHoldsForAFreshHost(t *testing.T) {
 		}
 	}
 	for want, b := range map[string]Bundle{
-		"policy.bundle.minSerial: needs keys": {Reference: artifact.Reference{URL: "https://example.com/b"}, Unsigned: true, MinSerial: 1},
-		"policy.bundle.minSerial: is over":    {Reference: artifact.Reference{File: "b"}, Keys: []Key{{ID: "a", File: "a"}}, MinSerial: 1 << 60},
+		"policy.bundle.minSerial: needs keys": {Location: artifact.Location{URL: "https://example.com/b"}, Unsigned: true, MinSerial: 1},
+		"policy.bundle.minSerial: is over":    {Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}}, MinSerial: 1 << 60},
 	} {
 		if err := (&Config{Bundle: &b}).Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

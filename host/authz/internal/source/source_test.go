@@ -86,7 +86,7 @@ func open(t *testing.T, b Bundle, keep string) Source {
 
 func TestABundleFileBringsRegoDataAndRevision(t *testing.T) {
 	path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), packed(t, "r7", nil))
-	c, err := open(t, Bundle{Reference: artifact.Reference{File: path}}, "").Load(t.Context())
+	c, err := open(t, Bundle{Location: artifact.Location{File: path}}, "").Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestAByteOrderMarkIsPassedOver(t *testing.T) {
 		_, _ = w.Write(packed(t, "r1", &Signing{KeyFile: private}))
 	}))
 	defer srv.Close()
-	if _, err := open(t, Bundle{Reference: artifact.Reference{URL: srv.URL, TokenFile: token}, Keys: []Key{{ID: "ops", File: public}}}, "").Load(t.Context()); err != nil {
+	if _, err := open(t, Bundle{Location: artifact.Location{URL: srv.URL, Access: artifact.Access{TokenFile: token}}, Keys: []Key{{ID: "ops", File: public}}}, "").Load(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -199,7 +199,7 @@ func TestSignaturesAreVerified(t *testing.T) {
 		"changed after": {tamper(t, signed), "site.rego"},
 	} {
 		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), c.text)
-		_, err := open(t, Bundle{Reference: artifact.Reference{File: path}, Keys: []Key{key}}, "").Load(t.Context())
+		_, err := open(t, Bundle{Location: artifact.Location{File: path}, Keys: []Key{key}}, "").Load(t.Context())
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -220,7 +220,7 @@ func TestAKeysIDCountsAmongSeveral(t *testing.T) {
 		{"ops", []Key{ops, spare}, true}, {"", []Key{ops, spare}, false}, {"spare", []Key{ops, spare}, false}, {"gone", []Key{ops, spare}, false},
 	} {
 		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), packed(t, "r1", &Signing{KeyFile: private, KeyID: c.id}))
-		if _, err := open(t, Bundle{Reference: artifact.Reference{File: path}, Keys: c.keys}, "").Load(t.Context()); (err == nil) != c.ok {
+		if _, err := open(t, Bundle{Location: artifact.Location{File: path}, Keys: c.keys}, "").Load(t.Context()); (err == nil) != c.ok {
 			t.Errorf("signed as %q with %d keys: %v", c.id, len(c.keys), err)
 		}
 	}
@@ -269,7 +269,7 @@ func TestAnAlgorithmFitsItsKey(t *testing.T) {
 			t.Errorf("signing with %+v: %v", c, err)
 		}
 		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), out.Bytes())
-		_, err = open(t, Bundle{Reference: artifact.Reference{File: path}, Keys: []Key{{ID: "ops", File: c.public, Algorithm: c.algorithm}}}, "").Load(t.Context())
+		_, err = open(t, Bundle{Location: artifact.Location{File: path}, Keys: []Key{{ID: "ops", File: c.public, Algorithm: c.algorithm}}}, "").Load(t.Context())
 		if (err == nil) != (c.verifying == "") || err != nil && !strings.Contains(err.Error(), "bundle.keys: ops: ") || err != nil && !strings.Contains(err.Error(), c.verifying) {
 			t.Errorf("verifying with %+v: %v", c, err)
 		}
@@ -349,7 +349,7 @@ func TestWhatIsNoUsableBundleSaysSo(t *testing.T) {
 		"cut":     {packed(t, "r", nil)[:100], "gzipped tar"},
 	} {
 		path := put(t, filepath.Join(t.TempDir(), "b.tar.gz"), c.text)
-		if _, err := open(t, Bundle{Reference: artifact.Reference{File: path}}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := open(t, Bundle{Location: artifact.Location{File: path}}, "").Load(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -361,7 +361,7 @@ func TestTheLastGoodBundleServesWhileItsPlaceIsAway(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
 	defer srv.Close()
 	keep := t.TempDir()
-	b := Bundle{Reference: artifact.Reference{URL: srv.URL}, Keys: []Key{{ID: "ops", File: public, Algorithm: "ES256"}}}
+	b := Bundle{Location: artifact.Location{URL: srv.URL}, Keys: []Key{{ID: "ops", File: public, Algorithm: "ES256"}}}
 	s := open(t, b, keep)
 	want, err := s.Load(t.Context())
 	if err != nil {
@@ -398,7 +398,7 @@ func TestABundleIsTakenOnceItsKeyIsThere(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	}))
 	defer srv.Close()
-	s := open(t, Bundle{Reference: artifact.Reference{URL: srv.URL}, Keys: []Key{{ID: "ops", File: other, Algorithm: "ES256"}}}, "")
+	s := open(t, Bundle{Location: artifact.Location{URL: srv.URL}, Keys: []Key{{ID: "ops", File: other, Algorithm: "ES256"}}}, "")
 	if _, err := s.Load(t.Context()); err == nil {
 		t.Fatal("it was taken with another key")
 	}
@@ -414,16 +414,16 @@ func TestABundleIsTakenOnceItsKeyIsThere(t *testing.T) {
 
 func TestMistakesInASourceNameTheirField(t *testing.T) {
 	for want, c := range map[string]Config{
-		"policy: has both":             {Dir: "a", Bundle: &Bundle{Reference: artifact.Reference{File: "b"}}},
+		"policy: has both":             {Dir: "a", Bundle: &Bundle{Location: artifact.Location{File: "b"}}},
 		"policy.bundle: needs exactly": {Bundle: &Bundle{}},
-		"policy.bundle.url":            {Bundle: &Bundle{Reference: artifact.Reference{URL: "http://example.com/b"}, Unsigned: true}},
-		"policy.bundle.oci":            {Bundle: &Bundle{Reference: artifact.Reference{OCI: "nonsense"}, Unsigned: true}},
-		"policy.bundle.keys: is miss":  {Bundle: &Bundle{Reference: artifact.Reference{URL: "https://example.com/b"}}},
-		"policy.bundle.unsigned":       {Bundle: &Bundle{Reference: artifact.Reference{File: "b"}, Unsigned: true, Keys: []Key{{ID: "a", File: "a"}}}},
-		"policy.bundle.poll":           {Bundle: &Bundle{Reference: artifact.Reference{URL: "https://example.com/b", Poll: 1}, Unsigned: true}},
-		"policy.bundle.keys[0].algo":   {Bundle: &Bundle{Reference: artifact.Reference{File: "b"}, Keys: []Key{{ID: "a", File: "a", Algorithm: "none"}}}},
-		"policy.bundle.keys[1].id":     {Bundle: &Bundle{Reference: artifact.Reference{File: "b"}, Keys: []Key{{ID: "a", File: "a"}, {ID: "a", File: "a"}}}},
-		"policy.bundle.user":           {Bundle: &Bundle{Reference: artifact.Reference{URL: "https://example.com/b", User: "u"}, Unsigned: true}},
+		"policy.bundle.url":            {Bundle: &Bundle{Location: artifact.Location{URL: "http://example.com/b"}, Unsigned: true}},
+		"policy.bundle.oci":            {Bundle: &Bundle{Location: artifact.Location{OCI: "nonsense"}, Unsigned: true}},
+		"policy.bundle.keys: is miss":  {Bundle: &Bundle{Location: artifact.Location{URL: "https://example.com/b"}}},
+		"policy.bundle.unsigned":       {Bundle: &Bundle{Location: artifact.Location{File: "b"}, Unsigned: true, Keys: []Key{{ID: "a", File: "a"}}}},
+		"policy.bundle.poll":           {Bundle: &Bundle{Location: artifact.Location{URL: "https://example.com/b", Poll: 1}, Unsigned: true}},
+		"policy.bundle.keys[0].algo":   {Bundle: &Bundle{Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a", Algorithm: "none"}}}},
+		"policy.bundle.keys[1].id":     {Bundle: &Bundle{Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}, {ID: "a", File: "a"}}}},
+		"policy.bundle.user":           {Bundle: &Bundle{Location: artifact.Location{URL: "https://example.com/b", Access: artifact.Access{User: "u"}}, Unsigned: true}},
 	} {
 		if err := c.Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
