@@ -176,13 +176,10 @@ func fetchError(err error) error {
 	if r, ok := errors.AsType[*errcode.ErrorResponse](err); ok {
 		return refuse(StepFetch, "", "%w: %w", ErrUnreachable, answers(r.StatusCode))
 	}
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
 	if errors.Is(err, errPlain) {
 		return refuse(StepFetch, "", "%w: %w; it has to use https", ErrUnreachable, errPlain)
 	}
-	return refuse(StepFetch, "", "%w: %w", ErrUnreachable, err)
+	return refuse(StepFetch, "", "%w", unreachable(err))
 }
 
 func answers(status int) error { return &statusError{status} }

@@ -324,7 +324,12 @@ func (s sigstore) root(path string, logs, stamps bool) string {
 	if stamps {
 		authorities = s.TimestampingAuthorities()
 	}
-	r, err := root.NewTrustedRoot(root.TrustedRootMediaType01, s.FulcioCertificateAuthorities(), nil, authorities, trusted)
+	return s.write(path, s.FulcioCertificateAuthorities(), nil, authorities, trusted)
+}
+
+func (s sigstore) write(path string, by []root.CertificateAuthority, certificateLogs map[string]*root.TransparencyLog, stamps []root.TimestampingAuthority, logs map[string]*root.TransparencyLog) string {
+	s.t.Helper()
+	r, err := root.NewTrustedRoot(root.TrustedRootMediaType01, by, certificateLogs, stamps, logs)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -676,6 +681,11 @@ func TestNothingLoadsThatIsNotAsThePolicySays(t *testing.T) {
 	pull("a certificate by another issuer", certified.String(), f.keyless(trust))
 	f.attach(certified, payload, newSigstore(t).annotations(payload, robot, issuer, soon, true))
 	pull("a certificate of another authority", certified.String(), f.keyless(trust))
+	f.attach(certified, payload, s.annotations(payload, robot, issuer, soon, true))
+	pull("a certificate of another authority, with a known timestamp", certified.String(), f.keyless(
+		s.write(f.path("authority.json"), newSigstore(t).FulcioCertificateAuthorities(), nil, s.TimestampingAuthorities(), nil)))
+	pull("a certificate that its own log did not sign", certified.String(), f.keyless(
+		s.write(f.path("sct.json"), s.FulcioCertificateAuthorities(), s.CTLogs(), s.TimestampingAuthorities(), nil)))
 	unlogged := s.annotations(payload, robot, issuer, soon, false)
 	delete(unlogged, annotationLogEntry)
 	f.attach(certified, payload, unlogged)

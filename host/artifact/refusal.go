@@ -39,8 +39,8 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // refuse makes a Refusal about a reference. Inside the package the origin may be left
 // to the caller that knows it.
 func refuse(step Step, field, format string, args ...any) *Refusal {
-	err := fmt.Errorf(format, args...)
-	return &Refusal{Step: step, Field: field, Text: err.Error(), Err: errors.Unwrap(err)}
+	err := fmt.Errorf(format, args...) // which wraps the causes
+	return &Refusal{Step: step, Field: field, Text: err.Error(), Err: err}
 }
 
 // about completes err with the origin; what is not a Refusal yet becomes one of step.

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -324,6 +325,9 @@ func decoded(packed []byte, encoding string, limit int64) ([]byte, error) {
 func unreachable(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		err = fmt.Errorf("%w; give its authority in caFile", err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
