@@ -160,7 +160,7 @@ func TestABrokenBundleLeavesTheOldServing(t *testing.T) {
 	e, err := Open(t.Context(), Config{
 		Source: Source{Bundle: &Bundle{
 			Location: artifact.Location{File: filepath.Join(dir, "b.tar.gz")},
-			Keys:      []Key{{ID: "ops", File: filepath.Join(dir, "ours"), Algorithm: "HS256"}},
+			Keys:     []Key{{ID: "ops", File: filepath.Join(dir, "ours"), Algorithm: "HS256"}},
 		}},
 		Directory: staff(t),
 	})
