@@ -13,6 +13,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
@@ -82,14 +83,14 @@ const (
 // client makes the HTTP client of a for the server home. The caller closes its idle
 // connections.
 func (a *Access) client(home *url.URL, log *slog.Logger) (*http.Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// An artifact is packed itself. What the transport unpacked in passing would not
-	// be one, and in a registry not what the digest names.
-	transport.MaxIdleConns, transport.DisableCompression = 2, true
-	transport.ResponseHeaderTimeout, transport.MaxResponseHeaderBytes = headerTimeout, maxHeader
-	followed, err := follow.NewTransport(transport, a.CAFile, log)
+	followed, err := follow.NewTransport(a.CAFile, log, func(t *http.Transport) {
+		// An artifact is packed itself. What the transport unpacked in passing would not
+		// be one, and in a registry not what the digest names.
+		t.MaxIdleConns, t.DisableCompression = 2, true
+		t.ResponseHeaderTimeout, t.MaxResponseHeaderBytes = headerTimeout, maxHeader
+	})
 	if err != nil {
-		return nil, fmt.Errorf("caFile: %w", err)
+		return nil, err
 	}
 	return &http.Client{Transport: &careful{followed, home}, CheckRedirect: redirect}, nil
 }
@@ -106,7 +107,7 @@ type careful struct {
 var errPlain = errors.New("it leads to plain http on another machine")
 
 func (c *careful) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != schemeHTTPS && !loopback(req.URL.Hostname()) {
+	if req.URL.Scheme != schemeHTTPS && !netaddr.IsLoopback(req.URL.Hostname()) {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}

@@ -3,8 +3,6 @@ package artifact
 import (
 	"cmp"
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -12,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
 // Schemes of references.
@@ -105,7 +105,7 @@ func parseFile(text, rest string) (Reference, error) {
 func parseURL(text string) (Reference, error) {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != schemeHTTPS && !loopback(u.Hostname()):
+	case err != nil || u.Host == "" || u.Scheme != schemeHTTPS && !netaddr.IsLoopback(u.Hostname()):
 		return Reference{}, badReference(text, "is not an https URL, or http on loopback; write https://HOST/PATH")
 	case u.User != nil:
 		return Reference{}, badReference(text, "contains a password; use user and tokenFile")
@@ -243,7 +243,7 @@ func (r Reference) home() *url.URL {
 		return &url.URL{Scheme: u.Scheme, Host: u.Host}
 	}
 	host := registry.Reference{Registry: r.registry}.Host()
-	if loopback(hostOnly(host)) {
+	if netaddr.IsLoopback(netaddr.Host(host)) {
 		return &url.URL{Scheme: schemeHTTP, Host: host}
 	}
 	return &url.URL{Scheme: schemeHTTPS, Host: host}
@@ -265,18 +265,6 @@ func (r Reference) at(d digest.Digest) Reference {
 
 // target is what to look for in a registry or layout.
 func (r Reference) target() string { return cmp.Or(string(r.digest), r.tag) }
-
-func loopback(name string) bool {
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return name == "localhost" || err == nil && addr.IsLoopback()
-}
-
-func hostOnly(hostport string) string {
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		return h
-	}
-	return hostport
-}
 
 // below is path, if it is relative one below dir.
 func below(dir, path string) string {
