@@ -18,9 +18,9 @@ import (
 
 func directoryCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "directory", Short: "Look after users, teams and roles",
-		Long: `Look after users, teams and roles. host/directory/README.md says how to write
-them, as files or as custom resources.`,
+		Use: "directory", Short: "Check, import and install users, teams and roles",
+		Long: `Check, import and install users, teams and roles. host/directory/README.md says
+how to write them, as files or as custom resources.`,
 	}
 	c.AddCommand(checkDirectoryCommand(), crdsCommand(), importCommand())
 	group(c)
@@ -42,11 +42,13 @@ func crdsCommand() *cobra.Command {
 func checkDirectoryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [DIR]",
-		Short: "Read a directory of files and say what the host would leave out",
-		Long: `Read a directory of files, without one that of the configuration, and say what
-the host would leave out, and which memberships end when. Custom resources are not
-looked at; /api/admin/directory of a running host tells about them. Exit code 1 if
-anything is left out; what has ended is not.`,
+		Short: "Check a directory of files and report what the host would leave out",
+		Long: `Check a directory of files, and report which entries, or parts of entries, the
+host would leave out, and when memberships end. DIR defaults to directory.files of the
+configuration. Custom resources are not read; a running host reports them at
+/api/admin/directory.
+
+Exit code 1 if anything would be left out; a membership that has ended does not count.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	file, asJSON := configFlag(c), c.Flags().Bool("json", false, "print the report as JSON")
@@ -60,7 +62,7 @@ anything is left out; what has ended is not.`,
 				return err
 			}
 			if dir = config.Directory.Files; dir == "" {
-				return errors.New("directory.files is not in the configuration; name a directory")
+				return errors.New("directory.files is not set in the configuration; name a directory")
 			}
 		}
 		r, err := directory.Check(dir, policies.Roles())
@@ -94,28 +96,30 @@ anything is left out; what has ended is not.`,
 func importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE...",
-		Short: "Convert kobs' User and Team manifests",
-		Long: `Convert User and Team manifests of kobs (kobs.io/v1beta1, YAML documents or lists;
-"-" is standard input) into entries of the directory, on standard output. The
-report on standard error names what was not carried over and what to look at.
+		Short: "Convert the User and Team manifests of kobs",
+		Long: `Convert the User and Team manifests of kobs (kobs.io/v1beta1, YAML documents or
+lists; "-" is standard input) into directory entries, on standard output. The report
+on standard error lists what was not converted and what to check.
 
-Rights are carried over so that nobody has more than kobs gave them:
-  - a plugin becomes a plugin permission and the action "PLUGIN:*", its own
-    permissions become custom. Plugins are instances here: check their names;
-  - get becomes get, list, watch; post becomes create; entries without verbs, which
-    allowed everything before kobs had them, become get, list, watch (--verbs);
-  - resources get their API group; pods/logs becomes pods/log; pods/exec is
-    carried over where all verbs are allowed;
-  - teams in a User are for display in kobs, which takes memberships from the
-    proxy's header as auth.proxy and auth.oidc do; --memberships makes them count.`,
+Users never get more permissions than they had in kobs:
+  - A plugin becomes a plugin permission and the action "PLUGIN:*"; its own
+    permissions become "custom". Plugins have the names that the configuration of
+    Bulkhead gives them: check these names.
+  - The verb get becomes get, list and watch; post becomes create. Entries without
+    verbs, which allowed everything in early versions of kobs, get those of --verbs.
+  - Resources get their API group, and pods/logs becomes pods/log. pods/exec is
+    converted only where all verbs are allowed.
+  - kobs only displays the teams of a User, and takes memberships from the proxy's
+    header, as auth.proxy and auth.oidc do. --memberships converts the teams of a
+    User to memberships.`,
 		Example: `  kubectl get users.kobs.io,teams.kobs.io -A -o yaml | bulkhead directory import - > directory/kobs.yaml
   bulkhead directory import kobs/*.yaml --namespace bulkhead | kubectl apply -f -`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	var o kobs.Options
-	c.Flags().BoolVar(&o.Memberships, "memberships", false, "make the teams of a User memberships")
-	c.Flags().StringVar(&o.Namespace, "namespace", "", "namespace to put into the entries, for kubectl apply")
-	c.Flags().StringSliceVar(&o.Verbs, "verbs", []string{"get", "list", "watch"}, "verbs of resources without verbs")
+	c.Flags().BoolVar(&o.Memberships, "memberships", false, "convert the teams of a User to memberships")
+	c.Flags().StringVar(&o.Namespace, "namespace", "", "namespace of the entries, for kubectl apply")
+	c.Flags().StringSliceVar(&o.Verbs, "verbs", []string{"get", "list", "watch"}, "verbs for resources that list none")
 	asJSON := c.Flags().Bool("json", false, "print the report as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var inputs []kobs.Input
@@ -133,7 +137,7 @@ Rights are carried over so that nobody has more than kobs gave them:
 		if _, err := c.OutOrStdout().Write(r.YAML); err != nil {
 			return &runError{err}
 		}
-		// What the host itself would say of the result.
+		// The host's own check of the result.
 		check, err := directory.CheckText("result", r.YAML, policies.Roles())
 		if err != nil {
 			return err
@@ -142,7 +146,7 @@ Rights are carried over so that nobody has more than kobs gave them:
 			return &runError{err}
 		}
 		if r.Users+r.Teams == 0 {
-			return &runError{errors.New("there is no User or Team of kobs.io/v1beta1")}
+			return &runError{errors.New("the input contains no User or Team of kobs.io/v1beta1")}
 		}
 		return nil
 	}
@@ -173,9 +177,9 @@ func reportImport(w io.Writer, r *kobs.Result, check *directory.Report, asJSON b
 		return json.NewEncoder(w).Encode(map[string]any{"users": r.Users, "teams": r.Teams, "notes": r.Notes, "problems": check.Problems})
 	}
 	for _, n := range r.Notes {
-		word := "look at"
+		word := "check"
 		if n.Lost {
-			word = "not carried over"
+			word = "not converted"
 		}
 		fmt.Fprintf(w, "%s: %s\n", word, n)
 	}

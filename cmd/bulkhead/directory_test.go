@@ -26,7 +26,7 @@ func TestDirectoryCommandsCheckAndConvert(t *testing.T) {
 
 	kobs := write("kobs.yaml", "apiVersion: kobs.io/v1beta1\nkind: User\nmetadata: {name: ann}\nspec: {id: ann@example.com, teams: [{name: a}], permissions: {plugins: [{name: azure}]}}\n")
 	out, report, code := bulkhead(t, "directory", "import", kobs)
-	if code != 0 || !strings.Contains(out, "id: ann@example.com") || !strings.Contains(report, "not carried over: "+kobs+":4: User ann: spec.teams") ||
+	if code != 0 || !strings.Contains(out, "id: ann@example.com") || !strings.Contains(report, "not converted: "+kobs+":4: User ann: spec.teams") ||
 		!strings.Contains(report, "1 users, 0 teams converted; 1 notes, 0 problems") {
 		t.Errorf("import: %d\n%s\n%s", code, out, report)
 	}

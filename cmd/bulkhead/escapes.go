@@ -10,13 +10,13 @@ import (
 const (
 	maxCSI       = 64      // ESC [ … final byte
 	maxString    = 4 << 10 // ESC ] … BEL, and the other control strings
-	maxUnnoticed = 256     // a longer one that ends is left out with a note
+	maxUnnoticed = 256     // a longer string that ends is replaced by a note
 )
 
-// withoutEscapes leaves of a terminal's output what a person would read: no
-// control sequence (ECMA-48), no other control character but line ends and tabs.
-// A sequence that does not end within its bound ends there, so that it cannot hide
-// the rest. A note stands for one of these, and for a long control string.
+// withoutEscapes returns the readable part of a terminal's output: it removes
+// control sequences (ECMA-48) and all control characters except line ends and tabs.
+// A sequence that does not end within its bound is cut there, so that it cannot hide
+// the rest. A note replaces such a sequence, and a long control string.
 func withoutEscapes(s string) string {
 	var b strings.Builder
 	for r := []rune(s); len(r) > 0; {
@@ -25,9 +25,9 @@ func withoutEscapes(s string) string {
 			n, ended := sequence(r)
 			switch {
 			case !ended:
-				fmt.Fprintf(&b, "[left out: an escape sequence without an end, %d characters]", n)
+				fmt.Fprintf(&b, "[removed: an escape sequence without an end, %d characters]", n)
 			case n > maxUnnoticed:
-				fmt.Fprintf(&b, "[left out: a control string, %d characters]", n)
+				fmt.Fprintf(&b, "[removed: a control string, %d characters]", n)
 			}
 			r = r[n:]
 			continue
@@ -41,7 +41,7 @@ func withoutEscapes(s string) string {
 }
 
 // sequence returns the length of the control sequence at the beginning of r, and
-// whether it ends, which cancelling it (CAN, SUB) or beginning another does, too.
+// whether it ends. CAN, SUB and the start of another sequence end it too.
 func sequence(r []rune) (n int, ended bool) {
 	if len(r) < 2 {
 		return len(r), true

@@ -189,8 +189,8 @@ func TestExplainFindsTheConfigurationWhereItStarts(t *testing.T) {
 		{dir, "-d none", 1, `lists no "vic"`},
 		{dir, "-p own", 1, "denied: own"},
 		{dir, "-p own -d people", 1, "denied: own"},
-		{dir + "/people", "", 2, "there is no bulkhead.yaml here; give --config or --directory"},
-		{clusters, "", 2, "directory.files is not in the configuration, and clusters are not asked"},
+		{dir + "/people", "", 2, "the working directory has no bulkhead.yaml; give --config or --directory"},
+		{clusters, "", 2, "directory.files is not set in the configuration, and this command does not read clusters"},
 	} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"policy", "explain", "vic", "gitops:helm.read"}, strings.Fields(c.flags)...)...)
 		cmd.Dir, cmd.Env = c.in, append(os.Environ(), "BULKHEAD_TEST_AS_PROGRAM=1")

@@ -23,23 +23,23 @@ import (
 func inspectCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect FILE",
-		Short: "Say what a plugin is, asks for and would be refused for, without running it",
-		Long: `Say what a plugin is and asks for, how its state is kept fresh, what its module
-declares beside what it may, and why the host would refuse it, without running
-it.
+		Short: "Describe a plugin and check whether the host would accept it, without running it",
+		Long: `Describe a plugin without running it: its manifest, the capabilities that it
+requests, how the host resets its state, the sizes of its module beside the limits,
+and each reason for which the host would refuse it.
 
-With --config, the limits are those of the configuration. If the file is one of
-its plugins, or --plugin names one, its own limits and grants count, too, and a
-capability that it needs and is not granted is a reason to refuse it.
+With --config, the limits of the configuration apply. If FILE is the source of one
+of its plugins, or if --plugin names one, the limits and grants of that plugin apply
+too, and a required capability that is not granted is a reason to refuse the plugin.
 
-Exit codes: 0 nothing here keeps it out, 1 it would be refused, 2 the file or the
+Exit codes: 0 the plugin would be accepted, 1 it would be refused, 2 the file or the
 configuration cannot be read.`,
 		Example: "  bulkhead plugin inspect hello.wasm\n  bulkhead plugin inspect hello.wasm -c bulkhead.yaml --plugin hello --json",
 		Args:    cobra.ExactArgs(1),
 	}
 	asJSON := c.Flags().Bool("json", false, "print JSON")
-	config := c.Flags().StringP("config", "c", "", "configuration whose limits and grants count (default: none, and the host's own limits)")
-	name := c.Flags().String("plugin", "", "the plugin of the configuration that the file is to be (default: the one with this source)")
+	config := c.Flags().StringP("config", "c", "", "configuration whose limits and grants apply (default: none; the default limits apply)")
+	name := c.Flags().String("plugin", "", "the configured plugin that FILE is checked as (default: the plugin whose source is FILE)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		as, err := pluginOf(*config, *name, args[0])
 		if err != nil {
@@ -64,10 +64,10 @@ configuration cannot be read.`,
 	return c
 }
 
-// pluginOf is the file as the configuration has it.
+// pluginOf returns the configuration of the plugin whose file is given.
 func pluginOf(config, name, file string) (c plugin.Config, err error) {
 	if config == "" && name != "" {
-		return c, errors.New("--plugin names a plugin of a configuration; give --config, too")
+		return c, errors.New("--plugin names a plugin of the configuration; give --config as well")
 	}
 	if config != "" {
 		all, err := server.Load(config, os.Environ())
@@ -92,7 +92,7 @@ func pluginOf(config, name, file string) (c plugin.Config, err error) {
 	return c, nil
 }
 
-// describe prints an inspection for people.
+// describe prints an inspection as text.
 func describe(out io.Writer, i *plugin.Inspection) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
@@ -107,7 +107,7 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 			row("route "+r.Name, "%s %s (%s), action %s", r.Method, r.Path, r.Kind, r.Action)
 		}
 		for _, c := range m.Capabilities {
-			need := "needed"
+			need := "required"
 			if c.Optional {
 				need = "optional"
 			}
@@ -118,12 +118,12 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 		}
 	}
 	l := i.Limits
-	row("limits", "%d MiB of memory an instance, %d MiB all together; %d instances; %v a call; %s; request bodies of %d bytes",
+	row("limits", "%d MiB of memory per instance, %d MiB in total; %d instances; %v per call; %s; request bodies of %d bytes",
 		l.MemoryMiB, l.TotalMiB, l.Instances, time.Duration(l.Timeout), fuel(l.Fuel), l.BodyBytes)
 	if m := i.Module; m != nil {
 		row("imports", "%s", cmp.Or(strings.Join(i.Imported, ", "), "no capability"))
 		row("state", "%s", freshness(m.FreshBecause))
-		row("size", "%d instructions, %d loops, %d bytes of data, %d KiB of memory at the start; %d bytes when rewritten",
+		row("size", "%d instructions, %d loops, %d bytes of data, %d KiB of initial memory; %d bytes when rewritten",
 			m.Instructions, m.Loops, m.DataBytes, m.MemoryBytes>>10, m.RewrittenBytes)
 		for _, line := range declared(m.Counts, l.Module) {
 			row("declares", "%s", line)
@@ -139,10 +139,10 @@ func fuel(n int64) string {
 	if n == 0 {
 		return "no limit on fuel"
 	}
-	return fmt.Sprintf("%d of fuel a call", n)
+	return fmt.Sprintf("%d fuel per call", n)
 }
 
-// declared says how much of each limit a module uses, four to a line.
+// declared returns how much of each limit a module uses, four limits per line.
 func declared(counts, limits sandbox.ModuleLimits) (lines []string) {
 	var line []string
 	used, most := reflect.ValueOf(counts), reflect.ValueOf(limits)
@@ -164,7 +164,7 @@ func declared(counts, limits sandbox.ModuleLimits) (lines []string) {
 
 func freshness(because []string) string {
 	if len(because) == 0 {
-		return "put back after each call to what its start left"
+		return "restored after each call to the state after the start"
 	}
-	return "a new instance for each call, because of " + strings.Join(because, ", ")
+	return "a new instance for each call: " + strings.Join(because, ", ")
 }

@@ -38,7 +38,7 @@ func main() {
 	os.Exit(2)
 }
 
-// runError is a failure after everything the operator wrote was accepted.
+// runError is a failure that is not an error of the command line or the configuration.
 type runError struct{ error }
 
 func (e *runError) Unwrap() error { return e.error }
@@ -47,10 +47,10 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bulkhead",
 		Short: "A WebAssembly policy-plugin host: the backend of a Kubernetes console",
-		Long: `Bulkhead authenticates each request, asks Rego whether this person may do this,
-runs the feature as a sandboxed WebAssembly plugin with only the capabilities
-that were granted, acts as the user, and ends everything a person has running
-when they log out.`,
+		Long: `Bulkhead authenticates each request, asks a Rego policy whether to allow it, and
+runs the feature as a sandboxed WebAssembly plugin that has only the capabilities
+the operator granted. The plugin acts as the user, and a logout ends everything the
+user has running.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
@@ -58,8 +58,8 @@ when they log out.`,
 	return root
 }
 
-// group makes a command that only holds others refuse what is none of them;
-// cobra would print the help and report success.
+// group makes a command that only has subcommands refuse an unknown one; without
+// it, cobra would print the help and report success.
 func group(c *cobra.Command) {
 	c.Args = cobra.NoArgs
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }

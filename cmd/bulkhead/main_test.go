@@ -91,7 +91,7 @@ func TestMistakesAreOneLineAndExitCode2(t *testing.T) {
 func TestInspectSaysWhatAPluginIsAndWhyItIsRefused(t *testing.T) {
 	gitops := packtest.Build(t, "plugins/gitops")
 	stdout, stderr, code := bulkhead(t, "plugin", "inspect", gitops)
-	for _, want := range []string{"gitops 0.1.0", "POST /helm-upgrade (unary), action helm.upgrade", "needed:", "put back after each call"} {
+	for _, want := range []string{"gitops 0.1.0", "POST /helm-upgrade (unary), action helm.upgrade", "required:", "restored after each call"} {
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("exit code %d, %q lacks %q (%s)", code, stdout, want, stderr)
 		}
@@ -136,7 +136,7 @@ func TestInspectTakesAConfiguration(t *testing.T) {
 	}{
 		{nil, 0, []string{"64 MiB of memory an instance", "no limit on fuel", " of 60000", "bodyBytes "}},
 		{[]string{"-c", file}, 1, []string{"16 MiB of memory an instance", "limits.module.functions"}},
-		{[]string{"-c", file, "--plugin", "bare"}, 1, []string{"7000 of fuel a call", " of 50000", `needs capability "helm"`}},
+		{[]string{"-c", file, "--plugin", "bare"}, 1, []string{"7000 fuel per call", " of 50000", `needs capability "helm"`}},
 		{[]string{"-c", file, "--plugin", "absent"}, 2, nil},
 		{[]string{"--plugin", "bare"}, 2, nil},
 	} {
@@ -233,7 +233,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.upgrade"}, "role viewer", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vik@example.com", "gitops:helm.read"}, `lists no "vik@example.com"`, 1},
 		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.upgrade"}, "the membership in role editor ended at 2020-01-01T00:00:00Z", 1},
-		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.upgrade"}, "misses the time (the membership ended at 2020-01-01T00:00:00Z)", 1},
+		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.upgrade"}, "does not cover the time (the membership ended at 2020-01-01T00:00:00Z)", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "edd@example.com", "gitops:helm.read"}, "action *:*.read (until 2126-01-01T00:00:00Z)", 0},
 		{[]string{"directory", "check", at("people")}, "edd@example.com: role editor ended at 2020-01-01T00:00:00Z\nedd@example.com: role viewer until 2126-01-01T00:00:00Z\n", 0},
 		{[]string{"policy", "explain", "vic@example.com", "gitops:helm.upgrade"}, "--directory", 2},
@@ -249,12 +249,12 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "-p", "", "vic@example.com", "gitops:helm.read"}, "--policy is empty", 2},
 		{[]string{"policy", "diff", "log", at("good"), "-l", log}, "0 decisions would change", 0},
 		{[]string{"policy", "diff", "shipped", at("late"), "-l", log}, "no_plugin → late", 1},
-		{[]string{"policy", "diff", "log", "shipped", "-l", log, "-d", at("people")}, "permissions are matched again, over " + at("people"), 0},
+		{[]string{"policy", "diff", "log", "shipped", "-l", log, "-d", at("people")}, "permissions: matched again with " + at("people"), 0},
 		{[]string{"policy", "diff", "log", "shipped", "-l", change, "-d", at("people")}, "no_action → permitted", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", change, "-c", config}, "no_action → permitted", 1},
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log}, "--directory", 2},
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log, "-d", at("people")}, "1 decisions would change", 1},
-		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 are no decisions", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 records that are not decisions", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", empty}, "no decision in it could be replayed", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", text}, "decision log: record 1", 2},
 		{[]string{"policy", "diff", "log", "", "-l", log}, "an argument is empty", 2},
@@ -262,7 +262,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "build", at("good"), "-o", at("x.tar.gz"), "--revision", "r1"}, "  not signed\n", 0},
 		{[]string{"policy", "build", at("good"), "-o", ""}, "--output is empty", 2},
 		{[]string{"policy", "build", at("good"), "-o", dir}, "is a directory", 2},
-		{[]string{"policy", "build", at("good"), "-o", at("nowhere/x.tar.gz")}, "no such directory", 2},
+		{[]string{"policy", "build", at("good"), "-o", at("nowhere/x.tar.gz")}, "its directory does not exist", 2},
 		{[]string{"policy", "check", at("x.tar.gz")}, "compiles", 0},
 		{[]string{"policy", "bogus"}, "bogus", 2},
 	} {
@@ -300,13 +300,13 @@ func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
 		{"--key ec.key --algorithm ES384 --key-id ops --serial 7", "  signed by ops (ES384), serial 7\n", 0},
 		{"--key ec.key --serial 0", "  signed by a key without id (ES384)\n", 0},
 		{"--key ec.key --expires-in 720h", "  signed by a key without id (ES384), serial 1", 0},
-		{"--key ec.key --expires-in -1h", "--expires-in -1h0m0s is less than 0", 2},
-		{"--serial 7", "--serial is about signing, which takes --key", 2},
-		{"--expires-in 1h", "--expires-in is about signing, which takes --key", 2},
+		{"--key ec.key --expires-in -1h", "--expires-in -1h0m0s must not be negative", 2},
+		{"--serial 7", "--serial needs --key", 2},
+		{"--expires-in 1h", "--expires-in needs --key", 2},
 		{"--key secret --algorithm HS256 --json", `"signed": true`, 0},
 		{"--key= --algorithm ES384", "--key is empty", 2},
-		{"--algorithm ES384", "--algorithm is about signing, which takes --key", 2},
-		{"--key-id ops", "--key-id is about signing, which takes --key", 2},
+		{"--algorithm ES384", "--algorithm needs --key", 2},
+		{"--key-id ops", "--key-id needs --key", 2},
 		{"--key absent.key", "--key: stat absent.key: no such file", 2},
 		{"--key ec.key --algorithm ES256", "--key: ec.key: the key is EC P-384 and the algorithm ES256; say ES384", 2},
 		{"--key ec.key --algorithm none", "the algorithm none is not known", 2},

@@ -9,23 +9,23 @@ import (
 )
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Build plugins, look into them, sign, publish and install them"}
+	c := &cobra.Command{Use: "plugin", Short: "Build, inspect, sign, publish and install plugins"}
 	build := &cobra.Command{
 		Use:   "build DIR",
 		Short: "Compile the Go plugin in DIR and embed its manifest.json",
-		Long: `Compile the Go plugin in DIR for wasip1, check that it exports what its routes
-need and imports only the capabilities that DIR/manifest.json asks for, and
-write one .wasm file with the manifest inside. A capability that this version
-of the host does not have has to be optional. After an error the old file is as
-it was.
+		Long: `Compile the Go plugin in DIR for wasip1 and write one .wasm file that contains the
+manifest. The command checks that the module exports what its routes need and
+imports only the capabilities that DIR/manifest.json requests. A capability that
+this version of the host does not know must be optional. After an error the old
+file is unchanged.
 
-Whether each route has a handler shows only when the plugin runs: test it with
-sdk/sdktest, whose harness fails for a route without one and for a handler
-without a route.`,
+Only a running plugin shows whether each route has a handler: test it with
+sdk/sdktest, which fails for a route without a handler and for a handler without a
+route.`,
 		Example: "  bulkhead plugin build ./plugins/echo -o build/plugins/echo.wasm",
 		Args:    cobra.ExactArgs(1),
 	}
-	out := build.Flags().StringP("output", "o", "", "file to write (default: the directory's name with .wasm, here)")
+	out := build.Flags().StringP("output", "o", "", "file to write (default: the name of DIR with .wasm, in the working directory)")
 	build.RunE = func(c *cobra.Command, args []string) error {
 		if *out == "" {
 			dir, err := filepath.Abs(args[0])

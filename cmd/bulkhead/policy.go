@@ -22,18 +22,17 @@ import (
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Write, test, understand and compare policies",
-		Long: `Write, test, understand and compare policies.
+		Short: "Write, test, explain and compare policies",
+		Long: `Write, test, explain and compare policies.
 
-Each command takes a POLICY: a directory of *.rego files or an OPA bundle in a
-file. It is compiled with the shipped rules, as the host does it. Without POLICY
-and with --config, it is the one of the host's configuration, from wherever that
-says, its signature verified. With neither, it is the shipped rules alone, but for
-explain and bench, which look for ./bulkhead.yaml first.
+POLICY is a directory of *.rego files or an OPA bundle file. Each command compiles
+it with the shipped rules, as the host does. Without POLICY and with --config, the
+commands load the policy that the configuration names and verify its signature.
+With neither, they use the shipped rules alone; explain and bench first look for
+./bulkhead.yaml.
 
-Exit codes: 0 done; 1 the policy is at fault, or the answer is no, as each
-command's help says; 2 the command line is, or a file that it names cannot be used
-for what it is given.`,
+Exit codes: 0 success; 1 the policy is invalid, or the answer is no, as each
+command's help says; 2 the command line or a file that it names is invalid.`,
 	}
 	c.AddCommand(policyTestCommand(), policyCheckCommand(), policyFmtCommand(), policyEvalCommand(),
 		policyExplainCommand(), policyBenchCommand(), policyDiffCommand(), policyBuildCommand())
@@ -52,7 +51,7 @@ for what it is given.`,
 	return c
 }
 
-// policyFlags are what several commands share.
+// policyFlags are the flags that several commands share.
 type policyFlags struct {
 	config string
 	json   bool
@@ -96,7 +95,7 @@ func readPolicy(ctx context.Context, path string) (*authz.Policy, error) {
 func gzipped(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
-		return true // reading it will tell
+		return true // reading the policy will report the error
 	}
 	defer f.Close()
 	head := make([]byte, 2)
@@ -104,7 +103,7 @@ func gzipped(path string) bool {
 	return err == nil && head[0] == 0x1f && head[1] == 0x8b
 }
 
-// atFault tells what is wrong with a policy from a path that is not there.
+// atFault makes err a runError (exit code 1), unless the path does not exist.
 func atFault(err error) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -123,29 +122,30 @@ func policyCheckCommand() *cobra.Command {
 	var strict, capabilities bool
 	c := &cobra.Command{
 		Use:   "check [POLICY]",
-		Short: "Compile the policy as the host does, and warn of what costs",
-		Long: `Compile the policy with the shipped rules, as the host does, and warn of what
-makes deciding slow, and of what is not checked:
+		Short: "Compile the policy as the host does, and warn of slow or unchecked rules",
+		Long: `Compile the policy with the shipped rules, as the host does, and warn of rules that
+make decisions slow and of rules that are not checked:
 
-  unindexed  rules that are all tried for each question, because none compares a
-             part of the input with a constant
-  scan       going through all teams, users or roles
-  directory  reading data.directory, any change of which ends cached decisions
-  uncached   functions that keep decisions from being cached, such as the clock
-  per_login  reading the login, which makes each login's decisions its own
-  per_object reading names of objects, or the whole of route, resource or
-             capability, which makes the decisions about each object its own
-  schema     a package that reads the input without the schema annotation, so that
-             a path which no input has is undefined and no mistake
+  unindexed  OPA evaluates all these rules for each question, because none compares
+             a part of the input with a constant
+  scan       a rule iterates over all teams, users or roles
+  directory  a rule reads data.directory: each change of the directory discards the
+             cached decisions
+  uncached   a rule calls a function whose result cannot be cached, such as the clock
+  per_login  a rule reads the login, so each login has its own cached decisions
+  per_object a rule reads names of objects, or the whole of route, resource or
+             capability, so each object has its own cached decisions
+  schema     a package reads the input without the schema annotation, so a misspelt
+             path is undefined instead of an error
   unread     rules in a subdirectory, or in a file whose name does not end in .rego
-  strict     what OPA's strict mode refuses, such as unused imports
-  fails      a policy whose decision fails whatever is asked; a host denies everything
-             by it and is not ready`,
+  strict     OPA's strict mode refuses the policy, for example for unused imports
+  fails      the decision fails for every question: a host with this policy denies
+             everything and is not ready`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
-	c.Flags().BoolVar(&strict, "strict", false, "warnings are failures (exit code 1)")
-	c.Flags().BoolVar(&capabilities, "capabilities", false, "print what policies may use, for OPA's own tools and editors, and end")
+	c.Flags().BoolVar(&strict, "strict", false, "treat warnings as failures (exit code 1)")
+	c.Flags().BoolVar(&capabilities, "capabilities", false, "print the functions that policies may call, as OPA's tools and editors read them, and exit")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if capabilities {
 			return printJSON(c.OutOrStdout(), authz.Capabilities())
@@ -180,14 +180,15 @@ func policyFmtCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fmt FILE|DIR…",
 		Short: "Format Rego files as OPA does",
-		Long: `Print Rego files as "opa fmt" writes them; DIR stands for the *.rego files in it.
-With --list nothing is printed but the names of files that are not so formatted.
-Exit code 1 if there are any and --write does not write them, or if a file cannot
-be parsed.`,
+		Long: `Print Rego files as "opa fmt" formats them; DIR means the *.rego files in it.
+--list prints only the names of the files that are not formatted.
+
+Exit code 1 if --list finds such files and --write does not format them, or if a
+file cannot be parsed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	c.Flags().BoolVarP(&write, "write", "w", false, "write files that change, instead of printing")
-	c.Flags().BoolVarP(&list, "list", "l", false, "list files that change, instead of printing")
+	c.Flags().BoolVarP(&write, "write", "w", false, "format the files in place instead of printing them")
+	c.Flags().BoolVarP(&list, "list", "l", false, "list the files that are not formatted instead of printing them")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		files, err := regoFiles(args)
 		if err != nil {
@@ -248,8 +249,8 @@ func regoFiles(args []string) ([]string, error) {
 	return files, nil
 }
 
-// replaceFile leaves either the old or the new content. It replaces regular files
-// only, and of a link the file to which it leads.
+// replaceFile replaces a file's content atomically. It replaces regular files only;
+// if name is a symbolic link, it replaces the link's target.
 func replaceFile(name string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(name); err == nil {
 		name = to
@@ -280,16 +281,18 @@ func policyEvalCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "eval [POLICY]",
 		Short: "Evaluate the decision, or any query, for an input document",
-		Long: `Print the value of the decision, or of any query, for an input document. A value
-is an answer whatever it is, also {"allow": false}. Exit code 1 if it is undefined
-or cannot be evaluated, 2 if query or input are no such thing.`,
+		Long: `Print the value of the decision, or of any query, for an input document. Every
+value is a success, also {"allow": false}.
+
+Exit code 1 if the value is undefined or the evaluation fails, 2 if the query or the
+input is invalid.`,
 		Example: `  bulkhead policy eval ./policies -i input.json
   tail -n 1 decisions.jsonl | jq .input | bulkhead policy eval ./policies -i - --query data.bulkhead.default.refusal`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&input, "input", "i", "", "file with the input document in JSON; - is standard input (required)")
-	c.Flags().StringVarP(&query, "query", "q", "data.bulkhead.authz.decision", "what to evaluate")
+	c.Flags().StringVarP(&query, "query", "q", "data.bulkhead.authz.decision", "query to evaluate")
 	_ = c.MarkFlagRequired("input")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		p, err := f.open(c.Context(), args)

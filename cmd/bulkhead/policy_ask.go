@@ -18,7 +18,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// askFlags put together a question and the directory to ask it over.
+// askFlags are the flags that describe a question, and the policy and directory that
+// answer it.
 type askFlags struct {
 	policyFlags
 	directory, policy, resource, reason string
@@ -29,21 +30,21 @@ type askFlags struct {
 
 func (f *askFlags) add(c *cobra.Command) {
 	f.policyFlags.add(c)
-	c.Flags().Lookup("config").Usage = "the host's configuration file (default: bulkhead.yaml, if it is there and needed)"
+	c.Flags().Lookup("config").Usage = "the host's configuration file (default: bulkhead.yaml, if it exists and is needed)"
 	c.Flags().StringVarP(&f.policy, "policy", "p", "", "directory or bundle file, instead of the configuration's policy")
 	c.Flags().StringVarP(&f.directory, "directory", "d", "", "directory of users, teams and roles, instead of the configuration's")
-	c.Flags().StringVar(&f.capability, "capability", "", strings.Join(kinds().Names(), " or ")+", if RESOURCE does not tell")
-	c.Flags().StringVar(&f.verb, "verb", "", "what is done to RESOURCE, if ACTION does not tell")
-	c.Flags().StringVar(&f.reason, "reason", "", "the reason that the person states")
-	c.Flags().StringArrayVar(&f.roles, "role", nil, "a role that the identity provider asserts of the person; repeatable")
-	c.Flags().StringArrayVar(&f.teams, "team", nil, "the id of a team that it asserts; repeatable")
-	c.Flags().BoolVar(&f.unlisted, "unlisted", false, "people are admitted whom the directory does not list")
+	c.Flags().StringVar(&f.capability, "capability", "", strings.Join(kinds().Names(), " or ")+"; needed if RESOURCE does not imply it")
+	c.Flags().StringVar(&f.verb, "verb", "", "what the call does to RESOURCE; needed if ACTION does not imply it")
+	c.Flags().StringVar(&f.reason, "reason", "", "the reason that the user states")
+	c.Flags().StringArrayVar(&f.roles, "role", nil, "a role that the identity provider asserts for the user; repeatable")
+	c.Flags().StringArrayVar(&f.teams, "team", nil, "the id of a team that the identity provider asserts for the user; repeatable")
+	c.Flags().BoolVar(&f.unlisted, "unlisted", false, "admit users that the directory does not list")
 }
 
-// kinds are the capabilities of a host, whatever its configuration.
+// kinds returns the catalog of all capabilities; it does not depend on configuration.
 func kinds() *capability.Catalog { return new(server.Capabilities).Catalog() }
 
-// askHelp says how questions are written.
+// askHelp returns the help on how to write questions.
 func askHelp() string {
 	var forms strings.Builder
 	for _, k := range kinds().Kinds() {
@@ -54,26 +55,26 @@ func askHelp() string {
 }
 
 const askHelpStart = `
-ACTION is PLUGIN:NAME, such as gitops:pods.read. Without RESOURCE the question is
-about the route alone. With it, it is about what the route's plugin then reaches
-for. An empty NAMESPACE or RESOURCEGROUP means all of them. --verb replaces the verb,
-and --capability the capability.
+ACTION is PLUGIN:NAME, such as gitops:pods.read. Without RESOURCE, the question is
+about the route alone. With RESOURCE, it is about a capability call that the route's
+plugin then makes. An empty NAMESPACE or RESOURCEGROUP means all of them. --verb
+replaces the verb, and --capability the capability.
 `
 
 const askHelpEnd = `
-Without --config the configuration is ./bulkhead.yaml, if there is one and not both
---policy and --directory are given. Users, teams and roles are those of its
-directory.files, or of --directory; custom resources in clusters are not looked at.
-What an identity provider asserts is for --role, --team and --unlisted to say.`
+Without --config, the configuration is ./bulkhead.yaml if it exists, unless both
+--policy and --directory are given. Users, teams and roles come from its
+directory.files, or from --directory; custom resources in clusters are not read.
+--role, --team and --unlisted state what an identity provider asserts.`
 
-// open brings policy and directory.
+// open opens the policy and the directory.
 func (f *askFlags) open(ctx context.Context) (*authz.Policy, *directory.Directory, error) {
 	const usual = "bulkhead.yaml"
 	if _, err := os.Stat(usual); err == nil && f.config == "" && (f.policy == "" || f.directory == "") {
 		f.config = usual
 	}
 	if f.directory == "" && f.config == "" {
-		return nil, nil, errors.New("who may do what is not known: there is no " + usual + " here; give --config or --directory")
+		return nil, nil, errors.New("no directory of users to read: the working directory has no " + usual + "; give --config or --directory")
 	}
 	p, err := f.openPolicy(ctx)
 	if err != nil {
@@ -99,14 +100,14 @@ func openDirectory(ctx context.Context, path, config string) (*directory.Directo
 			return nil, "", err
 		}
 		if path = c.Directory.Files; path == "" {
-			return nil, "", errors.New("directory.files is not in the configuration, and clusters are not asked; give --directory")
+			return nil, "", errors.New("directory.files is not set in the configuration, and this command does not read clusters; give --directory")
 		}
 	}
 	d, err := directory.Open(ctx, directory.Config{Dir: path, Base: policies.Roles(), Kinds: kinds()})
 	return d, path, err
 }
 
-// question makes one of the arguments USER ACTION [RESOURCE].
+// question parses the arguments USER ACTION [RESOURCE].
 func (f *askFlags) question(args []string) (*host.Question, error) {
 	a := policytool.Ask{
 		User: args[0], Action: args[1], Capability: f.capability, Verb: f.verb, Reason: f.reason,
@@ -125,15 +126,15 @@ func policyBenchCommand() *cobra.Command {
 		Use:   "bench USER ACTION [RESOURCE]",
 		Short: "Measure how long a decision takes, evaluated and cached",
 		Long: `Measure how long the decision about a question takes, evaluated each time and
-cached, with matching the person's permissions included.
+cached. Both times include matching the user's permissions.
 ` + askHelp(),
 		Args: cobra.RangeArgs(2, 3),
 	}
 	f.add(c)
-	c.Flags().DurationVar(&duration, "for", 2*time.Second, "how long to measure each")
+	c.Flags().DurationVar(&duration, "for", 2*time.Second, "how long each measurement lasts")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
 		if duration <= 0 {
-			return fmt.Errorf("--for %v is not more than 0", duration)
+			return fmt.Errorf("--for %v must be more than 0", duration)
 		}
 		q, err := f.question(args)
 		if err != nil {
@@ -152,7 +153,7 @@ cached, with matching the person's permissions included.
 		if r.Cacheable {
 			fmt.Fprintf(c.OutOrStdout(), "cached     mean %v, %d times\n", r.CachedMean, r.Cached)
 		} else {
-			fmt.Fprintln(c.OutOrStdout(), "cached     never; bulkhead policy check says why")
+			fmt.Fprintln(c.OutOrStdout(), "cached     never; bulkhead policy check gives the reason")
 		}
 		return nil
 	}

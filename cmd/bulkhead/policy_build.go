@@ -20,31 +20,32 @@ func policyBuildCommand() *cobra.Command {
 	var expires time.Duration
 	c := &cobra.Command{
 		Use:   "build POLICY -o FILE",
-		Short: "Test a policy and make a bundle of it, signed if there is a key",
-		Long: `Compile the policy, run its tests, and write an OPA bundle with its files, tests
-included: every host runs them again before it publishes it. After an error the
-old file is as it was.
+		Short: "Test a policy and pack it into a bundle, signed if a key is given",
+		Long: `Compile the policy, run its tests, and write an OPA bundle with its files. The
+bundle includes the tests, because every host runs them again before it publishes
+the policy. After an error the old file is unchanged.
 
-A signed bundle carries a serial. A host that has published it takes none with a
-lower one any more, or without one, so that an old bundle cannot be passed off as
-new. To go back to an earlier policy, build it again. --serial=0 leaves it out. With
---expires-in no host takes it after that time, and one that serves by it says so:
-newer ones may be withheld from it.
+A signed bundle has a serial. A host that has published one refuses bundles with a
+lower serial or with none, so that an old bundle cannot be replayed as new. To go
+back to an earlier policy, build it again. --serial=0 omits the serial.
 
-Exit code 1 if the policy does not compile or a test fails,
-2 if key, algorithm or file are at fault.`,
+With --expires-in, hosts refuse the bundle after that time. A host that already uses
+it keeps it and reports the expiry, because newer bundles may be withheld from it.
+
+Exit code 1 if the policy does not compile or a test fails, 2 if the key, the
+algorithm or the file is invalid.`,
 		Example: "  bulkhead policy build ./policies -o site.tar.gz --revision v7 --key ops.key --key-id ops",
 		Args:    cobra.ExactArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&out, "output", "o", "", "file to write (required)")
-	c.Flags().StringVar(&revision, "revision", "", "what the bundle calls this state, such as a commit")
-	c.Flags().StringVar(&key, "key", "", "file with the private key, PEM; the secret itself for HS256")
-	c.Flags().StringVar(&algorithm, "algorithm", "", "how to sign: RS256, ES256, … (RFC 7518); if empty, as is usual for the key")
-	c.Flags().StringVar(&keyID, "key-id", "", "the id by which hosts know the key")
-	c.Flags().Uint64Var(&serial, "serial", uint64(time.Now().Unix()), "number of the signed bundle, higher than the last one's; seconds since 1970 if not given")
+	c.Flags().StringVar(&revision, "revision", "", "name of this version of the policy, such as a commit")
+	c.Flags().StringVar(&key, "key", "", "file with the private key in PEM; for HS256, with the secret itself")
+	c.Flags().StringVar(&algorithm, "algorithm", "", "signature algorithm: RS256, ES256, … (RFC 7518); if empty, the usual one for the key")
+	c.Flags().StringVar(&keyID, "key-id", "", "id of the key in the configuration of hosts")
+	c.Flags().Uint64Var(&serial, "serial", uint64(time.Now().Unix()), "serial of the signed bundle, higher than the last one's; by default the seconds since 1970")
 	c.Flags().Lookup("serial").DefValue = "now"
-	c.Flags().DurationVar(&expires, "expires-in", 0, "how long the signed bundle may be taken, such as 720h; 0: always")
+	c.Flags().DurationVar(&expires, "expires-in", 0, "how long hosts accept the signed bundle, such as 720h; 0: without limit")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var signing *authz.Signing
@@ -55,7 +56,7 @@ Exit code 1 if the policy does not compile or a test fails,
 			}
 		}
 		if expires < 0 {
-			return fmt.Errorf("--expires-in %s is less than 0", expires)
+			return fmt.Errorf("--expires-in %s must not be negative", expires)
 		}
 		if err := checkBuild(c, out, signing); err != nil {
 			return err
@@ -102,14 +103,14 @@ func stampOf(s *authz.Signing) authz.Stamp {
 	return s.Stamp
 }
 
-// checkBuild reports what is wrong with the options of build: above all those
-// that would leave a bundle unsigned which was meant to be signed.
+// checkBuild checks the options of build. In particular, it refuses options of
+// signing without a key, which would leave the bundle unsigned.
 func checkBuild(c *cobra.Command, out string, signing *authz.Signing) error {
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
 		return fmt.Errorf("--output %s is a directory", out)
 	}
 	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
-		return fmt.Errorf("--output %s: there is no such directory", out)
+		return fmt.Errorf("--output %s: its directory does not exist", out)
 	}
 	if signing != nil {
 		if err := signing.Check(); err != nil {
@@ -119,7 +120,7 @@ func checkBuild(c *cobra.Command, out string, signing *authz.Signing) error {
 	}
 	for _, name := range []string{"algorithm", "key-id", "serial", "expires-in"} {
 		if c.Flags().Changed(name) {
-			return fmt.Errorf("--%s is about signing, which takes --key", name)
+			return fmt.Errorf("--%s needs --key: it applies to signed bundles only", name)
 		}
 	}
 	return nil

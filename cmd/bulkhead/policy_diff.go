@@ -19,20 +19,20 @@ func policyDiffCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff OLD NEW --log decisions.jsonl",
 		Short: "Replay recorded decisions against another policy or directory and list what would change",
-		Long: `Replay the decisions of a decision log by the policies OLD and NEW, each a
-directory or a bundle file, and list what would change. "shipped" stands for the
-shipped rules, "log" as OLD for what was decided when it was recorded. The log may
-be JSON lines or arrays, gzipped or not, of several files one after another; - is
+		Long: `Replay the decisions of a decision log with the policies OLD and NEW, and list what
+would change. Each policy is a directory or a bundle file. "shipped" means the
+shipped rules; "log", as OLD, means the decisions as they were recorded. The log is
+JSON lines or arrays, gzipped or not, also of several files in sequence; - is
 standard input. A record has at most 4 MiB.
 
-Permissions are those recorded, so that only the change of policy counts. With
---directory, or --config for its directory.files, they are matched again with those
-users, teams and roles, for NEW and for OLD unless it is "log": so "log" against
-the policy that decided says what a change of data changes. A policy that reads
-data.directory needs one of them.
+By default the recorded permissions are used, so that only the policy differs. With
+--directory, or --config for its directory.files, permissions are matched again with
+these users, teams and roles, for NEW, and for OLD unless OLD is "log". To see what
+a change of the directory changes, compare "log" with the policy that decided. A
+policy that reads data.directory needs one of the two flags.
 
-Exit codes: 0 nothing would change; 1 something would, no decision could be replayed
-or a policy is at fault; 2 bad usage, or what is to be the log cannot be read as one.`,
+Exit codes: 0 nothing would change; 1 something would change, no decision could be
+replayed, or a policy is invalid; 2 bad usage, or the log cannot be read.`,
 		Example: `  bulkhead policy diff log ./policies-next --log decisions.jsonl
   bulkhead policy diff log ./policies --log decisions.jsonl --directory ./directory-next
   cat decisions.jsonl.1 decisions.jsonl | bulkhead policy diff ./policies ./policies-next --log -`,
@@ -40,7 +40,7 @@ or a policy is at fault; 2 bad usage, or what is to be the log cannot be read as
 	}
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	c.Flags().StringVarP(&log, "log", "l", "", "decision log to replay; - is standard input (required)")
-	c.Flags().StringVarP(&dir, "directory", "d", "", "directory of users, teams and roles to match permissions again")
+	c.Flags().StringVarP(&dir, "directory", "d", "", "directory of users, teams and roles for matching permissions again")
 	c.Flags().StringVarP(&f.config, "config", "c", "", "the host's configuration file, for its directory")
 	_ = c.MarkFlagRequired("log")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
@@ -81,7 +81,7 @@ or a policy is at fault; 2 bad usage, or what is to be the log cannot be read as
 			err = &runError{fmt.Errorf("%d decisions would change", report.Changed)}
 		}
 		if err == nil && report.Decisions == report.Masked {
-			err = &runError{fmt.Errorf("%s: no decision in it could be replayed, so that nothing is known", log)}
+			err = &runError{fmt.Errorf("%s: none of its decisions could be replayed, so nothing was compared", log)}
 		}
 		return err
 	}
@@ -109,19 +109,19 @@ func printDiff(out io.Writer, r *policytool.DiffReport) {
 	w.Flush()
 	fmt.Fprintf(out, "%d decisions, %d different questions: %d decisions would change\n", r.Decisions, r.Questions, r.Changed)
 	if r.Directory == "" {
-		fmt.Fprintln(out, "permissions are those recorded")
+		fmt.Fprintln(out, "permissions: as recorded")
 	} else {
-		fmt.Fprintf(out, "permissions are matched again, over %s\n", r.Directory)
+		fmt.Fprintf(out, "permissions: matched again with %s\n", r.Directory)
 	}
 	if r.Untold > 0 {
-		fmt.Fprintf(out, "not listed: %d that are too different from one another\n", r.Untold)
+		fmt.Fprintf(out, "not listed: %d further changes\n", r.Untold)
 	}
 	var left []string
 	if r.Masked > 0 {
-		left = append(left, fmt.Sprintf("%d lack what is needed to decide again (masked)", r.Masked))
+		left = append(left, fmt.Sprintf("%d decisions with masked values", r.Masked))
 	}
 	if r.Other > 0 {
-		left = append(left, fmt.Sprintf("%d are no decisions of this kind", r.Other))
+		left = append(left, fmt.Sprintf("%d records that are not decisions of Bulkhead", r.Other))
 	}
 	if len(left) > 0 {
 		fmt.Fprintf(out, "not replayed: %s\n", strings.Join(slices.Compact(left), ", "))

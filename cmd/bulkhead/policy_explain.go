@@ -22,19 +22,21 @@ func policyExplainCommand() *cobra.Command {
 	var f askFlags
 	c := &cobra.Command{
 		Use:   "explain USER ACTION [RESOURCE]",
-		Short: "Say why a user may or may not do something",
-		Long: `Say whether USER may do ACTION, by which rule, from which role, team or entry,
-and what comes near without covering it. It is the policy's answer.
+		Short: "Explain why policy allows or denies an action",
+		Long: `Ask policy whether USER may do ACTION, and print the rule that decides, the role,
+team or entry that permits it, and permissions that almost cover it.
 
-With --config it is said, too, what the host refuses although policy allows it: a
-call that the plugin's grants do not cover, and obligations that cannot be met
-there; and which plugin, action, cluster or instance the host does not have. What
-is not looked at: whether the cluster's RBAC, or a cloud, lets the person or the host
-do it; the decision about the plugin's route where RESOURCE asks about a call; and
-what is only known while it runs, such as sessions, limits and recordings.
+With --config, the command also reports what the host refuses although policy allows
+it: a call that the plugin's grants do not cover, and obligations that the host
+cannot meet. It warns of a plugin, action, cluster or instance that the host does
+not have.
+
+The command does not check: whether the RBAC of a cluster or the permissions in a
+cloud allow the call; the decision about the route, if RESOURCE asks about a call;
+and what is known only at run time, such as sessions, limits and recordings.
 ` + askHelp() + `
 
-Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fault,
+Exit codes: 0 allowed, 1 denied, refused by the host, or the policy is invalid,
 2 bad usage.`,
 		Example: `  bulkhead policy explain -c bulkhead.yaml vic@example.com gitops:helm.uninstall
   bulkhead policy explain -c bulkhead.yaml eve@example.com gitops:helm.upgrade dev/shop/releases.helm.sh:web
@@ -72,7 +74,7 @@ Exit codes: 0 they may, 1 they may not, the host refuses or the policy is at fau
 			err = &runError{fmt.Errorf("denied: %s", x.Reason.Code)}
 		}
 		if err == nil && len(x.Refused) > 0 {
-			err = &runError{errors.New("allowed by policy, and refused by the host")}
+			err = &runError{errors.New("allowed by policy, but refused by the host")}
 		}
 		return err
 	}
@@ -126,10 +128,10 @@ func printExplanation(out io.Writer, x *policytool.Explanation) {
 	}
 	near := x.Near
 	if x.Allow {
-		near = nil // nobody asks
+		near = nil // not of interest
 	}
 	for i, l := range near {
-		row(first("not covering", i), "%s (%s): %s %s; misses the %s%s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "), limit(&l))
+		row(first("almost covers", i), "%s (%s): %s %s; does not cover the %s%s", l.From, l.At, l.Kind, l.Text, strings.Join(l.Misses, ", "), limit(&l))
 	}
 	if len(near) > 0 && x.Farther > 0 {
 		row("", "and %d more", x.Farther)
@@ -138,7 +140,7 @@ func printExplanation(out io.Writer, x *policytool.Explanation) {
 		row(first("rules", i), "%s  %s", p.At, p.Text)
 	}
 	if !x.Allow {
-		// What the shipped rules lack is in the sentence and the lines above.
+		// The sentence and the lines above say what the shipped rules lack.
 		own := slices.DeleteFunc(slices.Clone(x.Unmet), func(p policytool.Place) bool { return strings.HasPrefix(p.At, "shipped/") })
 		for i, p := range own {
 			note := ""
@@ -182,16 +184,16 @@ func orNobody(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// hostView is what a host with this configuration has, as far as it matters for q.
-// Of files only the plugin's is opened, for its manifest; if that fails, x gets a
-// warning.
+// hostView returns what a host with this configuration has, as far as q concerns it.
+// The only file that it opens is the plugin's, for its manifest; if that fails, it
+// adds a warning to x.
 func hostView(config *server.Config, q *host.Question, x *policytool.Explanation) *policytool.HostView {
 	v := &policytool.HostView{}
 	i := slices.IndexFunc(config.Plugins, func(p plugin.Config) bool { return p.Name == q.Route.Plugin })
 	if i >= 0 {
 		known, err := plugin.ReadView(config.Catalog(), config.Plugins[i])
 		if err != nil {
-			x.Warnings = append(x.Warnings, fmt.Sprintf("plugins[%d]: %v; its actions and grants are not looked at", i, err))
+			x.Warnings = append(x.Warnings, fmt.Sprintf("plugins[%d]: %v; its actions and grants are not checked", i, err))
 		}
 		v.Routes, v.Check = known.Routes, known.Check
 	}

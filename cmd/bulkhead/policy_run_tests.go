@@ -20,16 +20,17 @@ func policyTestCommand() *cobra.Command {
 		Use:   "test [POLICY]",
 		Short: "Run the policy's tests, as the host does before it publishes it",
 		Long: `Run the rules named test_… in the policy's files *_test.rego, compiled with the
-shipped rules, as the host does before it publishes the policy. What print says
-is shown for tests that fail, and with -v for all. Exit code 1 if a test fails or
---run leaves none.`,
+shipped rules, as the host does before it publishes the policy. Output of print()
+is shown for tests that fail, and with -v for all tests.
+
+Exit code 1 if a test fails or no test matches --run.`,
 		Example: "  bulkhead policy test ./policies --coverage",
 		Args:    cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&o.Run, "run", "r", "", "run only tests whose name matches this regular expression")
-	c.Flags().BoolVar(&o.Coverage, "coverage", false, "say which lines no test reaches")
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list tests that pass, too")
+	c.Flags().BoolVar(&o.Coverage, "coverage", false, "list the lines that no test reaches")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "also list the tests that pass")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if _, err := regexp.Compile(o.Run); err != nil {
 			return fmt.Errorf("--run: %w", err)

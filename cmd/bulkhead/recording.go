@@ -19,12 +19,12 @@ import (
 func recordingCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "recording",
-		Short: "Look at recorded terminals",
-		Long: `Look at recorded terminals.
+		Short: "List, show and play recorded terminals",
+		Long: `List, show and play recorded terminals.
 
-A terminal is recorded where policy obliges to it, as asciicast v2 files in
-recordings below the host's data directory; asciinema plays them too. Which they
-are is read from the configuration, or given with --dir.`,
+If policy requires it, the host records a terminal as an asciicast v2 file in the
+directory "recordings" of its data directory; asciinema plays these files too. The
+directory is that of the configuration, or of --dir.`,
 	}
 	config, dir := c.PersistentFlags().StringP("config", "c", "bulkhead.yaml", "configuration file"), c.PersistentFlags().String("dir", "", "directory of recordings, instead of the configuration's")
 	where := func() (string, error) {
@@ -76,7 +76,7 @@ func clip(s string) string {
 	return s
 }
 
-// plain takes from text what would steer a terminal.
+// plain replaces the characters of text that could control a terminal.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -89,7 +89,7 @@ func plain(s string) string {
 func recordingShow(where func() (string, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID", Args: cobra.ExactArgs(1),
-		Short: "Print who was recorded and the output as plain text",
+		Short: "Print a recording's user, target and output as plain text",
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := where()
 			if err != nil {
@@ -130,14 +130,14 @@ func recordingPlay(where func() (string, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use: "play ID", Args: cobra.ExactArgs(1),
 		Short: "Play a recording in this terminal",
-		Long: `Play a recording in this terminal. What the person's commands sent to their
-terminal is sent to yours, control sequences included; "show" leaves those out.`,
+		Long: `Play a recording in this terminal. The command writes the recorded output to this
+terminal with all control sequences; "show" removes them.`,
 	}
-	speed := c.Flags().Float64("speed", 1, "how many times as fast")
-	idle := c.Flags().Duration("max-idle", 2*time.Second, "longest pause; 0 keeps all")
+	speed := c.Flags().Float64("speed", 1, "factor of the speed")
+	idle := c.Flags().Duration("max-idle", 2*time.Second, "longest pause; 0 keeps all pauses")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *speed <= 0 {
-			return fmt.Errorf("--speed %g is not more than 0", *speed)
+			return fmt.Errorf("--speed %g must be more than 0", *speed)
 		}
 		dir, err := where()
 		if err != nil {

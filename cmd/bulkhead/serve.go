@@ -45,10 +45,10 @@ The value is YAML. Paths in the file are relative to the file.`,
 }
 
 func configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Look at the configuration"}
+	c := &cobra.Command{Use: "config", Short: "Check and print the configuration, and list its keys"}
 	check := &cobra.Command{
 		Use: "check", Args: cobra.NoArgs,
-		Short: "Read the configuration and say whether it is well-formed; opens nothing",
+		Short: "Check that the configuration is well-formed, without opening what it names",
 	}
 	file := configFlag(check)
 	check.RunE = func(c *cobra.Command, _ []string) error {
@@ -57,14 +57,14 @@ func configCommand() *cobra.Command {
 			return err
 		}
 		for _, name := range loaded.Ignored {
-			fmt.Fprintln(c.ErrOrStderr(), name, "is no key of the configuration and is ignored")
+			fmt.Fprintln(c.ErrOrStderr(), name, "is not a key of the configuration and is ignored")
 		}
 		fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")
 		return nil
 	}
 	show := &cobra.Command{
 		Use: "print", Args: cobra.NoArgs,
-		Short: "Print the configuration as the host would use it, environment and defaults included",
+		Short: "Print the configuration that the host would use, with environment and defaults",
 	}
 	shown := configFlag(show)
 	show.RunE = func(c *cobra.Command, _ []string) error {
@@ -86,12 +86,12 @@ func configCommand() *cobra.Command {
 func schemaCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "schema", Args: cobra.NoArgs,
-		Short: "Print every key: as JSON Schema for editors, or as a reference to read",
+		Short: "Print all keys of the configuration, as JSON Schema or as a reference in Markdown",
 		Example: `  bulkhead config schema > bulkhead.schema.json
   # then, as the first line of bulkhead.yaml:
   # yaml-language-server: $schema=./bulkhead.schema.json`,
 	}
-	markdown := c.Flags().Bool("markdown", false, "a reference in Markdown instead of JSON Schema")
+	markdown := c.Flags().Bool("markdown", false, "print a reference in Markdown instead of JSON Schema")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *markdown {
 			return config.Reference(c.OutOrStdout(), server.Schema)

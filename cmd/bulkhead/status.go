@@ -20,14 +20,16 @@ import (
 func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Say how the host on this machine does, and why it is not ready",
-		Long: `Say how the host on this machine does: its checks, each with what is wrong, which
-policy serves, what the directory leaves out, which clusters answer. It reads a file
-that the host keeps in its data directory, for the user that the host runs as, so
-that it works also while nobody can sign in.
+		Short: "Print the status of the host on this machine, with the reason if it is not ready",
+		Long: `Print the status of the host on this machine: its checks, each with the problem
+found, the policy in force, the entries that the directory leaves out, and the clusters
+that answer. The command reads a file that the host keeps in its data directory, so
+it also works while no user can sign in. Run it as the user that the host runs as.
 
-/readyz says the same to everybody, without reasons. Exit code 1 if no host runs,
-it does not write its status any more, or it is not ready.`,
+/readyz reports the same checks publicly, without the problems.
+
+Exit code 1 if no host runs, if it no longer writes its status, or if it is not
+ready.`,
 		Args: cobra.NoArgs,
 	}
 	file := configFlag(c)
@@ -39,7 +41,7 @@ it does not write its status any more, or it is not ready.`,
 		}
 		s, err := server.ReadStatus(loaded)
 		if errors.Is(err, fs.ErrNotExist) {
-			return &runError{fmt.Errorf("no host runs with %s: there is no status in %s", *file, loaded.Data)}
+			return &runError{fmt.Errorf("no host runs with %s: %s contains no status file", *file, loaded.Data)}
 		}
 		if err != nil {
 			return &runError{err}
@@ -53,7 +55,7 @@ it does not write its status any more, or it is not ready.`,
 		case err != nil:
 			return err
 		case age > server.Stale:
-			return &runError{fmt.Errorf("the status is %s old: the host (process %d) does not run any more, or hangs", age.Round(time.Second), s.PID)}
+			return &runError{fmt.Errorf("the status is %s old: the host (process %d) no longer runs, or hangs", age.Round(time.Second), s.PID)}
 		case !s.Ready():
 			return &runError{errors.New("the host is not ready")}
 		}
@@ -84,7 +86,7 @@ func printStatus(out io.Writer, s *server.Status) error {
 		}
 	}
 	p := &s.Policy
-	row("policy serves", fmt.Sprintf("revision %d of %s, %s, since %s", p.Revision, p.Origin, p.Digest, p.Since.Format(time.RFC3339)))
+	row("policy", fmt.Sprintf("revision %d of %s, %s, since %s", p.Revision, p.Origin, p.Digest, p.Since.Format(time.RFC3339)))
 	for _, x := range s.Problems {
 		row("directory leaves out", x.String())
 	}
@@ -94,14 +96,14 @@ func printStatus(out io.Writer, s *server.Status) error {
 	for _, x := range s.Clusters {
 		state := "ready"
 		if !x.Ready {
-			state = "away"
+			state = "not ready"
 		}
 		row("cluster", x.Name+": "+state+after(": ", x.Detail))
 	}
 	return w.Flush()
 }
 
-// after is text with something in front, or nothing.
+// after returns front and text, or "" if text is empty.
 func after(front, text string) string {
 	if text == "" {
 		return ""
