@@ -99,7 +99,7 @@ func importCommand() *cobra.Command {
 		Short: "Convert the User and Team manifests of kobs",
 		Long: `Convert the User and Team manifests of kobs (kobs.io/v1beta1, YAML documents or
 lists; "-" is standard input) into directory entries, on standard output. The report
-on standard error lists what was not converted and what to check.
+on standard error lists what was not converted and what to review.
 
 Users never get more permissions than they had in kobs:
   - A plugin becomes a plugin permission and the action "PLUGIN:*"; its own
@@ -177,7 +177,7 @@ func reportImport(w io.Writer, r *kobs.Result, check *directory.Report, asJSON b
 		return json.NewEncoder(w).Encode(map[string]any{"users": r.Users, "teams": r.Teams, "notes": r.Notes, "problems": check.Problems})
 	}
 	for _, n := range r.Notes {
-		word := "check"
+		word := "review"
 		if n.Lost {
 			word = "not converted"
 		}
