@@ -10,22 +10,22 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// AdmitLogin is CreateLogin for a login that a credential bears, such as an ID
-// token: the id follows from the credential, rec.At is when it was issued, and
-// rec.Credential, which must be set, is when it expires by itself. Presented
-// again it has the same login. Once that was logged out, or if the user logged
-// out everywhere after rec.At, it is host.ErrLoggedOut for good: the end is
-// remembered until rec.Credential, whatever rec.Until was.
+// AdmitLogin is CreateLogin for a bearer-bound login. rec.ID is derived from the
+// credential, such as an ID token; rec.At is when the credential was issued, and
+// rec.Credential, which is required, is when it expires. The same credential always
+// has the same login. After a logout of that login, or of all the user's logins after
+// rec.At, AdmitLogin returns host.ErrLoggedOut: the store remembers the logout until
+// rec.Credential, whatever rec.Until is.
 //
-// A user has at most 200 such logins at a time, which do not count among the
-// others. The oldest is set aside when there is one more: what runs under it
-// ends, and its credential is admitted anew when it comes again.
+// A user has at most 200 bearer-bound logins at a time, counted apart from other
+// logins. One more sets the oldest aside: its sessions end, and its credential is
+// admitted again when it is next presented.
 func (s *Store) AdmitLogin(ctx context.Context, rec host.LoginRecord) (host.LoginRecord, error) {
 	if err := validate(&rec); err != nil {
 		return host.LoginRecord{}, err
 	}
 	if !rec.BearerBound() {
-		return host.LoginRecord{}, host.E(host.Invalid, "state.login", "the credential that bears a login needs an end")
+		return host.LoginRecord{}, host.E(host.Invalid, "state.login", "a bearer-bound login needs the time when its credential expires")
 	}
 	if !time.Now().Before(rec.Until) {
 		return host.LoginRecord{}, host.ErrLoginExpired
@@ -41,13 +41,14 @@ func (s *Store) AdmitLogin(ctx context.Context, rec host.LoginRecord) (host.Logi
 	return host.LoginRecord{}, host.ErrLoggedOut
 }
 
-// admitLogin is not settled when it had to learn of a logout or an epoch first.
+// admitLogin returns settled false if it had to read a newer logout or epoch from
+// the store first; the caller tries again.
 func (s *Store) admitLogin(ctx context.Context, rec host.LoginRecord) (_ host.LoginRecord, settled bool, _ error) {
 	if err := s.Ready(); err != nil {
 		return host.LoginRecord{}, false, err
 	}
 	k := loginKey{rec.User, rec.ID}
-	if s.cache.out(k) {
+	if s.cache.loggedOut(k) {
 		return host.LoginRecord{}, false, host.ErrLoggedOut
 	}
 	switch l, err := s.cache.find(rec.ID, time.Now()); {
@@ -58,21 +59,21 @@ func (s *Store) admitLogin(ctx context.Context, rec host.LoginRecord) (_ host.Lo
 		return l.rec, true, nil
 	}
 	b := s.basis(rec.User)
-	if rec.Epoch = b.epoch; !rec.At.After(b.mark) {
+	if rec.Epoch = b.epoch; !rec.At.After(b.notBefore) {
 		return host.LoginRecord{}, false, host.ErrLoggedOut
 	}
-	place, sealed, err := s.sealLogin(rec)
+	key, sealed, err := s.sealLogin(rec)
 	if err != nil {
 		return host.LoginRecord{}, false, err
 	}
 	surplus := s.cache.surplus(rec.User, true, maxLogins-1, time.Now())
-	out := s.at.outOf(k)
+	logout := s.at.logoutOf(k)
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	resp, err := s.client.Txn(ctx).
-		If(append(b.current, absent(out), absent(place))...).
-		Then(s.putOps(place, sealed, surplus)...).
-		Else(append(b.read, clientv3.OpGet(place), clientv3.OpGet(out))...).
+		If(append(b.current, absent(logout), absent(key))...).
+		Then(s.putOps(key, sealed, surplus)...).
+		Else(append(b.read, clientv3.OpGet(key), clientv3.OpGet(logout))...).
 		Commit()
 	if err != nil {
 		return host.LoginRecord{}, false, unavailable("state.login", err)
@@ -86,33 +87,33 @@ func (s *Store) admitLogin(ctx context.Context, rec host.LoginRecord) (_ host.Lo
 	return rec, true, nil
 }
 
-// outRecord remembers that a login was logged out, for as long as its credential
-// could be shown again. It names the login alone, so that no setting which
-// changes can hide it.
-type outRecord struct{ Until time.Time }
+// logoutRecord remembers the logout of a bearer-bound login until its credential
+// expires. Its key contains only user and login, so that it is found whatever the
+// configuration is by then.
+type logoutRecord struct{ Until time.Time }
 
 func (s *Store) outOp(k loginKey, until time.Time) (clientv3.Op, error) {
-	place := s.at.outOf(k)
-	sealed, err := s.seal.seal(place, outRecord{until})
+	key := s.at.logoutOf(k)
+	sealed, err := s.seal.seal(key, logoutRecord{until})
 	if err != nil {
 		return clientv3.Op{}, host.E(host.Internal, "state.logout", "record of a logout: %w", err)
 	}
-	return clientv3.OpPut(place, sealed), nil
+	return clientv3.OpPut(key, sealed), nil
 }
 
-// putOut treats a record that does not open as one without end: the login was
-// logged out, or this is to hide when.
-func (s *Store) putOut(place string, kv *mvccpb.KeyValue) error {
-	user, id, ok := parseBelow(s.at.out, place)
+// putLogout treats a record that cannot be decrypted as a logout without end: the
+// record may have been damaged to hide the logout.
+func (s *Store) putLogout(key string, kv *mvccpb.KeyValue) error {
+	user, id, ok := parseBelow(s.at.logout, key)
 	if !ok {
 		return nil
 	}
-	var rec outRecord
-	err := s.seal.open(place, kv.Value, &rec)
+	var rec logoutRecord
+	err := s.seal.open(key, kv.Value, &rec)
 	if err != nil {
 		rec.Until = time.Time{}
 	}
-	if k := (loginKey{user, host.LoginID(id)}); s.cache.putOut(k, rec.Until) {
+	if k := (loginKey{user, host.LoginID(id)}); s.cache.putLogout(k, rec.Until) {
 		s.announceLogins([]loginKey{k}, host.ErrLoggedOut)
 	}
 	return err

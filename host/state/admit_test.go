@@ -101,7 +101,7 @@ func TestALoggedOutCredentialStaysOutWhateverTheLifetimes(t *testing.T) {
 			s.sweep(t.Context(), rec.Credential.Add(-time.Second))
 			wantRefused(t, s, changed)
 			s.sweep(t.Context(), rec.Credential.Add(2*sweepLag))
-			if s.cache.out(loginKey{"ann", "token"}) {
+			if s.cache.loggedOut(loginKey{"ann", "token"}) {
 				t.Error("the logout of a credential that expired is remembered for ever")
 			}
 		})
@@ -167,15 +167,15 @@ func TestTheRecordOfALogoutCannotBeTakenBack(t *testing.T) {
 	s := open(t, dir)
 	rec := credential("ann", "token")
 	admit(t, s, rec)
-	place, out := s.at.ofLogin(loginKey{"ann", "token"}), s.at.outOf(loginKey{"ann", "token"})
-	sealed := get(t, s, place)
+	key, logout := s.at.ofLogin(loginKey{"ann", "token"}), s.at.logoutOf(loginKey{"ann", "token"})
+	sealed := get(t, s, key)
 	if err := s.EndLogin(t.Context(), rec.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.client.Delete(t.Context(), out); err != nil {
+	if _, err := s.client.Delete(t.Context(), logout); err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, place, sealed)
+	put(t, s, key, sealed)
 	settled(t, s)
 	wantGone(t, s, principal(rec), host.ErrLoggedOut)
 	wantRefused(t, s, rec)
@@ -185,7 +185,7 @@ func TestTheRecordOfALogoutCannotBeTakenBack(t *testing.T) {
 	p := admit(t, s, ben)
 	var l told
 	s.OnEnding(l.take)
-	put(t, s, s.at.outOf(loginKey{"ben", "token2"}), "rubbish")
+	put(t, s, s.at.logoutOf(loginKey{"ben", "token2"}), "rubbish")
 	settled(t, s)
 	wantGone(t, s, p, host.ErrLoggedOut)
 	if l.count(host.Ending{User: "ben", Login: "token2", Cause: host.ErrLoggedOut}) == 0 {
@@ -206,11 +206,11 @@ func TestALateDeletionEndsNoLoginThatWasAdmittedSince(t *testing.T) {
 	s := open(t, t.TempDir())
 	rec := credential("ann", "token")
 	p := admit(t, s, rec)
-	place := s.at.ofLogin(loginKey{"ann", "token"})
-	written := entryOf(t, s, place).ModRevision
-	s.remove(place, written-1)
+	key := s.at.ofLogin(loginKey{"ann", "token"})
+	written := entryOf(t, s, key).ModRevision
+	s.remove(key, written-1)
 	wantLive(t, s, p)
-	s.remove(place, written+1)
+	s.remove(key, written+1)
 	wantGone(t, s, p, host.ErrLoggedOut)
 }
 
@@ -220,11 +220,11 @@ func TestALogoutElsewhereKeepsACredentialOutBeforeItIsHeardOf(t *testing.T) {
 	s.stop()
 	s.running.Wait()
 	rec := credential("ann", "token")
-	place := s.at.outOf(loginKey{"ann", "token"})
-	sealed, err := s.seal.seal(place, outRecord{rec.Credential})
+	key := s.at.logoutOf(loginKey{"ann", "token"})
+	sealed, err := s.seal.seal(key, logoutRecord{rec.Credential})
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, place, sealed)
+	put(t, s, key, sealed)
 	wantRefused(t, s, rec)
 }

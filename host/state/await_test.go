@@ -39,9 +39,9 @@ func TestTheWatchDoesNotAnnounceAnOwnEndingAgain(t *testing.T) {
 	s.OnEnding(l.take)
 	signIn(t, s, "ben", "2")
 	for key, end := range map[string]func() error{
-		s.at.cutOf("ann"):      func() error { return s.EndSessions(t.Context(), "ann", host.ErrRevoked) },
-		s.at.endOf("ann", "x"): func() error { return s.EndSession(t.Context(), "ann", "x", host.ErrEnded) },
-		s.at.cutOf("ben"):      func() error { return s.EndLoginAndSessions(t.Context(), "2") },
+		s.at.userEndingOf("ann"):         func() error { return s.EndSessions(t.Context(), "ann", host.ErrRevoked) },
+		s.at.sessionEndingOf("ann", "x"): func() error { return s.EndSession(t.Context(), "ann", "x", host.ErrEnded) },
+		s.at.userEndingOf("ben"):         func() error { return s.EndLoginAndSessions(t.Context(), "2") },
 	} {
 		if err := end(); err != nil {
 			t.Fatal(err)

@@ -9,33 +9,33 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// cache is what reads are answered from. Logins only ever go from live to
-// ended, token generations, marks and outs only grow, so that changes may arrive
-// late, twice, or before the watch brings them, and the answer never becomes more
-// permissive. A login that a credential bears may come back, as long as it was
-// set aside and not logged out.
+// cache is the memory that answers reads. A login only ever goes from live to ended,
+// and token generations, not-before times and logouts only grow. So changes may
+// arrive late, twice, or before the watch brings them: answers never become more
+// permissive. The exception is a bearer-bound login that was set aside and not logged
+// out; it may become live again.
 type cache struct {
-	mu     sync.RWMutex
-	logins map[host.LoginID]*login
-	users  map[host.UserID]map[host.LoginID]*login
-	marks  map[host.UserID]userMark
-	outs   map[loginKey]time.Time // logged out although the credential is still good; until when
-	epoch  epoch
-	rev    int64
+	mu         sync.RWMutex
+	logins     map[host.LoginID]*login
+	users      map[host.UserID]map[host.LoginID]*login
+	notBefores map[host.UserID]userNotBefore
+	logouts    map[loginKey]time.Time // logouts of bearer-bound logins, each with the end of the credential
+	epoch      epoch
+	rev        int64
 
 	keys keyring
 }
 
-// login is immutable but for ended, which cache.mu guards, and used.
+// login is immutable except for ended, which cache.mu guards, and used.
 type login struct {
 	rec   host.LoginRecord
 	rev   int64         // of the store when the record was last written
-	ended bool          // kept until rec.Until, so that a record put back revives nobody
-	used  *atomic.Int64 // last use here, Unix seconds; when it was learned of, at first
+	ended bool          // kept until rec.Until, so that restoring an old record does not revive it
+	used  *atomic.Int64 // last use on this replica, Unix seconds; initially when the replica learned of the login
 }
 
-// userMark is a user's last logout from everything.
-type userMark struct {
+// userNotBefore is the time before which a user's logins are invalid.
+type userNotBefore struct {
 	at  time.Time
 	rev int64
 }
@@ -48,10 +48,10 @@ type epoch struct {
 
 func newCache() *cache {
 	return &cache{
-		logins: make(map[host.LoginID]*login),
-		users:  make(map[host.UserID]map[host.LoginID]*login),
-		marks:  make(map[host.UserID]userMark),
-		outs:   make(map[loginKey]time.Time),
+		logins:     make(map[host.LoginID]*login),
+		users:      make(map[host.UserID]map[host.LoginID]*login),
+		notBefores: make(map[host.UserID]userNotBefore),
+		logouts:    make(map[loginKey]time.Time),
 	}
 }
 
@@ -67,16 +67,15 @@ func (c *cache) reached(rev int64) {
 	c.rev = max(c.rev, rev)
 }
 
-// putLogin takes a record that the store showed.
+// putLogin adds a record that was read from the store.
 func (c *cache) putLogin(rec host.LoginRecord, rev int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.put(rec, rev)
 }
 
-// putOwn takes a record that this process has just written at revision rev. If
-// the cache has reached that, it has been told of the login already, and maybe
-// of its end.
+// putOwn adds a record that this process has just written at revision rev. If the
+// cache has reached rev, it knows the login already, and perhaps its end.
 func (c *cache) putOwn(rec host.LoginRecord, rev int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,20 +87,20 @@ func (c *cache) putOwn(rec host.LoginRecord, rev int64) {
 func (c *cache) put(rec host.LoginRecord, rev int64) {
 	now := time.Now()
 	if rec.Renewed.After(now) {
-		rec.Renewed = now // by a clock that is ahead
+		rec.Renewed = now // written by a replica whose clock is ahead
 	}
 	l := &login{rec: rec, rev: rev, ended: rec.Epoch != c.epoch.id}
 	if old := c.logins[rec.ID]; old == nil {
 		l.used = &atomic.Int64{}
 		l.used.Store(now.Unix())
 	} else if l.used = old.used; rev <= old.rev || old.rec.User != rec.User {
-		return // late, or not the login of this name
+		return // late, or another user's login of this id
 	} else if old.ended && !rec.BearerBound() {
-		return // ended for good
+		return // ended permanently
 	} else if !old.ended && rec.Generation <= old.rec.Generation {
-		l.rec = old.rec // a record put back, of which the revision alone counts
+		l.rec = old.rec // an old record was restored; only its revision counts
 	}
-	if _, out := c.outs[loginKey{rec.User, rec.ID}]; out {
+	if _, out := c.logouts[loginKey{rec.User, rec.ID}]; out {
 		l.ended = true
 	}
 	c.logins[rec.ID] = l
@@ -111,7 +110,7 @@ func (c *cache) put(rec host.LoginRecord, rev int64) {
 	c.users[rec.User][rec.ID] = l
 }
 
-// enterEpoch ends the logins of any other.
+// enterEpoch ends the logins of all other epochs.
 func (c *cache) enterEpoch(e epoch) (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,14 +118,14 @@ func (c *cache) enterEpoch(e epoch) (gone []loginKey) {
 	return c.endWhere(func(l *login) bool { return l.rec.Epoch != e.id })
 }
 
-// rewind ends every login and forgets how far the store had come, but not who
-// was there.
+// rewind ends every login and forgets the revision of the store, but keeps the ended
+// logins.
 func (c *cache) rewind() (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rev, c.epoch = 0, epoch{}
-	for user, m := range c.marks {
-		c.marks[user] = userMark{at: m.at}
+	for user, m := range c.notBefores {
+		c.notBefores[user] = userNotBefore{at: m.at}
 	}
 	return c.endWhere(func(*login) bool { return true })
 }
@@ -141,8 +140,8 @@ func (c *cache) endWhere(match func(*login) bool) (gone []loginKey) {
 	return gone
 }
 
-// endLogin ends the login as it was up to revision rev, and reports whether it
-// was live until now.
+// endLogin ends the login unless it was written after revision rev, and reports
+// whether it was live until now.
 func (c *cache) endLogin(k loginKey, rev int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,13 +153,13 @@ func (c *cache) endLogin(k loginKey, rev int64) bool {
 	return true
 }
 
-// putOut keeps the login from being admitted again until the given time, for ever
+// putLogout prevents the login from being admitted until the given time, or for ever
 // if that is zero, and reports whether it was live until now.
-func (c *cache) putOut(k loginKey, until time.Time) bool {
+func (c *cache) putLogout(k loginKey, until time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old, ok := c.outs[k]; !ok || !old.IsZero() && (until.IsZero() || until.After(old)) {
-		c.outs[k] = until
+	if old, ok := c.logouts[k]; !ok || !old.IsZero() && (until.IsZero() || until.After(old)) {
+		c.logouts[k] = until
 	}
 	l := c.users[k.user][k.id]
 	if l == nil || l.ended {
@@ -170,21 +169,22 @@ func (c *cache) putOut(k loginKey, until time.Time) bool {
 	return true
 }
 
-// out reports whether the login must not be admitted again.
-func (c *cache) out(k loginKey) bool {
+// loggedOut reports whether the login must not be admitted again.
+func (c *cache) loggedOut(k loginKey) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	_, ok := c.outs[k]
+	_, ok := c.logouts[k]
 	return ok
 }
 
-// putMark moves the user's mark forward and returns the logins that it ends.
-func (c *cache) putMark(user host.UserID, at time.Time, rev int64) (gone []loginKey) {
+// putNotBefore moves the user's not-before forward and returns the logins that it
+// ends.
+func (c *cache) putNotBefore(user host.UserID, at time.Time, rev int64) (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.marks[user]
+	m := c.notBefores[user]
 	advance := at.After(m.at)
-	c.marks[user] = userMark{later(m.at, at), max(m.rev, rev)}
+	c.notBefores[user] = userNotBefore{later(m.at, at), max(m.rev, rev)}
 	if !advance {
 		return nil
 	}
@@ -204,38 +204,38 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// retain ends every login that was written up to revision rev and is not in
-// listed, which is what the store held then.
+// retain ends every login that was written up to revision rev and is not in listed,
+// the logins that the store contained at rev.
 func (c *cache) retain(listed map[loginKey]bool, rev int64) (gone []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.endWhere(func(l *login) bool { return l.rev <= rev && !listed[loginKey{l.rec.User, l.rec.ID}] })
 }
 
-// mark is the time from which on the user's logins are good: that of the last
-// logout from everything, or when the epoch began.
-func (c *cache) mark(user host.UserID) time.Time {
+// notBefore returns the time before which the user's logins are invalid: that of the
+// last logout of all logins, or the beginning of the epoch.
+func (c *cache) notBefore(user host.UserID) time.Time {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return later(c.marks[user].at, c.epoch.at)
+	return later(c.notBefores[user].at, c.epoch.at)
 }
 
-// basis is what a new login of the user must be built upon.
-func (c *cache) basis(user host.UserID) (mark time.Time, markRev int64, e epoch) {
+// basis returns the state on which a new login of the user is based.
+func (c *cache) basis(user host.UserID) (notBefore time.Time, notBeforeRev int64, e epoch) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	m := c.marks[user]
+	m := c.notBefores[user]
 	return later(m.at, c.epoch.at), m.rev, c.epoch
 }
 
-// find returns the login with this id and whether it is live; l is nil when
-// there is none. The record is immutable.
+// find returns the login with this id, and an error if it is not live. l is nil if
+// the login is unknown. The record is immutable.
 func (c *cache) find(id host.LoginID, now time.Time) (l *login, err error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	l = c.logins[id]
 	switch {
-	case l == nil || l.ended || !l.rec.At.After(c.marks[l.rec.User].at):
+	case l == nil || l.ended || !l.rec.At.After(c.notBefores[l.rec.User].at):
 		return l, host.ErrLoggedOut
 	case !now.Before(l.rec.Until):
 		return l, host.ErrLoginExpired
@@ -248,7 +248,7 @@ func (c *cache) live(user host.UserID, now time.Time) (out []host.LoginRecord) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for _, l := range c.users[user] {
-		if !l.ended && l.rec.At.After(c.marks[user].at) && now.Before(l.rec.Until) {
+		if !l.ended && l.rec.At.After(c.notBefores[user].at) && now.Before(l.rec.Until) {
 			out = append(out, l.rec)
 		}
 	}
@@ -256,8 +256,8 @@ func (c *cache) live(user host.UserID, now time.Time) (out []host.LoginRecord) {
 	return out
 }
 
-// surplus returns the oldest of the user's live logins that credentials bear, or
-// of the others, as many as there are over limit.
+// surplus returns the oldest of the user's live logins that exceed limit, among the
+// bearer-bound logins or among the others.
 func (c *cache) surplus(user host.UserID, bearerBound bool, limit int, now time.Time) []loginKey {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -278,7 +278,7 @@ func (c *cache) surplus(user host.UserID, bearerBound bool, limit int, now time.
 	return out
 }
 
-// due returns the logins whose time was up before the given one.
+// due returns the logins that expired before the given time.
 func (c *cache) due(before time.Time) (out []loginKey) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -290,12 +290,12 @@ func (c *cache) due(before time.Time) (out []loginKey) {
 	return out
 }
 
-// dueOuts returns the logins that no credential bears any more since before the
-// given time.
-func (c *cache) dueOuts(before time.Time) (keys []loginKey) {
+// dueLogouts returns the logged-out logins whose credentials expired before the given
+// time.
+func (c *cache) dueLogouts(before time.Time) (keys []loginKey) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for k, until := range c.outs {
+	for k, until := range c.logouts {
 		if !until.IsZero() && until.Before(before) {
 			keys = append(keys, k)
 		}
@@ -303,11 +303,11 @@ func (c *cache) dueOuts(before time.Time) (keys []loginKey) {
 	return keys
 }
 
-func (c *cache) forgetOuts(keys []loginKey) {
+func (c *cache) forgetLogouts(keys []loginKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range keys {
-		delete(c.outs, k)
+		delete(c.logouts, k)
 	}
 }
 

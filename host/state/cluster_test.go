@@ -203,7 +203,7 @@ func credentialsEverywhere(t *testing.T, c *statetest.Cluster, key string) {
 		t.Fatal(err)
 	}
 	// Until it hears of the end, a may admit what it has just heard that b admitted.
-	eventually(t, "it is out there as well", func() bool { return a.cache.out(loginKey{"ann", recs[0].ID}) })
+	eventually(t, "it is out there as well", func() bool { return a.cache.loggedOut(loginKey{"ann", recs[0].ID}) })
 	wantRefused(t, a.Store, recs[0])
 }
 
@@ -269,7 +269,7 @@ func anotherKeyIsRefused(t *testing.T, c *statetest.Cluster, key string) {
 	other := statetest.Key(t)
 	writeFile(other, []byte("another key of thirty-two bytes!"))
 	_, err := Open(t.Context(), Config{Dir: t.TempDir(), Options: Options{Endpoints: c.Endpoints, KeyFile: other, Prefix: t.Name() + "/"}})
-	wantError(t, err, "state.keyFile: "+other+" does not open")
+	wantError(t, err, "state.keyFile: "+other+" cannot decrypt")
 }
 
 func compactedWhileAway(t *testing.T, c *statetest.Cluster, key string) {

@@ -11,26 +11,25 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// oldBeat is by how much a store may be older than its last known heartbeat.
+// oldBeat is how much older a store may be than its last known heartbeat.
 const oldBeat = time.Minute
 
-// An epoch is a time in which the store has kept what it took. Each login
-// belongs to one, and none is good in another. When the store was rolled back,
-// logouts may be missing from it, so a new epoch begins and all users sign in
-// again.
+// An epoch is a period in which the store lost no write. A login is valid in its own
+// epoch only. A store that was rolled back may lack logouts, so a new epoch begins and
+// all users sign in again.
 type epochRecord struct {
 	ID string
 	At time.Time
 }
 
-// loaded is what the store held at one revision.
+// loaded is the content of the store at one revision.
 type loaded struct {
 	kvs      []*mvccpb.KeyValue
 	revision int64
 	cluster  uint64
-	epoch    *mvccpb.KeyValue // nil if there is none
+	epoch    *mvccpb.KeyValue // nil if absent
 	lastBeat time.Time        // of any replica
-	ownBeat  int64            // number of this replica's, 0 if there is none
+	ownBeat  int64            // number of this replica's last heartbeat, 0 if absent
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
@@ -43,15 +42,15 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 	l := &loaded{kvs: resp.Kvs, revision: resp.Header.Revision, cluster: resp.Header.ClusterId}
 	own := s.at.beatOf(s.published.replica)
 	for _, kv := range resp.Kvs {
-		place := string(kv.Key)
-		if place == s.at.epoch {
+		key := string(kv.Key)
+		if key == s.at.epoch {
 			l.epoch = kv
 		}
 		if rec, ok := s.openBeat(kv); ok {
 			if rec.At.After(l.lastBeat) {
 				l.lastBeat = rec.At
 			}
-			if place == own {
+			if key == own {
 				l.ownBeat = rec.N
 			}
 		}
@@ -60,13 +59,13 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 }
 
 func (s *Store) openBeat(kv *mvccpb.KeyValue) (rec beatRecord, ok bool) {
-	place := string(kv.Key)
-	return rec, s.at.isBeat(place) && s.seal.open(place, kv.Value, &rec) == nil
+	key := string(kv.Key)
+	return rec, s.at.isBeat(key) && s.seal.open(key, kv.Value, &rec) == nil
 }
 
-// doubtAtStart says why what the store holds at the start of this process may
-// not be all that it once held. There is no doubt if some replica wrote to it a
-// moment ago, or if it is as new as this process left it.
+// doubtAtStart returns why the store may have lost records before this process
+// started, and "" if it has not: a replica wrote to it a moment ago, or it is as new
+// as this process left it.
 func (s *Store) doubtAtStart(l *loaded, now time.Time) string {
 	if l.epoch == nil {
 		return "it is new"
@@ -90,9 +89,9 @@ func (s *Store) doubtAtStart(l *loaded, now time.Time) string {
 	return quietStore
 }
 
-// quietStore is a doubt that a heartbeat disproves: the clocks of replicas may
+// quietStore is a doubt that a heartbeat disproves, since the clocks of replicas may
 // differ.
-const quietStore = "no replica has written to it lately, and this one did not write last"
+const quietStore = "no replica has written to it recently, and the last writer was not this replica"
 
 // beginEpoch ends all logins in the store, unless another replica has begun an
 // epoch since l was loaded.
@@ -117,18 +116,18 @@ func (s *Store) beginEpoch(ctx context.Context, l *loaded) error {
 	return nil
 }
 
-// doubt is the beating goroutine's word to the watching one, which owns what is
-// known, that the store is not what it was.
+// doubt is the message of the beating goroutine to the watching goroutine, which owns
+// the cache, that the store lost records.
 type doubt struct {
-	renewals int64         // how many there had been
+	renewals int64         // number of renewals so far
 	done     chan struct{} // closed when a new epoch has begun
 }
 
-// raise has the watching goroutine renew, and waits for it.
+// raise makes the watching goroutine begin a new epoch, and waits for it.
 func (s *Store) raise(ctx context.Context, why string) {
 	d := doubt{s.renewals.Load(), make(chan struct{})}
 	s.distrust(why)
-	s.doubts <- d // has room: only this goroutine sends, one at a time
+	s.doubts <- d // does not block: only this goroutine sends, one at a time
 	s.restartWatch()
 	select {
 	case <-d.done:
@@ -139,23 +138,23 @@ func (s *Store) raise(ctx context.Context, why string) {
 // distrust ends every session and admits no request until a new epoch has begun.
 func (s *Store) distrust(why string) {
 	s.beat.halt()
-	s.log.Error("the state store lost records it had kept; all users have to sign in again", "because", why)
+	s.log.Error("the state store lost records; all users must sign in again", "because", why)
 	s.lapseOnce()
 }
 
-// renew starts over with the store as it is now, in a new epoch, and returns
-// the revision up to which it is known. It tries until ctx ends.
+// renew reloads the store and begins a new epoch. It returns the revision of the
+// loaded state, and tries until ctx ends.
 func (s *Store) renew(ctx context.Context) (rev int64) {
 	for ctx.Err() == nil {
 		err := s.renewOnce(ctx)
 		if err == nil {
 			if rev, err = s.reload(ctx); err == nil {
-				// Freshness is proven as at any time: by a heartbeat that comes back.
+				// A heartbeat that comes back proves freshness, as always.
 				s.beat.resume()
 				return rev
 			}
 		}
-		s.log.Warn("no new epoch can begin, retrying", "error", err)
+		s.log.Warn("a new epoch cannot begin, retrying", "error", err)
 		pause(ctx, retryEvery)
 	}
 	return 0
@@ -183,7 +182,7 @@ func (s *Store) renewOnce(ctx context.Context) error {
 func (s *Store) putEpoch(kv *mvccpb.KeyValue) error {
 	var rec epochRecord
 	err := s.seal.open(s.at.epoch, kv.Value, &rec)
-	// An epoch that does not open is nobody's: no login belongs to it.
+	// No login belongs to an epoch that cannot be decrypted.
 	s.announceLogins(s.cache.enterEpoch(epoch{rec.ID, rec.At, kv.ModRevision}), host.ErrLoggedOut)
 	return err
 }

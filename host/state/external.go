@@ -24,20 +24,19 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
-// Options is the section "state" of the configuration: which etcd cluster keeps
-// the state. Without endpoints it is a member inside this process.
+// Options is the section "state" of the configuration: the etcd cluster that keeps the
+// state. Without endpoints it is an etcd member inside this process.
 type Options struct {
 	// Endpoints are the members' client URLs: https, or http on loopback.
 	Endpoints []string `json:"endpoints,omitempty"`
-	// Prefix keeps deployments that share a cluster apart; "bulkhead/" if empty.
-	// An etcd user needs read and write on this prefix and nothing else.
+	// Prefix separates deployments that share a cluster; "bulkhead/" if empty. The
+	// etcd user needs read and write access to this prefix and to nothing else.
 	Prefix string `json:"prefix,omitempty"`
-	// KeyFile holds the 32 random bytes that seal every record. All replicas
-	// have the same. Required with Endpoints; data/host.key if empty.
+	// KeyFile contains the 32 random bytes that seal every record, the same on all
+	// replicas. Required with Endpoints; data/host.key if empty.
 	KeyFile string `json:"keyFile,omitempty"`
 
-	// KeyRotation is how old a signing key gets before another takes over; 30
-	// days if absent.
+	// KeyRotation is the age at which a signing key is replaced; 30 days if absent.
 	KeyRotation host.Duration `json:"keyRotation,omitempty"`
 
 	User         string `json:"user,omitempty"`         // of etcd's own authentication
@@ -45,8 +44,8 @@ type Options struct {
 	TLS          TLS    `json:"tls,omitzero"`
 }
 
-// TLS names PEM files. They are followed: a connection is made by what they hold
-// then.
+// TLS names PEM files. The host follows changes: a new connection uses their present
+// content.
 type TLS struct {
 	CA   string `json:"ca,omitempty"`   // the system's if empty
 	Cert string `json:"cert,omitempty"` // the client's, for mutual TLS
@@ -58,7 +57,7 @@ func (o *Options) Paths() []*string {
 	return []*string{&o.KeyFile, &o.PasswordFile, &o.TLS.CA, &o.TLS.Cert, &o.TLS.Key}
 }
 
-// Check names every field that cannot be right. It opens nothing.
+// Check returns one problem for each invalid field. It opens nothing.
 func (o *Options) Check() (problems []error) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	secure := false
@@ -75,25 +74,25 @@ func (o *Options) Check() (problems []error) {
 		secure = err == nil && u.Scheme == "https"
 	}
 	if len(o.Endpoints) == 0 && (o.User != "" || o.PasswordFile != "" || o.TLS != TLS{} || o.Prefix != "") {
-		bad("endpoints: are missing; without them user, passwordFile, tls and prefix mean nothing")
+		bad("endpoints: missing; user, passwordFile, tls and prefix have no effect without them")
 	}
 	if len(o.Endpoints) > 0 && o.KeyFile == "" {
-		bad("keyFile: is required with endpoints, the same for all replicas; openssl rand -out state.key 32 makes one")
+		bad("keyFile: required with endpoints, and the same for all replicas; create one with: openssl rand -out state.key 32")
 	}
 	if o.Prefix != "" && (!strings.HasSuffix(o.Prefix, "/") || len(o.Prefix) > maxName) {
 		bad("prefix: %q must end with / and have at most %d bytes", o.Prefix, maxName)
 	}
 	if (o.User == "") != (o.PasswordFile == "") {
-		bad("user: needs passwordFile, and the other way round")
+		bad("user: user and passwordFile must be given together")
 	}
 	if (o.TLS.Cert == "") != (o.TLS.Key == "") {
-		bad("tls: cert needs key, and the other way round")
+		bad("tls: cert and key must be given together")
 	}
 	if len(o.Endpoints) > 0 && !secure && o.TLS != (TLS{}) {
-		bad("tls: means nothing with http endpoints")
+		bad("tls: has no effect with http endpoints; remove it or use https")
 	}
 	if r := time.Duration(o.KeyRotation); r != 0 && r < minKeyAge {
-		bad("keyRotation: %v is less than %v", r, minKeyAge)
+		bad("keyRotation: %v must be at least %v", r, minKeyAge)
 	}
 	return problems
 }
@@ -105,14 +104,14 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// newClient makes a client of the cluster. Except for signing in, which takes a
-// connection, it returns before any member was reached.
+// newClient makes a client of the cluster. It returns before it has connected to a
+// member, unless it has to sign in.
 func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
 	cfg := clientv3.Config{
 		Endpoints:   o.Endpoints,
 		Username:    o.User,
 		DialTimeout: firstAnswer,
-		// A connection that carries nothing any more is given up for another.
+		// A connection that stopped answering is replaced.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
 		Logger: zapTo(log, &atomic.Bool{}),
 	}
@@ -141,9 +140,9 @@ func (o *Options) newClient(log *slog.Logger) (*clientv3.Client, error) {
 	return client, nil
 }
 
-// renewedTLS is TLS by what the files hold at the time of each handshake.
+// renewedTLS is TLS with the content that the files have at each handshake.
 type renewedTLS struct {
-	credentials.TransportCredentials // by what they held at first
+	credentials.TransportCredentials // from the files' initial content
 	config                           *follow.Value[*tls.Config]
 }
 
@@ -176,7 +175,7 @@ func (o *Options) tls() (*tls.Config, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("state.tls.ca: %s holds no certificate", o.TLS.CA)
+			return nil, fmt.Errorf("state.tls.ca: %s contains no certificate", o.TLS.CA)
 		}
 	}
 	if o.TLS.Cert != "" {
@@ -192,8 +191,8 @@ func (o *Options) tls() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// unreachable says of each endpoint what stands in the way. The client only
-// says that time was up.
+// unreachable returns an error with the problem of each endpoint. The client itself
+// reports only a timeout.
 func (o *Options) unreachable(err error) error {
 	if host.KindOf(err) != host.Internal && host.KindOf(err) != host.Unavailable {
 		return err

@@ -15,18 +15,18 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// timing is when a store counts as fresh.
+// timing defines when a replica is fresh.
 type timing struct {
-	beat   time.Duration // how often a heartbeat is written
-	admit  time.Duration // without a heartbeat coming back for this long, no request is admitted
-	lapse  time.Duration // and after this long, authority lapses
+	beat   time.Duration // time between heartbeats
+	admit  time.Duration // if no heartbeat came back for this long, no request is admitted
+	lapse  time.Duration // if no heartbeat came back for this long, the replica is fenced
 	shared bool          // other processes change the store, also while this one is stopped
 }
 
 var (
 	sharedTiming = timing{beat: 500 * time.Millisecond, admit: 3 * time.Second, lapse: 5 * time.Second, shared: true}
-	// The embedded store shares this process's fate, so only a sick disk or a
-	// defect gets here.
+	// The embedded store runs in this process, so only a failing disk or a defect
+	// makes it stop answering.
 	embeddedTiming = timing{beat: 2 * time.Second, admit: 10 * time.Second, lapse: 12 * time.Second}
 )
 
@@ -34,18 +34,18 @@ const (
 	watchdogEvery = 100 * time.Millisecond
 	attempt       = time.Second // one try of a heartbeat
 	noteEvery     = 2 * time.Second
-	beatLife      = 24 * time.Hour // after which the heartbeat of a replica that is gone is removed
+	beatLife      = 24 * time.Hour // after this time the heartbeat of a stopped replica is removed
 )
 
-// heartbeat measures freshness: a beat counts from when it was first sent, once
-// the watch brought it back. That proves the write path and the watch together.
+// heartbeat measures freshness. A beat counts when the watch has brought it back, from
+// the time at which it was first sent; that proves both the write path and the watch.
 type heartbeat struct {
 	timing
 	base     time.Time
-	ticked   atomic.Int64 // what the watchdog has counted; stands still with the process
+	ticked   atomic.Int64 // time counted by the watchdog; does not advance while the process is stopped
 	fresh    atomic.Int64 // when the newest beat that came back was sent
 	alive    atomic.Bool
-	failing  bool        // writes; of the beating goroutine
+	failing  bool        // writes fail; used by the beating goroutine only
 	lapsed   atomic.Bool // OnLapse was called for this lapse
 	lastNote time.Time
 
@@ -53,12 +53,12 @@ type heartbeat struct {
 	n      int64  // of the newest beat
 	sent   string // the newest beat as it was sent
 	sentAt int64
-	acked  string // the newest beat that the store has taken; empty until it took one
+	acked  string // the newest beat that the store has committed; empty before the first
 	ackedN int64
-	seenN  int64 // the newest that the watch brought
+	seenN  int64 // number of the newest beat that the watch brought
 }
 
-// beatRecord is sealed, so that only a host can have written it.
+// beatRecord is sealed, so that only a host can write one.
 type beatRecord struct {
 	N  int64
 	At time.Time
@@ -66,8 +66,8 @@ type beatRecord struct {
 
 func newHeartbeat(t timing) *heartbeat { return &heartbeat{timing: t, base: time.Now()} }
 
-// now is monotonic. Where the store is shared it runs on while the process is
-// stopped, since others log people out meanwhile.
+// now returns a monotonic time. With a shared store it advances while the process is
+// stopped, since other replicas may log users out meanwhile.
 func (h *heartbeat) now() int64 {
 	if h.shared {
 		return int64(time.Since(h.base))
@@ -75,13 +75,13 @@ func (h *heartbeat) now() int64 {
 	return h.ticked.Load()
 }
 
-// trust begins a time of freshness; what was loaded just now is current.
+// trust makes the replica fresh: the state has just been loaded.
 func (h *heartbeat) trust() {
 	h.fresh.Store(h.now())
 	h.alive.Store(true)
 }
 
-// resume ends a halt; nothing is fresh before a beat has come back.
+// resume ends a halt; the replica is fresh once a beat has come back.
 func (h *heartbeat) resume() {
 	h.fresh.Store(h.now() - int64(h.lapse) - 1)
 	h.alive.Store(true)
@@ -94,8 +94,8 @@ func (h *heartbeat) older(than time.Duration) bool {
 	return !h.alive.Load() || h.now()-h.fresh.Load() > int64(than)
 }
 
-// next returns the beat to send: again the last one as long as it is not known
-// whether the store took it.
+// next returns the beat to send. It repeats the last one until it is known whether the
+// store committed it.
 func (h *heartbeat) next(encode func(beatRecord) (string, error)) (beat, acked string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,7 +109,7 @@ func (h *heartbeat) next(encode func(beatRecord) (string, error)) (beat, acked s
 	return h.sent, h.acked, nil
 }
 
-// beaten reports whether the store has taken a beat of this process.
+// beaten reports whether the store has committed a beat of this process.
 func (h *heartbeat) beaten() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,8 +124,7 @@ func (h *heartbeat) taken(beat string) {
 	}
 }
 
-// seen takes note of a beat that the watch brought; only the newest proves
-// anything.
+// seen records a beat that the watch brought; only the newest proves freshness.
 func (h *heartbeat) seen(beat string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -135,22 +134,22 @@ func (h *heartbeat) seen(beat string) {
 	}
 }
 
-// stalled reports that the store takes beats and the watch does not bring them.
+// stalled reports whether the store commits beats but the watch does not bring them.
 func (h *heartbeat) stalled() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ackedN > h.seenN && h.now()-h.sentAt > int64(2*h.beat)
 }
 
-// forget starts the chain of beats anew.
+// forget starts a new chain of beats.
 func (h *heartbeat) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sent, h.acked = "", ""
 }
 
-// ackedBeat is the number of the newest beat that the store must hold, 0 if
-// there is none.
+// ackedBeat returns the number of the newest beat that the store must contain, 0 if
+// none has been committed.
 func (h *heartbeat) ackedBeat() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,8 +159,9 @@ func (h *heartbeat) ackedBeat() int64 {
 	return h.ackedN
 }
 
-// Ready returns nil while the store takes writes and the watch brings them
-// back, otherwise an error of kind Unavailable; then Revoked refuses every login.
+// Ready returns nil while this replica is fresh: the store commits writes and the
+// watch brings them back. Otherwise it returns an error of kind Unavailable, and
+// Revoked refuses every login.
 func (s *Store) Ready() error {
 	if s.beat.older(s.beat.admit) {
 		return host.ErrFenced
@@ -169,10 +169,9 @@ func (s *Store) Ready() error {
 	return nil
 }
 
-// Lapsed returns nil as long as what this process knows of logouts may be
-// relied upon, otherwise an error of kind Unavailable. Sessions that began
-// before must have no effect from then on: a user may have logged out and
-// this process would not know. It costs one reading of the clock.
+// Lapsed returns nil until this replica is fenced, and then an error of kind
+// Unavailable. Earlier sessions must have no effect from then on, because this process
+// may have missed a logout. It costs one reading of the clock.
 func (s *Store) Lapsed() error {
 	if s.beat.older(s.beat.lapse) {
 		return host.ErrFenced
@@ -180,11 +179,11 @@ func (s *Store) Lapsed() error {
 	return nil
 }
 
-// OnLapse sets the function that is called when Lapsed begins to return an
-// error, once each time. It must end every session, and return quickly.
+// OnLapse sets the function that is called once each time that Lapsed begins to return
+// an error. It must end every session, and return quickly.
 func (s *Store) OnLapse(f func(cause error)) { s.lapse.Store(&f) }
 
-// watchdog notices when trust lapses, and restarts a watch that stalled.
+// watchdog notices when the replica is fenced, and restarts a watch that stalled.
 func (s *Store) watchdog(ctx context.Context) {
 	tick := time.NewTicker(watchdogEvery)
 	defer tick.Stop()
@@ -219,15 +218,14 @@ func (s *Store) lapseOnce() {
 	if s.beat.lapsed.Swap(true) {
 		return
 	}
-	s.log.Error("what is known of logouts is too old; every session ends")
+	s.log.Error("this replica may have missed logouts; every session ends")
 	if f := s.lapse.Load(); f != nil {
 		(*f)(host.ErrFenced)
 	}
 }
 
-// keepBeating writes heartbeats. Each replaces the one before it, by name: a
-// store that does not hold the last one it took has lost what it had promised
-// to keep.
+// keepBeating writes heartbeats. Each replaces exactly the one before it: a store that
+// no longer contains the last heartbeat it committed has lost records.
 func (s *Store) keepBeating(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -239,22 +237,22 @@ func (s *Store) keepBeating(ctx context.Context) {
 		case err == nil:
 			if s.beat.failing {
 				s.beat.failing = false
-				s.log.Info("the state store takes writes again")
+				s.log.Info("the state store accepts writes again")
 			}
 			s.noteBeat()
 		case ctx.Err() == nil && !s.beat.failing:
 			s.beat.failing = true
-			s.log.Warn("the state store does not take writes, retrying", "error", err)
+			s.log.Warn("the state store does not accept writes, retrying", "error", err)
 		}
 		pause(ctx, s.beat.timing.beat-time.Since(began))
 	}
 }
 
-// beatOnce writes one heartbeat. Doubt says why the store is not the one, or
-// not as new as the one, that took the last.
+// beatOnce writes one heartbeat. doubt is not empty if the store lost records or is
+// another store, and says why.
 func (s *Store) beatOnce(ctx context.Context) (doubt string, err error) {
-	place := s.at.beatOf(s.published.replica)
-	beat, acked, err := s.beat.next(func(r beatRecord) (string, error) { return s.seal.seal(place, r) })
+	key := s.at.beatOf(s.published.replica)
+	beat, acked, err := s.beat.next(func(r beatRecord) (string, error) { return s.seal.seal(key, r) })
 	if err != nil {
 		return "", err
 	}
@@ -263,9 +261,9 @@ func (s *Store) beatOnce(ctx context.Context) (doubt string, err error) {
 	defer cancel()
 	request := s.client.Txn(ctx)
 	if acked != "" {
-		request = request.If(clientv3.Compare(clientv3.Value(place), "=", acked))
+		request = request.If(clientv3.Compare(clientv3.Value(key), "=", acked))
 	}
-	resp, err := request.Then(clientv3.OpPut(place, beat)).Else(clientv3.OpGet(place)).Commit()
+	resp, err := request.Then(clientv3.OpPut(key, beat)).Else(clientv3.OpGet(key)).Commit()
 	if err != nil {
 		return "", err
 	}
@@ -285,10 +283,10 @@ func (s *Store) beatOnce(ctx context.Context) (doubt string, err error) {
 	return "", nil
 }
 
-const lostBeat = "it does not hold this replica's last heartbeat"
+const lostBeat = "it does not contain this replica's last heartbeat"
 
-// doubtful says why an answer cannot come from the store that was known up to
-// this revision.
+// doubtful returns why an answer cannot come from the store that this replica knows up
+// to the given revision, and "" if it can.
 func doubtful(h *pb.ResponseHeader, known int64, cluster uint64) string {
 	switch {
 	case cluster != 0 && h.ClusterId != cluster:
@@ -299,16 +297,16 @@ func doubtful(h *pb.ResponseHeader, known int64, cluster uint64) string {
 	return ""
 }
 
-// note is what is kept beside the store, to tell at the next start whether the
-// store is as new as this process left it.
+// note is the content of the file beside the store that shows at the next start whether
+// the store is as new as this process left it.
 type note struct {
 	Cluster  uint64    `json:"cluster"`
 	Revision int64     `json:"revision"`
 	At       time.Time `json:"at"`
 }
 
-// noteBeat leaves a note now and then. Failing to is no more than not having
-// one at the next start.
+// noteBeat writes the note from time to time. If that fails, the next start has no
+// note.
 func (s *Store) noteBeat() {
 	if time.Since(s.beat.lastNote) < noteEvery {
 		return
@@ -323,7 +321,7 @@ func (s *Store) writeNote() {
 		return
 	}
 	if err := writeFile(s.notePath, text); err != nil {
-		s.log.Warn("the last heartbeat cannot be noted; after a restart all users may have to sign in again", "error", err)
+		s.log.Warn("the file with the last heartbeat cannot be written; all users may have to sign in again after a restart", "error", err)
 	}
 }
 

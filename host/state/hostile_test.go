@@ -11,18 +11,18 @@ import (
 
 // Somebody who can write to the store, and does not have the host key.
 
-func put(t *testing.T, s *Store, place, value string) {
+func put(t *testing.T, s *Store, key, value string) {
 	t.Helper()
-	if _, err := s.client.Put(t.Context(), place, value); err != nil {
+	if _, err := s.client.Put(t.Context(), key, value); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func get(t *testing.T, s *Store, place string) string {
+func get(t *testing.T, s *Store, key string) string {
 	t.Helper()
-	resp, err := s.client.Get(t.Context(), place)
+	resp, err := s.client.Get(t.Context(), key)
 	if err != nil || len(resp.Kvs) != 1 {
-		t.Fatalf("%s: %v, %v", place, resp, err)
+		t.Fatalf("%s: %v, %v", key, resp, err)
 	}
 	return string(resp.Kvs[0].Value)
 }
@@ -48,8 +48,8 @@ func TestTamperedRecordIsNobody(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir)
 			p, other := signIn(t, s, "ann", "1"), signIn(t, s, "ann", "2")
-			place := s.at.ofLogin(loginKey{"ann", "1"})
-			put(t, s, place, alter(get(t, s, place)))
+			key := s.at.ofLogin(loginKey{"ann", "1"})
+			put(t, s, key, alter(get(t, s, key)))
 			settled(t, s)
 			wantGone(t, s, p, host.ErrLoggedOut)
 			wantLive(t, s, other)
@@ -87,13 +87,13 @@ func TestPuttingAnEndedRecordBackRevivesNobody(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	one, all := signIn(t, s, "ann", "one"), signIn(t, s, "ben", "all")
-	places := []string{s.at.ofLogin(loginKey{"ann", "one"}), s.at.ofLogin(loginKey{"ben", "all"})}
-	sealed := []string{get(t, s, places[0]), get(t, s, places[1])}
+	keys := []string{s.at.ofLogin(loginKey{"ann", "one"}), s.at.ofLogin(loginKey{"ben", "all"})}
+	sealed := []string{get(t, s, keys[0]), get(t, s, keys[1])}
 	if err := errors.Join(s.EndLogin(t.Context(), "one"), s.EndUserLogins(t.Context(), "ben")); err != nil {
 		t.Fatal(err)
 	}
-	for i := range places {
-		put(t, s, places[i], sealed[i])
+	for i := range keys {
+		put(t, s, keys[i], sealed[i])
 	}
 	settled(t, s)
 	wantGone(t, s, one, host.ErrLoggedOut)
@@ -110,12 +110,12 @@ func TestPuttingAnEndedRecordBackRevivesNobody(t *testing.T) {
 
 	// Nothing in memory remembers the login, only the mark does.
 	s = open(t, dir)
-	if _, err := s.client.Delete(t.Context(), places[1]); err != nil {
+	if _, err := s.client.Delete(t.Context(), keys[1]); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, s)
 	s.cache.forget([]loginKey{{"ben", "all"}})
-	put(t, s, places[1], sealed[1])
+	put(t, s, keys[1], sealed[1])
 	settled(t, s)
 	wantGone(t, s, all, host.ErrLoggedOut)
 }
@@ -127,7 +127,7 @@ func TestRemovingOrSpoilingAMarkRevivesNobody(t *testing.T) {
 	if err := s.EndUserLogins(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.client.Delete(t.Context(), s.at.markOf("ann")); err != nil {
+	if _, err := s.client.Delete(t.Context(), s.at.notBeforeOf("ann")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, s.at.ofLogin(loginKey{"ann", "1"}), sealed)
@@ -135,7 +135,7 @@ func TestRemovingOrSpoilingAMarkRevivesNobody(t *testing.T) {
 	wantGone(t, s, p, host.ErrLoggedOut)
 
 	ben := signIn(t, s, "ben", "2")
-	put(t, s, s.at.markOf("ben"), "rubbish")
+	put(t, s, s.at.notBeforeOf("ben"), "rubbish")
 	settled(t, s)
 	wantGone(t, s, ben, host.ErrLoggedOut)
 }

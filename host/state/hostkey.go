@@ -20,14 +20,14 @@ import (
 
 const hostKeySize = 32
 
-// openHostKey reads the host key. If there is none it makes one, but only for
-// a store that is still empty: a new key cannot open an old store, and would
-// hide that the old one was lost.
+// openHostKey reads the host key. If it is missing and create is set, openHostKey
+// creates one. That is allowed for an empty store only: a new key cannot decrypt an old
+// store, and would hide that the old key was lost.
 func openHostKey(path string, create bool) (*sealer, error) {
 	key, err := readHostKey(path, 0o077)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
-			return nil, host.E(host.Invalid, "state.open", "host key %s is missing, but there is state beside it that it seals", path)
+			return nil, host.E(host.Invalid, "state.open", "host key %s is missing, but the state beside it is sealed with it; restore the key", path)
 		}
 		if key, err = createHostKey(path); err != nil {
 			err = host.E(host.Internal, "state.open", "host key %s cannot be created: %w", path, err)
@@ -39,8 +39,8 @@ func openHostKey(path string, create bool) (*sealer, error) {
 	return newSealer(key)
 }
 
-// givenHostKey reads a host key that the operator made. Its group may read it,
-// as a mounted Secret's does.
+// givenHostKey reads a host key that the operator created. Its group may have read
+// access, as with a mounted Secret.
 func givenHostKey(path string) (*sealer, error) {
 	key, err := readHostKey(path, 0o037)
 	if err != nil {
@@ -49,7 +49,7 @@ func givenHostKey(path string) (*sealer, error) {
 	return newSealer(key)
 }
 
-// readHostKey refuses a file of which the mode has any of the bits in refuse.
+// readHostKey refuses a file whose mode has any of the bits in refuse.
 func readHostKey(path string, refuse fs.FileMode) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -68,12 +68,12 @@ func readHostKey(path string, refuse fs.FileMode) ([]byte, error) {
 		return nil, host.E(host.Invalid, "state.open", "host key: %w", err)
 	}
 	if len(key) != hostKeySize {
-		return nil, host.E(host.Invalid, "state.open", "host key %s must hold exactly %d bytes", path, hostKeySize)
+		return nil, host.E(host.Invalid, "state.open", "host key %s must contain exactly %d bytes", path, hostKeySize)
 	}
 	return key, nil
 }
 
-// createHostKey lets the file appear whole or not at all.
+// createHostKey creates the file atomically.
 func createHostKey(path string) ([]byte, error) {
 	key := make([]byte, hostKeySize)
 	rand.Read(key)
@@ -89,7 +89,7 @@ func createHostKey(path string) ([]byte, error) {
 	return key, os.Link(f.Name(), path)
 }
 
-// sealer makes records that only the holder of the host key can write or read.
+// sealer encrypts and decrypts records with a key derived from the host key.
 type sealer struct{ aead cipher.AEAD }
 
 func newSealer(hostKey []byte) (*sealer, error) {
@@ -105,8 +105,8 @@ func newSealer(hostKey []byte) (*sealer, error) {
 	return &sealer{aead}, err
 }
 
-// seal encrypts v for the store's key at, and for no other: a record that is
-// copied to another place does not open there.
+// seal encrypts v and binds it to the store's key at: a record that is copied to
+// another key cannot be decrypted there.
 func (s *sealer) seal(at string, v any) (string, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
@@ -123,23 +123,23 @@ func (s *sealer) open(at string, sealed []byte, v any) error {
 	return json.NewDecoder(bytes.NewReader(plain)).Decode(v)
 }
 
-// Seal makes a text of v, a JSON value, that only the holders of the host key
-// can make or read: this host and its replicas. It is base64url, fit for a URL.
-// Use says what for, and keeps the texts of one use from another.
+// Seal encrypts v, a JSON value, so that only holders of the host key, which are this
+// host's replicas, can create or read the text. The text is base64url, fit for a URL.
+// use names its purpose; a text of one use is invalid for another.
 func (s *Store) Seal(use string, v any) (string, error) {
 	sealed, err := s.seal.seal("sealed:"+use, v)
 	return base64.RawURLEncoding.EncodeToString([]byte(sealed)), err
 }
 
-// Unseal reads such a text into v. One that is not from Seal for the same use
-// is host.Invalid.
+// Unseal decrypts a text of Seal into v. Its error is of kind Invalid if the text was
+// not made by Seal for the same use.
 func (s *Store) Unseal(use, text string, v any) error {
 	sealed, err := base64.RawURLEncoding.DecodeString(text)
 	if err == nil {
 		err = s.seal.open("sealed:"+use, sealed, v)
 	}
 	if err != nil {
-		return &host.Error{Kind: host.Invalid, Op: "state.unseal", Message: "this was not sealed here", Err: err}
+		return &host.Error{Kind: host.Invalid, Op: "state.unseal", Message: "this value was not created by this host", Err: err}
 	}
 	return nil
 }

@@ -29,19 +29,19 @@ type Key struct {
 	from    time.Time // when it begins to sign
 }
 
-// Public is the half that verifies.
+// Public returns the public key, which verifies.
 func (k *Key) Public() ed25519.PublicKey { return k.Private.Public().(ed25519.PublicKey) }
 
 const (
-	// keyOverlap is how long a key that no longer signs still verifies. It is
-	// longer than tokens live.
+	// keyOverlap is how long a replaced key still verifies. It is longer than the
+	// lifetime of a token.
 	keyOverlap = 24 * time.Hour
-	// keyLead is how long a new key is known before it signs: by then each
-	// replica has it, or is not fresh and admits no request.
+	// keyLead is the time between storing a new key and signing with it: by then each
+	// replica knows the key, or is not fresh and admits no request.
 	keyLead = time.Minute
-	// defaultKeyAge is when a signing key is replaced.
+	// defaultKeyAge is the age at which a signing key is replaced.
 	defaultKeyAge = 30 * 24 * time.Hour
-	// minKeyAge keeps keys from piling up, of which each verifies for a day.
+	// minKeyAge bounds the number of keys, since each verifies for another day.
 	minKeyAge = time.Hour
 )
 
@@ -67,13 +67,13 @@ func (r *keyRecord) key() (Key, bool) {
 	return Key{ID: base64.RawURLEncoding.EncodeToString(sum[:12]), Private: private, Created: r.Created, from: r.From}, true
 }
 
-// ensureKey creates the first signing key if l shows none that opens, unless
-// some replica does so at this moment.
+// ensureKey creates the first signing key if l contains none that can be decrypted. If
+// another replica creates it at the same time, that key is used.
 func (s *Store) ensureKey(ctx context.Context, l *loaded) error {
 	last := ""
 	for _, kv := range l.kvs {
-		if place := string(kv.Key); strings.HasPrefix(place, s.at.key) {
-			last = max(last, place)
+		if key := string(kv.Key); strings.HasPrefix(key, s.at.key) {
+			last = max(last, key)
 		}
 	}
 	if last != "" {
@@ -84,42 +84,43 @@ func (s *Store) ensureKey(ctx context.Context, l *loaded) error {
 
 func (s *Store) keyPlace(n uint64) string { return fmt.Sprintf("%s%016x", s.at.key, n) }
 
-// addKey stores a new key unless the place is taken, which means that another
+// addKey stores a new signing key under the given key of the store, unless another
 // replica was first.
-func (s *Store) addKey(ctx context.Context, place string, from time.Time) error {
+func (s *Store) addKey(ctx context.Context, key string, from time.Time) error {
 	rec := keyRecord{Seed: make([]byte, ed25519.SeedSize), Created: time.Now(), From: from}
 	rand.Read(rec.Seed)
-	sealed, err := s.seal.seal(place, rec)
+	sealed, err := s.seal.seal(key, rec)
 	if err != nil {
 		return host.E(host.Internal, "state.key", "signing key: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	if _, err := s.client.Txn(ctx).If(absent(place)).Then(clientv3.OpPut(place, sealed)).Commit(); err != nil {
+	if _, err := s.client.Txn(ctx).If(absent(key)).Then(clientv3.OpPut(key, sealed)).Commit(); err != nil {
 		return unavailable("state.key", err)
 	}
 	return nil
 }
 
-// RotateKey adds a signing key. It signs after a minute, when every replica
-// knows it; the one before verifies for another day. Rotating again before a
-// new key signs does nothing.
+// RotateKey adds a signing key. It signs after a minute, when every replica knows it;
+// the previous key verifies for another day. Rotating again before a new key signs
+// has no effect.
 func (s *Store) RotateKey(ctx context.Context) error { return s.rotateKey(ctx, time.Now()) }
 
 func (s *Store) rotateKey(ctx context.Context, now time.Time) error {
-	place, newest, ok := s.cache.keys.newest()
+	key, newest, ok := s.cache.keys.newest()
 	if !ok || newest.from.After(now) {
 		return nil
 	}
-	n, err := strconv.ParseUint(strings.TrimPrefix(place, s.at.key), 16, 64)
+	n, err := strconv.ParseUint(strings.TrimPrefix(key, s.at.key), 16, 64)
 	if err != nil {
-		return host.E(host.Internal, "state.key", "signing key at %s: %w", place, err)
+		return host.E(host.Internal, "state.key", "signing key at %s: %w", key, err)
 	}
 	s.log.Info("a new signing key takes over", "in", keyLead)
 	return s.addKey(ctx, s.keyPlace(n+1), now.Add(keyLead))
 }
 
-// tendKeys lets keys begin and end when it is time, and replaces an old one.
+// tendKeys activates and removes signing keys when they are due, and replaces an old
+// one.
 func (s *Store) tendKeys(ctx context.Context, now time.Time) {
 	if _, newest, ok := s.cache.keys.newest(); ok && now.Sub(newest.Created) > s.keyAge {
 		if err := s.rotateKey(ctx, now); err != nil {
@@ -127,17 +128,17 @@ func (s *Store) tendKeys(ctx context.Context, now time.Time) {
 		}
 	}
 	s.cache.keys.refresh(now)
-	for _, place := range s.cache.keys.spent(now) {
-		if _, err := s.commit(ctx, "state.key", clientv3.OpDelete(place)); err != nil {
+	for _, key := range s.cache.keys.spent(now) {
+		if _, err := s.commit(ctx, "state.key", clientv3.OpDelete(key)); err != nil {
 			return
 		}
 	}
 }
 
-// keyring is the set of signing keys by their place in the store.
+// keyring is the set of signing keys, by their keys in the store.
 type keyring struct {
 	mu      sync.Mutex
-	byPlace map[string]Key
+	byKey   map[string]Key
 	current atomic.Pointer[keySet]
 }
 
@@ -160,44 +161,44 @@ func (r *keyring) epoch() uint64 {
 	return 0
 }
 
-func (r *keyring) put(place string, k Key) {
-	r.change(func(m map[string]Key) { m[place] = k })
+func (r *keyring) put(key string, k Key) {
+	r.change(func(m map[string]Key) { m[key] = k })
 }
 
-func (r *keyring) drop(place string) {
-	r.change(func(m map[string]Key) { delete(m, place) })
+func (r *keyring) drop(key string) {
+	r.change(func(m map[string]Key) { delete(m, key) })
 }
 
 // retain drops the keys that the store no longer lists.
 func (r *keyring) retain(listed map[string]bool) {
 	r.change(func(m map[string]Key) {
-		maps.DeleteFunc(m, func(place string, _ Key) bool { return !listed[place] })
+		maps.DeleteFunc(m, func(key string, _ Key) bool { return !listed[key] })
 	})
 }
 
 func (r *keyring) change(edit func(map[string]Key)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := maps.Clone(r.byPlace)
+	next := maps.Clone(r.byKey)
 	if next == nil {
 		next = make(map[string]Key)
 	}
 	edit(next)
-	r.byPlace = next
+	r.byKey = next
 	r.publish(time.Now())
 }
 
-// refresh follows the time: keys begin to sign.
+// refresh activates the keys whose time to sign has come.
 func (r *keyring) refresh(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.publish(now)
 }
 
-// publish needs r.mu. The order is by when keys began to sign, newest first;
-// those that do not sign yet are last.
+// publish needs r.mu. It orders keys by when they began to sign, newest first; keys
+// that do not sign yet come last.
 func (r *keyring) publish(now time.Time) {
-	keys := slices.SortedFunc(maps.Values(r.byPlace), func(a, b Key) int {
+	keys := slices.SortedFunc(maps.Values(r.byKey), func(a, b Key) int {
 		if early := a.from.After(now); early != b.from.After(now) {
 			if early {
 				return 1
@@ -212,28 +213,28 @@ func (r *keyring) publish(now time.Time) {
 	r.current.Store(&keySet{epoch: r.epoch() + 1, keys: keys})
 }
 
-// newest is the key that signs last of all.
-func (r *keyring) newest() (place string, k Key, ok bool) {
+// newest returns the signing key that was added last.
+func (r *keyring) newest() (key string, k Key, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for p := range r.byPlace {
-		place = max(place, p)
+	for p := range r.byKey {
+		key = max(key, p)
 	}
-	k, ok = r.byPlace[place]
-	return place, k, ok
+	k, ok = r.byKey[key]
+	return key, k, ok
 }
 
-// spent returns the keys that gave way to another long enough ago.
-func (r *keyring) spent(now time.Time) (places []string) {
+// spent returns the keys that were replaced more than keyOverlap ago.
+func (r *keyring) spent(now time.Time) (keys []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for place := range r.byPlace {
-		for next, k := range r.byPlace {
-			if next > place && now.Sub(k.from) > keyOverlap {
-				places = append(places, place)
+	for key := range r.byKey {
+		for next, k := range r.byKey {
+			if next > key && now.Sub(k.from) > keyOverlap {
+				keys = append(keys, key)
 				break
 			}
 		}
 	}
-	return places
+	return keys
 }

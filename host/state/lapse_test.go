@@ -165,15 +165,15 @@ func TestANewEpochEndsSessions(t *testing.T) {
 			var l told
 			s.OnEnding(l.take)
 			p := signIn(t, s, "ann", "1")
-			place := s.at.ofLogin(loginKey{"ann", "1"})
-			sealed := get(t, s, place)
+			key := s.at.ofLogin(loginKey{"ann", "1"})
+			sealed := get(t, s, key)
 			begin(t, s)
 			eventually(t, "the login ended", func() bool { return errors.Is(s.Revoked(p), host.ErrLoggedOut) })
 			eventually(t, "its sessions end", func() bool {
 				return l.count(host.Ending{User: "ann", Login: "1", Cause: host.ErrLoggedOut}) == 1
 			})
-			put(t, s, place, sealed)
-			if s.put(entryOf(t, s, place), 0); s.Revoked(p) == nil {
+			put(t, s, key, sealed)
+			if s.put(entryOf(t, s, key), 0); s.Revoked(p) == nil {
 				t.Error("a record of another epoch is good")
 			}
 		})
@@ -185,11 +185,11 @@ func TestARecordOfAnotherEpochIsNoLogin(t *testing.T) {
 	for epoch, live := range map[string]bool{"another": false, "": false, s.cache.epoch.id: true} {
 		rec := record("ann", host.LoginID("of-"+epoch))
 		rec.Epoch = epoch
-		place, sealed, err := s.sealLogin(rec)
+		key, sealed, err := s.sealLogin(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		put(t, s, place, sealed)
+		put(t, s, key, sealed)
 		settled(t, s)
 		if _, ok := s.Login(rec.ID); ok != live {
 			t.Errorf("a record of epoch %q: live %v", epoch, ok)
@@ -202,8 +202,8 @@ func TestADamagedRecordOfAnEndingEnds(t *testing.T) {
 	s := open(t, t.TempDir())
 	var l told
 	s.OnEnding(l.take)
-	put(t, s, s.at.cutOf("ann"), "rubbish")
-	put(t, s, s.at.endOf("ben", "s1"), "rubbish")
+	put(t, s, s.at.userEndingOf("ann"), "rubbish")
+	put(t, s, s.at.sessionEndingOf("ben", "s1"), "rubbish")
 	settled(t, s)
 	for _, want := range []host.Ending{{User: "ann", Cause: host.ErrRevoked}, {User: "ben", Session: "s1", Cause: host.ErrRevoked}} {
 		if l.count(want) == 0 {
@@ -211,12 +211,12 @@ func TestADamagedRecordOfAnEndingEnds(t *testing.T) {
 		}
 	}
 	// A cause that this version does not know ends as well.
-	place := s.at.cutOf("cem")
-	sealed, err := s.seal.seal(place, ending{time.Now(), "of the future"})
+	key := s.at.userEndingOf("cem")
+	sealed, err := s.seal.seal(key, ending{time.Now(), "of the future"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, place, sealed)
+	put(t, s, key, sealed)
 	settled(t, s)
 	if l.count(host.Ending{User: "cem", Cause: host.ErrRevoked}) == 0 {
 		t.Error("an unknown cause ends nothing")
@@ -244,15 +244,15 @@ func TestALoginThatWasPushedOutStaysOutAfterARestart(t *testing.T) {
 func TestAMarkNeverGoesBackWithTheClock(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	mark1 := func(at time.Time) string {
-		sealed, err := s.seal.seal(s.at.markOf("ann"), mark{at})
+	notBeforeAt := func(at time.Time) string {
+		sealed, err := s.seal.seal(s.at.notBeforeOf("ann"), notBeforeRecord{at})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return sealed
 	}
 	ahead := time.Now().Add(time.Hour).Round(0)
-	put(t, s, s.at.markOf("ann"), mark1(ahead)) // by a replica whose clock is ahead
+	put(t, s, s.at.notBeforeOf("ann"), notBeforeAt(ahead)) // by a replica whose clock is ahead
 	settled(t, s)
 	p := signIn(t, s, "ann", "1")
 	if !p.Login.At.After(ahead) {
@@ -262,26 +262,26 @@ func TestAMarkNeverGoesBackWithTheClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGone(t, s, p, host.ErrLoggedOut)
-	if m := s.cache.mark("ann"); !m.After(p.Login.At.Add(-1)) {
-		t.Errorf("the mark is %v, and ends a login of %v", m, p.Login.At)
+	if m := s.cache.notBefore("ann"); !m.After(p.Login.At.Add(-1)) {
+		t.Errorf("the not-before is %v, and ends a login of %v", m, p.Login.At)
 	}
-	want := s.cache.mark("ann")
+	want := s.cache.notBefore("ann")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir)
-	if m := s.cache.mark("ann"); !m.Equal(want) {
-		t.Errorf("after a restart the mark is %v, want %v", m, want)
+	if m := s.cache.notBefore("ann"); !m.Equal(want) {
+		t.Errorf("after a restart the not-before is %v, want %v", m, want)
 	}
-	put(t, s, s.at.markOf("ann"), mark1(time.Now())) // late, or put back
+	put(t, s, s.at.notBeforeOf("ann"), notBeforeAt(time.Now())) // late, or put back
 	settled(t, s)
-	if m := s.cache.mark("ann"); !m.Equal(want) {
-		t.Errorf("the mark went back to %v", m)
+	if m := s.cache.notBefore("ann"); !m.Equal(want) {
+		t.Errorf("the not-before went back to %v", m)
 	}
 	old := record("ann", "2")
 	old.At = want.Add(-time.Minute)
 	got, err := s.CreateLogin(t.Context(), old)
 	if err != nil || !got.At.After(want) {
-		t.Errorf("a sign-in builds upon the mark that went back: %v, %v", got.At, err)
+		t.Errorf("a sign-in builds upon a not-before that went back: %v, %v", got.At, err)
 	}
 }

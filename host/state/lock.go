@@ -11,8 +11,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// lockDir makes dir this process's own until unlock. The kernel drops the lock
-// with the process, so a crash leaves nothing to clean up.
+// lockDir locks dir for this process until unlock. The kernel releases the lock when
+// the process ends, so a crash leaves nothing to clean up.
 func lockDir(dir string) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -19,11 +19,11 @@ const (
 	// maxSocketPath leaves room below sockaddr_un's 104 bytes (108 on Linux).
 	maxSocketPath = 100
 
-	// quota holds some 10,000 logins of the largest size with their history
-	// between two compactions, and maxHeld of uploads.
+	// quota is enough for some 10,000 logins of the largest size with their history
+	// between two compactions, and for maxHeld of uploads.
 	quota = 512 << 20
 
-	// A lone member elects itself; these only say how soon after its start.
+	// A single member elects itself; these values define how soon after its start.
 	tickMillis     = 20
 	electionMillis = 200
 
@@ -35,7 +35,7 @@ type member struct {
 	endpoint  string
 	etcd      *embed.Etcd
 	ending    atomic.Bool
-	socketDir string // to remove, when the socket could not be in the state directory
+	socketDir string // removed at the end; empty if the socket is in the state directory
 }
 
 func startMember(ctx context.Context, dir string, log *slog.Logger) (*member, error) {

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// sessionTTL is how long the entries of a replica that died stay visible.
+	// sessionTTL is how long the entries of a replica that crashed stay visible.
 	sessionTTL = 10 * time.Second
-	// maxPublished bounds what one replica publishes; the rest is live all the
-	// same, ends like any other, and is missing in lists of other replicas.
+	// maxPublished bounds the sessions that one replica publishes. Further sessions
+	// live and end like any other, but other replicas do not list them.
 	maxPublished = 20_000
 	maxSessionID = 64
 	maxField     = 256 // bytes of one descriptive field
@@ -27,7 +27,7 @@ const (
 	publishBatch = 100
 )
 
-// bound cuts what describes a session to 256 bytes each.
+// bound truncates each descriptive field of a session to 256 bytes.
 func bound(e *host.SessionInfo) {
 	for _, f := range []*string{&e.Plugin, &e.Route, &e.Target, &e.RequestID, &e.RemoteAddr} {
 		*f = text.Cut(*f, maxField)
@@ -39,8 +39,8 @@ type sessionKey struct {
 	id   string
 }
 
-// published is this replica's part of the directory of live sessions: what it
-// should hold, and what of that is yet to be written.
+// published is this replica's part of the directory of live sessions: its desired
+// content, and the changes that are not written yet.
 type published struct {
 	replica string
 	wake    chan struct{}
@@ -71,13 +71,13 @@ func (p *published) change(k sessionKey, edit func()) {
 	}
 }
 
-// Replica names this process in host.SessionInfo.Replica. It is another after each
-// start.
+// Replica returns the name of this process in host.SessionInfo.Replica. It changes at
+// each start.
 func (s *Store) Replica() string { return s.published.replica }
 
-// PublishSession shows a session to other replicas until WithdrawSession. It
-// only takes note and never waits; the entry is visible soon after. A session
-// without user or id, or beyond 20,000 of this replica, is not shown.
+// PublishSession shows a session to other replicas until WithdrawSession. It never
+// waits; the entry is written soon after. A session without user or id, or beyond
+// 20,000 of this replica, is not published.
 func (s *Store) PublishSession(e host.SessionInfo) {
 	e.Replica = s.published.replica
 	bound(&e)
@@ -92,20 +92,20 @@ func (s *Store) PublishSession(e host.SessionInfo) {
 	})
 }
 
-// WithdrawSession takes an entry back. It never waits.
+// WithdrawSession removes an entry. It never waits.
 func (s *Store) WithdrawSession(user host.UserID, id string) {
 	k := sessionKey{user, id}
 	s.published.change(k, func() { delete(s.published.entries, k) })
 }
 
-// PublishedSessions returns a page of what all replicas publish, this one
-// included: of one user, or of all users if user is empty, in an order that
-// stays the same. It begins after the place that the previous page returned,
-// empty for the first; next is empty on the last. Limit is at most 500, and 500
-// if 0. Entries that this host did not seal are left out.
+// PublishedSessions returns a page of the sessions that all replicas publish, this one
+// included: those of one user, or of all users if user is empty, in a stable order.
+// after is the value of next that the previous page returned, and empty for the first
+// page; next is empty on the last page. limit is at most 500; 0 means 500. Entries that
+// were not sealed with the host key are left out.
 func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after string, limit int) (page []host.SessionInfo, next string, err error) {
 	if len(user) > maxName || len(after) > 2*maxName {
-		return nil, "", host.E(host.Invalid, "state.sessions", "no such page")
+		return nil, "", host.E(host.Invalid, "state.sessions", "the page does not exist")
 	}
 	if limit <= 0 || limit > maxPage {
 		limit = maxPage
@@ -125,10 +125,10 @@ func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after s
 		return nil, "", unavailable("state.sessions", err)
 	}
 	for _, kv := range resp.Kvs {
-		place := string(kv.Key)
+		key := string(kv.Key)
 		var e host.SessionInfo
-		if err := s.seal.open(place, kv.Value, &e); err != nil {
-			s.log.Error("a session entry in the state store is not genuine", "place", place, "error", err)
+		if err := s.seal.open(key, kv.Value, &e); err != nil {
+			s.log.Error("a session entry in the state store is not genuine", "key", key, "error", err)
 			continue
 		}
 		page = append(page, e)
@@ -141,8 +141,8 @@ func (s *Store) PublishedSessions(ctx context.Context, user host.UserID, after s
 
 var errLeaseLost = errors.New("the lease was lost")
 
-// keepPublishing writes what changes, under a lease, so that the entries of a
-// replica that died vanish. When the lease was lost, all are written anew.
+// keepPublishing writes changes under a lease, so that the entries of a replica that
+// crashed disappear. If the lease is lost, it writes all entries again.
 func (s *Store) keepPublishing(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.publishUnderLease(ctx); err != nil && ctx.Err() == nil {
@@ -192,16 +192,16 @@ func (s *Store) publishUnderLease(ctx context.Context) error {
 	}
 }
 
-// revoke takes this replica's entries back at its end. If that fails, they
-// vanish with the lease.
+// revoke removes this replica's entries when it stops. If that fails, they disappear
+// with the lease.
 func (s *Store) revoke(lease clientv3.LeaseID) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_, _ = s.client.Revoke(ctx, lease)
 }
 
-// waitForAny returns when there is something to publish, so that a replica that
-// has nothing holds no lease. It returns false when ctx ended first.
+// waitForAny waits until there is something to publish, so that a replica without
+// entries holds no lease. It returns false if ctx ends first.
 func (p *published) waitForAny(ctx context.Context) bool {
 	for {
 		p.mu.Lock()
@@ -227,8 +227,8 @@ func (p *published) markAll() {
 	p.reportDue = p.report != nil
 }
 
-// flushSessions writes some of what changed and reports whether there is more.
-// What a failing write was about stays to be written.
+// flushSessions writes some of the changes and reports whether more remain. The changes
+// of a failed write remain.
 func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more bool, err error) {
 	p := s.published
 	var keys []sessionKey
@@ -248,17 +248,17 @@ func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more
 		}
 		keys = append(keys, k)
 		delete(p.dirty, k)
-		place := s.at.liveOf(k.user) + k.id
+		key := s.at.liveOf(k.user) + k.id
 		e, ok := p.entries[k]
 		if !ok {
-			ops = append(ops, clientv3.OpDelete(place))
+			ops = append(ops, clientv3.OpDelete(key))
 			continue
 		}
-		sealed, err := s.seal.seal(place, e)
+		sealed, err := s.seal.seal(key, e)
 		if err != nil {
-			continue // strings and a time always encode
+			continue // cannot happen: strings and times always encode
 		}
-		ops = append(ops, clientv3.OpPut(place, sealed, clientv3.WithLease(lease)))
+		ops = append(ops, clientv3.OpPut(key, sealed, clientv3.WithLease(lease)))
 	}
 	p.mu.Unlock()
 	if len(ops) == 0 {
@@ -275,8 +275,8 @@ func (s *Store) flushSessions(ctx context.Context, lease clientv3.LeaseID) (more
 	return more, err
 }
 
-// AwaitWithdrawn waits until the user's sessions with these ids are published no
-// more, and returns how many are left when ctx ends or the store does not answer.
+// AwaitWithdrawn waits until the user's sessions with these ids are no longer
+// published, and returns how many are left when ctx ends or the store does not answer.
 func (s *Store) AwaitWithdrawn(ctx context.Context, user host.UserID, ids []string) (left int) {
 	root := s.at.liveOf(user)
 	waiting := make(map[string]bool, len(ids))
@@ -292,7 +292,7 @@ func (s *Store) AwaitWithdrawn(ctx context.Context, user host.UserID, ids []stri
 		if resp.Err() != nil {
 			break
 		}
-		if resp.Created { // from here on no deletion is missed
+		if resp.Created { // from now on no deletion is missed
 			now, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 			if err != nil {
 				break

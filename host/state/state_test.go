@@ -100,7 +100,7 @@ func TestFactsSurviveARestart(t *testing.T) {
 	if err := s.EndUserLogins(t.Context(), "ben@example.com"); err != nil {
 		t.Fatal(err)
 	}
-	keys, mark, rev := s.Keys(), s.cache.mark("ben@example.com"), s.Revision()
+	keys, notBefore, rev := s.Keys(), s.cache.notBefore("ben@example.com"), s.Revision()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +116,8 @@ func TestFactsSurviveARestart(t *testing.T) {
 	if again := s.Keys(); len(again) != 1 || again[0].ID != keys[0].ID || !again[0].Private.Equal(keys[0].Private) {
 		t.Errorf("keys after the restart: %d, want the one from before", len(again))
 	}
-	if !s.cache.mark("ben@example.com").Equal(mark) {
-		t.Errorf("logout mark after the restart: %v, want %v", s.cache.mark("ben@example.com"), mark)
+	if !s.cache.notBefore("ben@example.com").Equal(notBefore) {
+		t.Errorf("not-before after the restart: %v, want %v", s.cache.notBefore("ben@example.com"), notBefore)
 	}
 	if s.Revision() < rev {
 		t.Errorf("revision went back from %d to %d", rev, s.Revision())
@@ -193,7 +193,7 @@ func TestHostKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refused("of another host is refused", "does not open the state beside it", func(t *testing.T, path string) {
+	refused("of another host is refused", "cannot decrypt the state beside it", func(t *testing.T, path string) {
 		write(t, path, []byte(strings.Repeat("x", hostKeySize)))
 	})
 	refused("of a wrong length is refused", "exactly 32 bytes", func(t *testing.T, path string) {

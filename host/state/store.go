@@ -19,27 +19,27 @@ import (
 )
 
 const (
-	// opTimeout bounds one operation on the store, so that a store which hangs
-	// answers "unavailable" instead of holding a request.
+	// opTimeout bounds one operation on the store, so that a request gets the error
+	// "unavailable" instead of waiting for a store that hangs.
 	opTimeout = 3 * time.Second
-	// firstAnswer is how long everything may take to be read, and a cluster to
-	// answer at the start.
+	// firstAnswer bounds the time for reading the whole store, and for the first
+	// answer of a cluster at the start.
 	firstAnswer  = 8 * time.Second
 	probeTimeout = 2 * time.Second
 )
 
-// Config says where the store is.
+// Config defines where the store is.
 type Config struct {
-	// Dir is the data directory. It is created if absent and belongs to one
+	// Dir is the data directory. It is created if absent and can be used by one
 	// process at a time. The embedded store is in Dir/state, its host key in
-	// Dir/host.key. Dir/last-heartbeat.json tells at the next start whether the
-	// store was rolled back meanwhile.
+	// Dir/host.key. Dir/last-heartbeat.json shows at the next start whether the store
+	// was rolled back meanwhile.
 	Dir string
 	Options
 	// Logger receives what an operator must know; nil discards it.
 	Logger *slog.Logger
 
-	timing timing // zero: as it should be; shortened by tests
+	timing timing // zero: the regular one; tests shorten it
 }
 
 // Store is the open store. It is safe for concurrent use.
@@ -58,12 +58,12 @@ type Store struct {
 	keyAge    time.Duration
 	notePath  string
 
-	cluster  atomic.Uint64 // of the store that the cache was filled from
+	cluster  atomic.Uint64 // id of the cluster that the cache was filled from
 	renewals atomic.Int64
 	doubts   chan doubt
 
-	skewed    map[string]time.Time // when a replica's clock was warned of; of the watching goroutine
-	sightings map[string]sighting  // of heartbeats; of the sweeping goroutine
+	skewed    map[string]time.Time // last warning about a replica's clock; used by the watching goroutine only
+	sightings map[string]sighting  // of heartbeats; used by the sweeping goroutine only
 
 	unfollow atomic.Pointer[context.CancelFunc]
 
@@ -74,19 +74,19 @@ type Store struct {
 	closed  sync.Once
 }
 
-// Open opens the store and returns when it serves: an existing cluster, or an
-// embedded member that it starts in cfg.Dir. It fails at once if another
-// process holds the directory, if the host key can be read by other users of
-// the machine, or if the store was written under another host key, and within
-// some 10 s if no member of the cluster answers, saying why of each. ctx bounds
-// only the opening.
+// Open opens the store, which is an existing cluster or an embedded member in cfg.Dir,
+// and returns when it can be used. It fails at once if another process uses the
+// directory, if other users of the machine can read the host key, or if the store was
+// written with another host key. If no member of the cluster answers, it fails within
+// some 10 s with the problem of each. ctx bounds only the opening.
 //
-// A store that does not hold what this process once saw in it, or that no replica
-// has written to for a minute and writes to now, without this process having been
-// the last, may have forgotten logouts: a new epoch begins, and all sign in again.
+// Open begins a new epoch, in which all users sign in again, if the store may have lost
+// logouts: it lacks what this process once saw in it; or no replica has written to it
+// for a minute, no replica writes to it now, and this process was not the last to
+// write.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
-		return nil, host.E(host.Invalid, "state.open", "data: no directory given")
+		return nil, host.E(host.Invalid, "state.open", "data: missing; name a directory")
 	}
 	if err := errors.Join(cfg.Check()...); err != nil {
 		return nil, host.E(host.Invalid, "state.open", "state: %w", err)
@@ -146,7 +146,7 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 		return host.E(host.Internal, "state.open", "the store in %s cannot be reached: %w", stateDir, err)
 	}
 	s.closers = append(s.closers, s.client.Close)
-	return s.serve(ctx, "host key "+keyPath+" does not open the state beside it: put back the key it was written under, or remove "+stateDir+" to start anew")
+	return s.serve(ctx, "host key "+keyPath+" cannot decrypt the state beside it: restore the key with which it was written, or remove "+stateDir+" to start with an empty state")
 }
 
 func (s *Store) openCluster(ctx context.Context, o *Options) (err error) {
@@ -159,16 +159,16 @@ func (s *Store) openCluster(ctx context.Context, o *Options) (err error) {
 		return &host.Error{Kind: host.Unavailable, Op: "state.open", Message: err.Error()}
 	}
 	s.closers = append(s.closers, s.client.Close)
-	err = s.serve(ctx, fmt.Sprintf("state.keyFile: %s does not open what is below %s in the cluster: all replicas need the same key, and each deployment its own prefix", o.KeyFile, o.prefix()))
+	err = s.serve(ctx, fmt.Sprintf("state.keyFile: %s cannot decrypt the records below %s in the cluster: all replicas need the same key, and each deployment needs its own prefix", o.KeyFile, o.prefix()))
 	if err != nil {
 		return o.unreachable(err)
 	}
 	return nil
 }
 
-// serve decides on the epoch, makes sure that there is a signing key, fills the
-// cache and starts what keeps it current. wrongKey is the error if the store
-// was written under another host key.
+// serve begins a new epoch if needed, ensures that a signing key exists, fills the
+// cache and starts the goroutines that keep it current. wrongKey is the error if the
+// store was written with another host key.
 func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	l, err := s.load(ctx)
 	if err != nil {
@@ -187,7 +187,7 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	}
 	if why != "" {
 		if l.epoch != nil {
-			s.log.Warn("the state store may have been rolled back: a new epoch begins and all users have to sign in again", "because", why)
+			s.log.Warn("the state store may have been rolled back: a new epoch begins and all users must sign in again", "because", why)
 		}
 		if err := s.beginEpoch(ctx, l); err != nil {
 			return err
@@ -211,31 +211,31 @@ func (s *Store) serve(ctx context.Context, wrongKey string) error {
 	return nil
 }
 
-// opens reports whether the host key is the one that the signing keys in the
-// store are wrapped with.
+// opens reports whether the host key decrypts a signing key in the store, or the store
+// has none.
 func (s *Store) opens(l *loaded) bool {
 	some, opened := false, false
 	for _, kv := range l.kvs {
-		if place := string(kv.Key); strings.HasPrefix(place, s.at.key) {
+		if key := string(kv.Key); strings.HasPrefix(key, s.at.key) {
 			var rec keyRecord
-			some, opened = true, opened || s.seal.open(place, kv.Value, &rec) == nil
+			some, opened = true, opened || s.seal.open(key, kv.Value, &rec) == nil
 		}
 	}
 	return opened || !some
 }
 
-// Close stops the store and frees its directory. From then on Revoked
-// refuses every login. Closing again does nothing.
+// Close stops the store and unlocks its directory. From then on Revoked refuses every
+// login. Closing again has no effect.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
-		s.beat.lapsed.Store(true) // an orderly end is no lapse
+		s.beat.lapsed.Store(true) // stopping must not call OnLapse
 		s.beat.halt()
 		if s.stop != nil {
 			s.stop()
 			s.running.Wait()
-			// After a start that failed before its first beat, the note of the run
-			// before it is still the true one.
+			// If the start failed before its first beat, the note of the previous
+			// run is still correct.
 			if s.beat.beaten() {
 				s.writeNote()
 			}
@@ -249,12 +249,12 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Revision is the newest revision of the store that reads here reflect. It
-// never decreases while the store is open.
+// Revision returns the newest revision of the store that reads reflect. It never
+// decreases while the store is open.
 func (s *Store) Revision() int64 { return s.cache.revision() }
 
-// commit runs a transaction. An error says nothing about whether the store
-// took it, so callers must treat the outcome as unknown.
+// commit runs a transaction. After an error the store may or may not have committed
+// it, so callers must treat the outcome as unknown.
 func (s *Store) commit(ctx context.Context, op string, ops ...clientv3.Op) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
@@ -265,8 +265,8 @@ func (s *Store) commit(ctx context.Context, op string, ops ...clientv3.Op) (int6
 	return resp.Header.Revision, nil
 }
 
-// insist is commit for what may be done twice: when a member does not answer,
-// another is asked.
+// insist is commit for idempotent operations: if a member does not answer, it tries
+// another.
 func (s *Store) insist(ctx context.Context, op string, ops ...clientv3.Op) (int64, error) {
 	first, cancel := context.WithTimeout(ctx, opTimeout/3)
 	defer cancel()

@@ -15,8 +15,8 @@ const (
 	sweepPage  = 500 // records read at a time
 )
 
-// keepSweeping removes what has served its time. Nobody depends on it: checks
-// compare the time themselves.
+// keepSweeping removes expired records. Correctness does not depend on it, since
+// checks compare the time themselves.
 func (s *Store) keepSweeping(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -32,16 +32,16 @@ func (s *Store) keepSweeping(ctx context.Context) {
 
 func (s *Store) sweep(ctx context.Context, now time.Time) {
 	s.sweepLogins(ctx, now.Add(-sweepLag))
-	s.sweepOuts(ctx, now.Add(-sweepLag))
-	s.sweepRecords(ctx, s.at.cut, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
-	s.sweepRecords(ctx, s.at.end, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
+	s.sweepLogouts(ctx, now.Add(-sweepLag))
+	s.sweepRecords(ctx, s.at.userEnding, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
+	s.sweepRecords(ctx, s.at.sessionEnding, func(kv *mvccpb.KeyValue) bool { return s.endingIsOver(kv, now) })
 	s.sweepRecords(ctx, s.at.beat, func(kv *mvccpb.KeyValue) bool { return s.beatIsOver(kv, now) })
 	s.forgetOnce(ctx, now.Add(-sweepLag))
 	s.sweepUploads(ctx, now)
 	s.tendKeys(ctx, now)
 }
 
-// sweepLogins removes the logins whose time was up before the given one.
+// sweepLogins removes the logins that expired before the given time.
 func (s *Store) sweepLogins(ctx context.Context, before time.Time) {
 	s.sweepKeys(ctx, s.cache.due(before), s.at.ofLogin, func(keys []loginKey, rev int64) {
 		s.endLogins(slices.Clone(keys), rev)
@@ -49,17 +49,17 @@ func (s *Store) sweepLogins(ctx context.Context, before time.Time) {
 	})
 }
 
-// sweepOuts removes the records of logouts whose credentials expired before the
-// given time. One that does not open stays: it does not say until when.
-func (s *Store) sweepOuts(ctx context.Context, before time.Time) {
-	s.sweepKeys(ctx, s.cache.dueOuts(before), s.at.outOf, func(keys []loginKey, _ int64) { s.cache.forgetOuts(keys) })
+// sweepLogouts removes the records of logouts whose credentials expired before the
+// given time. A record that cannot be decrypted stays, since its end is unknown.
+func (s *Store) sweepLogouts(ctx context.Context, before time.Time) {
+	s.sweepKeys(ctx, s.cache.dueLogouts(before), s.at.logoutOf, func(keys []loginKey, _ int64) { s.cache.forgetLogouts(keys) })
 }
 
-func (s *Store) sweepKeys(ctx context.Context, keys []loginKey, place func(loginKey) string, done func([]loginKey, int64)) {
+func (s *Store) sweepKeys(ctx context.Context, keys []loginKey, key func(loginKey) string, done func([]loginKey, int64)) {
 	for keys := range slices.Chunk(keys, sweepBatch) {
 		ops := make([]clientv3.Op, 0, len(keys))
 		for _, k := range keys {
-			ops = append(ops, clientv3.OpDelete(place(k)))
+			ops = append(ops, clientv3.OpDelete(key(k)))
 		}
 		rev, err := s.commit(ctx, "state.sweep", ops...)
 		if err != nil {
@@ -74,8 +74,8 @@ func (s *Store) endingIsOver(kv *mvccpb.KeyValue, now time.Time) bool {
 	return s.seal.open(string(kv.Key), kv.Value, &rec) != nil || now.Sub(rec.At) > endingLife+sweepLag
 }
 
-// sweepRecords removes the records below root that are over, unless they have
-// been written again meanwhile.
+// sweepRecords removes the records below root for which over returns true, unless they
+// have been written again meanwhile.
 func (s *Store) sweepRecords(ctx context.Context, root string, over func(*mvccpb.KeyValue) bool) {
 	for from, end := root, clientv3.GetPrefixRangeEnd(root); ; {
 		kvs, more := s.page(ctx, from, end)
@@ -83,10 +83,10 @@ func (s *Store) sweepRecords(ctx context.Context, root string, over func(*mvccpb
 			if !over(kv) {
 				continue
 			}
-			place := string(kv.Key)
-			same := clientv3.Compare(clientv3.ModRevision(place), "=", kv.ModRevision)
+			key := string(kv.Key)
+			same := clientv3.Compare(clientv3.ModRevision(key), "=", kv.ModRevision)
 			deleting, cancel := context.WithTimeout(ctx, opTimeout)
-			_, err := s.client.Txn(deleting).If(same).Then(clientv3.OpDelete(place)).Commit()
+			_, err := s.client.Txn(deleting).If(same).Then(clientv3.OpDelete(key)).Commit()
 			cancel()
 			if err != nil {
 				return
@@ -99,7 +99,7 @@ func (s *Store) sweepRecords(ctx context.Context, root string, over func(*mvccpb
 	}
 }
 
-// page reads some records; none after an error, and then there are no more.
+// page reads some records. After an error it returns none, and more is false.
 func (s *Store) page(ctx context.Context, from, end string) (kvs []*mvccpb.KeyValue, more bool) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()

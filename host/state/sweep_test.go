@@ -17,11 +17,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 )
 
-func entryOf(t testing.TB, s *Store, place string) *mvccpb.KeyValue {
+func entryOf(t testing.TB, s *Store, key string) *mvccpb.KeyValue {
 	t.Helper()
-	resp, err := s.client.Get(t.Context(), place)
+	resp, err := s.client.Get(t.Context(), key)
 	if err != nil || len(resp.Kvs) != 1 {
-		t.Fatalf("%s: %v, %v", place, resp, err)
+		t.Fatalf("%s: %v, %v", key, resp, err)
 	}
 	return resp.Kvs[0]
 }
@@ -67,10 +67,10 @@ func TestTheSweeperForgetsNothingEarly(t *testing.T) {
 		until time.Time
 		below []string
 	}{
-		{"an ending of sessions", now.Add(endingLife), []string{s.at.end, s.at.cut}},
+		{"an ending of sessions", now.Add(endingLife), []string{s.at.sessionEnding, s.at.userEnding}},
 		{"what may happen once", once, []string{s.at.once}},
 		{"a login", rec.Until, []string{s.at.login}},
-		{"a credential's logout", token.Credential, []string{s.at.out}},
+		{"a credential's logout", token.Credential, []string{s.at.logout}},
 	} {
 		s.sweep(t.Context(), c.until.Add(sweepLag-5*time.Second))
 		for _, below := range c.below {
@@ -98,7 +98,7 @@ func TestTheSweeperForgetsNothingEarly(t *testing.T) {
 			}
 		}
 	}
-	if s.sweep(t.Context(), now.Add(1000*time.Hour)); count(t, s, s.at.mark) != 1 {
+	if s.sweep(t.Context(), now.Add(1000*time.Hour)); count(t, s, s.at.notBefore) != 1 {
 		t.Error("a logout from everything is forgotten, though credentials may be older")
 	}
 }
@@ -107,22 +107,22 @@ func TestTheSweeperForgetsNothingEarly(t *testing.T) {
 func TestTheSweeperReachesEveryRecord(t *testing.T) {
 	s := open(t, t.TempDir())
 	for i := range sweepPage + 20 {
-		put(t, s, s.at.end+fmt.Sprintf("%04d", i), "")
+		put(t, s, s.at.sessionEnding+fmt.Sprintf("%04d", i), "")
 	}
 	var seen int
-	s.sweepRecords(t.Context(), s.at.end, func(kv *mvccpb.KeyValue) bool {
+	s.sweepRecords(t.Context(), s.at.sessionEnding, func(kv *mvccpb.KeyValue) bool {
 		seen++
 		return strings.HasSuffix(string(kv.Key), "9")
 	})
-	if left := count(t, s, s.at.end); seen != sweepPage+20 || left != sweepPage+20-(sweepPage+20)/10 {
+	if left := count(t, s, s.at.sessionEnding); seen != sweepPage+20 || left != sweepPage+20-(sweepPage+20)/10 {
 		t.Errorf("%d looked at, %d left", seen, left)
 	}
 	// One that was written again meanwhile stays.
-	s.sweepRecords(t.Context(), s.at.end, func(kv *mvccpb.KeyValue) bool {
+	s.sweepRecords(t.Context(), s.at.sessionEnding, func(kv *mvccpb.KeyValue) bool {
 		put(t, s, string(kv.Key), "again")
 		return true
 	})
-	if left := count(t, s, s.at.end); left != sweepPage+20-(sweepPage+20)/10 {
+	if left := count(t, s, s.at.sessionEnding); left != sweepPage+20-(sweepPage+20)/10 {
 		t.Errorf("%d left", left)
 	}
 }
@@ -131,14 +131,14 @@ func TestTheSweeperReachesEveryRecord(t *testing.T) {
 // they would sign everybody out.
 func TestAHeartbeatThatAdvancesIsNotSwept(t *testing.T) {
 	s := open(t, t.TempDir())
-	place, now := s.at.beatOf("other"), time.Now()
+	key, now := s.at.beatOf("other"), time.Now()
 	beat := func(n int64, at time.Time) *mvccpb.KeyValue {
-		sealed, err := s.seal.seal(place, beatRecord{n, at})
+		sealed, err := s.seal.seal(key, beatRecord{n, at})
 		if err != nil {
 			t.Fatal(err)
 		}
-		put(t, s, place, sealed)
-		return entryOf(t, s, place)
+		put(t, s, key, sealed)
+		return entryOf(t, s, key)
 	}
 	for i := range 5 {
 		kv := beat(int64(i), now)
@@ -163,15 +163,15 @@ func TestClocksThatDifferAreWarnedOf(t *testing.T) {
 	s.log = slog.New(slog.NewTextHandler(&w, nil))
 	s.stop()
 	s.running.Wait()
-	place := s.at.beatOf("other")
+	key := s.at.beatOf("other")
 	brought := func(skew time.Duration, value string) {
 		if value == "" {
 			var err error
-			if value, err = s.seal.seal(place, beatRecord{1, time.Now().Add(-skew)}); err != nil {
+			if value, err = s.seal.seal(key, beatRecord{1, time.Now().Add(-skew)}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s.put(&mvccpb.KeyValue{Key: []byte(place), Value: []byte(value)}, 0)
+		s.put(&mvccpb.KeyValue{Key: []byte(key), Value: []byte(value)}, 0)
 	}
 	brought(maxSkew-2*time.Second, "")
 	brought(0, "rubbish")

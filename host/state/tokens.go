@@ -9,19 +9,19 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Activity is what changes about a login while it lives.
+// Activity is the state of a login that changes while it lives.
 type Activity struct {
-	// Generation is that of its newest tokens, 0 until they are first renewed, and
-	// Renewed is when it began.
+	// Generation is the generation of its newest tokens, 0 until they are first
+	// renewed, and Renewed is when it began.
 	Generation uint64
 	Renewed    time.Time
-	// Used is when the login was last used on this replica, in whole seconds: what
-	// Use said last, or else when the replica learned of the login.
+	// Used is when the login was last used on this replica, in whole seconds: the
+	// last time passed to Use, or else when the replica learned of the login.
 	Used time.Time
 }
 
-// Activity returns what is known of a login, live or not; ok is false when there
-// is none. It answers from memory and allocates nothing.
+// Activity returns the activity of a login, live or not; ok is false if the login is
+// unknown. It answers from memory and allocates nothing.
 func (s *Store) Activity(id host.LoginID) (a Activity, ok bool) {
 	l, _ := s.cache.find(id, time.Time{})
 	if l == nil {
@@ -30,19 +30,18 @@ func (s *Store) Activity(id host.LoginID) (a Activity, ok bool) {
 	return Activity{l.rec.Generation, l.rec.Renewed, time.Unix(l.used.Load(), 0)}, true
 }
 
-// Use notes that the login was used at the given time. It is kept with the login,
-// in the memory of this replica.
+// Use records that the login was used at the given time, in the memory of this replica
+// alone.
 func (s *Store) Use(id host.LoginID, at time.Time) {
 	if l, _ := s.cache.find(id, time.Time{}); l != nil {
 		l.used.Store(max(l.used.Load(), at.Unix()))
 	}
 }
 
-// RenewTokens begins another generation of the login's tokens on every replica,
-// and returns it. If a generation after from has begun already, that one is
-// returned: of several that renew the same token at once, all get tokens of one
-// generation. The errors are host.ErrLoggedOut, host.ErrLoginExpired and those of
-// kind Unavailable.
+// RenewTokens begins the next generation of the login's tokens on every replica, and
+// returns it. If a generation after from has already begun, it returns that one, so
+// that concurrent renewals of one token get the same generation. The errors are
+// host.ErrLoggedOut, host.ErrLoginExpired and those of kind Unavailable.
 func (s *Store) RenewTokens(ctx context.Context, id host.LoginID, from uint64) (uint64, error) {
 	for range 3 {
 		generation, settled, err := s.renewTokens(ctx, id, from)
@@ -53,8 +52,8 @@ func (s *Store) RenewTokens(ctx context.Context, id host.LoginID, from uint64) (
 	return 0, unavailable("state.tokens", nil)
 }
 
-// renewTokens is not settled when it had to learn first what another replica
-// wrote.
+// renewTokens returns settled false if it first had to read what another replica wrote;
+// the caller tries again.
 func (s *Store) renewTokens(ctx context.Context, id host.LoginID, from uint64) (_ uint64, settled bool, _ error) {
 	if err := s.Ready(); err != nil {
 		return 0, false, err
@@ -68,18 +67,18 @@ func (s *Store) renewTokens(ctx context.Context, id host.LoginID, from uint64) (
 	}
 	rec := l.rec
 	rec.Generation, rec.Renewed = rec.Generation+1, time.Now().Round(0)
-	place, sealed, err := s.sealLogin(rec)
+	key, sealed, err := s.sealLogin(rec)
 	if err != nil {
 		return 0, false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	// The record must be the one that is known, so that what was deleted by a
-	// logout does not come back.
+	// The record must be unchanged, so that a login that a logout deleted is not
+	// written again.
 	resp, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(place), "=", l.rev)).
-		Then(clientv3.OpPut(place, sealed)).
-		Else(clientv3.OpGet(place)).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", l.rev)).
+		Then(clientv3.OpPut(key, sealed)).
+		Else(clientv3.OpGet(key)).
 		Commit()
 	switch {
 	case err != nil:

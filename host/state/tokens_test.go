@@ -90,11 +90,11 @@ func TestARenewalElsewhereIsLearnedOf(t *testing.T) {
 	s.running.Wait()
 	rec, _ := s.Login("1")
 	rec.Generation, rec.Renewed = 1, time.Now().Add(time.Hour) // its clock is ahead
-	place, sealed, err := s.sealLogin(rec)
+	key, sealed, err := s.sealLogin(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, place, sealed)
+	put(t, s, key, sealed)
 	if n := renew(t, s, "1", 0); n != 1 {
 		t.Errorf("generation %d, want the one that began elsewhere", n)
 	}
@@ -110,10 +110,10 @@ func TestARenewalElsewhereIsLearnedOf(t *testing.T) {
 func TestARecordPutBackMakesNoTokenGoodAgain(t *testing.T) {
 	s := open(t, t.TempDir())
 	p := signIn(t, s, "ann", "1")
-	place := s.at.ofLogin(loginKey{"ann", "1"})
-	old := get(t, s, place)
+	key := s.at.ofLogin(loginKey{"ann", "1"})
+	old := get(t, s, key)
 	renew(t, s, "1", 0)
-	put(t, s, place, old)
+	put(t, s, key, old)
 	settled(t, s)
 	if n := generation(t, s, "1"); n != 1 {
 		t.Errorf("generation %d after the record of before was put back", n)

@@ -15,9 +15,9 @@ import (
 
 const retryEvery = 200 * time.Millisecond
 
-// reload brings the cache to what the store holds now and returns that
-// revision. What the cache knows and the store does not hold has ended. It
-// fails if the store is not the one that the cache was filled from.
+// reload updates the cache to the present content of the store and returns its
+// revision. Logins that the store no longer contains end. It fails if the store is not
+// the one that the cache was filled from.
 func (s *Store) reload(ctx context.Context) (int64, error) {
 	known, beat := s.cache.revision(), s.beat.ackedBeat()
 	l, err := s.load(ctx)
@@ -38,17 +38,17 @@ func (s *Store) reload(ctx context.Context) (int64, error) {
 	}
 	logins, keys, wanted := make(map[loginKey]bool), make(map[string]bool), make(map[string]bool)
 	for _, kv := range l.kvs {
-		if place := string(kv.Key); s.at.isBeat(place) {
-			s.pulses.advance(strings.TrimPrefix(place, s.at.beat), kv.ModRevision, time.Now())
-		} else if place != s.at.epoch {
+		if key := string(kv.Key); s.at.isBeat(key) {
+			s.pulses.advance(strings.TrimPrefix(key, s.at.beat), kv.ModRevision, time.Now())
+		} else if key != s.at.epoch {
 			s.put(kv, known)
-			if k, ok := s.at.parseLogin(place); ok {
+			if k, ok := s.at.parseLogin(key); ok {
 				logins[k] = true
 			}
-			if name, ok := strings.CutPrefix(place, s.at.want); ok {
+			if name, ok := strings.CutPrefix(key, s.at.want); ok {
 				wanted[name] = true
 			}
-			keys[place] = true
+			keys[key] = true
 		}
 	}
 	s.announceLogins(s.cache.retain(logins, l.revision), host.ErrLoggedOut)
@@ -58,19 +58,19 @@ func (s *Store) reload(ctx context.Context) (int64, error) {
 	return l.revision, nil
 }
 
-// rolledBack is the error of a store that lost what it had taken.
+// rolledBack is the error of a store that lost committed records.
 type rolledBack struct{ why string }
 
 func (e *rolledBack) Error() string { return "the state store was rolled back: " + e.why }
 
-// watch follows the store from revision next on until ctx ends, and resumes by
-// revision. When that revision is gone, everything is loaded anew.
+// watch follows the store from revision next until ctx ends, and resumes by revision.
+// If that revision has been compacted, it reloads everything.
 func (s *Store) watch(ctx context.Context, next int64) {
 	for ctx.Err() == nil {
 		following, stop := context.WithCancel(ctx)
 		s.unfollow.Store(&stop)
 		select {
-		case d := <-s.doubts: // was sent before unfollow was called
+		case d := <-s.doubts: // sent before unfollow was called
 			if d.renewals == s.renewals.Load() {
 				next = s.renew(ctx) + 1
 			}
@@ -88,14 +88,14 @@ func (s *Store) watch(ctx context.Context, next int64) {
 	}
 }
 
-// restartWatch ends the watch under way; it resumes on another connection.
+// restartWatch ends the current watch, which resumes on another connection.
 func (s *Store) restartWatch() {
 	if stop := s.unfollow.Load(); stop != nil {
 		(*stop)()
 	}
 }
 
-// recover loads everything anew, trying until ctx ends.
+// recover reloads everything, trying until ctx ends.
 func (s *Store) recover(ctx context.Context) (rev int64) {
 	for ctx.Err() == nil {
 		rev, err := s.reload(ctx)
@@ -106,17 +106,16 @@ func (s *Store) recover(ctx context.Context) (rev int64) {
 			s.distrust(gone.why)
 			return s.renew(ctx)
 		}
-		s.log.Warn("state cannot be loaded, retrying", "error", err)
+		s.log.Warn("the state cannot be loaded, retrying", "error", err)
 		pause(ctx, retryEvery)
 	}
 	return 0
 }
 
-// follow returns when the watch ended, with the revision to resume from, or
-// that it is lost.
+// follow returns when the watch ends, with the revision to resume from; lost reports
+// that it cannot be resumed.
 func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool) {
-	// A watcher of its own has a stream of its own, so that one which hangs is
-	// left behind.
+	// A new watcher has its own stream, so a stream that hangs is abandoned.
 	watcher := clientv3.NewWatcher(s.client)
 	defer watcher.Close()
 	changes := watcher.Watch(clientv3.WithRequireLeader(ctx), s.at.facts, clientv3.WithPrefix(), clientv3.WithRev(next))
@@ -128,7 +127,7 @@ func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool
 			return next, resp.CompactRevision != 0
 		}
 		if c := s.cluster.Load(); resp.Header.ClusterId != c {
-			return next, true // reload says what that means
+			return next, true // reload finds out why
 		}
 		for _, e := range resp.Events {
 			if e.Type == mvccpb.DELETE {
@@ -144,42 +143,42 @@ func (s *Store) follow(ctx context.Context, next int64) (resume int64, lost bool
 	return next, false
 }
 
-// put takes a record into the cache. One that does not open counts as absent:
-// its login ends, and its user's other logins are not affected. Known is the revision up to which
-// endings of sessions were announced before.
+// put adds a record to the cache. A record that cannot be decrypted counts as absent:
+// its login ends, and the user's other logins are not affected. Endings of sessions up
+// to revision known were announced before.
 func (s *Store) put(kv *mvccpb.KeyValue, known int64) {
-	place := string(kv.Key)
+	key := string(kv.Key)
 	var err error
 	switch {
-	case place == s.at.beatOf(s.published.replica):
+	case key == s.at.beatOf(s.published.replica):
 		s.beat.seen(string(kv.Value))
-	case s.at.isBeat(place):
-		s.pulses.advance(strings.TrimPrefix(place, s.at.beat), kv.ModRevision, time.Now())
-		s.compareClocks(place, kv)
-	case strings.HasPrefix(place, s.at.want):
+	case s.at.isBeat(key):
+		s.pulses.advance(strings.TrimPrefix(key, s.at.beat), kv.ModRevision, time.Now())
+		s.compareClocks(key, kv)
+	case strings.HasPrefix(key, s.at.want):
 		err = s.putDesired(kv)
-	case place == s.at.epoch:
+	case key == s.at.epoch:
 		err = s.putEpoch(kv)
-	case strings.HasPrefix(place, s.at.login):
-		err = s.putLogin(place, kv)
-	case strings.HasPrefix(place, s.at.mark):
-		err = s.putMark(place, kv)
-	case strings.HasPrefix(place, s.at.out):
-		err = s.putOut(place, kv)
-	case strings.HasPrefix(place, s.at.key):
-		err = s.putKey(place, kv.Value)
-	case strings.HasPrefix(place, s.at.cut), strings.HasPrefix(place, s.at.end):
-		err = s.putEnding(place, kv, known)
+	case strings.HasPrefix(key, s.at.login):
+		err = s.putLogin(key, kv)
+	case strings.HasPrefix(key, s.at.notBefore):
+		err = s.putNotBefore(key, kv)
+	case strings.HasPrefix(key, s.at.logout):
+		err = s.putLogout(key, kv)
+	case strings.HasPrefix(key, s.at.key):
+		err = s.putKey(key, kv.Value)
+	case strings.HasPrefix(key, s.at.userEnding), strings.HasPrefix(key, s.at.sessionEnding):
+		err = s.putEnding(key, kv, known)
 	}
 	if err != nil {
-		s.log.Error("a record in the state store is not genuine", "place", place, "error", err)
+		s.log.Error("a record in the state store is not genuine", "key", key, "error", err)
 	}
 }
 
-func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
-	k, ok := s.at.parseLogin(place)
+func (s *Store) putLogin(key string, kv *mvccpb.KeyValue) error {
+	k, ok := s.at.parseLogin(key)
 	var rec host.LoginRecord
-	if err := s.seal.open(place, kv.Value, &rec); err != nil {
+	if err := s.seal.open(key, kv.Value, &rec); err != nil {
 		if ok {
 			s.endLogins([]loginKey{k}, kv.ModRevision)
 		}
@@ -191,48 +190,48 @@ func (s *Store) putLogin(place string, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
-// putMark treats a not-before record that does not decrypt as one of this moment: it
-// may be there to hide a logout.
-func (s *Store) putMark(place string, kv *mvccpb.KeyValue) error {
-	user, ok := parseUser(s.at.mark, place)
+// putNotBefore treats a not-before record that cannot be decrypted as one of the present
+// time: it may have been damaged to hide a logout.
+func (s *Store) putNotBefore(key string, kv *mvccpb.KeyValue) error {
+	user, ok := parseUser(s.at.notBefore, key)
 	if !ok {
 		return nil
 	}
-	var m mark
-	err := s.seal.open(place, kv.Value, &m)
+	var m notBeforeRecord
+	err := s.seal.open(key, kv.Value, &m)
 	if err != nil {
 		m.NotBefore = time.Now()
 	}
-	s.announceLogins(s.cache.putMark(user, m.NotBefore, kv.ModRevision), host.ErrLoggedOut)
+	s.announceLogins(s.cache.putNotBefore(user, m.NotBefore, kv.ModRevision), host.ErrLoggedOut)
 	return err
 }
 
-func (s *Store) putKey(place string, sealed []byte) error {
+func (s *Store) putKey(key string, sealed []byte) error {
 	var rec keyRecord
-	if err := s.seal.open(place, sealed, &rec); err != nil {
-		s.cache.keys.drop(place)
+	if err := s.seal.open(key, sealed, &rec); err != nil {
+		s.cache.keys.drop(key)
 		return err
 	}
 	if k, ok := rec.key(); ok {
-		s.cache.keys.put(place, k)
+		s.cache.keys.put(key, k)
 	}
 	return nil
 }
 
-// remove follows a deletion at revision rev. A deleted mark stays in force here,
-// and so does the record of a logout.
-func (s *Store) remove(place string, rev int64) {
+// remove applies a deletion at revision rev. A deleted not-before record stays in force
+// on this replica, and so does a deleted record of a logout.
+func (s *Store) remove(key string, rev int64) {
 	switch {
-	case place == s.at.epoch:
+	case key == s.at.epoch:
 		s.announceLogins(s.cache.enterEpoch(epoch{}), host.ErrLoggedOut)
-	case strings.HasPrefix(place, s.at.login):
-		if k, ok := s.at.parseLogin(place); ok {
+	case strings.HasPrefix(key, s.at.login):
+		if k, ok := s.at.parseLogin(key); ok {
 			s.endLogins([]loginKey{k}, rev)
 		}
-	case strings.HasPrefix(place, s.at.key):
-		s.cache.keys.drop(place)
-	case strings.HasPrefix(place, s.at.want):
-		s.wanted.remove(strings.TrimPrefix(place, s.at.want), rev, false)
+	case strings.HasPrefix(key, s.at.key):
+		s.cache.keys.drop(key)
+	case strings.HasPrefix(key, s.at.want):
+		s.wanted.remove(strings.TrimPrefix(key, s.at.want), rev, false)
 	}
 }
 

@@ -9,9 +9,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapTo is a logger for etcd that writes to log. Of etcd's many words only its
-// errors are an operator's concern, and not those of its own orderly end; the
-// rest is shown when debugging.
+// zapTo returns a logger for etcd that writes to log. Operators need only etcd's
+// errors, except those of an orderly end; everything else is logged at level debug.
 func zapTo(log *slog.Logger, ending *atomic.Bool) *zap.Logger {
 	return zap.New(&slogCore{log: log.With("component", "etcd"), ending: ending})
 }
@@ -52,7 +51,7 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
-// beforeFirstTerm is what a new store says until it has elected itself.
+// beforeFirstTerm is the message of a new store until it has elected itself.
 const beforeFirstTerm = "failed to update storage version"
 
 func (c *slogCore) Sync() error { return nil }
