@@ -183,7 +183,7 @@ func linkPage(body []byte, at *url.URL, page int) []byte {
 	return linked
 }
 
-// operation is a change under way.
+// operation is a change in progress.
 type operation struct {
 	mu        sync.Mutex
 	transport transporter
@@ -196,7 +196,7 @@ type operation struct {
 
 var operationRE = regexp.MustCompile(`^/providers/[^/]+/locations/[^/]+/operations/([0-9a-f-]+)$`)
 
-// begin answers that a change is under way, with the status that the API has for
+// begin answers that a change is in progress, with the status that the API has for
 // that: some say 204 and mean it.
 func (f *fake) begin(w http.ResponseWriter, r *http.Request, route route, transport transporter, status int) {
 	req := r.Clone(context.WithValue(context.Background(), runtime.CtxAPINameKey{}, route.api))

@@ -20,9 +20,9 @@ type Broker struct {
 	providers map[string]Provider
 }
 
-// NewBroker makes a broker. decide is policy; it must not be nil. Two providers
-// of one name, and a kind with streams whose provider opens none, are defects and
-// panic.
+// NewBroker makes a broker. decide asks policy and must not be nil. NewBroker panics if
+// two providers have the same name, or if a kind has streams and its provider is no
+// Opener.
 func NewBroker(decide func(context.Context, *host.Question) host.Decision, logger *slog.Logger, providers ...Provider) *Broker {
 	if decide == nil {
 		panic("capability: no policy")
@@ -32,7 +32,7 @@ func NewBroker(decide func(context.Context, *host.Question) host.Decision, logge
 	for _, p := range providers {
 		k := p.Kind()
 		if _, opens := p.(Opener); k.Streams && !opens {
-			panic("capability: " + k.Name + " has streams and its provider opens none")
+			panic("capability: " + k.Name + " has streams, but its provider cannot open them")
 		}
 		kinds = append(kinds, k)
 		b.providers[k.Name] = p
@@ -41,17 +41,17 @@ func NewBroker(decide func(context.Context, *host.Question) host.Decision, logge
 	return b
 }
 
-// Catalog is the kinds of the broker's providers.
+// Catalog returns the kinds of the broker's providers.
 func (b *Broker) Catalog() *Catalog { return b.catalog }
 
-// Granted is what one plugin may call, and calls it. It is immutable and safe for
-// concurrent use.
+// Granted makes the capability calls of one plugin, within its grants. It is immutable
+// and safe for concurrent use.
 type Granted struct {
 	*Grants
 	broker *Broker
 }
 
-// Grant returns what a plugin may call by its grants. The error is that of
+// Grant returns the Granted of a plugin with these grants. The error is that of
 // Catalog.Check.
 func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, error) {
 	g, err := b.catalog.Grant(plugin, grants)
@@ -63,7 +63,7 @@ func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, erro
 
 // Fetch makes one call for the caller. Errors are for ErrorFrame.
 func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *abi.Request) (resp *abi.Response, err error) {
-	defer g.contain(c, capability, &err)
+	defer g.recover(c, capability, &err)
 	p, err := g.permit(ctx, c, capability, r)
 	if err != nil {
 		return nil, err
@@ -93,9 +93,9 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 	return resp, nil
 }
 
-// Open opens a stream for the caller, who closes or splices it.
+// Open opens a stream for the caller, who must close or splice it.
 func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi.Request) (s Stream, err error) {
-	defer g.contain(c, capability, &err)
+	defer g.recover(c, capability, &err)
 	if _, ok := g.by[capability]; ok && !g.Streams(capability) {
 		return nil, host.E(host.Invalid, capability, "capability %q has no streams", capability)
 	}
@@ -106,15 +106,15 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	if !p.Obligations.MetBy(false, true) {
 		return nil, notPermitted(&p.Call, unmet)
 	}
-	leave, err := c.stand(p.question, p.Obligations)
+	release, err := c.hold(p.question, p.Obligations)
 	if err != nil {
 		return nil, err
 	}
 	s, err = g.broker.providers[capability].(Opener).Open(ctx, p)
 	if err != nil {
-		leave()
+		release()
 	} else {
-		s = &standingStream{s, leave}
+		s = &heldStream{s, release}
 	}
 	if lost := g.ended(ctx, c); lost != nil {
 		if err == nil {
@@ -125,8 +125,7 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	return s, g.failed(ctx, c, capability, err)
 }
 
-// failed logs what the guest and the person do not get to read of err, and
-// returns it.
+// failed logs an error whose text the guest and the user do not see, and returns err.
 func (g *Granted) failed(ctx context.Context, c *Caller, capability string, err error) error {
 	if err != nil && ErrorFrame(err).Status >= http.StatusInternalServerError {
 		g.logger(c).WarnContext(ctx, "capability call failed", "plugin", g.plugin, "capability", capability, "error", err)
@@ -141,35 +140,35 @@ func (g *Granted) logger(c *Caller) *slog.Logger {
 	return g.broker.logger
 }
 
-func (c *Caller) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
-	if c.Stand == nil {
+func (c *Caller) hold(q *host.Question, allowed host.Obligations) (release func(), err error) {
+	if c.Hold == nil {
 		return func() {}, nil
 	}
-	return c.Stand(q, allowed)
+	return c.Hold(q, allowed)
 }
 
-// standingStream is a stream with the decision that opened it.
-type standingStream struct {
+// heldStream is a stream with the standing decision that it depends on.
+type heldStream struct {
 	Stream
-	leave func()
+	release func()
 }
 
-func (s *standingStream) Splice(ctx context.Context, c Client) error {
-	defer s.leave()
+func (s *heldStream) Splice(ctx context.Context, c Client) error {
+	defer s.release()
 	return s.Stream.Splice(ctx, c)
 }
 
-func (s *standingStream) Close() error {
-	s.leave()
+func (s *heldStream) Close() error {
+	s.release()
 	return s.Stream.Close()
 }
 
-// permit is everything that comes before the effect.
+// permit makes all checks that precede the effect of a call.
 func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *abi.Request) (*Permit, error) {
 	entry, ok := g.by[capability]
 	switch {
 	case c == nil || !c.Principal.Known() || c.Authority == nil:
-		return nil, &host.Error{Kind: host.Unauthenticated, Op: capability, Message: "a plugin acts for a person; there is none here"}
+		return nil, &host.Error{Kind: host.Unauthenticated, Op: capability, Message: "a capability call needs a user to act for"}
 	case !ok:
 		return nil, notGranted(g.plugin, &host.CapabilityCall{Name: capability}, nil)
 	}
@@ -184,7 +183,7 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 		return nil, err
 	}
 	prepared.Call.Name = capability
-	prepared.Call.Spans = entry.open(&prepared.Call) != ""
+	prepared.Call.Spans = entry.spanned(&prepared.Call) != ""
 	p := &Permit{Caller: c, Prepared: prepared, granted: g, entry: entry}
 	if err := entry.admit(g.plugin, p); err != nil {
 		return nil, err
@@ -198,11 +197,11 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 	return p, nil
 }
 
-// unmet is the reason for refusing a call that policy allows on a condition
-// that nothing here can meet.
+// unmet is the reason for refusing a call that policy allows on a condition that the
+// host cannot meet.
 const unmet = "obligation_not_supported"
 
-// ask puts the call to policy and takes its obligations over.
+// ask asks policy about the call and records its obligations in p.
 func (b *Broker) ask(ctx context.Context, e *granted, p *Permit) error {
 	c := p.Caller
 	p.question = &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason}
@@ -214,8 +213,8 @@ func (b *Broker) ask(ctx context.Context, e *granted, p *Permit) error {
 	return e.confine(p, &c.Obligations, &d.Obligations)
 }
 
-// readsOnly refuses a change by a route that is declared to read: what protects
-// changes (CSRF, whenFull: deny, the audit) goes by the declaration.
+// readsOnly refuses a change by a route that is declared to read, because the
+// protections of changes (CSRF, whenFull: deny, the audit) depend on the declaration.
 func readsOnly(route *host.Route, call *host.CapabilityCall) error {
 	if route.Mutates || call.Effect.Normal() != host.EffectChange {
 		return nil
@@ -223,13 +222,12 @@ func readsOnly(route *host.Route, call *host.CapabilityCall) error {
 	return changeByRead(route, call)
 }
 
-// Also puts another call that carrying out p takes to policy, and returns the
-// obligations that it is allowed with; Impersonate, Redact and MaxSession are the
-// capability's to meet. A call of p's own kind must be granted like p's; another
-// kind's, such as the requests of the Kubernetes API that a helm upgrade sends,
-// must be on a cluster and in a namespace for which p's own call is granted. A
-// call that spans all namespaces needs a permission for all: it is not narrowed.
-// Safe for concurrent use.
+// Also asks policy about a further call that is needed to carry out p, and returns the
+// obligations of that decision; the capability must meet Impersonate, Redact and
+// MaxSession. A call of p's own kind needs a grant, as p does. A call of another kind,
+// such as a Kubernetes API request that a helm upgrade sends, must be in a cluster and
+// a namespace that the grant of p covers. A call that spans all namespaces needs a
+// permission for all of them: it is not narrowed. Safe for concurrent use.
 func (p *Permit) Also(ctx context.Context, call host.CapabilityCall) (host.Obligations, error) {
 	g := p.granted
 	if g == nil {
@@ -267,7 +265,7 @@ func (p *Permit) Also(ctx context.Context, call host.CapabilityCall) (host.Oblig
 	return o, nil
 }
 
-// ended is why the caller may have no effect any more, nil while it may.
+// ended returns why the caller has lost its authority, nil while it has it.
 func (g *Granted) ended(ctx context.Context, c *Caller) error {
 	if c.Authority.Alive() {
 		return context.Cause(ctx)
@@ -278,8 +276,8 @@ func (g *Granted) ended(ctx context.Context, c *Caller) error {
 	return host.ErrNoLonger
 }
 
-// contain turns a capability's panic into an error.
-func (g *Granted) contain(c *Caller, capability string, err *error) {
+// recover turns a capability's panic into an error.
+func (g *Granted) recover(c *Caller, capability string, err *error) {
 	p := recover()
 	if p == nil {
 		return
@@ -287,7 +285,7 @@ func (g *Granted) contain(c *Caller, capability string, err *error) {
 	*err = panicked(p, g.logger(c), "plugin", g.plugin, "capability", capability)
 }
 
-// fits refuses an answer that is no frame.
+// fits refuses an answer that does not fit into a frame.
 func fits(r *abi.Response) error {
 	switch {
 	case r == nil || r.Status < 100 || r.Status > 599:

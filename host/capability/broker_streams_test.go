@@ -19,7 +19,7 @@ type standings struct {
 	err       error
 }
 
-func (s *standings) stand(q *host.Question, allowed host.Obligations) (func(), error) {
+func (s *standings) hold(q *host.Question, allowed host.Obligations) (func(), error) {
 	s.questions, s.allowed = append(s.questions, q), append(s.allowed, allowed)
 	return func() { s.left++ }, s.err
 }
@@ -31,7 +31,7 @@ func streaming(t *testing.T) (*scene, *standings) {
 	})
 	s.caller.Obligations.Idle = time.Hour
 	st := &standings{}
-	s.caller.Stand = st.stand
+	s.caller.Hold = st.hold
 	return s, st
 }
 

@@ -303,7 +303,7 @@ func TestListIsNarrowedToGrantAndPermission(t *testing.T) {
 			if _, err := s.fetch("GET", "box://dev"); err != nil {
 				t.Fatal(err)
 			}
-			within := s.box.permit.Within
+			within := s.box.permit.Narrowing
 			names, ok := within.Names(dnsname.IsLabel)
 			if within.All() != (c.want == nil) || ok == (c.want == nil) || !slices.Equal(names, c.want) {
 				t.Errorf("all %v, names %v", within.All(), names)
@@ -344,7 +344,7 @@ func TestRouteDecisionNarrowsEveryCall(t *testing.T) {
 			if _, err := s.fetch("GET", "box://dev"); err != nil {
 				t.Fatal(err)
 			}
-			within := s.box.permit.Within
+			within := s.box.permit.Narrowing
 			if names, _ := within.Names(dnsname.IsLabel); within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
 				t.Errorf("the list is of all: %v, of %v", within.All(), names)
 			}
@@ -358,7 +358,7 @@ func TestRouteDecisionNarrowsEveryCall(t *testing.T) {
 func TestPanicsOfOtherGoroutinesAreContained(t *testing.T) {
 	var log bytes.Buffer
 	err := func() (err error) {
-		defer Contain(slog.New(slog.NewTextHandler(&log, nil)), "box", &err)
+		defer Recover(slog.New(slog.NewTextHandler(&log, nil)), "box", &err)
 		panic("secret of the host")
 	}()
 	if x := ErrorFrame(err); x.Status != 500 || strings.Contains(x.Message+x.Detail, "secret") || !strings.Contains(log.String(), "capability=box") {
@@ -460,7 +460,7 @@ func TestResourceGroupsAreNarrowedWhateverTheirCase(t *testing.T) {
 			if err := fetch("tank://x"); err != nil || !asked.Spans {
 				t.Fatal(err, asked)
 			}
-			within := k.permit.Within
+			within := k.permit.Narrowing
 			names, _ := within.Names(func(string) bool { return true })
 			if within.All() != (c.listed == nil) || !slices.Equal(names, c.listed) {
 				t.Errorf("the list is of all: %v, of %v", within.All(), names)
@@ -475,11 +475,11 @@ func TestResourceGroupsAreNarrowedWhateverTheirCase(t *testing.T) {
 func TestBadGrantNamesItsField(t *testing.T) {
 	b := NewBroker(func(context.Context, *host.Question) host.Decision { return host.Decision{} }, slog.New(slog.DiscardHandler), &box{})
 	for want, grants := range map[string]map[string][]Grant{
-		"grants.bax: there is no such capability; there are box": {"bax": all()},
-		"grants.box[0].clusters: is missing":                     {"box": {{Namespaces: []string{"*"}, Actions: []string{"*"}}}},
-		"grants.box[1].verbs: does not belong":                   {"box": append(all(), Grant{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"*"}, Verbs: []string{"get"}})},
-		`grants.box[0].actions[1]: "delete" matches none of`:     {"box": {{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"get", "delete"}}}},
-		"grants.box[0].namespaces[0]: is empty":                  {"box": {{Clusters: []string{"*"}, Namespaces: []string{""}, Actions: []string{"*"}}}},
+		"grants.bax: the capability does not exist; the capabilities are box": {"bax": all()},
+		"grants.box[0].clusters: is missing":                                  {"box": {{Namespaces: []string{"*"}, Actions: []string{"*"}}}},
+		"grants.box[1].verbs: this capability has no such list":               {"box": append(all(), Grant{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"*"}, Verbs: []string{"get"}})},
+		`grants.box[0].actions[1]: "delete" matches none of`:                  {"box": {{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"get", "delete"}}}},
+		"grants.box[0].namespaces[0]: is empty":                               {"box": {{Clusters: []string{"*"}, Namespaces: []string{""}, Actions: []string{"*"}}}},
 	} {
 		if g, err := b.Grant("p", grants); g != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

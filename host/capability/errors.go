@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// refused is a host.Error that knows who refused.
+// refused is a host.Error with the origin of the refusal.
 type refused struct {
 	err    *host.Error
 	origin abi.Origin
@@ -23,7 +23,7 @@ func notGranted(plugin string, call *host.CapabilityCall, dims []Dimension) erro
 	return notGrantedFor(plugin, call, call, dims)
 }
 
-// notGrantedFor refuses call, which a grant for like would allow.
+// notGrantedFor refuses call; its detail is a grant for like, which would allow it.
 func notGrantedFor(plugin string, call, like *host.CapabilityCall, dims []Dimension) error {
 	return &refused{origin: abi.OriginGrant, code: abi.CodeNotGranted, err: &host.Error{
 		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
@@ -41,7 +41,7 @@ func changeByRead(route *host.Route, call *host.CapabilityCall) error {
 	}}
 }
 
-// notPermitted says what was asked and why not; neither tells what exists.
+// notPermitted refuses call with the reason; neither reveals what exists.
 func notPermitted(call *host.CapabilityCall, reason string) error {
 	return &refused{origin: abi.OriginPolicy, code: abi.CodeForbidden, err: &host.Error{
 		Kind: host.Forbidden, Op: call.Name + "." + call.Verb,
@@ -50,8 +50,8 @@ func notPermitted(call *host.CapabilityCall, reason string) error {
 	}}
 }
 
-// ErrorFrame turns err into what a guest may read. Internal errors keep their
-// text with the operator.
+// ErrorFrame returns the part of err that a guest may read. It omits the text of
+// internal errors, which is for the operator.
 func ErrorFrame(err error) *abi.Error {
 	if x, ok := errors.AsType[*abi.Error](err); ok {
 		return x
@@ -83,7 +83,7 @@ func unclassified(err error) *host.Error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &host.Error{Kind: host.Timeout, Err: err}
 	case errors.Is(err, context.Canceled):
-		return &host.Error{Kind: host.Unavailable, Message: "the call was given up", Err: err}
+		return &host.Error{Kind: host.Unavailable, Message: "the call was cancelled", Err: err}
 	}
 	return &host.Error{Kind: host.Internal, Err: err}
 }

@@ -9,36 +9,36 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Grant is what an operator allows a plugin: every combination of its lists.
-// Entries are patterns of host.Glob. An empty list allows nothing, so each
-// dimension of the capability must be there.
+// Grant is what the operator allows a plugin: every combination of its lists. Entries
+// are patterns of host.Glob. An empty list allows nothing, so each dimension of the
+// capability is required.
 type Grant struct {
 	Clusters   []string `json:"clusters,omitempty"`   // names of clusters of the configuration, or "*"
-	Namespaces []string `json:"namespaces,omitempty"` // "*" includes what is in no namespace
+	Namespaces []string `json:"namespaces,omitempty"` // "*" includes cluster-scoped objects
 	Resources  []string `json:"resources,omitempty"`  // "pods", "applications.argoproj.io", "pods/log", or "*"
 	Verbs      []string `json:"verbs,omitempty"`      // of kube: get, list, watch, create, update, patch, delete, or "*"
 	Actions    []string `json:"actions,omitempty"`    // of helm: list, get, upgrade, rollback, uninstall, or "*"
 	Instances  []string `json:"instances,omitempty"`  // of a cloud, by their names in the configuration
-	// ResourceGroups are Azure's, or "*"; their case does not matter.
+	// ResourceGroups are Azure's, or "*"; they are not case-sensitive.
 	ResourceGroups []string `json:"resourceGroups,omitempty"`
 }
 
 // Dimension is one list of a Grant.
 type Dimension struct {
 	Name   string
-	Values []string // what exists; empty: anything
-	// Noun is what one of Values is called, such as "instance of Azure", where
-	// they are named in the host's configuration; empty: they are the kind's own.
+	Values []string // the values that exist; empty: any value
+	// Noun is the noun for one of Values, such as "instance of Azure", if the host's
+	// configuration defines them; empty if the kind does.
 	Noun string
-	// Fold says that case does not matter: lists are compared in lower case, and
-	// Classify writes calls in lower case.
+	// Fold means that the dimension is not case-sensitive: lists are compared in
+	// lower case, and Classify writes calls in lower case.
 	Fold bool
 }
 
-// Value is what a call names in the dimension, "" if nothing.
+// Value returns the value of a call in the dimension, "" if it has none.
 func (d *Dimension) Value(c *host.CapabilityCall) string { return value(c, d.Name) }
 
-// fold returns a list as the dimension compares it.
+// fold returns a list in the form in which the dimension is compared.
 func (d *Dimension) fold(list []string) []string {
 	if !d.Fold {
 		return list
@@ -46,7 +46,7 @@ func (d *Dimension) fold(list []string) []string {
 	return lower(list)
 }
 
-// The dimensions that grants know.
+// The dimensions of grants.
 const (
 	Clusters       = "clusters"
 	Namespaced     = "namespaces"
@@ -61,7 +61,7 @@ var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, I
 
 func (g *Grant) list(d *Dimension) []string { return d.fold(g.written(d.Name)) }
 
-// written is the list as the operator wrote it.
+// written returns the list as the operator wrote it.
 func (g *Grant) written(dimension string) []string {
 	switch dimension {
 	case Clusters:
@@ -82,7 +82,7 @@ func (g *Grant) written(dimension string) []string {
 	return nil
 }
 
-// value is what a call says in a dimension.
+// value returns the value of a call in a dimension.
 func value(c *host.CapabilityCall, dimension string) string {
 	switch dimension {
 	case Clusters:
@@ -101,7 +101,7 @@ func value(c *host.CapabilityCall, dimension string) string {
 	return ""
 }
 
-// check reports everything wrong with g, each line naming its field.
+// check returns all problems of g, one line each, with the field.
 func (g *Grant) check(at string, dims []Dimension) error {
 	var problems []error
 	for _, name := range dimensionNames {
@@ -109,7 +109,7 @@ func (g *Grant) check(at string, dims []Dimension) error {
 		i := slices.IndexFunc(dims, func(d Dimension) bool { return d.Name == name })
 		switch {
 		case i < 0 && len(list) > 0:
-			problems = append(problems, fmt.Errorf("%s.%s: does not belong to this capability; remove it", at, name))
+			problems = append(problems, fmt.Errorf("%s.%s: this capability has no such list; remove it", at, name))
 		case i >= 0 && len(list) == 0:
 			problems = append(problems, fmt.Errorf(`%s.%s: is missing; ["*"] allows all`, at, name))
 		case i >= 0:
@@ -132,7 +132,7 @@ func checkPatterns(at string, patterns, values []string) error {
 	return nil
 }
 
-// covers reports whether g allows c, leaving out the dimension but.
+// covers reports whether g allows c in all dimensions except but.
 func (g *Grant) covers(c *host.CapabilityCall, dims []Dimension, but string) bool {
 	for i := range dims {
 		if d := &dims[i]; d.Name != but && !matchAny(g.list(d), value(c, d.Name)) {
@@ -174,7 +174,7 @@ func lower(list []string) []string {
 	return out
 }
 
-// wanted writes the grant that c would need, as an operator would.
+// wanted returns the grant that c needs, in the notation of the configuration.
 func wanted(c *host.CapabilityCall, dims []Dimension) string {
 	var fields []string
 	for _, d := range dims {
@@ -187,24 +187,24 @@ func wanted(c *host.CapabilityCall, dims []Dimension) string {
 	return "{" + strings.Join(fields, ", ") + "}"
 }
 
-// Within is the namespaces or resource groups that a call may reach: those that
-// match every one of its lists. The zero value reaches all.
-type Within struct{ lists [][]string }
+// Narrowing limits a call to the namespaces or resource groups that match every one of
+// its lists. The zero value does not limit it.
+type Narrowing struct{ lists [][]string }
 
-func (w Within) and(patterns []string) Within {
+func (n Narrowing) and(patterns []string) Narrowing {
 	if matchAny(patterns, "") {
-		return w
+		return n
 	}
-	return Within{append(slices.Clip(w.lists), patterns)}
+	return Narrowing{append(slices.Clip(n.lists), patterns)}
 }
 
-// All reports whether nothing narrows the call.
-func (w Within) All() bool { return len(w.lists) == 0 }
+// All reports whether the call is not limited.
+func (n Narrowing) All() bool { return len(n.lists) == 0 }
 
-// Contains reports whether name may be reached. Resource groups are compared in
+// Contains reports whether the call may reach name. Resource groups are compared in
 // lower case.
-func (w Within) Contains(name string) bool {
-	for _, list := range w.lists {
+func (n Narrowing) Contains(name string) bool {
+	for _, list := range n.lists {
 		if !matchAny(list, name) {
 			return false
 		}
@@ -212,23 +212,22 @@ func (w Within) Contains(name string) bool {
 	return true
 }
 
-// Names returns the names that may be reached, sorted, if they can be told
-// without asking which there are: when one of the lists has no pattern in it.
-// Names become parts of paths; those that are not valid reach nothing and are
-// left out.
-func (w Within) Names(valid func(string) bool) (names []string, ok bool) {
-	for _, list := range w.lists {
+// Names returns the names that the call may reach, sorted. ok is false if every list
+// contains a pattern, since the names then depend on what exists. Names become parts of
+// paths, so invalid ones are left out.
+func (n Narrowing) Names(valid func(string) bool) (names []string, ok bool) {
+	for _, list := range n.lists {
 		if slices.ContainsFunc(list, func(p string) bool { return strings.Contains(p, "*") }) {
 			continue
 		}
-		names = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !valid(s) || !w.Contains(s) })
+		names = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !valid(s) || !n.Contains(s) })
 		slices.Sort(names)
 		return slices.Compact(names), true
 	}
 	return nil, false
 }
 
-// Among returns those of all that may be reached.
-func (w Within) Among(all []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !w.Contains(s) })
+// Among returns the elements of all that the call may reach.
+func (n Narrowing) Among(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !n.Contains(s) })
 }

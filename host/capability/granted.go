@@ -7,22 +7,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Grants are what one plugin may call. They are immutable and safe for concurrent
-// use.
+// Grants are the grants of one plugin. They are immutable and safe for concurrent use.
 type Grants struct {
 	catalog *Catalog
 	plugin  string
 	by      map[string]granted
 }
 
-// granted is a kind with the plugin's grants for it.
+// granted is a kind with the plugin's grants of it.
 type granted struct {
 	*Kind
 	grants []Grant
 }
 
-// Grant returns what the plugin may call by these grants. The error is that of
-// Check.
+// Grant returns the Grants of a plugin. The error is that of Check.
 func (c *Catalog) Grant(plugin string, grants map[string][]Grant) (*Grants, error) {
 	if err := c.Check("grants", grants); err != nil {
 		return nil, err
@@ -36,7 +34,7 @@ func (c *Catalog) Grant(plugin string, grants map[string][]Grant) (*Grants, erro
 	return g, nil
 }
 
-// Names are the granted capabilities, sorted.
+// Names returns the granted capabilities, sorted.
 func (g *Grants) Names() []string { return slices.Sorted(maps.Keys(g.by)) }
 
 // Streams reports whether the capability is granted and has streams.
@@ -46,8 +44,8 @@ func (g *Grants) Streams(name string) bool {
 }
 
 // Check returns why the host would refuse a call that policy allows with these
-// obligations: what the grants lack, and what nothing here can meet. It makes no
-// call and needs no provider.
+// obligations: the grants do not cover it, or the host cannot meet an obligation. It
+// makes no call and needs no provider.
 func (g *Grants) Check(call host.CapabilityCall, o host.Obligations) error {
 	entry, ok := g.by[call.Name]
 	if !ok {
@@ -57,7 +55,7 @@ func (g *Grants) Check(call host.CapabilityCall, o host.Obligations) error {
 		}
 		return notGranted(g.plugin, &call, dims)
 	}
-	call.Spans = entry.open(&call) != ""
+	call.Spans = entry.spanned(&call) != ""
 	p := &Permit{Prepared: Prepared{Call: call}}
 	if err := entry.admit(g.plugin, p); err != nil {
 		return err
@@ -75,21 +73,22 @@ func (e *granted) admit(plugin string, p *Permit) error {
 			return nil
 		}
 	}
-	open := e.dimension(e.open(&p.Call))
+	spanned := e.dimension(e.spanned(&p.Call))
 	var within []string
 	for i := range e.grants {
-		if open != nil && e.grants[i].covers(&p.Call, e.Dimensions, open.Name) {
-			within = append(within, e.grants[i].list(open)...)
+		if spanned != nil && e.grants[i].covers(&p.Call, e.Dimensions, spanned.Name) {
+			within = append(within, e.grants[i].list(spanned)...)
 		}
 	}
 	if len(within) == 0 {
 		return notGranted(plugin, &p.Call, e.Dimensions)
 	}
-	p.Within = p.Within.and(within)
+	p.Narrowing = p.Narrowing.and(within)
 	return nil
 }
 
-// confine takes over what the decisions about route and call confine the call to.
+// confine limits the call to the namespaces and resource groups that the decisions about
+// the route and the call list.
 func (e *granted) confine(p *Permit, route, own *host.Obligations) error {
 	if own.Namespaces != nil && e.dimension(Namespaced) == nil || own.ResourceGroups != nil && e.dimension(ResourceGroups) == nil {
 		return notPermitted(&p.Call, unmet)
@@ -105,9 +104,9 @@ func (e *granted) confine(p *Permit, route, own *host.Obligations) error {
 	return nil
 }
 
-// narrow confines the call to what one decision lists of a dimension: nil does
-// not narrow, an empty list leaves nothing. A dimension that the capability does
-// not have is not what the call is about.
+// narrow limits the call to the list of one decision in a dimension. A nil list does not
+// limit it; an empty list permits nothing. A dimension that the capability does not have
+// is ignored.
 func (e *granted) narrow(p *Permit, dimension string, list []string, refusal string) error {
 	d := e.dimension(dimension)
 	if list == nil || d == nil {
@@ -115,8 +114,8 @@ func (e *granted) narrow(p *Permit, dimension string, list []string, refusal str
 	}
 	list = d.fold(list)
 	switch {
-	case e.open(&p.Call) == dimension:
-		p.Within = p.Within.and(list)
+	case e.spanned(&p.Call) == dimension:
+		p.Narrowing = p.Narrowing.and(list)
 	case !matchAny(list, value(&p.Call, dimension)):
 		return notPermitted(&p.Call, refusal)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Unreachable is one namespace that a list over several could not read.
+// Unreachable is a namespace that a list over several namespaces could not read.
 type Unreachable struct {
 	Namespace string `json:"namespace"`
 	Status    int    `json:"status"` // as HTTP has it: 403
@@ -18,8 +18,8 @@ type Unreachable struct {
 	Detail    string `json:"detail,omitempty"`
 }
 
-// Partial collects what a list over several namespaces could not read, so that
-// one that is forbidden does not hide the others. Safe for concurrent use.
+// Partial collects the namespaces that a list over several could not read, so that a
+// forbidden namespace does not hide the others. Safe for concurrent use.
 type Partial struct {
 	all   int
 	mu    sync.Mutex
@@ -27,12 +27,12 @@ type Partial struct {
 	first error
 }
 
-// NewPartial is for a list over so many namespaces.
+// NewPartial makes a Partial for a list over the given number of namespaces.
 func NewPartial(all int) *Partial { return &Partial{all: all, by: map[string]Unreachable{}} }
 
-// Without notes that the cluster refuses to show the namespace, and returns nil.
-// Any other error, such as a lost authority or a cluster that cannot be reached,
-// is not about the one namespace and is returned.
+// Without records that the cluster refuses to show the namespace, and returns nil. It
+// returns any other error, such as lost authority or an unreachable cluster, because
+// that does not concern the one namespace.
 func (p *Partial) Without(namespace string, err error) error {
 	e, ok := errors.AsType[*host.Error](err)
 	if !ok || e.Kind != host.Forbidden || e.Status == 0 { // without a status it is the host's own refusal
@@ -47,7 +47,7 @@ func (p *Partial) Without(namespace string, err error) error {
 	return nil
 }
 
-// Result returns what is left out, sorted. If that is all of the namespaces, it
+// Result returns the namespaces that were not read, sorted. If no namespace was read, it
 // returns the first error instead.
 func (p *Partial) Result() ([]Unreachable, error) {
 	p.mu.Lock()

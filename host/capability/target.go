@@ -15,25 +15,25 @@ import (
 type Target struct {
 	Cluster  string
 	Segments []string
-	Query    url.Values // never more than one value per key, except where allowed
+	Query    url.Values // at most one value per key, except for repeatable keys
 }
 
 const maxSegments = 32
 
-// No segment begins with a dot, so none is "." or ".."; no "%" ever, so what
-// is compared is what is sent.
+// A segment cannot begin with a dot, so none is "." or ".."; it cannot contain "%", so
+// what is compared is what is sent.
 var segmentRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._:@+=,~-]{0,252}$`)
 
-// ParseTarget reads a guest's URL strictly: there is one way to write a
-// target, and anything that two readers could read differently is host.Invalid.
-// repeatable are the query keys that may occur more than once.
+// ParseTarget parses a guest's URL strictly: a target has exactly one spelling, and a
+// URL that two parsers could read differently is an error of kind Invalid. repeatable
+// are the query keys that may occur more than once.
 func ParseTarget(scheme, raw string, repeatable ...string) (*Target, error) {
 	return ParseNamed(scheme, raw, func(string) bool { return false }, repeatable...)
 }
 
-// ParseNamed is ParseTarget for paths whose segments may also be what named accepts:
-// names that are not plain, written as they are. It must accept none that has a "/",
-// "?", "#" or "%" in it, or is "." or "..".
+// ParseNamed is ParseTarget for paths whose segments may also be other names that named
+// accepts, unescaped. named must not accept a name that contains "/", "?", "#" or "%",
+// or is "." or "..".
 func ParseNamed(scheme, raw string, named func(string) bool, repeatable ...string) (*Target, error) {
 	rest, ok := strings.CutPrefix(raw, scheme+"://")
 	if !ok {
@@ -45,11 +45,11 @@ func ParseNamed(scheme, raw string, named func(string) bool, repeatable ...strin
 		return nil, host.E(host.Invalid, scheme, "the URL's path has over %d segments", maxSegments)
 	}
 	if len(parts[0]) > dnsname.MaxLabel || !dnsname.IsSubdomain(parts[0]) {
-		return nil, host.E(host.Invalid, scheme, "the URL's cluster is no DNS name")
+		return nil, host.E(host.Invalid, scheme, "the URL's cluster is not a DNS name")
 	}
 	for _, s := range parts[1:] {
 		if !segmentRE.MatchString(s) && !named(s) {
-			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q is not plain", text.Short(s))
+			return nil, host.E(host.Invalid, scheme, "the URL's path segment %q has an invalid character", text.Short(s))
 		}
 	}
 	values, err := parseQuery(scheme, query, repeatable)
@@ -69,17 +69,17 @@ func parseQuery(scheme, query string, repeatable []string) (url.Values, error) {
 	}
 	for key, list := range values {
 		if len(list) > 1 && !slices.Contains(repeatable, key) {
-			return nil, host.E(host.Invalid, scheme, "the URL's query has %q twice", text.Short(key))
+			return nil, host.E(host.Invalid, scheme, "the URL's query contains %q twice", text.Short(key))
 		}
 	}
 	return values, nil
 }
 
-// Only reports a key of the query that is none of keys, as host.Invalid.
+// Only returns an error of kind Invalid if the query has a key other than keys.
 func (t *Target) Only(scheme string, keys ...string) error {
 	for key := range t.Query {
 		if !slices.Contains(keys, key) {
-			return host.E(host.Invalid, scheme, "the URL's query has an unknown %q", text.Short(key))
+			return host.E(host.Invalid, scheme, "the URL's query has the unknown key %q", text.Short(key))
 		}
 	}
 	return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// waits is what upstreams asked a caller to wait, by the status of the refusal. The
-// zero value has none. It is safe for concurrent use.
+// waits are the times that upstreams asked a caller to wait, by the status of the
+// refusal. The zero value is empty. It is safe for concurrent use.
 type waits struct {
 	mu sync.Mutex
 	by map[int]time.Duration // at most one for each status of 400 to 599
@@ -25,7 +25,7 @@ func (w *waits) of(status int) time.Duration {
 	return w.by[status]
 }
 
-// note keeps what the outcome of a call says of waiting.
+// note records the waiting time that the outcome of a call asks for.
 func (w *waits) note(resp *abi.Response, err error) {
 	status, wait := 0, time.Duration(0)
 	if e, ok := errors.AsType[*host.Error](err); ok {
@@ -46,5 +46,5 @@ func (w *waits) note(resp *abi.Response, err error) {
 	if w.by == nil {
 		w.by = map[int]time.Duration{}
 	}
-	w.by[status] = wait // a later refusal that says nothing counts, too
+	w.by[status] = wait // a later refusal without a time counts as well
 }

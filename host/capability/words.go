@@ -7,54 +7,54 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Words is how people write about calls of a kind and read about them.
+// Words are the words for calls of a kind, in questions and explanations.
 type Words struct {
-	// Form is how a question names what a call is about, and Example one of them:
+	// Form is the syntax of the resource in a question, and Example an example of it:
 	// "CLUSTER/NAMESPACE/RESOURCE[:NAME]" and "dev/shop/pods:web".
 	Form, Example string
-	// Verbs says which verb a question means that names none, as an object: "get,
-	// or list without NAME".
+	// Verbs is the verb of a question that names none, as the end of "The verb is":
+	// "get, or list without NAME".
 	Verbs string
-	// Claims reports whether a question that names no capability is about this
-	// kind. An error says that it is not, and how to ask.
+	// Claims reports whether a question that names no capability is about this kind.
+	// Its error says that it is not, and how to ask.
 	Claims func(*Phrase) (bool, error)
-	// Call returns the call that a question is about, as Classify would classify a
-	// request for it, without the path, and what the route names. Errors say what
-	// to change in the question.
+	// Call returns the call that a question is about, and the resource of the route.
+	// The call is what Classify would return for such a request, without the path.
+	// Errors say what to change in the question.
 	Call func(*Phrase) (host.CapabilityCall, host.Resource, error)
 }
 
-// Entries is how the shipped rules permit calls of a kind: by custom entries of
-// plugin permissions.
+// Entries describes custom entries of plugin permissions, with which the shipped rules
+// permit the calls of a kind.
 type Entries struct {
-	// Misses is the function of data.bulkhead.default that returns, for one entry,
-	// in what it does not cover the call.
+	// Misses is the function of data.bulkhead.default that returns, for one entry, the
+	// parts of the call that it does not cover.
 	Misses string
-	// Describe says what an entry would have to be for: "get of monitor in resource
-	// group rg1 of prod".
+	// Describe names the call that an entry would have to permit: "get of monitor in
+	// resource group rg1 of prod".
 	Describe func(*host.CapabilityCall) string
 }
 
-// Phrase is what a question in words says that a plugin reaches for, written
+// Phrase is the resource of a question in words, written
 // PLACE/PART/RESOURCE[/SUBRESOURCE][:OBJECT].
 type Phrase struct {
 	Place    string // a cluster, an instance of a cloud
 	Part     string // a namespace, a resource group; empty: all
 	Resource string // with "/SUBRESOURCE"
 	Object   string // empty: none
-	Verb     string // empty: the question does not name one
+	Verb     string // empty: the question names none
 	Action   host.Action
 }
 
-// LastWord is what follows the last period of the action's name: "upgrade" of
-// "gitops:helm.upgrade".
+// LastWord returns what follows the last period of the action's name, such as "upgrade"
+// of "gitops:helm.upgrade".
 func (p *Phrase) LastWord() string {
 	_, name, _ := p.Action.Split()
 	return name[strings.LastIndex(name, ".")+1:]
 }
 
-// OfCluster returns a call of the named capability for a resource of a cluster,
-// without its effect, and what the route names.
+// OfCluster returns a call of the named capability for a resource of a cluster, without
+// its effect, and the resource of the route.
 func (p *Phrase) OfCluster(capability, verb string) (host.CapabilityCall, host.Resource) {
 	what, sub, _ := strings.Cut(p.Resource, "/")
 	resource, group, _ := strings.Cut(what, ".")
@@ -64,7 +64,7 @@ func (p *Phrase) OfCluster(capability, verb string) (host.CapabilityCall, host.R
 	}, p.Route("cluster", "namespace")
 }
 
-// Route returns what a route names of the phrase, by the keys of the manifest.
+// Route returns the resource of the route, with the given keys of the manifest.
 func (p *Phrase) Route(place, part string) host.Resource {
 	r := host.Resource{place: p.Place}
 	if p.Part != "" {
@@ -73,9 +73,9 @@ func (p *Phrase) Route(place, part string) host.Resource {
 	return r
 }
 
-// Call returns the call that a question is about and what the question's route
-// names. The capability may be empty: the first kind that claims the phrase is
-// meant. Errors say what to change in the question.
+// Call returns the call that a question is about, and the resource of its route. If
+// capability is empty, the first kind that claims the phrase is used. Errors say what
+// to change in the question.
 func (c *Catalog) Call(capability string, p *Phrase) (*host.CapabilityCall, host.Resource, error) {
 	k := c.Kind(capability)
 	if capability == "" {
@@ -91,7 +91,7 @@ func (c *Catalog) Call(capability string, p *Phrase) (*host.CapabilityCall, host
 	if err != nil {
 		return nil, nil, err
 	}
-	call.Spans = k.open(&call) != ""
+	call.Spans = k.spanned(&call) != ""
 	return &call, route, nil
 }
 
@@ -107,7 +107,7 @@ func (c *Catalog) claiming(p *Phrase) (*Kind, error) {
 	return nil, nil
 }
 
-// Forms lists how questions name what a call is about, by capability.
+// Forms returns the syntax of the resource in questions, by capability.
 func (c *Catalog) Forms() string {
 	var all []string
 	for _, k := range c.kinds {

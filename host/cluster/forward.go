@@ -20,9 +20,9 @@ import (
 
 // Forwarding are the options of Forward.
 type Forwarding struct {
-	As     *host.Impersonation        // the user to impersonate
-	Within time.Duration              // timeout; 0: until its session ends
-	Answer func(*http.Response) error // may change the answer; nil passes it on unchanged
+	As      *host.Impersonation        // the user to impersonate
+	Timeout time.Duration              // 0: until its session ends
+	Answer  func(*http.Response) error // may change the answer; nil passes it on unchanged
 }
 
 // Forward passes r, a request of a child process, to the API server and the answer
@@ -33,8 +33,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (
 		Refuse(w, err)
 		return err
 	}
-	if f.Within > 0 {
-		ctx, cancel := context.WithTimeoutCause(r.Context(), f.Within, host.ErrTooLong)
+	if f.Timeout > 0 {
+		ctx, cancel := context.WithTimeoutCause(r.Context(), f.Timeout, host.ErrTooLong)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}

@@ -76,7 +76,7 @@ func TestAForwardedRequestHasATimeout(t *testing.T) {
 			return nil, context.Cause(r.Context())
 		})
 		began := time.Now()
-		err := c.Forward(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/v1/pods", nil), Forwarding{As: &host.Impersonation{User: "eve"}, Within: time.Minute})
+		err := c.Forward(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/v1/pods", nil), Forwarding{As: &host.Impersonation{User: "eve"}, Timeout: time.Minute})
 		if !errors.Is(err, host.ErrTooLong) || time.Since(began) != time.Minute {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}

@@ -91,7 +91,7 @@ func (m *member) load() (field string, err error) {
 	m.digest = digest
 	if old := m.current.Swap(e); old != nil {
 		m.logger.Info("kubeconfig changed", "file", m.config.Kubeconfig)
-		closeIdle(old.transport) // requests under way finish
+		closeIdle(old.transport) // requests in progress finish
 		m.renew()
 	}
 	return "", nil
@@ -196,7 +196,7 @@ func newEndpoint(name string, config *rest.Config) (*endpoint, error) {
 	return &endpoint{cluster: name, url: strings.TrimSuffix(url.String(), "/"), rest: config, transport: transport, dialer: dialer}, nil
 }
 
-// close closes all connections, also those of requests under way.
+// close closes all connections, also those of requests in progress.
 func (e *endpoint) close() {
 	closeIdle(e.transport)
 	e.dialer.CloseAll()

@@ -46,7 +46,7 @@ func pair(t *testing.T, name string) (cert, key []byte) {
 }
 
 // Files that a kubeconfig names are followed like the kubeconfig itself: the API
-// server's authority and the host's certificate. Requests under way continue.
+// server's authority and the host's certificate. Requests in progress continue.
 func TestCertificatesThatAKubeconfigNamesAreFollowed(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name string, text []byte) {
@@ -141,7 +141,7 @@ func TestCertificatesThatAKubeconfigNamesAreFollowed(t *testing.T) {
 	}
 	close(more)
 	if got := <-watching; got != "one goes on" {
-		t.Errorf("what was under way: %q", got)
+		t.Errorf("what was in progress: %q", got)
 	}
 	before.close()
 }

@@ -83,7 +83,7 @@ func Open(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, err
 	return s, nil
 }
 
-// Close stops watching and ends the connections of requests under way. End the
+// Close stops watching and ends the connections of requests in progress. End the
 // sessions that hold clients first; commands in containers end with those.
 func (s *Set) Close() {
 	s.stop()

@@ -55,7 +55,7 @@ const opCompare = "policy.compare"
 // A candidate is a program of the requester's, so compiling and replaying happen in
 // a child, within 30 s, 30 s of CPU time and 512 MiB. Compare returns an error if
 // that is not enough, if decisions are not logged to a file, if the candidate cannot
-// be used, or if another comparison is under way.
+// be used, or if another comparison is in progress.
 func (t *Tools) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
 	return t.compareWithin(ctx, packed, compareWithin)
 }
@@ -69,7 +69,7 @@ func (t *Tools) compareWithin(ctx context.Context, packed []byte, limits child.L
 		return nil, err
 	}
 	if !t.comparing.CompareAndSwap(false, true) {
-		return nil, host.E(host.Limited, opCompare, "another comparison is under way")
+		return nil, host.E(host.Limited, opCompare, "another comparison is in progress")
 	}
 	defer t.comparing.Store(false)
 	log, err := t.Log.Read()

@@ -27,7 +27,7 @@ type Entry struct {
 	Seconds  float64       `json:"seconds"`
 	Bytes    int64         `json:"bytes"`
 	Command  string        `json:"command,omitempty"`
-	Ended    string        `json:"ended,omitempty"` // how; empty if under way or interrupted
+	Ended    string        `json:"ended,omitempty"` // how; empty if in progress or interrupted
 	Meta
 }
 
@@ -62,7 +62,7 @@ func List(dir string) ([]Entry, error) {
 }
 
 // Read reads a recording and calls each, if not nil, with every event until that
-// returns an error. The last line of a recording under way may be missing.
+// returns an error. The last line of a recording in progress may be missing.
 func Read(dir, id string, each func(Event) error) (*Entry, error) {
 	if !idRE.MatchString(id) {
 		return nil, host.E(host.Invalid, op, "%q is not the id of a recording", id)

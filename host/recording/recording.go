@@ -59,7 +59,7 @@ const (
 	stderr
 )
 
-// Recording is a recording under way. It is safe for concurrent use; events are in
+// Recording is a recording in progress. It is safe for concurrent use; events are in
 // the order of the calls. After an error every call returns it, and only the end is
 // still recorded.
 type Recording struct {

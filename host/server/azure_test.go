@@ -262,7 +262,7 @@ func instanceIsAName(t *testing.T, w *world, _ *azuretest.Fake) {
 	if forbidden.status != 403 || absent.status != 403 || body(forbidden) != body(absent) {
 		t.Errorf("prod: %v\nnowhere: %v", forbidden, absent)
 	}
-	expect(t, ada.get("/api/azure/nowhere/resourcegroups"), 404, "there is no such instance")
+	expect(t, ada.get("/api/azure/nowhere/resourcegroups"), 404, "the instance does not exist")
 	if got := ada.get("/api/azure/no%2fwhere/resourcegroups"); got.status != 400 {
 		t.Errorf("an ambiguous instance: %v", got)
 	}

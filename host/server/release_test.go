@@ -77,7 +77,7 @@ func TestALogoutOrTheHostsEndLeavesNoReleasePending(t *testing.T) {
 	cut := make(chan answer, 1)
 	go func() { cut <- upgrade(eve, "pre-upgrade") }()
 	eventually(t, "the hook", func() bool { return strings.HasPrefix(statuses(ada), "pending-upgrade") })
-	if got := upgrade(ada, ""); got.status != 409 || !strings.Contains(got.body, "another operation on the release is under way") {
+	if got := upgrade(ada, ""); got.status != 409 || !strings.Contains(got.body, "another operation on the release is in progress") {
 		t.Errorf("beside it: %v", got)
 	}
 	eve.post("/auth/logout", map[string]string{"scope": "user"})

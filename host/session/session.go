@@ -123,7 +123,7 @@ func (s *Session) named(id string) bool {
 // OnEnd has f close a stream when the session ends, with the cause. If it has
 // ended already, f is called before OnEnd returns. Calling remove, when the
 // stream closed by itself, keeps f from being called later; it does not wait
-// for a call under way. f runs beside the streams of other sessions and must
+// for a call in progress. f runs beside the streams of other sessions and must
 // not wait for this session's Close.
 func (s *Session) OnEnd(f func(cause error)) (remove func()) {
 	st := &stream{f}

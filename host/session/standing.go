@@ -88,7 +88,7 @@ func (s *Session) reconsider(ctx context.Context) {
 }
 
 // narrower reports whether now withholds what before gave, or asks for what is
-// not being done. What is under way cannot be changed, only ended.
+// not being done. What is in progress cannot be changed, only ended.
 func narrower(before, now *host.Obligations) bool {
 	return lesser(before.Impersonate, now.Impersonate) ||
 		fewer(before.Namespaces, now.Namespaces) || fewer(before.ResourceGroups, now.ResourceGroups) ||

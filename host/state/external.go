@@ -74,10 +74,10 @@ func (o *Options) Check() (problems []error) {
 		secure = err == nil && u.Scheme == "https"
 	}
 	if len(o.Endpoints) == 0 && (o.User != "" || o.PasswordFile != "" || o.TLS != TLS{} || o.Prefix != "") {
-		bad("endpoints: missing; user, passwordFile, tls and prefix have no effect without them")
+		bad("endpoints: are missing; user, passwordFile, tls and prefix have no effect without them")
 	}
 	if len(o.Endpoints) > 0 && o.KeyFile == "" {
-		bad("keyFile: required with endpoints, and the same for all replicas; create one with: openssl rand -out state.key 32")
+		bad("keyFile: is required with endpoints, the same for all replicas; create one with: openssl rand -out state.key 32")
 	}
 	if o.Prefix != "" && (!strings.HasSuffix(o.Prefix, "/") || len(o.Prefix) > maxName) {
 		bad("prefix: %q must end with / and have at most %d bytes", o.Prefix, maxName)

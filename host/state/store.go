@@ -86,7 +86,7 @@ type Store struct {
 // write.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
-		return nil, host.E(host.Invalid, "state.open", "data: missing; name a directory")
+		return nil, host.E(host.Invalid, "state.open", "data: is missing; name a directory")
 	}
 	if err := errors.Join(cfg.Check()...); err != nil {
 		return nil, host.E(host.Invalid, "state.open", "state: %w", err)

@@ -169,12 +169,12 @@ func containerLogs(r *sdk.Request) (*sdk.Response, error) {
 	if s := r.Query("tail"); s != "" {
 		var err error
 		if tail, err = strconv.Atoi(s); err != nil || tail < 1 || tail > maxLogLines {
-			return nil, sdk.Errorf(400, "tail is not within 1 to %d", maxLogLines)
+			return nil, sdk.Errorf(400, "tail must be a number from 1 to %d", maxLogLines)
 		}
 	}
 	timestamps := r.Query("timestamps")
 	if timestamps != "" && timestamps != "true" && timestamps != "false" {
-		return nil, sdk.Errorf(400, "timestamps is neither true nor false")
+		return nil, sdk.Errorf(400, "timestamps must be true or false")
 	}
 	text, err := instanceOf(r).Logs(resourceOf(r, azure.ContainerGroups, "containerGroup"), container, tail, timestamps == "true")
 	if err != nil {

@@ -80,7 +80,7 @@ func costQuery(r *sdk.Request) (*azure.CostQuery, error) {
 	}
 	if n, err := strconv.Atoi(q.Timeframe); err == nil {
 		if n < 1 || n > maxDays {
-			return nil, sdk.Errorf(400, "timeframe is not within 1 to %d days", maxDays)
+			return nil, sdk.Errorf(400, "timeframe must be from 1 to %d days", maxDays)
 		}
 		now := time.Now().UTC()
 		q.Timeframe, q.From, q.To = "Custom", now.AddDate(0, 0, -n).Format(day), now.Format(day)
@@ -101,7 +101,7 @@ func costQuery(r *sdk.Request) (*azure.CostQuery, error) {
 	}
 	for _, name := range by {
 		if groupings[name] == "" {
-			return nil, sdk.Errorf(400, "groupBy is none of location, meterCategory, resourceGroup, resourceType, service")
+			return nil, sdk.Errorf(400, "groupBy must be one of location, meterCategory, resourceGroup, resourceType, service")
 		}
 		q.GroupBy = append(q.GroupBy, groupings[name])
 	}

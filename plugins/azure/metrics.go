@@ -217,7 +217,7 @@ func metricQuery(r *sdk.Request) (*azure.MetricQuery, error) {
 	}
 	if a := r.Query("aggregationType"); a != "" {
 		if !slices.Contains(aggregations, a) {
-			return nil, sdk.Errorf(400, "aggregationType is none of %s", strings.Join(aggregations, ", "))
+			return nil, sdk.Errorf(400, "aggregationType must be one of %s", strings.Join(aggregations, ", "))
 		}
 		q.Aggregations[0] = a
 	}

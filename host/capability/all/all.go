@@ -1,7 +1,6 @@
-// Package all is the one place that lists the capabilities of this host: their
-// kinds, their configuration and how their providers are opened. A new capability
-// is a folder beside this one and a line in entries; its configuration, if it has
-// any, is a key in Config.
+// Package all lists the capabilities of this host: their kinds, their configuration and
+// how their providers are opened. A new capability is a folder beside this one and a
+// line in entries; its configuration, if it has any, is a key of Config.
 package all
 
 import (
@@ -23,8 +22,7 @@ type Config struct {
 	Azure []azure.Config `json:"azure,omitempty"` // subscriptions that the azure capability reaches
 }
 
-// Check reports everything that is wrong, each line naming its field. Nothing is
-// opened.
+// Check returns all problems, one line each, with the field. It opens nothing.
 func (c *Config) Check() error {
 	return errors.Join(c.Helm.Check(), azure.CheckConfigs(c.Azure))
 }
@@ -38,7 +36,7 @@ func (c *Config) Paths() []*string {
 	return paths
 }
 
-// Host is what providers use of the host.
+// Host is the parts of the host that providers use.
 type Host struct {
 	Clusters   *cluster.Set
 	Recordings *recording.Store
@@ -46,7 +44,7 @@ type Host struct {
 	Logger     *slog.Logger
 }
 
-// entries are the capabilities. The last one takes every question in words that no
+// entries are the capabilities. The last one claims every question in words that no
 // other claims.
 var entries = []struct {
 	kind func(*Config) *capability.Kind
@@ -58,8 +56,8 @@ var entries = []struct {
 	{func(*Config) *capability.Kind { return kube.NewKind() }, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
 }
 
-// Catalog describes the capabilities of a host with this configuration, which need
-// not have been checked. Nothing is opened.
+// Catalog returns the kinds of a host with this configuration, which need not have been
+// checked. It opens nothing.
 func (c *Config) Catalog() *capability.Catalog {
 	var kinds []*capability.Kind
 	for _, e := range entries {
@@ -92,6 +90,6 @@ func (c *Config) Open(h *Host) (providers []capability.Provider, closing func(),
 	}, errors.Join(problems...)
 }
 
-// Child is for the start of main: where this process is one that a provider
-// started to do its work, it does that work and does not return.
+// Child must be called at the start of main. In a child process that a provider
+// started, it does the child's work and does not return.
 func Child() { helm.Child() }

@@ -30,18 +30,18 @@ import (
 
 const (
 	tryTimeout    = 10 * time.Second // of one request
-	maxRetryDelay = 5 * time.Second  // a longer Retry-After is handed on instead of waited for
+	maxRetryDelay = 5 * time.Second  // a longer Retry-After is passed on to the client
 	maxConns      = 64               // to one subscription
 )
 
-// retries is what the SDK does again by itself: after a failure of the network,
-// 408, 429 and 5xx, within maxRetryDelay of what Retry-After says.
+// retries are the requests that the SDK repeats by itself: after a network failure,
+// 408, 429 and 5xx, if Retry-After is at most maxRetryDelay.
 var retries = policy.RetryOptions{
 	MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: maxRetryDelay, TryTimeout: tryTimeout,
 }
 
-// changeRetries is the same for a change: only where Azure has said that it
-// took nothing.
+// changeRetries is the same for a change: it is repeated only if Azure answered that it
+// did nothing.
 var changeRetries = policy.RetryOptions{
 	MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: maxRetryDelay, TryTimeout: tryTimeout,
 	ShouldRetry: func(resp *http.Response, err error) bool {
@@ -101,8 +101,8 @@ func httpClient(c *Cloud, log *slog.Logger) (*http.Client, error) {
 
 type authorityKey struct{}
 
-// guard is the last step before the wire. It compares the authority of the
-// session for which a request is made, and refuses one that is made for nobody.
+// guard is the last step before a request is sent. It checks the authority of the
+// request's session, and refuses a request without a session.
 type guard struct{ client *http.Client }
 
 func (g guard) Do(req *http.Request) (*http.Response, error) {
@@ -149,7 +149,7 @@ func lost(auth host.Authority) error {
 	return host.ErrNoLonger
 }
 
-// session is one permitted call on its way to an instance.
+// session is one permitted call to an instance.
 type session struct {
 	*instance
 	auth        host.Authority
@@ -157,7 +157,7 @@ type session struct {
 	logger      *slog.Logger
 }
 
-// url is an address below the instance's subscription.
+// url returns an address below the instance's subscription.
 func (s *session) url(path string, query url.Values) *url.URL {
 	u := *s.endpoint
 	u.Path = "/subscriptions/" + s.config.Subscription + "/" + path
@@ -165,16 +165,16 @@ func (s *session) url(path string, query url.Values) *url.URL {
 	return &u
 }
 
-// answer is what came back, read whole.
+// answer is a complete answer.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	token  string // that it was asked with
+	token  string // the request's token
 }
 
-// do sends one request, again where it pays. A refusal of Azure is an error. A
-// token that Azure does not take, as one that was revoked, is replaced once.
+// do sends one request, with retries. A refusal of Azure is an error. A token that
+// Azure does not accept, for example because it was revoked, is replaced once.
 func (s *session) do(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
 	a, err := s.logged(ctx, method, u, body)
 	if a != nil && a.status == http.StatusUnauthorized {
@@ -196,20 +196,20 @@ func (s *session) logged(ctx context.Context, method string, u *url.URL, body []
 	}
 	level := slog.LevelDebug
 	if s.auth.Alive() && ctx.Err() == nil && slices.Contains([]host.Kind{host.Upstream, host.Unavailable, host.Timeout}, host.KindOf(err)) {
-		level = slog.LevelWarn // the person is told what, the operator why
+		level = slog.LevelWarn // the user sees the outcome, the operator the reason
 	}
 	s.logger.Log(ctx, level, "azure request", "instance", s.config.Name, "method", method, "path", u.Path, "status", status,
 		"correlation", s.correlation, "took", time.Since(began), "error", err)
 	return a, err
 }
 
-// send returns the answer of a refusal, too, beside the error.
+// send returns the answer also if it is a refusal, beside the error.
 func (s *session) send(ctx context.Context, method string, u *url.URL, body []byte) (*answer, error) {
 	ctx = context.WithValue(ctx, authorityKey{}, s.auth)
 	if method == http.MethodPost && body == nil {
 		ctx = policy.WithRetryOptions(ctx, changeRetries)
 	}
-	// Waits where it can be cancelled; the SDK then finds the token at once.
+	// GetToken can be cancelled here; the SDK then finds the token at once.
 	token, err := s.token.GetToken(ctx, s.scope)
 	if err != nil {
 		return nil, s.failure(ctx, err)
@@ -240,8 +240,8 @@ func (s *session) send(ctx context.Context, method string, u *url.URL, body []by
 	return a, nil
 }
 
-// own checks an address that Azure gave: it must be the instance's own, below
-// its subscription. The token would go with the request.
+// own checks an address that Azure returned: it must be at the instance's endpoint,
+// below its subscription, because the request would carry the token.
 func (s *session) own(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	prefix := "/subscriptions/" + s.config.Subscription + "/"
@@ -250,11 +250,11 @@ func (s *session) own(raw string) (*url.URL, error) {
 		len(u.Path) < len(prefix) || !strings.EqualFold(u.Path[:len(prefix)], prefix):
 		return nil, host.E(host.Upstream, name, "Azure named an address outside the subscription")
 	}
-	// What was compared is what is sent: the path is encoded anew.
+	// The path is encoded again, so that what was compared is what is sent.
 	return &url.URL{Scheme: s.endpoint.Scheme, Host: s.endpoint.Host, Path: u.Path, RawQuery: u.RawQuery}, nil
 }
 
-// sameServer compares host and port, which may be written or left to the scheme.
+// sameServer compares host and port; a missing port is the scheme's.
 func sameServer(a, b *url.URL) bool {
 	port := func(u *url.URL) string {
 		if p := u.Port(); p != "" || u.Scheme != "https" {
@@ -265,9 +265,8 @@ func sameServer(a, b *url.URL) bool {
 	return strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// plainPath reports whether two readers would find the same segments in u's path:
-// however it is encoded, there is no separator, dot segment or control character
-// hidden in it, nor another layer of encoding.
+// plainPath reports whether all parsers find the same segments in u's path: it contains
+// no encoded separator, dot segment or control character, and is not encoded twice.
 func plainPath(u *url.URL) bool {
 	if strings.Count(u.EscapedPath(), "/") != strings.Count(u.Path, "/") || strings.ContainsFunc(u.Path, func(r rune) bool {
 		return r == '%' || r == '\\' || r == utf8.RuneError || unicode.IsControl(r)

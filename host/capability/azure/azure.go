@@ -21,8 +21,8 @@ import (
 // timeout bounds a call, retries and pages included.
 const timeout = 25 * time.Second
 
-// silence keeps AZURE_SDK_GO_LOGGING from writing past the host's log. The SDK
-// wants it done before anything else.
+// silence prevents AZURE_SDK_GO_LOGGING from bypassing the host's log. It must run
+// before anything else of the SDK.
 var silence = sync.OnceFunc(func() { azlog.SetListener(nil) })
 
 // Azure is the provider. Safe for concurrent use.
@@ -33,9 +33,8 @@ type Azure struct {
 	logger    *slog.Logger
 }
 
-// New makes the provider. The configuration has been checked; files that it
-// names are opened here, and an error names the field. Nothing is sent. Close
-// it once.
+// New makes the provider. The configuration has been checked. New opens the files that
+// it names, and its errors name the field. It sends nothing. Call Close once.
 func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	silence()
 	a := &Azure{instances: map[string]*instance{}, kind: NewKind(list, sealer), sealer: sealer, logger: logger}
@@ -51,14 +50,14 @@ func New(list []Config, sealer Sealer, logger *slog.Logger) (*Azure, error) {
 	return a, errors.Join(problems...)
 }
 
-// Close gives idle connections up.
+// Close closes idle connections.
 func (a *Azure) Close() {
 	for _, i := range a.instances {
 		i.client.CloseIdleConnections()
 	}
 }
 
-// Kind is that of NewKind.
+// Kind returns the kind of NewKind.
 func (a *Azure) Kind() *capability.Kind { return a.kind }
 
 // Fetch makes the call. Refusals of Azure are errors that keep its status, its
@@ -69,7 +68,7 @@ func (a *Azure) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response,
 	q := p.Payload.(*request)
 	i := a.instances[q.instance]
 	if i == nil {
-		return nil, host.E(host.NotFound, name, "there is no such instance")
+		return nil, host.E(host.NotFound, name, "the instance does not exist")
 	}
 	s := &session{instance: i, auth: p.Caller.Authority, correlation: uuid.NewString(), logger: p.Caller.Logger}
 	if s.logger == nil {
@@ -77,9 +76,9 @@ func (a *Azure) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response,
 	}
 	switch q.shape {
 	case pages:
-		return s.list(ctx, q, p.Within)
+		return s.list(ctx, q, p.Narrowing)
 	case costs:
-		return s.costs(ctx, q, p.Within)
+		return s.costs(ctx, q, p.Narrowing)
 	case action:
 		return s.change(ctx, a, q)
 	case state:

@@ -14,10 +14,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// pollEvery is when to ask for the state of a change again where Azure does not say.
+// pollEvery is the time between two requests for the state of a change if Azure gives
+// none.
 const pollEvery = 2 * time.Second
 
-// Sealer makes texts that only this host and its replicas can write or read.
+// Sealer encrypts texts that only this host and its replicas can create or read.
 type Sealer interface {
 	Seal(use string, v any) (string, error)
 	Unseal(use, text string, v any) error
@@ -25,17 +26,17 @@ type Sealer interface {
 
 const sealedUse = "azure.change"
 
-// pending is a change under way, as its sealed name carries it. The host keeps
-// nothing: Azure knows the state, and whoever holds the name and may read the
-// resource may ask for it.
+// pending is a change in progress, as its sealed id contains it. The host stores
+// nothing: Azure has the state, and every user who has the id and may read the resource
+// may ask for it.
 type pending struct {
 	Instance string    `json:"i"`
 	Kind     string    `json:"k"`
 	Group    string    `json:"g"`
 	Object   string    `json:"o"`
 	Path     string    `json:"p"` // of the request that began it
-	URL      string    `json:"u"` // path and query where Azure tells the state
-	Async    bool      `json:"a"` // by Azure-AsyncOperation and not by Location
+	URL      string    `json:"u"` // path and query of the state
+	Async    bool      `json:"a"` // the state's protocol is Azure-AsyncOperation, not Location
 	Began    time.Time `json:"t"`
 }
 
@@ -47,19 +48,19 @@ type outcome struct {
 	EndTime    string    `json:"endTime,omitempty"`
 	Percent    *float64  `json:"percentComplete,omitempty"`
 	Error      *armError `json:"error,omitempty"`
-	RetryAfter int       `json:"retryAfter,omitempty"` // seconds until asking again pays
+	RetryAfter int       `json:"retryAfter,omitempty"` // seconds until the next request
 	Target     *target   `json:"target,omitempty"`
 }
 
-// target is what a change is about.
+// target is the resource of a change.
 type target struct {
 	Type          string `json:"type"`
 	ResourceGroup string `json:"resourceGroup"`
 	Name          string `json:"name"`
 }
 
-// change begins one. It is under way if Azure says where its state can be read,
-// whatever the status: restarting a container group is 204 and takes a while.
+// change begins a change. It is in progress if Azure gives an address for its state,
+// whatever the status: restarting a container group answers 204 and takes some time.
 func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Response, error) {
 	path := q.wire(q.names)
 	began := time.Now().UTC()
@@ -78,7 +79,7 @@ func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Respon
 	}
 	out := &outcome{Status: "InProgress", StartTime: began.Format(time.RFC3339), RetryAfter: retryafter.Seconds(pause(got.header)), Target: p.target()}
 	if u, err := s.own(link); err != nil {
-		// It is under way all the same.
+		// The change is in progress nevertheless.
 		s.logger.Warn("azure named no usable address for a change's state", "instance", q.instance, "correlation", s.correlation)
 	} else {
 		p.URL = u.RequestURI()
@@ -95,8 +96,8 @@ func (s *session) change(ctx context.Context, a *Azure, q *request) (*abi.Respon
 
 func (p *pending) target() *target { return &target{p.Kind, p.Group, p.Object} }
 
-// checkState opens the sealed name. One that is damaged, of another host or of
-// another instance is as absent as one that never was.
+// checkState decrypts the sealed id. An id that is damaged, or belongs to another host or
+// instance, is treated like an unknown one.
 func (k *kind) checkState(q *request) error {
 	id := q.query.Get("id")
 	if id == "" {
@@ -104,20 +105,20 @@ func (k *kind) checkState(q *request) error {
 	}
 	var p pending
 	if k.sealer == nil || k.sealer.Unseal(sealedUse, id, &p) != nil || p.Instance != q.instance {
-		return host.E(host.Invalid, name, "id is not the name of a change")
+		return host.E(host.Invalid, name, "id is not the id of a change")
 	}
 	q.sealed = &p
 	if w := q.query.Get("wait"); w != "" {
 		n, err := strconv.Atoi(w)
 		if err != nil || n < 0 || time.Duration(n)*time.Second > maxWait {
-			return host.E(host.Invalid, name, "wait is not within 0 to %d seconds", int(maxWait.Seconds()))
+			return host.E(host.Invalid, name, "wait must be a number of seconds from 0 to %d", int(maxWait.Seconds()))
 		}
 		q.wait = time.Duration(n) * time.Second
 	}
 	return nil
 }
 
-// state asks how a change stands, until it has ended or the wait is over.
+// state asks for the state of a change until it has ended or the wait is over.
 func (s *session) state(ctx context.Context, q *request) (*abi.Response, error) {
 	u, err := s.own(s.endpoint.Scheme + "://" + s.endpoint.Host + q.sealed.URL)
 	if err != nil {
@@ -143,8 +144,8 @@ func (s *session) state(ctx context.Context, q *request) (*abi.Response, error) 
 	}
 }
 
-// read tells the state from an answer, in either of Azure's two protocols
-// (Azure Resource Manager, asynchronous operations).
+// read reads the state from an answer, in either of Azure's two protocols (Azure
+// Resource Manager, asynchronous operations).
 func (p *pending) read(got *answer) (*outcome, time.Duration) {
 	out := &outcome{Status: "InProgress", StartTime: p.Began.Format(time.RFC3339), Target: p.target()}
 	var body struct {
@@ -154,7 +155,7 @@ func (p *pending) read(got *answer) (*outcome, time.Duration) {
 		Percent   *float64  `json:"percentComplete"`
 		Error     *armError `json:"error"`
 	}
-	// Without JSON the status of the answer is all there is.
+	// If the body is not JSON, only the status of the answer counts.
 	_ = json.Unmarshal(got.body, &body)
 	switch {
 	case p.Async && body.Status != "":
@@ -176,7 +177,7 @@ func (p *pending) read(got *answer) (*outcome, time.Duration) {
 	return out, next
 }
 
-// terminal maps a provider's word for a state; all that is not an end is in
+// terminal maps a provider's name of a state; every state that is not an end is in
 // progress.
 func terminal(status string) string {
 	for _, end := range []string{"Succeeded", "Failed", "Canceled"} {
@@ -187,5 +188,5 @@ func terminal(status string) string {
 	return "InProgress"
 }
 
-// pause is how long to wait before asking for the state of a change again.
+// pause returns how long to wait before asking for the state of a change again.
 func pause(h http.Header) time.Duration { return cmp.Or(retryAfter(h), pollEvery) }

@@ -16,15 +16,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 )
 
-// Config is one subscription, under the name that people and policy use.
+// Config is one subscription, with the name that users and policy use.
 type Config struct {
 	Name         string `json:"name"`         // a DNS label
 	Subscription string `json:"subscription"` // its id
-	// Tenant is the Microsoft Entra tenant's id or domain. It may be left out
-	// where the environment names it (workload) or nothing needs it (managed, cli).
+	// Tenant is the Microsoft Entra tenant's id or domain. It is optional if the
+	// environment names it (workload) or it is not needed (managed, cli).
 	Tenant string `json:"tenant,omitempty"`
-	// Credential is how the host proves who it is: workload, managed, secret,
-	// certificate or, for development, cli.
+	// Credential is how the host authenticates: workload, managed, secret, certificate
+	// or, for development, cli.
 	Credential            string `json:"credential"`
 	ClientID              string `json:"clientID,omitempty"`              // of the application or the user-assigned identity
 	ClientSecretFile      string `json:"clientSecretFile,omitempty"`      // for secret
@@ -33,7 +33,7 @@ type Config struct {
 	Cloud                 Cloud  `json:"cloud,omitzero"`                  // which Azure; public if absent
 }
 
-// Cloud is one of Azure's own, by name, or one with addresses of its own.
+// Cloud is one of Azure's clouds, by its name, or another cloud, by its addresses.
 type Cloud struct {
 	Name      string `json:"name,omitempty"`      // public (default), government, china
 	Endpoint  string `json:"endpoint,omitempty"`  // of Azure Resource Manager; https
@@ -42,7 +42,7 @@ type Cloud struct {
 	CAFile    string `json:"caFile,omitempty"`    // PEM, instead of the system's roots
 }
 
-// UnmarshalJSON accepts a name alone, too.
+// UnmarshalJSON also accepts a name alone.
 func (c *Cloud) UnmarshalJSON(data []byte) error {
 	if len(data) > 0 && data[0] == '"' {
 		return json.Unmarshal(data, &c.Name)
@@ -53,7 +53,7 @@ func (c *Cloud) UnmarshalJSON(data []byte) error {
 	return d.Decode((*plain)(c))
 }
 
-// MarshalJSON writes a name alone where there is nothing else.
+// MarshalJSON writes a name alone if no other field is set.
 func (c Cloud) MarshalJSON() ([]byte, error) {
 	if c == (Cloud{Name: c.Name}) {
 		return json.Marshal(c.Name)
@@ -74,8 +74,7 @@ var (
 	}
 )
 
-// CheckConfigs reports everything that is wrong, each line naming its field.
-// Nothing is opened.
+// CheckConfigs returns all problems, one line each, with the field. It opens nothing.
 func CheckConfigs(list []Config) error {
 	var problems []error
 	seen := map[string]bool{}
@@ -85,11 +84,11 @@ func CheckConfigs(list []Config) error {
 			problems = append(problems, fmt.Errorf("azure[%d].%s: %s", i, field, fmt.Sprintf(format, args...)))
 		}
 		if !dnsname.IsLabel(c.Name) || seen[c.Name] {
-			bad("name", "%q is not a lower-case name of its own", c.Name)
+			bad("name", "%q is not a lower-case DNS label, or is used twice", c.Name)
 		}
 		seen[c.Name] = true
 		if !uuidRE.MatchString(c.Subscription) {
-			bad("subscription", "%q is not a subscription's id", c.Subscription)
+			bad("subscription", "%q is not the id of a subscription", c.Subscription)
 		}
 		c.checkCredential(bad)
 		c.Cloud.check(bad)
@@ -97,8 +96,7 @@ func CheckConfigs(list []Config) error {
 	return errors.Join(problems...)
 }
 
-// needs is what each kind of credential takes: a field, and whether it is
-// required.
+// needs are the fields of each kind of credential; true if the field is required.
 var needs = map[string]map[string]bool{
 	"workload":    {"tenant": false, "clientID": false, "tokenFile": false},
 	"managed":     {"tenant": false, "clientID": false},
@@ -110,7 +108,7 @@ var needs = map[string]map[string]bool{
 func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
 	takes, ok := needs[c.Credential]
 	if !ok {
-		bad("credential", "%q is not workload, managed, secret, certificate or cli", c.Credential)
+		bad("credential", "%q must be workload, managed, secret, certificate or cli", c.Credential)
 		return
 	}
 	for _, f := range []struct{ field, value string }{
@@ -119,7 +117,7 @@ func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
 	} {
 		switch required, ok := takes[f.field]; {
 		case !ok && f.value != "":
-			bad(f.field, "has no use with the credential %s", c.Credential)
+			bad(f.field, "is not used with the credential %s; remove it", c.Credential)
 		case required && f.value == "":
 			bad(f.field, "is required with the credential %s", c.Credential)
 		}
@@ -129,7 +127,7 @@ func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
 func (c *Cloud) check(bad func(field, format string, args ...any)) {
 	custom := c.Endpoint != "" || c.Authority != "" || c.Audience != ""
 	if _, ok := clouds[c.Name]; !ok || custom && c.Name != "" {
-		bad("cloud", "is neither public, government or china, nor an endpoint and an authority")
+		bad("cloud", "must be public, government or china, or have an endpoint and an authority")
 	}
 	if !custom {
 		return
@@ -142,7 +140,7 @@ func (c *Cloud) check(bad func(field, format string, args ...any)) {
 	}
 }
 
-// configuration is the cloud as the SDK takes it.
+// configuration returns the cloud in the SDK's form.
 func (c *Cloud) configuration() cloud.Configuration {
 	if c.Endpoint == "" {
 		return clouds[c.Name]

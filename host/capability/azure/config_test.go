@@ -111,17 +111,17 @@ func TestMistakesInAnInstanceNameTheField(t *testing.T) {
 		`[{` + good + `,"credential":"secret","tenant":"t","clientID":"c","clientSecretFile":"f"}]`: "",
 		`[{"subscription":"` + subscription + `","credential":"cli"}]`:                              `azure[0].name: "" is not`,
 		`[{"name":"Prod","subscription":"` + subscription + `","credential":"cli"}]`:                `azure[0].name: "Prod" is not`,
-		`[{` + good + `,"credential":"cli"},{` + good + `,"credential":"cli"}]`:                     `azure[1].name: "prod" is not a lower-case name of its own`,
+		`[{` + good + `,"credential":"cli"},{` + good + `,"credential":"cli"}]`:                     `azure[1].name: "prod" is not a lower-case DNS label, or is used twice`,
 		`[{"name":"prod","subscription":"mine","credential":"cli"}]`:                                `azure[0].subscription: "mine" is not`,
-		`[{` + good + `}]`: `azure[0].credential: "" is not workload, managed, secret, certificate or cli`,
+		`[{` + good + `}]`: `azure[0].credential: "" must be workload, managed, secret, certificate or cli`,
 		`[{` + good + `,"credential":"secret","tenant":"t","clientID":"c"}]`:                                          "azure[0].clientSecretFile: is required with the credential secret",
 		`[{` + good + `,"credential":"certificate"}]`:                                                                 "azure[0].tenant: is required",
-		`[{` + good + `,"credential":"managed","clientSecretFile":"f"}]`:                                              "azure[0].clientSecretFile: has no use with the credential managed",
-		`[{` + good + `,"credential":"cli","cloud":"mars"}]`:                                                          "azure[0].cloud: is neither public",
+		`[{` + good + `,"credential":"managed","clientSecretFile":"f"}]`:                                              "azure[0].clientSecretFile: is not used with the credential managed",
+		`[{` + good + `,"credential":"cli","cloud":"mars"}]`:                                                          "azure[0].cloud: must be public",
 		`[{` + good + `,"credential":"cli","cloud":{"endpoint":"http://a","authority":"https://b"}}]`:                 `azure[0].cloud.endpoint: "http://a" is not an https URL`,
 		`[{` + good + `,"credential":"cli","cloud":{"endpoint":"https://a"}}]`:                                        `azure[0].cloud.authority: "" is not an https URL`,
 		`[{` + good + `,"credential":"cli","cloud":{"endpoint":"https://a/b?c","authority":"https://b"}}]`:            "azure[0].cloud.endpoint",
-		`[{` + good + `,"credential":"cli","cloud":{"name":"china","endpoint":"https://a","authority":"https://b"}}]`: "azure[0].cloud: is neither",
+		`[{` + good + `,"credential":"cli","cloud":{"name":"china","endpoint":"https://a","authority":"https://b"}}]`: "azure[0].cloud: must be",
 	} {
 		var list []azure.Config
 		if err := json.Unmarshal([]byte(config), &list); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxCostGroups = 200 // that one query is narrowed to
+	maxCostGroups = 200 // resource groups in one query
 	maxCostDays   = 366
 	maxCostRows   = 20_000
 	day           = "2006-01-02"
@@ -32,18 +32,18 @@ func (q *request) checkCosts() error {
 		}
 	}
 	if n := len(q.query["groupBy"]); n > 2 {
-		return host.E(host.Invalid, name, "costs are grouped by at most two things")
+		return host.E(host.Invalid, name, "groupBy may be given at most twice")
 	}
 	custom := q.query.Get("timeframe") == "Custom"
 	from, err1 := time.Parse(day, q.query.Get("from"))
 	to, err2 := time.Parse(day, q.query.Get("to"))
 	switch {
 	case !q.query.Has("timeframe"):
-		return host.E(host.Invalid, name, "timeframe is none of %s", strings.Join(timeframes, ", "))
+		return host.E(host.Invalid, name, "timeframe must be one of %s", strings.Join(timeframes, ", "))
 	case !custom && (q.query.Has("from") || q.query.Has("to")):
-		return host.E(host.Invalid, name, "from and to go with the timeframe Custom")
+		return host.E(host.Invalid, name, "from and to require the timeframe Custom")
 	case custom && (err1 != nil || err2 != nil || to.Before(from) || to.Sub(from) > maxCostDays*24*time.Hour):
-		return host.E(host.Invalid, name, "from and to are not two days, YYYY-MM-DD, at most %d days apart", maxCostDays)
+		return host.E(host.Invalid, name, "from and to must be two days, YYYY-MM-DD, at most %d days apart", maxCostDays)
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ type (
 	}
 )
 
-// definition is the query, narrowed to groups unless there are none.
+// definition returns the query, limited to groups unless the list is empty.
 func (q *request) definition(groups []string) *costDefinition {
 	d := &costDefinition{
 		Type: "ActualCost", Timeframe: q.query.Get("timeframe"),
@@ -111,8 +111,8 @@ type costTable struct {
 	Truncated bool                `json:"truncated,omitempty"`
 }
 
-// costs asks what things cost: of one group, or of all that may be seen.
-func (s *session) costs(ctx context.Context, q *request, within capability.Within) (*abi.Response, error) {
+// costs queries the costs of one group, or of all groups that the narrowing permits.
+func (s *session) costs(ctx context.Context, q *request, within capability.Narrowing) (*abi.Response, error) {
 	table := &costTable{Columns: []json.RawMessage{}, Rows: [][]json.RawMessage{}}
 	narrowed := q.group == "" && !within.All()
 	var groups []string
@@ -143,7 +143,7 @@ func (s *session) costs(ctx context.Context, q *request, within capability.Withi
 			} `json:"properties"`
 		}
 		if err := json.Unmarshal(a.body, &result); err != nil {
-			return nil, &host.Error{Kind: host.Upstream, Op: name, Message: "Azure answered with something that is no table of costs", Detail: s.trace(""), Err: err}
+			return nil, &host.Error{Kind: host.Upstream, Op: name, Message: "Azure's answer is not a table of costs", Detail: s.trace(""), Err: err}
 		}
 		p := &result.Properties
 		if p.Columns != nil {
@@ -168,8 +168,8 @@ func (q *request) costQuery() map[string][]string {
 	return map[string][]string{"api-version": {q.version}}
 }
 
-// costGroups are the groups that the query is narrowed to.
-func (s *session) costGroups(ctx context.Context, within capability.Within) ([]string, error) {
+// costGroups returns the groups to which the query is limited.
+func (s *session) costGroups(ctx context.Context, within capability.Narrowing) ([]string, error) {
 	groups, ok := within.Names(validGroup)
 	if !ok {
 		all, err := s.groups(ctx)
@@ -179,12 +179,12 @@ func (s *session) costGroups(ctx context.Context, within capability.Within) ([]s
 		groups = within.Among(all)
 	}
 	if len(groups) > maxCostGroups {
-		return nil, host.E(host.Unprocessable, name, "the costs are of over %d resource groups; name one", maxCostGroups)
+		return nil, host.E(host.Unprocessable, name, "the query covers over %d resource groups; name one", maxCostGroups)
 	}
 	return groups, nil
 }
 
-// groups are the names of all resource groups, in lower case.
+// groups returns the names of all resource groups, in lower case.
 func (s *session) groups(ctx context.Context) ([]string, error) {
 	var q request
 	for i := range operations {

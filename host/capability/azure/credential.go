@@ -20,13 +20,12 @@ import (
 
 const (
 	tokenTimeout = 30 * time.Second // for getting one
-	refreshAhead = 5 * time.Minute  // of a token's end: it is renewed beside the call
-	tooLate      = 30 * time.Second // of a token's end: it is not used any more
+	refreshAhead = 5 * time.Minute  // before a token's end: it is renewed in the background
+	tooLate      = 30 * time.Second // before a token's end: it is no longer used
 )
 
-// credential gets and keeps the token of one instance. The SDK would keep one
-// too, but callers that wait for it could not be cancelled. Safe for concurrent
-// use.
+// credential gets and caches the token of one instance. The SDK has a cache too, but
+// callers that wait for it cannot be cancelled. Safe for concurrent use.
 type credential struct {
 	build  func() (azcore.TokenCredential, error)
 	flight singleflight.Group
@@ -34,9 +33,8 @@ type credential struct {
 	token  azcore.AccessToken
 }
 
-// newCredential checks that a credential can be made of what c names. The
-// files are read again for each token, so that a rotated secret counts from
-// the next one on.
+// newCredential checks that the credential of c can be made. The files are read again
+// for each token, so that a rotated secret is used for the next one.
 func newCredential(c *Config, client *http.Client) (*credential, error) {
 	k := &credential{build: func() (azcore.TokenCredential, error) { return c.credential(client) }}
 	_, err := k.build()
@@ -48,7 +46,7 @@ func (c *Config) credential(client *http.Client) (azcore.TokenCredential, error)
 		Cloud: c.Cloud.configuration(), Transport: client, Telemetry: policy.TelemetryOptions{Disabled: true},
 		Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 300 * time.Millisecond, MaxRetryDelay: 3 * time.Second, TryTimeout: 10 * time.Second},
 	}
-	private := c.Cloud.Endpoint != "" // has no instance metadata with Microsoft
+	private := c.Cloud.Endpoint != "" // has no instance metadata at Microsoft
 	switch c.Credential {
 	case "workload":
 		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
@@ -74,7 +72,7 @@ func (c *Config) credential(client *http.Client) (azcore.TokenCredential, error)
 		}
 		chain, key, err := azidentity.ParseCertificates(strictyaml.TrimBOM(data), nil)
 		if err != nil {
-			return nil, errors.New("clientCertificateFile: holds no certificate with its private key")
+			return nil, errors.New("clientCertificateFile: contains no certificate with its private key")
 		}
 		return azidentity.NewClientCertificateCredential(c.Tenant, c.ClientID, chain, key,
 			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: private})
@@ -84,8 +82,8 @@ func (c *Config) credential(client *http.Client) (azcore.TokenCredential, error)
 	return nil, fmt.Errorf("credential: %q is unknown", c.Credential)
 }
 
-// trimNewline takes off what editors leave around a secret: a byte order mark in
-// front, line ends at the end.
+// trimNewline removes what editors add to a secret: a byte order mark at the beginning,
+// and line ends at the end.
 func trimNewline(secret []byte) string {
 	secret = strictyaml.TrimBOM(secret)
 	for n := len(secret); n > 0 && (secret[n-1] == '\n' || secret[n-1] == '\r'); n-- {
@@ -94,9 +92,8 @@ func trimNewline(secret []byte) string {
 	return string(secret)
 }
 
-// GetToken is azcore.TokenCredential. A request with claims comes from a
-// challenge (continuous access evaluation): the token that is kept is no longer
-// good.
+// GetToken implements azcore.TokenCredential. A request with claims comes from a
+// challenge (continuous access evaluation): the cached token is no longer valid.
 func (k *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	k.mu.Lock()
 	token := k.token
@@ -120,7 +117,7 @@ func (k *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	}
 }
 
-// forget drops a token that Azure did not take, unless it was replaced already.
+// forget drops a token that Azure did not accept, unless it was already replaced.
 func (k *credential) forget(token string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -129,8 +126,8 @@ func (k *credential) forget(token string) {
 	}
 }
 
-// renew belongs to no caller: one who leaves must not take the token away from
-// the others.
+// renew is independent of its callers: if one is cancelled, the others still get the
+// token.
 func (k *credential) renew(o policy.TokenRequestOptions) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
@@ -146,11 +143,11 @@ func (k *credential) renew(o policy.TokenRequestOptions) (any, error) {
 	}
 	return nil, final{&host.Error{
 		Kind: host.Upstream, Op: name, Message: "the host cannot sign in to Azure",
-		Detail: "the log says why", Err: err,
+		Detail: "the host's log has the reason", Err: err,
 	}}
 }
 
-// final is an error after which the SDK does not try again.
+// final is an error after which the SDK must not retry.
 type final struct{ error }
 
 func (final) NonRetriable()   {}

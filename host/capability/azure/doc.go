@@ -3,13 +3,12 @@
 // without the subscription, which the host knows:
 // azure://INSTANCE/resourceGroups/GROUP/providers/Microsoft.ContainerInstance/containerGroups/NAME/restart.
 //
-// It owns which requests those are (operations), how each becomes a request on
-// the wire, and the credentials: they are held and refreshed here, and neither
-// they nor anything that names a host, a subscription or an API version comes
-// from a plugin. Azure sees the host's identity and not the person, so that
-// what a person may do is policy's alone.
+// It defines which requests exist (operations) and how each is sent, and it holds and
+// refreshes the credentials. Credentials, hosts, subscriptions and API versions never
+// come from a plugin. Azure sees the host's identity and not the user's, so policy alone
+// decides what a user may do.
 //
-// Lists over several resource groups go on where one of them fails, and say so.
-// A change that takes long is answered with a sealed name, by which its state
-// can be read later, by anybody who may read the resource, on any replica.
+// A list over several resource groups continues if one of them fails, and reports the
+// failure. The answer of a long change has a sealed id. With it, every user who may read
+// the resource can read the state of the change later, on any replica.
 package azure

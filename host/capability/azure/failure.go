@@ -10,16 +10,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// armError is how Azure Resource Manager writes a refusal.
+// armError is the body of a refusal by Azure Resource Manager.
 type armError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// failure says what an error of the SDK or the network means for the user. Its
-// own text stays with the operator.
+// failure converts an error of the SDK or the network to one for the user. Its own text
+// is for the operator.
 func (s *session) failure(ctx context.Context, err error) error {
-	// Whose end it was comes first: a session's, then a deadline.
+	// The end of the session comes first, then a deadline.
 	if !s.auth.Alive() {
 		return lost(s.auth)
 	}
@@ -35,15 +35,15 @@ func (s *session) failure(ctx context.Context, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &host.Error{Kind: host.Timeout, Op: name, Message: "Azure took too long", Detail: s.trace(""), Err: err}
 	case errors.Is(err, context.Canceled):
-		return &host.Error{Kind: host.Unavailable, Op: name, Message: "the request was given up", Err: err}
+		return &host.Error{Kind: host.Unavailable, Op: name, Message: "the request was cancelled", Err: err}
 	case unreachable(err):
 		return &host.Error{Kind: host.Unavailable, Op: name, Message: "Azure cannot be reached", Detail: s.trace(""), Err: err}
 	}
 	return &host.Error{Kind: host.Upstream, Op: name, Message: "Azure failed", Detail: s.trace(""), Err: err}
 }
 
-// refusal is an answer of 300 or above: 403, 404, 409, 429 and other refusals
-// of the request keep their status, everything else is 502. ARM's code and the
+// refusal returns the error for an answer of 300 or above: 403, 404, 409, 429 and other
+// refusals of the request keep their status, everything else is 502. ARM's code and the
 // correlation id are in the detail, its sentence is the message.
 func (s *session) refusal(resp *http.Response, body []byte) error {
 	e := parseError(body)
@@ -77,7 +77,7 @@ func parseError(body []byte) armError {
 		Error armError `json:"error"`
 		armError
 	}
-	// A body that is not JSON leaves both empty, and the status speaks.
+	// If the body is not JSON, both stay empty, and only the status counts.
 	_ = json.Unmarshal(body, &wrapped)
 	e := wrapped.Error
 	if e.Code == "" && e.Message == "" {
@@ -95,7 +95,7 @@ func parseError(body []byte) armError {
 
 func (s *session) trace(code string) string { return trace(code, s.correlation) }
 
-// trace is what somebody who asks Azure's support needs.
+// trace returns the text with which a user can ask Azure's support.
 func trace(code, correlation string) string {
 	if code == "" {
 		return "correlation id " + correlation

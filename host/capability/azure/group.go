@@ -9,13 +9,13 @@ import (
 // maxGroup bounds a resource group's name, in UTF-16 code units as Azure counts.
 const maxGroup = 90
 
-// lowerGroup returns the name of a resource group in lower case, the one form in
-// which names are compared, since Azure does not tell cases apart. It returns false
-// for what Azure does not allow ("Naming rules for Azure resources",
-// Microsoft.Resources): a name is 1 to 90 letters and digits of any script, "_",
-// "-", ".", "(" and ")", and does not end with a period. It also returns false for
-// a letter that shares its other case with another letter, such as the Kelvin sign
-// and the final sigma: two different groups of Azure could then have one name here.
+// lowerGroup returns the name of a resource group in lower case, the form in which names
+// are compared, since they are not case-sensitive in Azure. ok is false for a name that
+// Azure does not allow ("Naming rules for Azure resources", Microsoft.Resources): a name
+// has 1 to 90 letters and digits of any script, "_", "-", ".", "(" and ")", and does not
+// end with a period. ok is also false for a letter that shares its other case with
+// another letter, such as the Kelvin sign and the final sigma: two groups of Azure could
+// then have the same name here.
 func lowerGroup(name string) (lower string, ok bool) {
 	if name == "" || !utf8.ValidString(name) || strings.HasSuffix(name, ".") {
 		return "", false

@@ -52,7 +52,7 @@ func TestNoRequestLeavesWithoutAuthority(t *testing.T) {
 	}
 	auth.gone.Store(true)
 	if n, err := resp.Body.Read(make([]byte, 16)); n > 0 || !errors.Is(err, host.ErrLoggedOut) {
-		t.Errorf("of an answer under way: %d bytes, %v", n, err)
+		t.Errorf("of an answer in progress: %d bytes, %v", n, err)
 	}
 	if _, err := send(of); !errors.Is(err, host.ErrLoggedOut) || asked.Load() != 1 {
 		t.Errorf("after the logout: %v, asked %d times", err, asked.Load())

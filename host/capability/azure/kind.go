@@ -10,9 +10,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// NewKind describes the capability for the subscriptions of a configuration. A
-// grant has instances, resources, resource groups and verbs. Without a sealer,
-// which may be nil, Classify refuses to ask for the state of a change.
+// NewKind describes the capability for the subscriptions of a configuration. A grant has
+// instances, resources, resource groups and verbs. sealer may be nil; then Classify
+// refuses requests for the state of a change.
 func NewKind(list []Config, sealer Sealer) *capability.Kind {
 	k := &kind{subscriptions: map[string]string{}, sealer: sealer}
 	for i := range list {
@@ -23,12 +23,12 @@ func NewKind(list []Config, sealer Sealer) *capability.Kind {
 		Dimensions: []capability.Dimension{
 			{Name: capability.Instances, Values: names(list), Noun: "instance of Azure"},
 			{Name: capability.Resources, Values: resourceTypes},
-			{Name: capability.ResourceGroups, Fold: true}, // Azure does not tell cases apart
+			{Name: capability.ResourceGroups, Fold: true}, // not case-sensitive in Azure
 			{Name: capability.Verbs, Values: verbs},
 		},
 		Classify: k.classify,
-		// Lists and costs over all resource groups are narrowed; nothing else goes
-		// without a group.
+		// Lists and costs over all resource groups are narrowed; every other call
+		// names a group.
 		Spans:   func(*host.CapabilityCall) string { return capability.ResourceGroups },
 		Entries: &capability.Entries{Misses: "azure_misses", Describe: describe},
 		Words: capability.Words{
@@ -39,9 +39,9 @@ func NewKind(list []Config, sealer Sealer) *capability.Kind {
 	}
 }
 
-// kind is what reading a request takes.
+// kind is the data that parsing a request needs.
 type kind struct {
-	subscriptions map[string]string // their ids by the instances' names
+	subscriptions map[string]string // ids, by the names of the instances
 	sealer        Sealer
 }
 
@@ -53,7 +53,7 @@ func (k *kind) classify(r *abi.Request) (capability.Prepared, error) {
 	return capability.Prepared{Call: q.call(), Payload: q}, nil
 }
 
-// describe says what a custom entry would have to be for to cover c.
+// describe names the call that a custom entry would have to permit.
 func describe(c *host.CapabilityCall) string {
 	where := "resource group " + c.ResourceGroup
 	if c.Spans {
@@ -70,14 +70,14 @@ func claims(p *capability.Phrase) (bool, error) {
 	}
 	plugin, action, _ := p.Action.Split()
 	if about, _, _ := strings.Cut(action, "."); plugin == name || slices.Contains(resourceTypes, about) {
-		return false, fmt.Errorf("azure has no %q; it has %s. If it is a resource of a cluster, name its capability",
+		return false, fmt.Errorf("azure has no resource %q; it has %s. For a resource of a cluster, name the capability",
 			p.Resource, strings.Join(resourceTypes, ", "))
 	}
 	return false, nil
 }
 
-// asked is the call that a question in words is about: names are in lower case,
-// since Azure does not tell cases apart.
+// asked returns the call that a question in words is about. Its names are in lower case,
+// since Azure is not case-sensitive.
 func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
 	group, ok := lowerGroup(p.Part)
 	c := host.CapabilityCall{
@@ -97,13 +97,13 @@ func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
 	case p.Part != "" && !ok:
 		err = fmt.Errorf("%q is not the name of a resource group", p.Part)
 	case !slices.Contains(resourceTypes, c.Resource):
-		err = fmt.Errorf("azure has no %q; it has %s", p.Resource, strings.Join(resourceTypes, ", "))
+		err = fmt.Errorf("azure has no resource %q; it has %s", p.Resource, strings.Join(resourceTypes, ", "))
 	case c.Verb == "":
 		err = fmt.Errorf("the action does not name azure's verb; give one of %s", strings.Join(verbs, ", "))
 	case !slices.Contains(verbs, c.Verb):
 		err = fmt.Errorf("azure has no verb %q; it has %s", c.Verb, strings.Join(verbs, ", "))
 	case p.Part == "" && p.Object != "":
-		err = fmt.Errorf("%q needs a resource group, since Azure's names are of one", p.Resource+":"+p.Object)
+		err = fmt.Errorf("%q needs a resource group: names in Azure belong to one", p.Resource+":"+p.Object)
 	}
 	return c, p.Route("instance", "resourceGroup"), err
 }

@@ -1,6 +1,6 @@
 package azure
 
-// The types of resources, as permissions, grants and questions write them.
+// The types of resources, as written in permissions, grants and questions.
 const (
 	resourceGroups     = "resourcegroups"
 	containerInstances = "containerinstances"

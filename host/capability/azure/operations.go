@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// shape is how an operation is asked and answered.
+// shape is the form of an operation's request and answer.
 type shape uint8
 
 const (
@@ -16,10 +16,9 @@ const (
 	state               // the state of a change
 )
 
-// operation is something that can be asked of Azure: everything that is not
-// listed here never reaches the wire. In path, {group} and {name}, {sub} stand
-// for one segment each; the rest is literal, and the wire has it as it is
-// written here.
+// operation is a request to Azure; a request that is not listed here is never sent. In
+// path, {group}, {name} and {sub} are one segment each; the rest is literal and sent as
+// it is written here.
 type operation struct {
 	method  string
 	path    string
@@ -28,8 +27,8 @@ type operation struct {
 	shape   shape
 	version string            // the pinned api-version
 	fixed   map[string]string // of the query on the wire
-	query   []string          // what a plugin may say besides
-	repeat  []string          // of query: may occur more than once
+	query   []string          // further keys that a plugin may give
+	repeat  []string          // keys of query that may occur more than once
 
 	segments []string
 }
@@ -87,7 +86,7 @@ func get(kind, version, path string, query ...string) operation {
 	return operation{method: http.MethodGet, path: path, kind: kind, verb: verbGet, version: version, query: query}
 }
 
-// list is a list in pages. One that names no group may name several.
+// list returns a list in pages. A list without a group in its path may name several.
 func list(kind, version, path string) operation {
 	o := operation{method: http.MethodGet, path: path, kind: kind, verb: verbGet, shape: pages, version: version}
 	if !strings.HasPrefix(path, inGroup) {
@@ -129,8 +128,8 @@ func compile(list ...operation) []operation {
 	return list
 }
 
-// match compares the segments of a URL, whose literals Azure reads without
-// case, and returns what stands for {…}.
+// match compares the segments of a URL, whose literals are not case-sensitive in Azure,
+// and returns the values of the segments in braces.
 func (o *operation) match(method string, segments []string) (names map[string]string, ok bool) {
 	if method != o.method || len(segments) != len(o.segments) {
 		return nil, false
@@ -148,7 +147,7 @@ func (o *operation) match(method string, segments []string) (names map[string]st
 	return names, true
 }
 
-// wire is the path on the wire below the subscription.
+// wire returns the path that is sent, below the subscription.
 func (o *operation) wire(names map[string]string) string {
 	out := make([]string, len(o.segments))
 	for i, s := range o.segments {

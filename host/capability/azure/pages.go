@@ -18,17 +18,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Bounds of a list that is put together.
+// Bounds of a merged list.
 const (
-	listTimeout = 12 * time.Second // then what is there is the answer
+	listTimeout = 12 * time.Second // after this time the answer is what has been read
 	maxPages    = 200
 	maxItems    = 5000
 	maxBytes    = abi.MaxBody / 2
 	parallel    = 4
 )
 
-// listing is a list's answer. Errors are of the groups that failed; Truncated
-// says that there is more than was read.
+// listing is the answer of a list. Errors has the groups that failed; Truncated is set
+// if not everything was read.
 type listing struct {
 	Value     []json.RawMessage `json:"value"`
 	Errors    []groupError      `json:"errors,omitempty"`
@@ -43,8 +43,8 @@ type groupError struct {
 	RetryAfter    int    `json:"retryAfter,omitempty"` // seconds that Azure asks to wait
 }
 
-// collector puts a list together, in an order that does not depend on which
-// part came first. Safe for concurrent use.
+// collector merges a list, in an order that does not depend on which part came first.
+// Safe for concurrent use.
 type collector struct {
 	mu        sync.Mutex
 	parts     [][]json.RawMessage
@@ -58,7 +58,7 @@ type collector struct {
 
 func newCollector(parts int) *collector { return &collector{parts: make([][]json.RawMessage, parts)} }
 
-// listing is what there is now.
+// listing returns what has been collected so far.
 func (c *collector) listing() *listing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,9 +66,9 @@ func (c *collector) listing() *listing {
 	return &listing{append([]json.RawMessage{}, slices.Concat(c.parts...)...), c.failed, c.truncated}
 }
 
-// list reads a list: of the subscription, or of each group that is named and
-// may be reached. Where one group fails, the others are the answer.
-func (s *session) list(ctx context.Context, q *request, within capability.Within) (*abi.Response, error) {
+// list reads a list: of the subscription, or of each named group that the narrowing
+// permits. If a group fails, the answer has the others.
+func (s *session) list(ctx context.Context, q *request, within capability.Narrowing) (*abi.Response, error) {
 	groups, whole := targets(q, within)
 	if !whole && len(groups) == 0 {
 		return reply(&listing{Value: []json.RawMessage{}})
@@ -91,7 +91,7 @@ func (s *session) list(ctx context.Context, q *request, within capability.Within
 	return reply(c.listing())
 }
 
-// ended is why the call itself is over, nil while it is not.
+// ended returns why the call itself has ended, nil while it has not.
 func (s *session) ended(ctx context.Context) error {
 	if !s.auth.Alive() {
 		return lost(s.auth)
@@ -102,8 +102,8 @@ func (s *session) ended(ctx context.Context) error {
 	return nil
 }
 
-// targets are the groups to list one by one; whole says to list all at once.
-func targets(q *request, within capability.Within) (groups []string, whole bool) {
+// targets returns the groups to list one by one; whole means to list all at once.
+func targets(q *request, within capability.Narrowing) (groups []string, whole bool) {
 	switch {
 	case q.group != "": // the path names it
 		return nil, true
@@ -116,10 +116,9 @@ func targets(q *request, within capability.Within) (groups []string, whole bool)
 	return groups, !ok || len(groups) > maxGroups
 }
 
-// keeps tells whether an item of a list over groups may be shown, by the group
-// that its id names. An item without a readable id is not shown to somebody who
-// may not see everything.
-func (q *request) keeps(item json.RawMessage, within capability.Within) bool {
+// keeps reports whether an item of a list over groups may be shown, according to the
+// group in its id. An item without a valid id is shown only if the list is not narrowed.
+func (q *request) keeps(item json.RawMessage, within capability.Narrowing) bool {
 	if q.group != "" || within.All() && len(q.groups) == 0 {
 		return true
 	}
@@ -141,8 +140,8 @@ func (q *request) keeps(item json.RawMessage, within capability.Within) bool {
 	return len(q.groups) == 0
 }
 
-// groupOf is the resource group in an ARM id, in lower case; "" if there is none
-// that can be told from all others.
+// groupOf returns the resource group in an ARM id, in lower case; "" if the id has no
+// unambiguous one.
 func groupOf(id string) string {
 	parts := strings.Split(id, "/")
 	if len(parts) < 5 || !strings.EqualFold(parts[1], "subscriptions") || !strings.EqualFold(parts[3], "resourceGroups") {
@@ -152,8 +151,8 @@ func groupOf(id string) string {
 	return group
 }
 
-// listEach lists some groups at a time. A group that policy names and Azure
-// does not have is no failure; one that the request names is.
+// listEach lists some groups at a time. A group that does not exist in Azure is a failure
+// if the request names it, and is skipped if only policy names it.
 func (s *session) listEach(ctx context.Context, c *collector, q *request, groups []string) {
 	named := len(q.groups) > 0
 	var group errgroup.Group
@@ -161,14 +160,14 @@ func (s *session) listEach(ctx context.Context, c *collector, q *request, groups
 	for part, g := range groups {
 		group.Go(func() (err error) {
 			defer func() { c.done(g, err, !named) }()
-			defer capability.Contain(s.logger, name, &err)
+			defer capability.Recover(s.logger, name, &err)
 			return s.pages(ctx, c, part, "resourceGroups/"+g+"/"+q.wire(q.names), q, nil)
 		})
 	}
 	_ = group.Wait() // each error is in c
 }
 
-// done notes how one list ended.
+// done records how one list ended.
 func (c *collector) done(group string, err error, absentIsEmpty bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,7 +185,7 @@ func (c *collector) done(group string, err error, absentIsEmpty bool) {
 	c.failed = append(c.failed, groupError{group, e.HTTPStatus(), e.Public(), e.Detail, retryafter.Seconds(e.RetryAfter)})
 }
 
-// add takes a page's items and reports whether there is room for more.
+// add adds a page's items and reports whether there is room for more.
 func (c *collector) add(part int, items []json.RawMessage, keep func(json.RawMessage) bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,8 +204,8 @@ func (c *collector) add(part int, items []json.RawMessage, keep func(json.RawMes
 	return true
 }
 
-// pages reads one list page by page. Each link must lead to the next page of
-// the same list.
+// pages reads one list page by page. Each link must lead to the next page of the same
+// list.
 func (s *session) pages(ctx context.Context, c *collector, part int, path string, q *request, keep func(json.RawMessage) bool) error {
 	first := s.url(path, q.wireQuery())
 	next := first
@@ -220,7 +219,7 @@ func (s *session) pages(ctx context.Context, c *collector, part int, path string
 			NextLink string            `json:"nextLink"`
 		}
 		if err := json.Unmarshal(a.body, &page); err != nil {
-			return &host.Error{Kind: host.Upstream, Op: name, Message: "Azure answered with something that is no list", Detail: s.trace(""), Err: err}
+			return &host.Error{Kind: host.Upstream, Op: name, Message: "Azure's answer is not a list", Detail: s.trace(""), Err: err}
 		}
 		if !c.add(part, page.Value, keep) || page.NextLink == "" {
 			return nil

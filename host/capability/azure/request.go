@@ -30,7 +30,7 @@ type request struct {
 	instance string
 	group    string            // in lower case; empty if none is named
 	groups   []string          // of a list, likewise
-	names    map[string]string // what stands for {…}
+	names    map[string]string // the values of the segments in braces
 	query    url.Values
 
 	sealed *pending // of the state of a change
@@ -50,15 +50,15 @@ func validGroup(s string) bool {
 // namesGroup reports whether s names a resource group.
 func namesGroup(s string) bool { _, ok := lowerGroup(s); return ok }
 
-// parse reads a guest's request strictly. Whatever is not one of operations,
-// for this instance's own subscription, is host.Invalid.
+// parse parses a guest's request strictly. Its error is of kind Invalid for a request
+// that is not in operations or is for another subscription.
 func (k *kind) parse(r *abi.Request) (*request, error) {
 	t, err := capability.ParseNamed(name, r.URL, namesGroup, groupKey, "groupBy", "metricnames", "aggregation")
 	if err != nil {
 		return nil, err
 	}
 	if len(r.Body) > 0 {
-		return nil, host.E(host.Invalid, name, "no request to Azure takes a body")
+		return nil, host.E(host.Invalid, name, "requests to Azure must have no body")
 	}
 	segments, err := k.below(t)
 	if err != nil {
@@ -72,10 +72,10 @@ func (k *kind) parse(r *abi.Request) (*request, error) {
 		q := &request{operation: &operations[i], instance: t.Cluster, names: names, query: t.Query}
 		return q, k.check(q, t)
 	}
-	return nil, host.E(host.Invalid, name, "there is no such request: %s %s", text.Short(r.Method), text.Short(strings.Join(t.Segments, "/")))
+	return nil, host.E(host.Invalid, name, "the request does not exist: %s %s", text.Short(r.Method), text.Short(strings.Join(t.Segments, "/")))
 }
 
-// below takes off a subscription that the URL names, which must be the
+// below removes the subscription from the segments if the URL names one; it must be the
 // instance's own.
 func (k *kind) below(t *capability.Target) ([]string, error) {
 	s := t.Segments
@@ -95,7 +95,7 @@ func (k *kind) check(q *request, t *capability.Target) error {
 	}
 	for key, list := range q.query {
 		if len(list) > 1 && !slices.Contains(q.repeat, key) {
-			return host.E(host.Invalid, name, "the URL's query has %q twice", key)
+			return host.E(host.Invalid, name, "the URL's query contains %q twice", key)
 		}
 	}
 	if g, ok := q.names["group"]; ok {
@@ -118,7 +118,7 @@ func (k *kind) check(q *request, t *capability.Target) error {
 	}
 	slices.Sort(q.groups)
 	if q.groups = slices.Compact(q.groups); len(q.groups) > maxGroups {
-		return host.E(host.Invalid, name, "over %d resource groups are named", maxGroups)
+		return host.E(host.Invalid, name, "the request names over %d resource groups", maxGroups)
 	}
 	switch {
 	case q.shape == costs:
@@ -136,13 +136,13 @@ func (k *kind) check(q *request, t *capability.Target) error {
 func (q *request) checkLogs() error {
 	if s := q.query.Get("tail"); s != "" {
 		if n, err := strconv.Atoi(s); err != nil || n < 1 || n > maxTail {
-			return host.E(host.Invalid, name, "tail is not within 1 to %d", maxTail)
+			return host.E(host.Invalid, name, "tail must be a number from 1 to %d", maxTail)
 		}
 	}
 	return checkOneOf(q.query, "timestamps", "true", "false")
 }
 
-// The grains that Azure Monitor knows, and its aggregations.
+// The intervals and aggregations of Azure Monitor.
 var (
 	intervals    = []string{"PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
 	aggregations = []string{"Average", "Count", "Maximum", "Minimum", "Total"}
@@ -150,10 +150,10 @@ var (
 
 func (q *request) checkMetrics() error {
 	if n := len(q.query["metricnames"]); n == 0 || n > maxMetrics {
-		return host.E(host.Invalid, name, "metricnames are not 1 to %d", maxMetrics)
+		return host.E(host.Invalid, name, "metricnames must have 1 to %d names", maxMetrics)
 	}
 	for _, m := range q.query["metricnames"] {
-		// Metric names have spaces and slashes in them, a comma parts them.
+		// Metric names may contain spaces and slashes; a comma separates them.
 		if m == "" || len(m) > 128 || strings.ContainsFunc(m, func(r rune) bool { return r < ' ' || r > '~' || r == ',' }) {
 			return host.E(host.Invalid, name, "metricnames: %q is not a metric's name", text.Short(m))
 		}
@@ -166,14 +166,14 @@ func (q *request) checkMetrics() error {
 	}
 	if s := q.query.Get("top"); s != "" {
 		if n, err := strconv.Atoi(s); err != nil || n < 1 || n > 1000 {
-			return host.E(host.Invalid, name, "top is not within 1 to 1000")
+			return host.E(host.Invalid, name, "top must be a number from 1 to 1000")
 		}
 	}
 	from, to, ok := strings.Cut(q.query.Get("timespan"), "/")
 	start, err1 := time.Parse(time.RFC3339, from)
 	end, err2 := time.Parse(time.RFC3339, to)
 	if !ok || err1 != nil || err2 != nil || !start.Before(end) {
-		return host.E(host.Invalid, name, "timespan is not START/END, two times of RFC 3339")
+		return host.E(host.Invalid, name, "timespan must be START/END, two times of RFC 3339")
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (q *request) checkMetrics() error {
 func checkOneOf(query url.Values, key string, allowed ...string) error {
 	for _, v := range query[key] {
 		if !slices.Contains(allowed, v) {
-			return host.E(host.Invalid, name, "%s %q is none of %s", key, text.Short(v), strings.Join(allowed, ", "))
+			return host.E(host.Invalid, name, "%s %q must be one of %s", key, text.Short(v), strings.Join(allowed, ", "))
 		}
 	}
 	return nil
@@ -199,14 +199,14 @@ func (q *request) call() host.CapabilityCall {
 	if p := q.sealed; p != nil {
 		c.Resource, c.ResourceGroup, c.Object, c.Path = p.Kind, p.Group, p.Object, p.Path
 	}
-	// Azure ignores case; a policy that names something must not be passed by
-	// another spelling of it.
+	// Azure is not case-sensitive; another spelling of a name must not bypass a
+	// policy.
 	c.Object, c.Path = strings.ToLower(c.Object), strings.ToLower(c.Path)
 	return c
 }
 
-// wireQuery is the query on the wire: the pinned version, what the operation
-// fixes, and what the plugin may say.
+// wireQuery returns the query that is sent: the pinned version, the operation's fixed
+// values, and the plugin's.
 func (q *request) wireQuery() url.Values {
 	out := url.Values{"api-version": {q.version}}
 	for k, v := range q.fixed {

@@ -17,8 +17,8 @@ import (
 //	client  {"type":"resize","cols":80,"rows":24}  {"type":"eof"}
 //	server  {"type":"started"}  {"type":"exit","exitCode":0}  {"type":"error","error":"…"}
 //
-// "started" has "recorded":true where the session is, so that the client can say
-// so.
+// "started" has "recorded":true if the session is recorded, so that the client can tell
+// the user.
 type controlProtocol struct{ recorded bool }
 
 type control struct {

@@ -3,12 +3,11 @@
 //
 //	exec://CLUSTER/NAMESPACE/POD?container=&command=a&command=b&tty=true&cols=80&rows=24
 //
-// It owns the two wire protocols of the socket (v5.go, control.go), their
-// bounds and what ends a session, and has it recorded where policy says so: what
-// cannot be recorded does not pass. Nothing is dropped: who sends faster than the
-// other side reads has to wait. Authority is compared before every frame in
-// either direction. Running the command is host/cluster's; who may is policy's
-// and RBAC's.
+// It owns the two wire protocols of the socket (v5.go, control.go), their bounds and the
+// ends of a session. It has the session recorded if policy says so: output that cannot
+// be recorded is not sent. Nothing is dropped: a side that sends faster than the other
+// reads has to wait. Authority is checked before every frame in either direction.
+// host/cluster runs the command; policy and RBAC decide who may.
 package exec
 
 import (
@@ -68,13 +67,13 @@ type Exec struct {
 	recordings *recording.Store
 }
 
-// New makes the provider for the clusters of this host. Without recordings,
-// which may be nil, terminals that policy wants recorded do not open.
+// New makes the provider for the clusters of this host. recordings may be nil; then
+// terminals that policy requires to be recorded do not open.
 func New(clusters *cluster.Set, recordings *recording.Store) *Exec {
 	return &Exec{NewKind(), clusters, recordings}
 }
 
-// Kind is that of NewKind.
+// Kind returns the kind of NewKind.
 func (e *Exec) Kind() *capability.Kind { return e.kind }
 
 // request is a guest's request in typed parts.
@@ -102,7 +101,7 @@ func parse(r *abi.Request) (*request, error) {
 		Namespace: t.Segments[0], Pod: t.Segments[1], Container: t.Query.Get("container"), Command: t.Query["command"],
 	}}
 	if c := q.options.Container; c != "" && !dnsname.IsLabel(c) {
-		return nil, host.E(host.Invalid, name, "container is no name of a container")
+		return nil, host.E(host.Invalid, name, "container: %q is not a valid container name", q.options.Container)
 	}
 	return q, q.readTerminal(t)
 }
@@ -113,11 +112,11 @@ func (q *request) readTerminal(t *capability.Target) (err error) {
 	}
 	words := strings.Join(q.options.Command, "\x00")
 	if q.options.Command[0] == "" || len(q.options.Command) > maxCommand || len(words) > maxWords {
-		return host.E(host.Invalid, name, "command is empty, over %d words or over %d bytes", maxCommand, maxWords)
+		return host.E(host.Invalid, name, "command must have 1 to %d words and at most %d bytes", maxCommand, maxWords)
 	}
 	if v := t.Query.Get("tty"); v != "" {
 		if q.options.TTY, err = strconv.ParseBool(v); err != nil {
-			return host.E(host.Invalid, name, "tty is neither true nor false")
+			return host.E(host.Invalid, name, "tty must be true or false")
 		}
 	}
 	if q.size.Cols, err = characters(t, "cols", 80); err != nil {
@@ -130,13 +129,12 @@ func (q *request) readTerminal(t *capability.Target) (err error) {
 func characters(t *capability.Target, key string, otherwise uint16) (uint16, error) {
 	n, err := strconv.ParseUint(cmp.Or(t.Query.Get(key), fmt.Sprint(otherwise)), 10, 16)
 	if err != nil || n == 0 {
-		return 0, host.E(host.Invalid, name, "%s is not within 1 to 65535", key)
+		return 0, host.E(host.Invalid, name, "%s must be a number from 1 to 65535", key)
 	}
 	return uint16(n), nil
 }
 
-// classify reads the request. Opening a command is a create, whatever the HTTP
-// method.
+// classify parses the request. Opening a command is a create, whatever the HTTP method.
 func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
@@ -148,14 +146,13 @@ func classify(r *abi.Request) (capability.Prepared, error) {
 	}}, nil
 }
 
-// Fetch is refused: a command has streams.
+// Fetch refuses every call: a command is opened as a stream.
 func (*Exec) Fetch(context.Context, *capability.Permit) (*abi.Response, error) {
-	return nil, host.E(host.Invalid, name, "exec is opened, not fetched")
+	return nil, host.E(host.Invalid, name, "exec has streams only; open one")
 }
 
-// Open checks as the user that the pod, the container and the right to exec are
-// there, so that a refusal can still be plain HTTP. The command starts with
-// Splice.
+// Open checks, as the user, that the pod and the container exist and that the user may
+// exec, so that a refusal can still be plain HTTP. The command starts with Splice.
 func (e *Exec) Open(ctx context.Context, p *capability.Permit) (capability.Stream, error) {
 	q := p.Payload.(*request)
 	checking, cancel := context.WithTimeout(ctx, openTimeout)
@@ -179,7 +176,8 @@ func (e *Exec) Open(ctx context.Context, p *capability.Permit) (capability.Strea
 	return s, nil
 }
 
-// strongest is what both the route's decision and the call's want recorded.
+// strongest returns the stricter of the records that the decisions about the route and
+// the call require.
 func strongest(a, b host.Record) host.Record {
 	if a == host.RecordAll || b == host.RecordAll {
 		return host.RecordAll
@@ -187,13 +185,12 @@ func strongest(a, b host.Record) host.Record {
 	return cmp.Or(a, b)
 }
 
-// record begins the recording of a terminal, before anybody is told that it
-// opens.
+// record begins the recording of a terminal, before the client learns that it opens.
 func (e *Exec) record(p *capability.Permit, q *request, what host.Record) (*recording.Recording, error) {
 	log := cmp.Or(p.Caller.Logger, slog.New(slog.DiscardHandler))
 	if !e.recordings.Can(what) {
-		log.Error("a terminal that policy wants recorded cannot be; recordings.input permits recording input", "record", string(what))
-		return nil, &host.Error{Kind: host.Forbidden, Op: name, Message: "the terminal would have to be recorded, and cannot be", Detail: "obligation_not_supported"}
+		log.Error("a terminal cannot be recorded as policy requires; recordings.input permits recording input", "record", string(what))
+		return nil, &host.Error{Kind: host.Forbidden, Op: name, Message: "the terminal must be recorded, but cannot be", Detail: "obligation_not_supported"}
 	}
 	o, who := q.options, p.Caller.Principal
 	r, err := e.recordings.Begin(recording.Meta{
@@ -207,8 +204,8 @@ func (e *Exec) record(p *capability.Permit, q *request, what host.Record) (*reco
 	return r, err
 }
 
-// mayExec asks the API server about the user's right. It comes first, so that
-// without it nobody learns which pods there are.
+// mayExec asks the API server whether the user may exec. This comes first, so that users
+// without this right do not learn which pods exist.
 func (q *request) mayExec(ctx context.Context, client *cluster.Client) error {
 	type attributes struct {
 		Namespace   string `json:"namespace"`
@@ -240,7 +237,7 @@ func (q *request) mayExec(ctx context.Context, client *cluster.Client) error {
 	}, &review)
 	if err == nil && !review.Status.Allowed {
 		err = &host.Error{Kind: host.Forbidden, Op: name, Status: http.StatusForbidden, Detail: review.Status.Reason,
-			Message: fmt.Sprintf("the cluster does not let you create pods/exec in namespace %q", q.options.Namespace)}
+			Message: fmt.Sprintf("the cluster does not allow you to create pods/exec in namespace %q", q.options.Namespace)}
 	}
 	return err
 }

@@ -34,8 +34,8 @@ type stream struct {
 // Subprotocols are those of Kubernetes and of Bulkhead.
 func (*stream) Subprotocols() []string { return []string{ChannelProtocol, ControlProtocol} }
 
-// MaxMessage is one byte over what Splice takes, so that it can still say what
-// was wrong with a message that is only just too large.
+// MaxMessage is one byte more than Splice accepts, so that Splice can report a message
+// that is slightly too large.
 func (*stream) MaxMessage() int { return maxMessage + 1 }
 
 // Close makes the stream unusable; nothing is running yet.
@@ -75,8 +75,8 @@ func (s *stream) Splice(ctx context.Context, c capability.Client) (err error) {
 	return v.run(s)
 }
 
-// endRecording says in the recording how the session ended. That it is not kept
-// whole is an error of the session.
+// endRecording records how the session ended. If the recording is not complete, the
+// session ends with an error.
 func (s *stream) endRecording(err error) error {
 	how := "ended"
 	if err != nil {
@@ -109,18 +109,18 @@ type splice struct {
 	eof     bool // stdin was closed by the client; reader only
 }
 
-// protocol is what goes over the socket.
+// protocol is the format of the socket's messages.
 type protocol interface {
 	// receive handles one message of the client; a *violation ends the session.
 	receive(v *splice, binary bool, data []byte) error
-	// output is the message that carries p, which is never empty.
+	// output returns the message with p, which is never empty.
 	output(stderr bool, p []byte) []byte
 	started(v *splice) error
-	// finished tells how it ended: by an exit code, or by err.
+	// finished informs the client how the command ended: with an exit code, or err.
 	finished(v *splice, exitCode int, err error) error
 }
 
-// violation is a client's breach of the protocol.
+// violation is a client's violation of the protocol.
 type violation struct {
 	code int
 	text string
@@ -151,8 +151,8 @@ func (v *splice) run(s *stream) error {
 	return v.finish(code, err)
 }
 
-// finish tells the client how it ended and closes it, unless the session's
-// context ended: then the caller knows why and closes.
+// finish informs the client how the command ended and closes it. If the session's
+// context ended, the caller knows the cause and closes the client.
 func (v *splice) finish(code int, err error) error {
 	cause := context.Cause(v.ctx)
 	if !v.auth.Alive() {
@@ -161,7 +161,7 @@ func (v *splice) finish(code int, err error) error {
 	if breach, ok := errors.AsType[*violation](cause); ok {
 		_ = v.protocol.finished(v, 0, breach)
 		_ = v.client.Close(breach.code, breach.text)
-		return host.E(host.Invalid, name, "the client broke the protocol: %s", breach.text)
+		return host.E(host.Invalid, name, "the client violated the protocol: %s", breach.text)
 	}
 	if cause != nil {
 		return cause
@@ -202,7 +202,7 @@ func (v *splice) read() {
 	}
 }
 
-// lost is why authority is gone, never nil.
+// lost returns why authority is gone; it is never nil.
 func (v *splice) lost() error {
 	if err := v.auth.Cause(); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (v *splice) lost() error {
 	return host.ErrNoLonger
 }
 
-// alive compares authority and counts a frame as activity.
+// alive checks authority and counts a frame as activity.
 func (v *splice) alive() bool {
 	if !v.auth.Alive() {
 		v.cancel(v.lost())
@@ -222,7 +222,7 @@ func (v *splice) alive() bool {
 	return true
 }
 
-// input hands bytes to the command and waits until it takes them.
+// input writes bytes to the command and waits until it reads them.
 func (v *splice) input(p []byte) error {
 	if v.eof {
 		return &violation{host.CloseViolation, "input after its end"}
@@ -237,12 +237,12 @@ func (v *splice) input(p []byte) error {
 	}
 	_, err := v.stdin.Write(p)
 	if errors.Is(err, io.ErrClosedPipe) {
-		return nil // the command has ended; its exit is on the way
+		return nil // the command has ended; finish sends its exit code
 	}
 	return err
 }
 
-// resize tells the command about the client's terminal.
+// resize tells the command the size of the client's terminal.
 func (v *splice) resize(size cluster.Size) error {
 	v.sizes.put(size)
 	if v.recording != nil {
@@ -292,8 +292,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sizes holds the latest size that the terminal does not know yet; one that was
-// never shown is worth nothing once a newer is there.
+// sizes holds the latest size that the terminal does not know yet; a newer size replaces
+// it.
 type sizes struct{ c chan cluster.Size }
 
 func newSizes() *sizes { return &sizes{make(chan cluster.Size, 1)} }

@@ -21,7 +21,7 @@ const (
 	channelClose  = 255
 )
 
-// channelProtocol is what kubectl and the API server speak.
+// channelProtocol is the protocol of kubectl and the API server.
 type channelProtocol struct{}
 
 func (channelProtocol) receive(v *splice, binary bool, data []byte) error {
@@ -96,7 +96,7 @@ func (channelProtocol) finished(v *splice, exitCode int, err error) error {
 	return v.send(true, append([]byte{channelError}, body...))
 }
 
-// describe makes a breach of the protocol presentable.
+// describe converts a violation of the protocol to an error for the client.
 func describe(err error) error {
 	if b, ok := err.(*violation); ok {
 		return &host.Error{Kind: host.Invalid, Op: name, Message: b.text}

@@ -20,8 +20,8 @@ const (
 	maxRedirects    = 3
 )
 
-// private is an error whose cause, which may name a file, an address or a
-// secret, stays with the operator.
+// private is an error whose cause is for the operator only, because it may contain a
+// file name, an address or a secret.
 type private struct {
 	public string // for the user
 	cause  error
@@ -30,8 +30,8 @@ type private struct {
 func (p *private) Error() string { return p.public + ": " + p.cause.Error() }
 func (p *private) Unwrap() error { return p.cause }
 
-// access is how one remote repository is reached: over TLS with its authorities,
-// with its credentials sent to its own address alone. The files of both are
+// access is the connection to one remote repository: TLS with its authorities, and
+// credentials that are sent to its own address only. Changes of the files of both are
 // followed. Safe for concurrent use.
 type access struct {
 	user   string
@@ -40,7 +40,7 @@ type access struct {
 	client *http.Client
 }
 
-// newAccess opens what r names. It names the field in its error.
+// newAccess opens the files that r names. Its error names the field.
 func newAccess(r *Repository, base *url.URL, log *slog.Logger) (*access, error) {
 	a := &access{user: r.User, base: base}
 	var files []string
@@ -62,7 +62,7 @@ func newAccess(r *Repository, base *url.URL, log *slog.Logger) (*access, error) 
 	}
 	followed, err := follow.NewTransport(r.CAFile, log, func(t *http.Transport) {
 		t.MaxIdleConns = 4
-		// Servers mark archives as encoded that are meant as they are.
+		// Some servers declare the compression of an archive as its Content-Encoding.
 		t.DisableCompression = true
 	})
 	if err != nil {
@@ -86,19 +86,20 @@ func (a *access) redirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects || !a.safe(req.URL) {
 		return errors.New("the redirect is refused")
 	}
-	if req.URL.Host != via[0].URL.Host { // the client itself looks at the name without the port
+	if req.URL.Host != via[0].URL.Host { // the client itself compares only the name, without the port
 		req.Header.Del("Authorization")
 	}
 	return nil
 }
 
-// safe reports whether u is https, or is at the very address of a repository on
-// this machine.
+// safe reports whether u is https, or has exactly the address of a repository on this
+// machine.
 func (a *access) safe(u *url.URL) bool {
 	return u.Scheme == "https" || a.base.Scheme == "http" && u.Scheme == "http" && u.Host == a.base.Host
 }
 
-// guarded sends nothing to an address that is not safe, wherever it came from.
+// guarded sends no request to an address that is not safe, wherever the address came
+// from.
 type guarded struct {
 	access *access
 	*follow.Transport
@@ -126,7 +127,7 @@ func (a *access) authorize(req *http.Request) {
 	}
 }
 
-// download is an answer of a repository: 200, or 304 if a tag was given.
+// download is an answer of a repository: 200, or 304 if an ETag was given.
 type download struct {
 	status   int
 	etag     string
@@ -134,7 +135,7 @@ type download struct {
 	body     []byte // as it was sent
 }
 
-// get downloads u, unless it is still what etag names.
+// get downloads u, unless it still has this ETag.
 func (a *access) get(ctx context.Context, u *url.URL, etag string, limit int64) (*download, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -144,7 +145,7 @@ func (a *access) get(ctx context.Context, u *url.URL, etag string, limit int64) 
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
-	place := u.Scheme + "://" + u.Host + u.Path // a query may hold a secret
+	place := u.Scheme + "://" + u.Host + u.Path // a query may contain a secret
 	resp, err := a.client.Do(req)
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err

@@ -264,7 +264,7 @@ func TestTheNextAuthoritiesCount(t *testing.T) {
 func TestTheCauseOfAnErrorStaysWithTheOperator(t *testing.T) {
 	err := chartFailure("demo/x", fileFailure(fmt.Errorf("loading: %w", &fs.PathError{Op: "readdirent", Path: "/srv/current/charts", Err: fs.ErrPermission})))
 	e, _ := errors.AsType[*host.Error](err)
-	if e.Detail != "a file of it cannot be read: permission denied" || strings.Contains(e.Message, "/srv") || !strings.Contains(e.Error(), "/srv/current") {
+	if e.Detail != "one of its files cannot be read: permission denied" || strings.Contains(e.Message, "/srv") || !strings.Contains(e.Error(), "/srv/current") {
 		t.Errorf("got %+v", e)
 	}
 }

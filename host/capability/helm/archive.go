@@ -14,15 +14,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
-// maxNested is how deep archives of charts may be in archives of charts.
+// maxNested is how deep archives of charts may be nested.
 const maxNested = 8
 
-// chartLimits bound a YAML file of a chart. Charts may repeat a key, as helm lets
-// them.
+// chartLimits bound a YAML file of a chart. Charts may repeat a key, as in helm.
 var chartLimits = strictyaml.Limits{Bytes: 5 << 20, Nodes: 500_000, Depth: strictyaml.Small.Depth, RepeatedKeys: true}
 
-// parsedFile matches the files that helm parses as YAML when it loads a chart, of
-// the chart and of those that it depends on.
+// parsedFile matches the files that helm parses as YAML when it loads a chart, including
+// those of its dependencies.
 var parsedFile = regexp.MustCompile(`^(charts/[^/]+/)*(Chart\.yaml|Chart\.lock|values\.yaml|requirements\.yaml|requirements\.lock)$`)
 
 // nestedArchive matches archives that helm unpacks when it loads a chart.
@@ -37,8 +36,8 @@ func loadArchive(data []byte) (*chart.Chart, error) {
 	return loadFiles(files)
 }
 
-// unpacker unpacks an archive and the archives in it within bounds that hold for
-// all of them together, which helm's own are not.
+// unpacker unpacks an archive and the archives in it. Unlike helm's own bounds, its
+// bounds apply to all of them together.
 type unpacker struct {
 	left  int64 // bytes
 	files int   // how many more
@@ -77,8 +76,8 @@ func (u *unpacker) measure(data []byte) error {
 
 var errTooMuch = fmt.Errorf("unpacked it is over %d bytes or %d files", maxChart, maxFiles)
 
-// expand replaces archives of charts by what they hold, in a directory that has a
-// name which no file of a chart's archive and no archive has.
+// expand replaces archives of charts by their files, in a directory whose name no file
+// of a chart and no archive can have.
 func (u *unpacker) expand(files []*loader.BufferedFile, depth int) ([]*loader.BufferedFile, error) {
 	var all []*loader.BufferedFile
 	for _, f := range files {
@@ -100,8 +99,8 @@ func (u *unpacker) expand(files []*loader.BufferedFile, depth int) ([]*loader.Bu
 	return all, nil
 }
 
-// loadFiles makes a chart of files, after what helm parses was measured. Its
-// default values keep the digits of numbers.
+// loadFiles makes a chart of files, after measuring those that helm parses. Its default
+// values keep the digits of numbers.
 func loadFiles(files []*loader.BufferedFile) (*chart.Chart, error) {
 	for _, f := range files {
 		if !parsedFile.MatchString(f.Name) {
@@ -121,9 +120,8 @@ func loadFiles(files []*loader.BufferedFile) (*chart.Chart, error) {
 	return ch, exactDefaults(ch)
 }
 
-// exactDefaults reads the default values of the chart and of those that it
-// depends on once more, with the digits of their numbers. As for helm, the first
-// document counts.
+// exactDefaults reads the default values of the chart and of its dependencies again,
+// with the digits of their numbers. As in helm, the first document counts.
 func exactDefaults(ch *chart.Chart) error {
 	for _, f := range ch.Raw {
 		if f.Name != "values.yaml" {

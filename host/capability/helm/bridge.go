@@ -23,8 +23,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// The hosts that a child's requests name say what they are for. The child is this
-// program, and a template cannot choose.
+// The host name of a child's request states its purpose. The child is this program, and
+// templates cannot choose the name.
 const (
 	hostObjects = "objects.helm" // what the chart declares
 	hostLookup  = "lookup.helm"  // what its templates ask for
@@ -37,18 +37,18 @@ const (
 	viaLookup = "helm.lookup"
 )
 
-// bridge passes the requests of one operation's child on to the cluster: each as
-// the kube call that it is, once policy allows it, but for the release's own
-// records. Safe for concurrent use.
+// bridge forwards the requests of one operation's child to the cluster. Policy decides
+// each as the kube call that it is, except requests for the release's own records. Safe
+// for concurrent use.
 type bridge struct {
 	*request
 	client *cluster.Client
 	permit *capability.Permit
 
-	handlers sync.WaitGroup // requests under way
+	handlers sync.WaitGroup // requests in progress
 
 	mu      sync.Mutex
-	refused error // the first refusal of the host's own
+	refused error // the first refusal by the host
 	failed  error // the last write that the cluster refused, or that did not reach it
 	record  key   // the newest revision that was written
 }
@@ -106,7 +106,7 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.As, f.Within = o.Impersonate, o.MaxSession
+	f.As, f.Timeout = o.Impersonate, o.MaxSession
 	f.Answer = func(resp *http.Response) error {
 		if resp.StatusCode >= 400 && r.Method != http.MethodGet {
 			b.note(&host.Error{Kind: host.KindOfStatus(resp.StatusCode), Status: resp.StatusCode, Op: name,
@@ -124,8 +124,8 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 	return f, nil
 }
 
-// own refuses what is not a request for the release's own records. It notes which
-// of them is written.
+// own refuses a request that is not for the release's own records. It remembers which
+// record is written.
 func (b *bridge) own(r *http.Request, access cluster.Access) error {
 	mine := access.Group == "" && access.Resource == "secrets" && access.Subresource == "" && access.Namespace == b.namespace && !access.Endless
 	object := access.Name
@@ -140,7 +140,7 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 	case "create":
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxSecret+1))
 		if err != nil || len(body) > maxSecret {
-			return host.E(host.Invalid, name, "a release's record is over %d bytes or broke off", maxSecret)
+			return host.E(host.Invalid, name, "a release's record is over %d bytes or incomplete", maxSecret)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		var secret struct{ Metadata struct{ Name string } }
@@ -165,7 +165,7 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 	return nil
 }
 
-// refuse notes the first refusal of the host's own.
+// refuse remembers the first refusal by the host.
 func (b *bridge) refuse(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -174,21 +174,21 @@ func (b *bridge) refuse(err error) {
 	}
 }
 
-// note notes a write that failed.
+// note remembers a write that failed.
 func (b *bridge) note(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failed = err
 }
 
-// seen is what was noted.
+// seen returns what was remembered.
 func (b *bridge) seen() (refused, failed error, record key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.refused, b.failed, b.record
 }
 
-// redacted removes from an answer what policy wants removed.
+// redacted removes the parts of an answer that policy redacts.
 func redacted(resp *http.Response, pointers []string) error {
 	if len(pointers) == 0 {
 		return nil
@@ -202,7 +202,7 @@ func redacted(resp *http.Response, pointers []string) error {
 		return err
 	}
 	if body, err = redact.JSON(body, pointers); err != nil {
-		return &host.Error{Kind: host.Forbidden, Op: name, Message: "not permitted: the answer to lookup is no JSON", Detail: "not_redactable", Err: err}
+		return &host.Error{Kind: host.Forbidden, Op: name, Message: "not permitted: the answer to lookup is not JSON", Detail: "not_redactable", Err: err}
 	}
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	resp.Header.Set("Content-Length", fmt.Sprint(len(body)))
@@ -210,8 +210,8 @@ func redacted(resp *http.Response, pointers []string) error {
 	return nil
 }
 
-// ownRecord reports whether a request reads or replaces a record of the release,
-// which is all that putting it in order takes.
+// ownRecord reports whether a request reads or replaces a record of the release. Settling
+// a release needs nothing else.
 func (q *request) ownRecord(method, path string) bool {
 	secret, ok := strings.CutPrefix(path, secretPath(q.namespace, "")+"/")
 	k, valid := parseKey(q.namespace, secret)

@@ -6,22 +6,22 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// busy holds the releases that an operation of this replica is under way on. Safe
+// busy is the set of releases on which this replica has an operation in progress. Safe
 // for concurrent use.
 type busy struct {
 	mu sync.Mutex
 	on map[[3]string]bool // cluster, namespace, release
 }
 
-// begin marks q's release until done is called. host.Conflict if an operation is
-// under way: the second does not wait, since what it was asked for may be stale
+// begin marks q's release until done is called. The error is of kind Conflict if an
+// operation is in progress: the second does not wait, since its request may be outdated
 // by then.
 func (b *busy) begin(q *request) (done func(), err error) {
 	at := [3]string{q.cluster, q.namespace, q.release}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.on[at] {
-		return nil, underWay("try again when it has ended")
+		return nil, inProgress("try again when it has ended")
 	}
 	if b.on == nil {
 		b.on = map[[3]string]bool{}
@@ -34,7 +34,7 @@ func (b *busy) begin(q *request) (done func(), err error) {
 	}, nil
 }
 
-// underWay is the error of an operation that another one is in the way of.
-func underWay(detail string) error {
-	return &host.Error{Kind: host.Conflict, Op: name, Message: "another operation on the release is under way", Detail: detail}
+// inProgress is the error of an operation that another one prevents.
+func inProgress(detail string) error {
+	return &host.Error{Kind: host.Conflict, Op: name, Message: "another operation on the release is in progress", Detail: detail}
 }

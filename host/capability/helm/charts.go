@@ -19,21 +19,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
-// Repository is a place that charts may come from. Exactly one of Path and URL
-// is set.
+// Repository is a source of charts. Exactly one of Path and URL is set.
 type Repository struct {
 	Name string `json:"name"`           // before the "/" of a chart's name
-	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz; looked up for each chart
-	// URL is that of a directory with an index.yaml, https://…, or of a path of an
-	// OCI registry, oci://…, below which each chart is a repository of its own.
+	Path string `json:"path,omitempty"` // directory of charts, unpacked or as NAME-VERSION.tgz; read again for each chart
+	// URL is the address of a directory with an index.yaml (https://…), or of a path
+	// in an OCI registry (oci://…) below which each chart is a repository.
 	URL       string `json:"url,omitempty"`
-	User      string `json:"user,omitempty"`      // signs in at URL with the token as the password; without it the token is a bearer token
-	TokenFile string `json:"tokenFile,omitempty"` // holds the token, which is sent to URL's own address alone
-	TokenEnv  string `json:"tokenEnv,omitempty"`  // names the variable that holds the token, instead of tokenFile
-	CAFile    string `json:"caFile,omitempty"`    // PEM; authorities for certificates, instead of the system's
+	User      string `json:"user,omitempty"`      // user name at URL, with the token as the password; without it the token is a bearer token
+	TokenFile string `json:"tokenFile,omitempty"` // contains the token, which is sent to URL's own address only
+	TokenEnv  string `json:"tokenEnv,omitempty"`  // environment variable that contains the token, instead of tokenFile
+	CAFile    string `json:"caFile,omitempty"`    // PEM; certificate authorities, instead of the system's
 }
 
-// Bounds of what is read from a repository, in bytes.
+// Bounds of the data that is read from a repository, in bytes.
 const (
 	maxArchive = 20 << 20
 	maxIndex   = 64 << 20
@@ -49,18 +48,18 @@ type source interface {
 	close()
 }
 
-// charts is all repositories by name.
+// charts is the repositories, by name.
 type charts struct{ sources map[string]source }
 
-// Check reports everything wrong with c that shows without opening a directory,
-// each with its field, "helm.repositories[0].url".
+// Check returns all problems of c, each with its field, such as
+// "helm.repositories[0].url". It opens nothing.
 func (c Config) Check() error {
 	var problems []error
 	seen := map[string]bool{}
 	for i, r := range c.Repositories {
 		at := fmt.Sprintf("helm.repositories[%d]", i)
 		if !dnsname.IsLabel(r.Name) || seen[r.Name] {
-			problems = append(problems, fmt.Errorf("%s.name: %q is no lower-case name or is used twice", at, r.Name))
+			problems = append(problems, fmt.Errorf("%s.name: %q is not a lower-case name, or is used twice", at, r.Name))
 		}
 		if err := r.check(); err != nil {
 			problems = append(problems, fmt.Errorf("%s.%w", at, err))
@@ -70,14 +69,14 @@ func (c Config) Check() error {
 	return errors.Join(problems...)
 }
 
-// check names the field in its error.
+// check returns an error that names the field.
 func (r *Repository) check() error {
 	if (r.Path == "") == (r.URL == "") {
-		return errors.New("path: either path or url is needed, not both")
+		return errors.New("path: give either path or url, not both")
 	}
 	if r.Path != "" {
 		if r.User+r.TokenFile+r.TokenEnv+r.CAFile != "" {
-			return errors.New("path: user, tokenFile, tokenEnv and caFile are for url")
+			return errors.New("path: user, tokenFile, tokenEnv and caFile require url")
 		}
 		return nil
 	}
@@ -88,24 +87,24 @@ func (r *Repository) check() error {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("url: must have neither user, query nor fragment; credentials are user and tokenFile or tokenEnv")
 	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "oci" || u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
-		return errors.New("url: is neither https:// nor oci://")
+		return errors.New("url: must begin with https:// or oci://")
 	case u.Scheme == "oci" && !ociPathRE.MatchString(u.Path):
-		return errors.New("url: is not oci://REGISTRY/PATH in lower case")
+		return errors.New("url: must be oci://REGISTRY/PATH in lower case")
 	case r.TokenFile != "" && r.TokenEnv != "":
-		return errors.New("tokenEnv: either tokenFile or tokenEnv is needed, not both")
+		return errors.New("tokenEnv: give either tokenFile or tokenEnv, not both")
 	case r.User != "" && r.TokenFile+r.TokenEnv == "":
-		return errors.New("user: needs tokenFile or tokenEnv")
+		return errors.New("user: requires tokenFile or tokenEnv")
 	case strings.Contains(r.User, ":"):
-		return errors.New("user: has a colon")
+		return errors.New("user: must not contain a colon")
 	}
 	return nil
 }
 
-// ociPathRE is the path of a registry below which charts are, by the grammar of
-// the OCI distribution specification, or empty.
+// ociPathRE is the path in a registry below which charts are, in the grammar of the OCI
+// distribution specification; it may be empty.
 var ociPathRE = regexp.MustCompile(`^(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?$`)
 
-// Paths returns the places in c that hold paths of files.
+// Paths returns the fields of c that name files.
 func (c *Config) Paths() []*string {
 	var list []*string
 	for i := range c.Repositories {
@@ -136,7 +135,7 @@ func openCharts(config Config, log *slog.Logger) (*charts, error) {
 	return c, nil
 }
 
-// openSource opens a repository that was checked. It names the field in its error.
+// openSource opens a repository that was checked. Its error names the field.
 func openSource(r Repository, log *slog.Logger) (source, error) {
 	if r.Path != "" {
 		root, err := os.OpenRoot(r.Path)
@@ -169,15 +168,16 @@ func (c *charts) close() {
 	}
 }
 
-// load finds REPOSITORY/CHART. An unknown one of either is host.NotFound.
+// load finds REPOSITORY/CHART. The error for an unknown repository or chart is of kind
+// NotFound.
 func (c *charts) load(ctx context.Context, ref, version string) (*chart.Chart, error) {
 	repository, chartName, ok := strings.Cut(ref, "/")
 	if !ok || !chartRE.MatchString(chartName) || !dnsname.IsLabel(repository) {
-		return nil, host.E(host.Invalid, name, "chart %q is not of the form REPOSITORY/CHART", text.Short(ref))
+		return nil, host.E(host.Invalid, name, "chart: %q must be REPOSITORY/CHART", text.Short(ref))
 	}
 	s := c.sources[repository]
 	if s == nil {
-		return nil, host.E(host.NotFound, name, "there is no chart repository %q", repository)
+		return nil, host.E(host.NotFound, name, "the chart repository %q does not exist", repository)
 	}
 	if err := checkVersion(version); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func checkVersion(version string) error {
 		return host.E(host.Invalid, name, "the chart's version is over %d characters", limit)
 	}
 	if _, err := semver.NewConstraint(version); version != "" && err != nil {
-		return host.E(host.Invalid, name, "%q is neither a version of a chart nor a constraint such as ^1.2", version)
+		return host.E(host.Invalid, name, "version: %q must be a version, or a constraint such as ^1.2", version)
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func chartFailure(ref string, err error) error {
 		return e
 	}
 	if errors.Is(err, errNoChart) {
-		return &host.Error{Kind: host.NotFound, Op: name, Message: fmt.Sprintf("there is no chart %q of this version", ref), Err: err}
+		return &host.Error{Kind: host.NotFound, Op: name, Message: fmt.Sprintf("chart %q does not exist in this version", ref), Err: err}
 	}
 	out := &host.Error{Kind: host.Upstream, Op: name, Message: fmt.Sprintf("chart %q cannot be loaded", ref), Detail: err.Error(), Err: err}
 	if p, ok := errors.AsType[*private](err); ok {

@@ -23,30 +23,30 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
-// operating is what a child of this package does: one operation on a release. A
-// chart's templates, its schema and what helm makes of both are programs and data
-// of the requester's choosing, which nothing can stop or bound in this process.
+// operating is the role of this package's child process: one operation on a release. A
+// chart's templates and its schema are programs and data of the requester's choice, and
+// nothing can stop or bound them in this process.
 var operating = child.Role{Name: "bulkhead: helm"}
 
-// order is what a child is to do.
+// order is the operation that a child carries out.
 type order struct {
 	Cluster, Namespace, Release, Action string
 	Revision                            int
 	Upgrade                             upgradeBody
 	Chart                               []chart.File // as loaded, subcharts included
 	Operation                           string
-	Until                               time.Time // when the operation has ended for certain
+	Until                               time.Time // when the operation has certainly ended
 	End                                 time.Time // when the parent ends the child
 }
 
-// outcome is what a child answers.
+// outcome is the answer of a child.
 type outcome struct {
 	Response json.RawMessage
 	Error    *failed
-	Warnings string // for the operator, a line each
+	Warnings string // for the operator, one per line
 }
 
-// failed is a host.Error on its way.
+// failed is an encoded host.Error.
 type failed struct {
 	Kind            host.Kind
 	Message, Detail string
@@ -62,8 +62,8 @@ const (
 	maxWarnings = 16 << 10
 )
 
-// Child must be called first in main, and in TestMain, of every program that makes
-// a Helm. In a child it carries out its operation and exits; otherwise it returns
+// Child must be called first in main, and in TestMain, of every program that makes a
+// Helm. In a child process it carries out the operation and exits; otherwise it returns
 // at once.
 func Child() {
 	operating.Main(func(json.RawMessage) int {
@@ -111,7 +111,7 @@ func (o *order) carryOut(ctx context.Context, rt http.RoundTripper) (json.RawMes
 	return resp, nil, lines.String()
 }
 
-// prepared loads what the operation needs and carries it out.
+// prepared loads the data of the operation and carries it out.
 func (r *run) prepared(ctx context.Context, o *order) (json.RawMessage, error) {
 	if r.action == actUpgrade {
 		if err := r.readValues(); err != nil {
@@ -126,14 +126,14 @@ func (r *run) prepared(ctx context.Context, o *order) (json.RawMessage, error) {
 			return nil, err
 		}
 	}
-	resp, err := r.contained(ctx)
+	resp, err := r.recovered(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return resp.Body, nil
 }
 
-// failure is err for the parent.
+// failure encodes err for the parent.
 func failure(err error) *failed {
 	e, ok := errors.AsType[*host.Error](err)
 	if !ok {
@@ -146,7 +146,7 @@ func failure(err error) *failed {
 	return f
 }
 
-// err is the opposite of failure.
+// err decodes what failure encoded.
 func (f *failed) err(op string) error {
 	return &host.Error{Kind: f.Kind, Op: op, Message: f.Message, Detail: f.Detail, Status: f.Status, Err: errors.New(f.Cause)}
 }

@@ -18,16 +18,15 @@ import (
 	"helm.sh/helm/v3/pkg/ignore"
 )
 
-// directory is a repository on the host's disk, which is looked up for each
-// chart, since what serves it may exchange it: git-sync and volumes of Kubernetes
-// do so with a symbolic link. Nothing outside is reached, by ".." or by symbolic
-// link.
+// directory is a repository on the host's disk. Its path is resolved again for each
+// chart, because git-sync and Kubernetes volumes replace the directory by switching a
+// symbolic link. ".." and symbolic links cannot lead out of the directory.
 type directory struct{ path string }
 
 func (d *directory) close() {}
 
-// load reads a chart from the directory as it is when it begins. One that was
-// exchanged and removed meanwhile is looked up again.
+// load reads a chart from the present directory. If the directory is replaced and
+// removed meanwhile, load resolves it again.
 func (d *directory) load(_ context.Context, chartName, version string) (*chart.Chart, error) {
 	for again := false; ; again = true {
 		root, err := os.OpenRoot(d.path)
@@ -44,10 +43,10 @@ func (d *directory) load(_ context.Context, chartName, version string) (*chart.C
 	}
 }
 
-// fileFailure is err without the path of a file on the host for the user.
+// fileFailure returns err so that the user does not see the path of a file on the host.
 func fileFailure(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return &private{"a file of it cannot be read: " + e.Err.Error(), err}
+		return &private{"one of its files cannot be read: " + e.Err.Error(), err}
 	}
 	return err
 }
@@ -65,8 +64,8 @@ func (t *tree) current(path string) bool {
 	return err == nil && os.SameFile(now, before)
 }
 
-// load prefers an unpacked chart of that version over archives. With no version
-// asked for, it may be a pre-release: whoever unpacks a chart works on it.
+// load prefers an unpacked chart of the version to archives. If no version is requested,
+// the unpacked chart may be a pre-release, since unpacked charts are under development.
 func (t *tree) load(chartName, version string) (*chart.Chart, error) {
 	ch, err := t.unpacked(chartName)
 	if err == nil && (version == "" || satisfies(ch.Metadata.Version, version)) {
@@ -131,7 +130,7 @@ func (r *reader) visit(file string, entry fs.DirEntry, err error) error {
 	if err != nil || file == "." {
 		return err
 	}
-	info, err := fs.Stat(r.fsys, file) // through symbolic links, as far as the root lets them
+	info, err := fs.Stat(r.fsys, file) // follows symbolic links within the root
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (r *reader) visit(file string, entry fs.DirEntry, err error) error {
 		return nil
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", file)
+		return fmt.Errorf("%s is not a regular file", file)
 	}
 	if r.size += info.Size(); r.size > maxChart || len(r.files) == maxFiles {
 		return fmt.Errorf("it is over %d bytes or %d files", maxChart, maxFiles)
@@ -193,27 +192,27 @@ func (t *tree) packed(chartName, version string) (*chart.Chart, error) {
 	return loadArchive(data)
 }
 
-// candidate is a version of a chart and the file or tag that it has.
+// candidate is a version of a chart and its file or tag.
 type candidate struct {
 	name    string
 	version *semver.Version
 }
 
-// compare is less than 0 if c is older than d; of equal versions the name decides.
+// compare returns less than 0 if c is older than d; for equal versions the name decides.
 func (c candidate) compare(d candidate) int {
 	return cmp.Or(c.version.Compare(d.version), cmp.Compare(c.name, d.name))
 }
 
-// parseVersion reads a whole version, which may begin with "v" as in the file
-// names of helm package. It is not ok for part of one, which may belong to the
-// name before it: hello-2-1.0.0.tgz is a chart hello-2.
+// parseVersion parses a complete version, which may begin with "v" as in the file names
+// of helm package. ok is false for part of a version, which may belong to the name before
+// it: hello-2-1.0.0.tgz is the chart hello-2.
 func parseVersion(text string) (*semver.Version, bool) {
 	v, err := semver.StrictNewVersion(strings.TrimPrefix(text, "v"))
 	return v, err == nil
 }
 
-// satisfies reports whether version v meets a constraint. An empty one is met
-// by every release, as helm has it; an exact one by itself.
+// satisfies reports whether version v satisfies a constraint. As in helm, every version
+// that is not a pre-release satisfies an empty constraint, and an exact version itself.
 func satisfies(v, constraint string) bool {
 	if v == constraint {
 		return true

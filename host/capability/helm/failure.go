@@ -12,9 +12,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// failure says what an error of helm means for the user. helm has few errors with
-// a type; when it came tells most: until the record of a new revision is written,
-// nothing was changed, and what helm refuses then is the chart and the values.
+// failure converts an error of helm to one for the user. Few errors of helm have a type;
+// the time of the error says most: until the record of a new revision is written, nothing
+// has changed, and helm refuses the chart or the values.
 func (r *run) failure(err error) error {
 	op := name + "." + r.action
 	fail := func(kind host.Kind, message string) error {
@@ -26,11 +26,11 @@ func (r *run) failure(err error) error {
 	case errors.Is(err, driver.ErrReleaseNotFound):
 		return &host.Error{Kind: host.NotFound, Op: op, Message: "release not found", Err: err}
 	case errors.Is(err, driver.ErrReleaseExists), says(err, "another operation (install/upgrade/rollback) is in progress"), says(err, "cannot re-use a name that is still in use"):
-		return underWay("it began at the same time; try again when it has ended")
+		return inProgress("it began at the same time; try again when it has ended")
 	case says(err, driver.ErrNoDeployedReleases.Error()):
-		return fail(host.Conflict, "the release has no deployed revision to go on from")
+		return fail(host.Conflict, "the release has no deployed revision to start from")
 	case says(err, "invalid ownership metadata"):
-		return fail(host.Conflict, "an object of the chart exists and belongs to something else")
+		return fail(host.Conflict, "an object of the chart already exists and belongs to another owner")
 	}
 	e := r.client.Failure(op, r.action+" failed", err)
 	if x, ok := errors.AsType[*host.Error](e); !ok || x.Kind != host.Upstream || x.Message != r.action+" failed" {
@@ -49,12 +49,12 @@ func (r *run) failure(err error) error {
 
 func says(err error, text string) bool { return strings.Contains(err.Error(), text) }
 
-// hookFailed matches what helm says of a hook that ended badly.
+// hookFailed matches helm's messages about a hook that failed.
 var hookFailed = regexp.MustCompile(`\b(job|pod) \S+ failed\b|pre-install: |post-install: |hooks failed: |warning: Hook `)
 
-// selfContained refuses a chart whose values.schema.json, or a subchart's, would
-// have the host fetch something: a schema may refer to itself and to the drafts of
-// JSON Schema, which the validator has.
+// selfContained refuses a chart if its values.schema.json, or a subchart's, refers to an
+// external document, which the host would fetch. A schema may refer to itself and to the
+// drafts of JSON Schema, which the validator contains.
 func selfContained(c *chart.Chart) error {
 	if len(c.Schema) > 0 {
 		var schema any
@@ -62,7 +62,7 @@ func selfContained(c *chart.Chart) error {
 			return host.E(host.Unprocessable, name, "values.schema.json of chart %q is not JSON", c.Name())
 		}
 		if ref := foreign(schema); ref != "" {
-			return host.E(host.Unprocessable, name, "values.schema.json of chart %q refers to %q; it may refer to itself alone, as in #/$defs/x", c.Name(), ref)
+			return host.E(host.Unprocessable, name, "values.schema.json of chart %q refers to %q; it may refer only to itself, as in #/$defs/x", c.Name(), ref)
 		}
 	}
 	for _, d := range c.Dependencies() {
@@ -75,9 +75,9 @@ func selfContained(c *chart.Chart) error {
 
 var draft = regexp.MustCompile(`^https?://json-schema\.org/`)
 
-// foreign is a reference in the schema that leads out of it, empty if there is
-// none. Every string of that name counts, wherever it is: a property called $ref
-// is a small loss.
+// foreign returns a reference in the schema to another document, or "". Every string
+// under such a key counts, wherever it is: refusing a property called $ref is a small
+// loss.
 func foreign(schema any) string {
 	switch s := schema.(type) {
 	case map[string]any:

@@ -24,7 +24,7 @@ const (
 	releaseResource = "releases.helm.sh" // the resource that permissions name
 	readTimeout     = 30 * time.Second
 	writeTimeout    = 60 * time.Second
-	maxActions      = 16 // at a time; each holds charts and releases in memory
+	maxActions      = 16 // at a time; each keeps charts and releases in memory
 	maxPerUser      = maxActions / 4
 	slotTimeout     = 2 * time.Second
 )
@@ -41,7 +41,7 @@ const (
 
 // Config is the key "helm" of the host's configuration.
 type Config struct {
-	Repositories []Repository `json:"repositories"` // from which charts are installed; others are refused
+	Repositories []Repository `json:"repositories"` // sources of charts; charts from elsewhere are refused
 }
 
 // NewKind describes the capability. A grant has clusters, namespaces and actions.
@@ -69,7 +69,7 @@ func NewKind() *capability.Kind {
 	}
 }
 
-// asked is the call that a question in words is about.
+// asked returns the call that a question in words is about.
 func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
 	verb := cmp.Or(p.Verb, p.LastWord())
 	if p.Verb == "" && verb == "read" {
@@ -94,12 +94,12 @@ type Helm struct {
 	busy     busy
 	running  sync.WaitGroup
 	logger   *slog.Logger
-	limits   child.Limits       // of one operation, but for its time
+	limits   child.Limits       // of one operation, except its time
 	started  func(childPID int) // for tests; may be nil
 }
 
-// New makes the provider. It checks the configuration; errors name the field, for example
-// "helm.repositories[0].path". Close releases the repositories.
+// New makes the provider. It checks the configuration; its errors name the field, for
+// example "helm.repositories[0].path". Close closes the repositories.
 func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 	if !operating.Ready() {
 		return nil, errors.New("helm: main must call Child first")
@@ -112,14 +112,14 @@ func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 		limits: child.Limits{CPU: childCPU, Memory: childMemory}}, nil
 }
 
-// Close releases what New opened, once the operations that are under way have put
-// their releases in order: closingTime at most after their sessions have ended.
+// Close waits until the operations in progress have settled their releases, at most
+// closingTime after their sessions have ended, and closes what New opened.
 func (h *Helm) Close() {
 	h.running.Wait()
 	h.charts.close()
 }
 
-// Kind is that of NewKind.
+// Kind returns the kind of NewKind.
 func (h *Helm) Kind() *capability.Kind { return h.kind }
 
 // request is a guest's request in typed parts. The body is read once policy has
@@ -137,7 +137,7 @@ type request struct {
 
 const maxReleaseName = 53 // in bytes; helm's own bound
 
-// actions by method and what follows the release, with their query keys.
+// actions are the actions by method and path below the release, with their query keys.
 var actions = map[string]struct {
 	name string
 	keys []string
@@ -149,7 +149,7 @@ var actions = map[string]struct {
 	"DELETE ":        {actUninstall, nil},
 }
 
-// parse reads method and URL; bodies are read after the decision.
+// parse parses method and URL; bodies are parsed after the decision.
 func parse(r *abi.Request) (*request, error) {
 	t, err := capability.ParseTarget(name, r.URL)
 	if err != nil {
@@ -164,17 +164,17 @@ func parse(r *abi.Request) (*request, error) {
 		q.namespace = s[0]
 	}
 	if len(s) > 0 && !dnsname.IsLabel(q.namespace) {
-		return nil, host.E(host.Invalid, name, "%q is no name of a namespace", q.namespace)
+		return nil, host.E(host.Invalid, name, "%q is not a valid namespace name", q.namespace)
 	}
 	if len(s) < 2 {
 		if r.Method != http.MethodGet {
-			return nil, host.E(host.Invalid, name, "the URL names no release")
+			return nil, host.E(host.Invalid, name, "the URL must name a release")
 		}
 		q.action = actList
 		return q, t.Only(name)
 	}
 	if q.release = s[1]; len(q.release) > maxReleaseName || !dnsname.IsSubdomain(q.release) {
-		return nil, host.E(host.Invalid, name, "%q is no name of a release", q.release)
+		return nil, host.E(host.Invalid, name, "%q is not a valid release name", q.release)
 	}
 	rest := ""
 	for _, part := range s[2:] {
@@ -182,7 +182,7 @@ func parse(r *abi.Request) (*request, error) {
 	}
 	a, ok := actions[r.Method+" "+rest]
 	if !ok {
-		return nil, host.E(host.Invalid, name, "there is no %q for %s of a release", rest, r.Method)
+		return nil, host.E(host.Invalid, name, "a release has no %s %q", r.Method, rest)
 	}
 	q.action = a.name
 	if err := t.Only(name, a.keys...); err != nil {
@@ -200,7 +200,7 @@ func (q *request) readQuery(t *capability.Target) (err error) {
 	}
 	if v := t.Query.Get("all"); v != "" {
 		if q.all, err = strconv.ParseBool(v); err != nil {
-			return host.E(host.Invalid, name, "the query's all is neither true nor false")
+			return host.E(host.Invalid, name, "the query's all must be true or false")
 		}
 	}
 	return nil
@@ -213,12 +213,12 @@ func number(t *capability.Target, key string, limit int) (int, error) {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 0 || n > limit {
-		return 0, host.E(host.Invalid, name, "the query's %s is not within 0 to %d", key, limit)
+		return 0, host.E(host.Invalid, name, "the query's %s must be a number from 0 to %d", key, limit)
 	}
 	return n, nil
 }
 
-// classify reads the request; the verb is the action.
+// classify parses the request; the verb is the action.
 func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
@@ -236,12 +236,11 @@ func classify(r *abi.Request) (capability.Prepared, error) {
 
 // Fetch runs the action as the user.
 //
-// Errors: host.NotFound for a release, revision, repository or chart that is
-// not there, host.Unprocessable for values that cannot be used, host.Conflict
-// while another action on the release is under way, the API server's own
-// refusals with their status, host.Limited while too many actions are under way,
-// host.Unprocessable for a release whose record in the cluster is damaged or too
-// large, otherwise host.Upstream with helm's text.
+// Errors: host.NotFound for a release, revision, repository or chart that does not exist;
+// host.Unprocessable for values that cannot be used, or a release whose record in the
+// cluster is damaged or too large; host.Conflict while another action on the release is
+// in progress; host.Limited while too many actions are in progress; the API server's own
+// refusals with their status; otherwise host.Upstream with helm's text.
 func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, error) {
 	q := p.Payload.(*request)
 	limit := readTimeout
@@ -262,7 +261,7 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 		logger = p.Caller.Logger
 	}
 	do := func() (*abi.Response, error) {
-		return (&run{request: q, client: client, within: p.Within, logger: logger}).contained(ctx)
+		return (&run{request: q, client: client, within: p.Narrowing, logger: logger}).recovered(ctx)
 	}
 	if !q.read {
 		done, err := h.busy.begin(q)

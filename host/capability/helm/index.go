@@ -16,30 +16,30 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
-const indexLife = time.Minute // until the server is asked again
+const indexLife = time.Minute // until it is revalidated
 
-// index is the index of one remote repository, of which one is fetched at a
-// time, however many ask. It is kept for indexLife and then revalidated, if the
-// server gave it a tag. Safe for concurrent use.
+// index is the index of one remote repository. Concurrent requests share one fetch. The
+// index is cached for indexLife and then revalidated if it has an ETag. Safe for
+// concurrent use.
 type index struct {
 	remote *remote
-	ctx    context.Context // of fetches: they serve everybody, so nobody's own ends them
+	ctx    context.Context // of fetches, which serve several requests and outlive each of them
 	stop   context.CancelFunc
 	active sync.WaitGroup
 
 	mu     sync.Mutex
-	kept   *kept   // nil: none yet
-	flight *flight // nil: none under way
+	kept   *kept   // nil before the first fetch
+	flight *flight // nil if no fetch is in progress
 }
 
-// kept is what an answer was worth keeping. It is not changed.
+// kept is a cached answer. It is immutable.
 type kept struct {
 	file *repo.IndexFile
 	etag string
-	at   time.Time // when the server last stood by it
+	at   time.Time // when the server last confirmed it
 }
 
-// flight is a fetch under way; its results are there once done is closed.
+// flight is a fetch in progress; its results are valid once done is closed.
 type flight struct {
 	done chan struct{}
 	kept *kept
@@ -52,7 +52,7 @@ func newIndex(r *remote) *index {
 	return x
 }
 
-// close ends a fetch under way; nothing may be asked for any more.
+// close ends a fetch in progress. get must not be called afterwards.
 func (x *index) close() {
 	x.mu.Lock()
 	x.stop()
@@ -60,7 +60,7 @@ func (x *index) close() {
 	x.active.Wait()
 }
 
-// get returns the index, which nobody may change.
+// get returns the index, which is shared and must not be changed.
 func (x *index) get(ctx context.Context) (*repo.IndexFile, error) {
 	f, err := x.join()
 	if err != nil {
@@ -77,8 +77,8 @@ func (x *index) get(ctx context.Context) (*repo.IndexFile, error) {
 	return f.kept.file, nil
 }
 
-// join returns a flight that has landed if what is kept is young enough, else
-// the one under way, which it starts if need be.
+// join returns a completed flight if the cached index is recent enough, else the one in
+// progress, which it starts if necessary.
 func (x *index) join() (*flight, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -109,7 +109,7 @@ func (x *index) land(f *flight, before *kept) {
 	close(f.done)
 }
 
-// fetch contains panics of the parsers, since it has a goroutine of its own.
+// fetch recovers panics of the parsers, since it runs in its own goroutine.
 func (x *index) fetch(before *kept) (_ *kept, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -139,12 +139,11 @@ func (x *index) fetch(before *kept) (_ *kept, err error) {
 	return &kept{file, a.etag, now}, nil
 }
 
-// indexLimits bound an index. The nodes of one that is all nodes take 1 GB for a
-// moment.
+// indexLimits bound an index. In the worst case its nodes take 1 GB for a moment.
 var indexLimits = strictyaml.Limits{Bytes: maxIndex, Nodes: 6_000_000, Depth: 30, NoAliases: true}
 
-// parseIndex keeps what finds an archive, a small part of an index. Versions that
-// are not versions are left out, as helm does.
+// parseIndex keeps only the part of an index that is needed to find an archive. Entries
+// with an invalid version are left out, as in helm.
 func parseIndex(text []byte) (*repo.IndexFile, error) {
 	var parsed struct {
 		APIVersion string `yaml:"apiVersion"`

@@ -30,16 +30,15 @@ const (
 	chartLayer  = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// ociRepository is a path of an OCI registry, below which each chart is a
-// repository of its own whose tags are versions. A tag has "_" for the "+" of a
-// version.
+// ociRepository is a path in an OCI registry. Each chart is a repository below it, whose
+// tags are versions. A tag has "_" instead of the "+" of a version.
 type ociRepository struct {
 	*access
 	place string // REGISTRY/PATH
 }
 
-// ociBase is the address of the registry in place. A registry on this machine is
-// spoken to without TLS.
+// ociBase returns the address of the registry in place. A registry on this machine is
+// reached without TLS.
 func ociBase(place string) *url.URL {
 	host, _, _ := strings.Cut(place, "/")
 	u := &url.URL{Scheme: "https", Host: host}
@@ -59,7 +58,7 @@ func (o *ociRepository) load(ctx context.Context, chartName, version string) (*c
 		if !errors.Is(err, errNoChart) {
 			return nil, err
 		}
-		// The version may have another tag, with or without the "v".
+		// The version's tag may begin with "v", or not.
 	}
 	tag, err := o.newest(ctx, place, version)
 	if err != nil {
@@ -72,7 +71,7 @@ func (o *ociRepository) load(ctx context.Context, chartName, version string) (*c
 	return loadArchive(archive)
 }
 
-// newest is the tag of the newest version that satisfies a constraint.
+// newest returns the tag of the newest version that satisfies a constraint.
 func (o *ociRepository) newest(ctx context.Context, place, constraint string) (string, error) {
 	repository, err := o.repositoryAt(place)
 	if err != nil {
@@ -101,11 +100,11 @@ func (o *ociRepository) newest(ctx context.Context, place, constraint string) (s
 	return slices.MaxFunc(found, candidate.compare).name, nil
 }
 
-// digests are what an index may name an archive in a registry by.
+// digests are the digests with which an index may name an archive in a registry.
 type digests struct{ layer, manifest string }
 
-// pull gets the archive of the chart at place, REGISTRY/REPOSITORY:TAG or
-// @DIGEST. Every byte is compared with the digest that leads to it.
+// pull gets the archive of the chart at place, REGISTRY/REPOSITORY:TAG or @DIGEST. Every
+// byte is verified against its digest.
 func (a *access) pull(ctx context.Context, place string) ([]byte, digests, error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
@@ -131,7 +130,7 @@ func (a *access) pull(ctx context.Context, place string) ([]byte, digests, error
 	i := slices.IndexFunc(manifest.Layers, func(l ocispec.Descriptor) bool { return l.MediaType == chartLayer })
 	switch {
 	case i < 0:
-		return nil, digests{}, errors.New("the artifact in the registry is not a chart of helm")
+		return nil, digests{}, errors.New("the artifact in the registry is not a helm chart")
 	case manifest.Layers[i].Size > maxArchive:
 		return nil, digests{}, fmt.Errorf("it is over %d bytes", maxArchive)
 	}
@@ -143,8 +142,8 @@ func (a *access) pull(ctx context.Context, place string) ([]byte, digests, error
 	return archive, digests{layer.Digest.String(), top.Digest.String()}, nil
 }
 
-// repositoryAt opens a repository of a registry, with the credentials if the
-// registry is the one that they are for.
+// repositoryAt opens a repository of a registry. It uses the credentials only at the
+// registry that they belong to.
 func (a *access) repositoryAt(place string) (*remotes.Repository, error) {
 	ref, err := registry.ParseReference(place)
 	if err != nil {
@@ -170,7 +169,7 @@ func (a *access) repositoryAt(place string) (*remotes.Repository, error) {
 	return repository, nil
 }
 
-// ociFailure is err of a registry, without the address for the user.
+// ociFailure returns an error of a registry so that the user does not see the address.
 func ociFailure(place string, err error) error {
 	if errors.Is(err, errdef.ErrNotFound) {
 		return errNoChart

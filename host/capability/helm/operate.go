@@ -30,11 +30,11 @@ const (
 	childMemory = 512 << 20
 )
 
-// closingTime is how long putting a release in order may take, after the end of
-// the call, of the session or of the host. The host waits for it at its end.
+// closingTime bounds the time for settling a release after the end of the call, the
+// session or the host. A stopping host waits for it.
 const closingTime = 8 * time.Second
 
-// operation is one change of a release, under way in a child.
+// operation is one change of a release, in progress in a child.
 type operation struct {
 	*request
 	charts  *charts
@@ -43,21 +43,21 @@ type operation struct {
 	logger  *slog.Logger
 	id      string
 	until   time.Time // when closing ends
-	end     time.Time // when the child is ended
+	end     time.Time // when the child is killed
 	limits  child.Limits
 	started func(pid int)
 }
 
-// operate carries out the change that q asks for. helm's record of it is never
-// left pending: whatever ends the child, the host marks the record as failed. ctx
-// is the call's; as it ends the child is killed.
+// operate carries out the change that q requests. Helm's record of it does not stay
+// pending: however the child ends, the host marks the record as failed. ctx is the
+// call's; when it ends the child is killed.
 func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, client *cluster.Client, logger *slog.Logger) (*abi.Response, error) {
 	now := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = now.Add(writeTimeout)
 	}
-	// The end of the child leaves room for the record and the answer.
+	// The child ends early enough for the record and the answer.
 	room := min(closingTime+2*time.Second, deadline.Sub(now)/4)
 	o := &operation{
 		request: q, charts: h.charts, bridge: &bridge{request: q, client: client, permit: p}, logger: logger,
@@ -71,13 +71,13 @@ func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, cl
 	defer stop()
 	resp, err := o.run(ctx)
 	if unsettled := o.settle(err); unsettled != nil {
-		logger.Error("a release's record is left pending; it is replaced by the next operation after its time",
+		logger.Error("a release's record is still pending; the next operation after its time replaces it",
 			"release", q.release, "namespace", q.namespace, "cluster", q.cluster, "until", o.until.Add(clockSkew), "error", unsettled)
 	}
 	return resp, err
 }
 
-// run runs the child to its end and says what came of it.
+// run runs the child to its end and returns the outcome.
 func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	op := name + "." + o.action
 	var files []chart.File
@@ -114,7 +114,7 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	result, err := operating.Run(ctx, child.Job{
 		Stdin: &text, Stdout: out, Started: o.started, Files: []*os.File{theirs}, Limits: o.limits,
 	})
-	_ = ours.Close() // ends what the child left under way
+	_ = ours.Close() // ends requests that the child left open
 	<-served
 	o.bridge.handlers.Wait()
 	if err != nil {
@@ -133,8 +133,8 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: answer.Response}, nil
 }
 
-// better is the error that says most: what the host refused, and for one that helm
-// made a text of without saying why, the last write that failed.
+// better returns the most informative error: the host's refusal, or, if helm's error has
+// no cause, the last write that failed.
 func (o *operation) better(err error) error {
 	refused, failed, _ := o.bridge.seen()
 	if refused != nil {
@@ -146,7 +146,7 @@ func (o *operation) better(err error) error {
 	return err
 }
 
-// ended says why a child that did not end by itself was ended.
+// ended returns why a child was killed.
 func (o *operation) ended(ctx context.Context, op string, err error) error {
 	refused, _, _ := o.bridge.seen()
 	e, ok := errors.AsType[*child.Error](err)
@@ -158,7 +158,7 @@ func (o *operation) ended(ctx context.Context, op string, err error) error {
 	case e.Fault == child.Canceled:
 		return o.bridge.client.Failure(op, "", cmp.Or(context.Cause(ctx), e.Cause))
 	case e.Fault == child.TooLong:
-		return &host.Error{Kind: host.Timeout, Op: op, Message: "the operation took too long and was ended",
+		return &host.Error{Kind: host.Timeout, Op: op, Message: "the operation took too long and was stopped",
 			Detail: "the release is marked as failed; a hook or the cluster did not finish in time", Err: err}
 	case e.Fault == child.Memory:
 		return &host.Error{Kind: host.Unprocessable, Op: op, Err: err,
@@ -170,16 +170,16 @@ func (o *operation) ended(ctx context.Context, op string, err error) error {
 	return &host.Error{Kind: host.Internal, Op: op, Err: err}
 }
 
-// settle marks the record that the operation left unfinished as failed. It acts as
-// the user with what Closing allows, because the session may have ended. A record
-// that another operation owns by now is left alone.
+// settle marks the record that the operation left unfinished as failed. It acts as the
+// user with a client of Closing, because the session may have ended. It does not change a
+// record that another operation owns by now.
 func (o *operation) settle(why error) error {
 	_, _, k := o.bridge.seen()
 	if k.revision == 0 {
 		return nil
 	}
 	s := &records{client: o.closing, namespace: o.namespace, logger: o.logger}
-	for range 3 { // a write of the child's may still arrive
+	for range 3 { // a write of the child may still arrive
 		rel, version, err := s.readVersion(context.Background(), k, true, newBudget(maxRelease))
 		switch {
 		case errors.Is(err, driver.ErrReleaseNotFound):
@@ -198,11 +198,11 @@ func (o *operation) settle(why error) error {
 	return errors.New("its record keeps changing")
 }
 
-// cutShort is a record's description of how its operation ended.
+// cutShort returns a record's description of how its operation ended.
 func cutShort(action string, why error) string {
-	text := "the host was not able to finish it"
+	text := "the host could not finish it"
 	if e, ok := errors.AsType[*host.Error](why); ok {
 		text = e.Public()
 	}
-	return fmt.Sprintf("%s was cut short: %s", action, text)
+	return fmt.Sprintf("%s was interrupted: %s", action, text)
 }

@@ -282,7 +282,7 @@ func TestAPendingRecordOfAnotherHelmIsAConflictWithTheRightAdvice(t *testing.T) 
 			}
 			s.set(r, c.status, nil)
 			_, err := s.call(t.Context(), "POST "+r+"/upgrade", upgrade("hooked", "a: 2"))
-			if x := capability.ErrorFrame(err); x.Status != 409 || x.Message != "another operation on the release is under way" || !strings.Contains(x.Detail, c.advice) {
+			if x := capability.ErrorFrame(err); x.Status != 409 || x.Message != "another operation on the release is in progress" || !strings.Contains(x.Detail, c.advice) {
 				t.Errorf("got %+v", x)
 			}
 			s.must("DELETE "+r, "") // the way out is open
@@ -330,7 +330,7 @@ func TestOneOperationPerReleaseAtATime(t *testing.T) {
 				switch x := capability.ErrorFrame(err); {
 				case err == nil:
 					done++
-				case x.Status == 409 && x.Message == "another operation on the release is under way":
+				case x.Status == 409 && x.Message == "another operation on the release is in progress":
 					conflicts++
 				default:
 					t.Errorf("%s: %+v", round, x)

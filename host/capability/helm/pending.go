@@ -12,13 +12,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// ready returns the newest revision of q's release, nil if there is none, once
-// nothing is in the way of the operation that q asks for.
+// ready returns the newest revision of q's release, nil if the release does not exist,
+// or an error if a pending record prevents the operation that q requests.
 //
-// A record that waits for an operation is in the way while that may run: it says
-// until when, if a replica of this host wrote it, and is marked as failed after
-// that. One that somebody else wrote says nothing; rollback and uninstall are the
-// way out of it.
+// A pending record prevents other operations while its own may still run. If a replica of
+// this host wrote the record, it contains the end of that time, and is marked as failed
+// after it. A record of another program contains no end; rollback and uninstall replace
+// it.
 func (s *records) ready(ctx context.Context, q *request) (*release.Release, error) {
 	keys, err := s.history(ctx, q.release)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
@@ -37,30 +37,30 @@ func (s *records) ready(ctx context.Context, q *request) (*release.Release, erro
 	c, owned := owner(last.Labels)
 	switch {
 	case owned && c.gone(time.Now()):
-		err := s.fail(keys[0], last, version, "the operation was cut short; the host that ran it has gone")
+		err := s.fail(keys[0], last, version, "the operation was interrupted; the host that ran it is gone")
 		if host.KindOf(err) == host.Conflict {
-			return nil, underWay("it began just now")
+			return nil, inProgress("it has just begun")
 		}
 		return last, err
 	case owned:
-		return nil, underWay(fmt.Sprintf("it ends by %s, however it ends", c.until.Add(clockSkew).UTC().Format(time.RFC3339)))
+		return nil, inProgress(fmt.Sprintf("it ends by %s at the latest", c.until.Add(clockSkew).UTC().Format(time.RFC3339)))
 	case q.action != actUpgrade:
 		return last, nil
 	case last.Info.Status == release.StatusUninstalling:
-		return nil, underWay("the release is being uninstalled; if that was cut short, uninstall it again")
+		return nil, inProgress("the release is being uninstalled; if that was interrupted, uninstall it again")
 	}
 	good, err := s.lastGood(ctx, q.release, last.Version)
 	switch {
 	case err != nil:
 		return nil, err
 	case good == 0:
-		return nil, underWay("no revision was ever deployed; if the installation was cut short, uninstall the release and install it again")
+		return nil, inProgress("no revision was ever deployed; if the installation was interrupted, uninstall the release and install it again")
 	}
-	return nil, underWay(fmt.Sprintf("if it was cut short, roll back to revision %d, the last one that was deployed", good))
+	return nil, inProgress(fmt.Sprintf("if it was interrupted, roll back to revision %d, the last one that was deployed", good))
 }
 
-// lastGood is the newest revision before the given one that was deployed, 0 if
-// there is none among those that can be read.
+// lastGood returns the newest readable revision before the given one that was deployed,
+// or 0.
 func (s *records) lastGood(ctx context.Context, releaseName string, before int) (int, error) {
 	keys, err := s.history(ctx, releaseName)
 	if errors.Is(err, driver.ErrReleaseNotFound) {

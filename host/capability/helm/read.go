@@ -23,11 +23,11 @@ const (
 	defaultHistory = 20
 	maxNamespaces  = 500
 	parallel       = 4
-	maxTries       = 5 // revisions of a release, for one that can be read
+	maxTries       = 5 // revisions of a release that are tried until one can be read
 )
 
-// list shows the newest revision of every release that can be read; a record
-// that cannot hides neither the others nor the revision before it.
+// list lists the newest readable revision of every release. An unreadable record hides
+// neither other releases nor the revision before it.
 func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	namespaces, err := r.namespaces(ctx)
 	if err != nil {
@@ -42,14 +42,14 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	releases := slices.Collect(byRelease(keys))
 	found := make([]*releaseInfo, len(releases))
 	if len(namespaces) == 1 && namespaces[0] == "" {
-		partial = capability.NewPartial(len(releases)) // how many namespaces there are is not known
+		partial = capability.NewPartial(len(releases)) // the number of namespaces is unknown
 	}
 	looked := newBudget(maxListed)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, revisions := range releases {
 		group.Go(func() (err error) {
-			defer capability.Contain(r.logger, name, &err)
+			defer capability.Recover(r.logger, name, &err)
 			if found[i], err = s.newestReadable(ctx, revisions, looked); err != nil {
 				return partial.Without(revisions[0].namespace, err)
 			}
@@ -67,8 +67,8 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 	return answer(listed{infos, unreachable})
 }
 
-// keysIn names the revisions in the namespaces, but for those that the cluster
-// does not let the user read: partial has them.
+// keysIn returns the keys of the revisions in the namespaces. Namespaces that the user
+// may not read in the cluster are added to partial.
 func (s *records) keysIn(ctx context.Context, namespaces []string, partial *capability.Partial) ([]key, error) {
 	found := make([][]key, len(namespaces))
 	var total atomic.Int64
@@ -76,7 +76,7 @@ func (s *records) keysIn(ctx context.Context, namespaces []string, partial *capa
 	group.SetLimit(parallel)
 	for i, namespace := range namespaces {
 		group.Go(func() (err error) {
-			defer capability.Contain(s.logger, name, &err)
+			defer capability.Recover(s.logger, name, &err)
 			found[i], err = s.keys(ctx, namespace, map[string]string{"owner": "helm"})
 			if err != nil {
 				return partial.Without(namespace, err)
@@ -127,7 +127,7 @@ func (s *records) newestReadable(ctx context.Context, revisions []key, b *budget
 	return nil, nil
 }
 
-// namespaces to list; one that is empty stands for all at once.
+// namespaces returns the namespaces to list; an empty name means all at once.
 func (r *run) namespaces(ctx context.Context) ([]string, error) {
 	if r.namespace != "" || r.within.All() {
 		return []string{r.namespace}, nil
@@ -146,7 +146,7 @@ func (r *run) namespaces(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// history leaves out what cannot be read, unless nothing else is there.
+// history leaves out revisions that cannot be read, unless all of them cannot.
 func (r *run) history(ctx context.Context) (*abi.Response, error) {
 	s := r.records()
 	keys, err := s.history(ctx, r.release)

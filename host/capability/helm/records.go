@@ -32,18 +32,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 )
 
-// Bounds of what is read from release Secrets, which everybody who may write
-// Secrets can fill: helm packs a release, so that a Secret of 1 MiB can hold
-// one of 1 GiB.
+// Bounds of reading release Secrets. Every user who may write Secrets can fill them, and
+// since helm compresses a release, a Secret of 1 MiB can contain one of 1 GiB.
 const (
 	maxRelease  = 16 << 20  // unpacked
-	maxHeld     = 256 << 20 // unpacked, of all that are held at a time
-	maxListed   = 1 << 30   // unpacked, of all that a list looks into, one after the other
+	maxHeld     = 256 << 20 // unpacked, of all releases in memory at a time
+	maxListed   = 1 << 30   // unpacked, of all releases that a list reads, one after the other
 	maxPacked   = 1 << 20   // a Secret's data
 	maxSecret   = 4 << 20   // as JSON; etcd's own limit is 1.5 MiB
-	maxKeys     = 100_000   // revisions of one look
+	maxKeys     = 100_000   // revisions of one list
 	pageOfKeys  = 500
-	leastOfKeys = 8 // Secrets of any size: their metadata fits in maxPage
+	leastOfKeys = 8 // Secrets per page: their metadata fits into maxPage, whatever its size
 	maxPage     = 16 << 20
 	maxSkips    = 20 // lines of a log per action
 )
@@ -56,10 +55,10 @@ type key struct {
 
 const keyPrefix = storage.HelmStorageType + "."
 
-// secret is the name that helm gives it.
+// secret returns the name of the Secret.
 func (k key) secret() string { return keyPrefix + k.release + ".v" + strconv.Itoa(k.revision) }
 
-// parseKey reads a Secret's name; helm writes no other form.
+// parseKey parses the name of a Secret; helm writes no other form.
 func parseKey(namespace, secret string) (k key, ok bool) {
 	rest, ok := strings.CutPrefix(secret, keyPrefix)
 	dot := strings.LastIndex(rest, ".v")
@@ -71,35 +70,35 @@ func parseKey(namespace, secret string) (k key, ok bool) {
 	return k, err == nil && revision > 0 && k.secret() == secret
 }
 
-// records is helm's storage of releases, in Secrets. It replaces helm's own driver,
-// which unpacks without a bound and takes whatever is in there for a release;
-// every read here is bounded and what it returns is complete enough for helm. Its
-// client is bound to the action's context. Safe for concurrent use.
+// records is helm's storage of releases, in Secrets. It replaces helm's own driver, which
+// unpacks without a bound and does not check the content. Here every read is bounded, and
+// the releases that it returns are complete enough for helm. Its client is bound to the
+// action's context. Safe for concurrent use.
 type records struct {
 	client    *cluster.Client
 	namespace string // of the driver's methods; empty: none
 	logger    *slog.Logger
-	claim     *claim      // what it writes while an operation is under way; see writes.go
+	claim     *claim      // written while an operation is in progress; see writes.go
 	began     atomic.Bool // a revision was created
 	skips     atomic.Int64
 }
 
-// Get reads one revision; helm names it by its Secret.
+// Get reads one revision, given the name of its Secret.
 func (s *records) Get(secret string) (*release.Release, error) {
 	k, ok := parseKey(s.namespace, secret)
 	if !ok {
 		return nil, driver.ErrReleaseNotFound
 	}
 	rel, err := s.read(context.Background(), k, true, newBudget(maxRelease))
-	if err == nil { // as helm's own driver has it: a rollback copies them
+	if err == nil { // as in helm's own driver: a rollback copies them
 		maps.DeleteFunc(rel.Labels, func(label, _ string) bool { return ownLabel(label) })
 	}
 	return rel, err
 }
 
-// Query reads all revisions whose Secrets have the labels. Those that cannot be
-// read are left out, except the newest of a release's whole history: what helm
-// would do from the one before it would be wrong.
+// Query reads all revisions whose Secrets have the labels. Unreadable revisions are left
+// out, except the newest of a release's whole history: helm would then start from the one
+// before it, which would be wrong.
 func (s *records) Query(set map[string]string) ([]*release.Release, error) {
 	keys, err := s.keys(context.Background(), s.namespace, set)
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *records) Query(set map[string]string) ([]*release.Release, error) {
 	return found, nil
 }
 
-// List is for nobody: it would hold every release of a namespace.
+// List is not supported, since it would keep every release of a namespace in memory.
 func (*records) List(func(*release.Release) bool) ([]*release.Release, error) {
 	return nil, errors.ErrUnsupported
 }
@@ -150,8 +149,8 @@ func (s *records) newest(ctx context.Context, releaseName string) (*release.Rele
 	return s.read(ctx, keys[0], true, newBudget(maxRelease))
 }
 
-// history names the revisions of a release, newest first. driver.ErrReleaseNotFound
-// if there are none.
+// history returns the keys of the revisions of a release, newest first. The error is
+// driver.ErrReleaseNotFound if it has none.
 func (s *records) history(ctx context.Context, releaseName string) ([]key, error) {
 	keys, err := s.keys(ctx, s.namespace, map[string]string{"owner": "helm", "name": releaseName})
 	if err != nil {
@@ -164,8 +163,8 @@ func (s *records) history(ctx context.Context, releaseName string) ([]key, error
 	return keys, nil
 }
 
-// missing is err; if that says that q's revision is not there, of a release that
-// is, then with the revision.
+// missing returns err. If err says that q's revision does not exist, but the release
+// does, it returns an error that names the revision.
 func (s *records) missing(ctx context.Context, q *request, err error) error {
 	if !errors.Is(err, driver.ErrReleaseNotFound) {
 		return err
@@ -180,13 +179,13 @@ func newestFirst(a, b key) int {
 	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.release, b.release), cmp.Compare(b.revision, a.revision))
 }
 
-// keys names the revisions whose Secrets have the labels, reading their metadata
-// only. An empty namespace is all. A label that is another release's than the
-// Secret's name is not believed.
+// keys returns the keys of the revisions whose Secrets have the labels. It reads their
+// metadata only. An empty namespace means all. A Secret whose label names another release
+// than its name is ignored.
 func (s *records) keys(ctx context.Context, namespace string, set map[string]string) ([]key, error) {
 	selector, err := labels.Set(set).AsValidatedSelector()
 	if err != nil {
-		return nil, host.E(host.Invalid, name, "the release's name is no label: %w", err)
+		return nil, host.E(host.Invalid, name, "the release's name is not a valid label: %w", err)
 	}
 	var keys []key
 	next, limit := "", pageOfKeys
@@ -218,7 +217,7 @@ func tooManyKeys() error {
 	return host.E(host.Unprocessable, name, "there are over %d revisions of releases; name a namespace", maxKeys)
 }
 
-// page is some of a list of Secrets.
+// page is one page of a list of Secrets.
 type page struct {
 	Metadata struct{ Continue string }
 	Items    []struct {
@@ -260,8 +259,8 @@ func secretPath(namespace, secret string) string {
 	return path
 }
 
-// readAll reads each of keys whole. One that cannot be used has its reason in
-// failed; one that is gone by now has neither release nor reason.
+// readAll reads each of keys completely. failed has the reason for a revision that cannot
+// be used; a revision that is gone by now has neither a release nor a reason.
 func (s *records) readAll(keys []key) (read []*release.Release, failed []error, err error) {
 	read, failed = make([]*release.Release, len(keys)), make([]error, len(keys))
 	held := newBudget(maxHeld)
@@ -269,7 +268,7 @@ func (s *records) readAll(keys []key) (read []*release.Release, failed []error, 
 	group.SetLimit(parallel)
 	for i, k := range keys {
 		group.Go(func() (err error) {
-			defer capability.Contain(s.logger, name, &err)
+			defer capability.Recover(s.logger, name, &err)
 			read[i], err = s.read(ctx, k, true, held)
 			switch {
 			case errors.Is(err, errDamaged):
@@ -283,21 +282,22 @@ func (s *records) readAll(keys []key) (read []*release.Release, failed []error, 
 	return read, failed, group.Wait()
 }
 
-// skip tells the operator of a revision that is left out.
+// skip logs that a revision is left out.
 func (s *records) skip(err error) {
 	if err != nil && s.skips.Add(1) <= maxSkips {
 		s.logger.Warn("a release's record is skipped", "error", err)
 	}
 }
 
-// read reads one revision, whole or what lists show of it. errDamaged is in the
-// error of one that is none, driver.ErrReleaseNotFound of one that is absent.
+// read reads one revision, completely or the part that lists show. The error is
+// errDamaged if the record is not a valid release, and driver.ErrReleaseNotFound if it is
+// absent.
 func (s *records) read(ctx context.Context, k key, whole bool, b *budget) (*release.Release, error) {
 	rel, _, err := s.readVersion(ctx, k, whole, b)
 	return rel, err
 }
 
-// readVersion is read; it returns the Secret's resource version, too.
+// readVersion is read; it also returns the Secret's resource version.
 func (s *records) readVersion(ctx context.Context, k key, whole bool, b *budget) (*release.Release, string, error) {
 	resp, err := s.client.Do(ctx, &cluster.Request{Method: http.MethodGet, Path: secretPath(k.namespace, k.secret()), Limit: maxSecret})
 	switch {
@@ -335,11 +335,11 @@ func (s *records) readVersion(ctx context.Context, k key, whole bool, b *budget)
 	return rel, secret.Metadata.ResourceVersion, nil
 }
 
-// errDamaged is in the error of a record that cannot be used.
+// errDamaged is wrapped by the error of a record that cannot be used.
 var errDamaged = errors.New("damaged")
 
-// damaged names the revision and why it cannot be used. The end of a budget is
-// nothing that is wrong with the revision and stays as it is.
+// damaged returns an error that names the revision and the reason. It returns the error
+// of an exhausted budget unchanged, since that is not a defect of the revision.
 func (k key) damaged(why error) error {
 	if e, ok := errors.AsType[*host.Error](why); ok && errors.Is(why, errBudget) {
 		return e
@@ -349,8 +349,8 @@ func (k key) damaged(why error) error {
 		Detail:  why.Error(), Err: fmt.Errorf("%w: %w", errDamaged, why)}
 }
 
-// check completes a release that is the one of k and has all that helm takes
-// for granted.
+// check checks that r is the release of k and has all parts that helm relies on, and
+// fills in optional ones.
 func (k key) check(r *release.Release) error {
 	switch {
 	case r.Info == nil:
@@ -366,7 +366,7 @@ func (k key) check(r *release.Release) error {
 	return nil
 }
 
-// budget is how many bytes may still be unpacked. Safe for concurrent use.
+// budget is the number of bytes that may still be unpacked. Safe for concurrent use.
 type budget struct {
 	left  atomic.Int64
 	total int64
@@ -378,7 +378,7 @@ func newBudget(total int64) *budget {
 	return b
 }
 
-// errBudget is in the error of a look that would unpack too much.
+// errBudget is wrapped by the error of a read that would unpack too much.
 var errBudget = errors.New("too much to unpack")
 
 func (b *budget) spend(n int) error {
@@ -391,7 +391,7 @@ func (b *budget) spend(n int) error {
 
 var gzipMagic = []byte{0x1f, 0x8b, 0x08}
 
-// unpack undoes helm's base64 and, unless the release is older than that, gzip.
+// unpack decodes helm's base64 and, except for old releases, gzip.
 func unpack(packed []byte, b *budget) ([]byte, error) {
 	text, err := base64.StdEncoding.DecodeString(string(packed))
 	if err != nil {
@@ -429,8 +429,8 @@ func decodeWhole(text []byte, rel *release.Release) error {
 	return nil
 }
 
-// decodeRelease decodes all of a release, or what lists show of it: values and
-// templates can take many times their text in memory.
+// decodeRelease decodes a release completely, or the part that lists show: values and
+// templates can take many times the size of their text in memory.
 func decodeRelease(text []byte, whole bool) (*release.Release, error) {
 	rel := new(release.Release)
 	if whole {

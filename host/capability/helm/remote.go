@@ -15,9 +15,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
-// remote is a repository behind HTTP. Its index, which the operator trusts by
-// configuring it, says where archives are and what their digests are; an
-// archive may be in an OCI registry.
+// remote is a repository behind HTTP. The operator trusts its index by configuring it;
+// the index has the addresses and digests of archives, which may be in an OCI registry.
 type remote struct {
 	*access
 	index *index
@@ -72,9 +71,9 @@ func (r *remote) load(ctx context.Context, chartName, version string) (*chart.Ch
 	return loadArchive(archive)
 }
 
-// archive is the chart's archive that was sent, which must have the digest unless
-// that is empty. Servers that call an archive's own compression its
-// Content-Encoding send it as it is; others compress it once more.
+// archive returns the downloaded archive of a chart, which must have the digest unless
+// that is empty. Some servers declare an archive's own compression as its
+// Content-Encoding; others compress the archive once more.
 func (d *download) archive(digest string) ([]byte, error) {
 	found := d.body
 	switch d.encoding {
@@ -94,7 +93,7 @@ func (d *download) archive(digest string) ([]byte, error) {
 	return nil, errors.New("the archive's digest is not the one in the index")
 }
 
-// text is the text of an answer, unpacked.
+// text returns the text of an answer, decompressed.
 func (d *download) text(limit int64) ([]byte, error) {
 	switch d.encoding {
 	case "", "identity":

@@ -19,27 +19,27 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-const maxValues = 1 << 20 // bytes; a release's Secret holds no more anyway
+const maxValues = 1 << 20 // bytes; a release's Secret cannot contain more
 
-// valuesLimits let values use aliases, as helm does.
+// valuesLimits allow aliases in values, as in helm.
 var valuesLimits = strictyaml.Limits{Bytes: maxValues, Nodes: strictyaml.Small.Nodes, Depth: strictyaml.Small.Depth}
 
-// run is one action under way: a read in this process, a change in a child.
+// run is one action in progress: a read in this process, a change in a child.
 type run struct {
 	*request
 	client *cluster.Client // for the releases' records
-	within capability.Within
+	within capability.Narrowing
 	logger *slog.Logger
 
-	// The rest is for changes.
-	objects, lookup *cluster.Client // for what the chart declares, and its templates read
+	// The other fields are for changes.
+	objects, lookup *cluster.Client // for the chart's objects, and for reads by its templates
 	chart           *chart.Chart    // to upgrade to
 	claim           *claim
-	end             time.Time // when the child is ended
+	end             time.Time // when the child is killed
 	store           *records  // once there is a configuration
 }
 
-// readBody reads and checks what the action takes.
+// readBody parses and checks the body of the action.
 func (q *request) readBody(body []byte) error {
 	switch q.action {
 	case actUpgrade:
@@ -57,7 +57,7 @@ func (q *request) readBody(body []byte) error {
 		}
 	default:
 		if len(body) > 0 {
-			return host.E(host.Invalid, name, "%s takes no body", q.action)
+			return host.E(host.Invalid, name, "%s must have no body", q.action)
 		}
 	}
 	return nil
@@ -85,9 +85,9 @@ func (q *request) readValues() error {
 	return nil
 }
 
-// detached does what holds a slot where the caller need not wait for it: a read
-// ends with ctx or authority, and what a change leaves is put in order for
-// closingTime beyond that.
+// detached runs do with a slot, in its own goroutine, so that the caller need not wait
+// for its end: a read ends with ctx or authority, and the release of a change is settled
+// within closingTime after that.
 func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, client *cluster.Client, do func() (*abi.Response, error)) (*abi.Response, error) {
 	op := name + "." + q.action
 	if err := h.slots.acquire(ctx, user); err != nil {
@@ -102,7 +102,7 @@ func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, clien
 		defer h.slots.release(user)
 		var res result
 		defer func() { done <- res }()
-		defer capability.Contain(h.logger, name, &res.err)
+		defer capability.Recover(h.logger, name, &res.err)
 		res.resp, res.err = do()
 	})
 	select {
@@ -113,9 +113,9 @@ func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, clien
 	return nil, client.Failure(op, "", context.Cause(ctx))
 }
 
-// contained turns a panic of helm or of a template into an error.
-func (r *run) contained(ctx context.Context) (resp *abi.Response, err error) {
-	defer capability.Contain(r.logger, name, &err)
+// recovered runs the action and turns a panic of helm or of a template into an error.
+func (r *run) recovered(ctx context.Context) (resp *abi.Response, err error) {
+	defer capability.Recover(r.logger, name, &err)
 	switch r.action {
 	case actList:
 		return r.list(ctx)
@@ -130,11 +130,11 @@ func (r *run) contained(ctx context.Context) (resp *abi.Response, err error) {
 	case actUninstall:
 		return r.uninstall(ctx)
 	}
-	return nil, host.E(host.Invalid, name, "there is no action %q", r.action)
+	return nil, host.E(host.Invalid, name, "the action %q does not exist", r.action)
 }
 
-// configuration is helm's for the namespace, with bounded storage, and with one
-// client for what the chart declares and another for what its templates read.
+// configuration returns helm's configuration for the namespace, with bounded storage, one
+// client for the chart's objects and another for reads by its templates.
 func (r *run) configuration() (*action.Configuration, *records) {
 	c := new(action.Configuration)
 	log := func(format string, args ...any) {

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// slots bounds how many actions are under way, of one user and of all. An
-// action holds its slot until helm is done, also when nobody waits for it any
-// more. Safe for concurrent use.
+// slots bounds the number of actions in progress, per user and in total. An action keeps
+// its slot until helm has finished, also if no request waits for it any longer. Safe for
+// concurrent use.
 type slots struct {
 	all, each int
 	wait      time.Duration // for a slot
@@ -25,8 +25,8 @@ func newSlots(all, each int, wait time.Duration) *slots {
 	return &slots{all: all, each: each, wait: wait, by: map[host.UserID]int{}, freed: make(chan struct{})}
 }
 
-// acquire waits for a slot of the user's; release it once. host.Limited when
-// there is none in time, ctx's cause when that ends first.
+// acquire waits for a slot for the user, which must be released once. The error is of
+// kind Limited if no slot becomes free in time, and ctx's cause if ctx ends first.
 func (s *slots) acquire(ctx context.Context, user host.UserID) error {
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
@@ -45,16 +45,16 @@ func (s *slots) acquire(ctx context.Context, user host.UserID) error {
 	}
 }
 
-// take takes a slot if there is one. Otherwise it says why there is none and
-// when to try again.
+// take takes a slot if one is free. Otherwise it returns why not, and a channel that is
+// closed when a slot becomes free.
 func (s *slots) take(user host.UserID) (freed <-chan struct{}, full error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.by[user] >= s.each:
-		return s.freed, host.E(host.Limited, name, "%d helm actions of yours are under way; no more run at a time", s.each)
+		return s.freed, host.E(host.Limited, name, "%d helm actions of yours are in progress; no more run at a time", s.each)
 	case s.used >= s.all:
-		return s.freed, host.E(host.Limited, name, "%d helm actions are under way; no more run at a time", s.all)
+		return s.freed, host.E(host.Limited, name, "%d helm actions are in progress; no more run at a time", s.all)
 	}
 	s.used++
 	s.by[user]++

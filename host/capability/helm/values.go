@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// leastExact is the least number that a template would print with an exponent
-// if it were a float64, which is what helm makes of every number.
+// leastExact is the smallest number that a template prints with an exponent if it is a
+// float64, as every number is in helm.
 const leastExact = 1_000_000
 
-// plain is v with numbers as templates need them. A whole number that a template
-// prints as it was given is a float64, as with helm, since charts compare values
-// with floats; a larger one stays an integer. It changes v.
+// plain converts the numbers in v for templates. A whole number that a template prints
+// unchanged becomes a float64, as in helm, since charts compare values with floats; a
+// larger one stays an integer. It modifies v.
 func plain(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -33,8 +33,8 @@ func plain(v any) any {
 	return v
 }
 
-// fromJSON is n as an int64 or uint64 if it is whole and fits, else a float64.
-// One that is larger than any float64 is the largest.
+// fromJSON returns n as an int64 or uint64 if it is whole and fits, else as a float64. A
+// number beyond the range of float64 becomes the largest one.
 func fromJSON(n json.Number) any {
 	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
 		return i

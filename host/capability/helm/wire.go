@@ -27,7 +27,7 @@ type releaseInfo struct {
 	AppVersion string `json:"appVersion"`
 }
 
-// listed is a list's answer. Errors are of the namespaces that could not be read.
+// listed is the answer of a list. Errors has the namespaces that could not be read.
 type listed struct {
 	Releases []*releaseInfo           `json:"releases"`
 	Errors   []capability.Unreachable `json:"errors,omitempty"`
@@ -43,17 +43,17 @@ type revisionInfo struct {
 	Description string `json:"description"`
 }
 
-// upgradeBody says what to install, or to upgrade a release to. Of the values of
-// the release there is so far, an upgrade keeps
+// upgradeBody is the body of an upgrade or installation. An upgrade uses these values of
+// the existing release:
 //
-//   - nothing by default: it has Values and the chart's own defaults, also if
+//   - by default none: the release gets Values and the chart's own defaults, also if
 //     Values is empty;
-//   - with ReuseValues all of them, also the defaults of the old chart, and
-//     merges Values into them: what the new chart has as new defaults is absent;
-//   - with ResetThenReuseValues those that were given, and merges Values into
-//     them, over the defaults of the new chart.
+//   - with ReuseValues all of them, including the defaults of the old chart; Values
+//     are merged into them, and new defaults of the new chart are absent;
+//   - with ResetThenReuseValues those that users gave; Values are merged into them,
+//     over the defaults of the new chart.
 //
-// The two exclude each other and mean nothing to an installation.
+// The two exclude each other and have no effect on an installation.
 type upgradeBody struct {
 	Chart                string `json:"chart"`   // REPOSITORY/CHART
 	Version              string `json:"version"` // a version or a constraint such as ^1.2; empty: the newest release
@@ -62,8 +62,8 @@ type upgradeBody struct {
 	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
 }
 
-// keep sets what an upgrade keeps of the release's values. Without it helm would
-// keep them all when none are given.
+// keep sets which of the release's values an upgrade keeps. Without it, helm would keep
+// all of them if none are given.
 func (b *upgradeBody) keep(a *action.Upgrade) {
 	a.ReuseValues, a.ResetThenReuseValues = b.ReuseValues, b.ResetThenReuseValues
 	a.ResetValues = !b.ReuseValues && !b.ResetThenReuseValues
@@ -86,8 +86,8 @@ func describe(r *release.Release) releaseInfo {
 	}
 }
 
-// describeRevision copes with parts that are absent, since releases are read
-// from Secrets that others can write.
+// describeRevision tolerates missing parts, since releases are read from Secrets that
+// others can write.
 func describeRevision(r *release.Release) revisionInfo {
 	v := revisionInfo{Revision: r.Version}
 	if r.Info != nil {

@@ -30,8 +30,8 @@ func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
 	case last.Info.Status == release.StatusUninstalled:
 		rel, err = r.install(c, r.chart, true)
 	case last.Info.Status == release.StatusFailed:
-		// Where no revision was ever good, an installation begins again, with
-		// its hooks: an upgrade would run others.
+		// If no revision was ever deployed, the installation begins again, with
+		// its hooks: an upgrade would run other hooks.
 		var good int
 		if good, err = records.lastGood(ctx, r.release, last.Version); err != nil {
 			return nil, r.failure(err)
@@ -50,7 +50,7 @@ func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
 	return answer(changed{describe(rel), notes(rel, fmt.Sprintf("release %q is at revision %d", rel.Name, rel.Version))})
 }
 
-// installable refuses what helm would only find out after it had begun.
+// installable refuses charts that helm would refuse only after it had begun.
 func installable(ch *chart.Chart) error {
 	if t := ch.Metadata.Type; t != "" && t != "application" {
 		return host.E(host.Unprocessable, name, "chart %q is of type %q and cannot be installed", ch.Name(), t)
@@ -61,8 +61,8 @@ func installable(ch *chart.Chart) error {
 	return nil
 }
 
-// wait is how long helm may wait for a hook. It is shorter than what the child
-// has, so that helm itself can record how the operation failed.
+// wait returns how long helm may wait for a hook. It is shorter than the child's time, so
+// that helm itself can record how the operation failed.
 func (r *run) wait() time.Duration {
 	left := time.Until(r.end)
 	return max(left-min(2*time.Second, left/8), time.Second)

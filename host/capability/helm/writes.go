@@ -19,17 +19,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 )
 
-// Labels of a record whose operation is under way. They say which operation of
-// which replica owns it, and until when: it has ended by then, however it ended.
+// Labels of a record whose operation is in progress. They name the operation that owns
+// the record and the time by which it has certainly ended.
 const (
 	labelOperation = "bulkhead.internal/operation"
 	labelUntil     = "bulkhead.internal/until" // Unix seconds
 )
 
-// clockSkew is how far the clocks of replicas may be apart.
+// clockSkew is the greatest expected difference between replicas' clocks.
 const clockSkew = 30 * time.Second
 
-// claim is what an operation writes on the records that it leaves pending.
+// claim is the labels that an operation writes on its pending records.
 type claim struct {
 	operation string
 	until     time.Time
@@ -38,15 +38,15 @@ type claim struct {
 // unfinished reports whether a record of this status waits for its operation.
 func unfinished(s release.Status) bool { return s.IsPending() || s == release.StatusUninstalling }
 
-// ownLabel reports whether a label of a record's Secret is no label of the release.
+// ownLabel reports whether a label of a record's Secret is not one of the release.
 func ownLabel(label string) bool {
 	return label == labelOperation || label == labelUntil || slices.Contains(driver.GetSystemLabels(), label)
 }
 
-// Name is what helm calls this kind of storage.
+// Name returns helm's name of this kind of storage.
 func (*records) Name() string { return driver.SecretsDriverName }
 
-// Create writes a new revision; driver.ErrReleaseExists if it is there.
+// Create writes a new revision. The error is driver.ErrReleaseExists if it exists.
 func (s *records) Create(secret string, r *release.Release) error {
 	s.began.Store(true)
 	resp, err := s.write(http.MethodPost, secretPath(s.namespace, ""), secret, r, "createdAt", "")
@@ -62,8 +62,8 @@ func (s *records) Create(secret string, r *release.Release) error {
 // Update replaces a revision.
 func (s *records) Update(secret string, r *release.Release) error { return s.replace(secret, r, "") }
 
-// replace replaces the revision, if it still has this resource version; empty:
-// whatever it has.
+// replace replaces the revision if it still has this resource version, or, if version is
+// empty, whatever version it has.
 func (s *records) replace(secret string, r *release.Release, version string) error {
 	resp, err := s.write(http.MethodPut, secretPath(s.namespace, secret), secret, r, "modifiedAt", version)
 	if err == nil && resp.Status == http.StatusNotFound {
@@ -85,8 +85,8 @@ func (s *records) write(method, path, secret string, r *release.Release, stamp, 
 	})
 }
 
-// secretOf is the Secret as helm's own driver makes it, with the claim while the
-// operation is under way.
+// secretOf returns the Secret as helm's own driver makes it, with the claim while the
+// operation is in progress.
 func (s *records) secretOf(secret string, r *release.Release, stamp, version string) ([]byte, error) {
 	packed, err := pack(r)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *records) secretOf(secret string, r *release.Release, stamp, version str
 	}{"v1", "Secret", metadata{secret, s.namespace, labels, version}, "helm.sh/release.v1", map[string][]byte{"release": packed}})
 }
 
-// pack is the opposite of unpack.
+// pack encodes what unpack decodes.
 func pack(r *release.Release) ([]byte, error) {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -138,13 +138,12 @@ func pack(r *release.Release) ([]byte, error) {
 	packed := make([]byte, base64.StdEncoding.EncodedLen(buf.Len()))
 	base64.StdEncoding.Encode(packed, buf.Bytes())
 	if len(packed) > maxPacked {
-		return nil, host.E(host.Unprocessable, name, "the release is over %d KiB and does not fit a Secret", maxPacked>>10)
+		return nil, host.E(host.Unprocessable, name, "the release is over %d KiB and does not fit into a Secret", maxPacked>>10)
 	}
 	return packed, nil
 }
 
-// owner says whose operation a record waits for: the claim, and whether there is
-// one.
+// owner returns the claim on a pending record; ok is false if it has none.
 func owner(labels map[string]string) (c claim, ok bool) {
 	seconds, err := strconv.ParseInt(labels[labelUntil], 10, 64)
 	if err != nil || labels[labelOperation] == "" {
@@ -153,11 +152,11 @@ func owner(labels map[string]string) (c claim, ok bool) {
 	return claim{labels[labelOperation], time.Unix(seconds, 0)}, true
 }
 
-// gone reports whether the operation of the claim has ended for certain.
+// gone reports whether the operation of the claim has certainly ended.
 func (c claim) gone(now time.Time) bool { return now.After(c.until.Add(clockSkew)) }
 
-// fail marks the record as failed because of why, if it is still the one that was
-// read. helm then takes the release for one that can be upgraded.
+// fail marks the record as failed, with the reason why, if it has not changed since it
+// was read. Helm then allows upgrades of the release.
 func (s *records) fail(k key, r *release.Release, version, why string) error {
 	r.Info.Status, r.Info.Description = release.StatusFailed, why
 	return s.replace(k.secret(), r, version)

@@ -2,10 +2,10 @@
 // user. Its URLs are kube://CLUSTER/PATH?QUERY where PATH is the API server's
 // own, such as apis/apps/v1/namespaces/shop/deployments/web.
 //
-// It owns which requests those are and what of a request and its answer passes
-// through. What a request means is told by the API server's own reading of it,
-// in host/cluster; whether the user may is policy's and RBAC's. Watches and
-// other answers without an end are not fetched.
+// It defines which requests exist and which parts of a request and its answer pass
+// through. host/cluster interprets a request with the API server's own parser; policy
+// and RBAC decide whether the user may make it. Watches and other answers without an end
+// cannot be fetched.
 package kube
 
 import (
@@ -58,7 +58,7 @@ func NewKind() *capability.Kind {
 	}
 }
 
-// asked is the call that a question in words is about.
+// asked returns the call that a question in words is about.
 func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
 	verb := "list"
 	if p.Object != "" {
@@ -81,7 +81,7 @@ type Kube struct {
 // New makes the provider for the clusters of this host.
 func New(clusters *cluster.Set) *Kube { return &Kube{NewKind(), clusters} }
 
-// Kind is that of NewKind.
+// Kind returns the kind of NewKind.
 func (k *Kube) Kind() *capability.Kind { return k.kind }
 
 // request is a guest's request in typed parts.
@@ -96,7 +96,7 @@ type request struct {
 
 func parse(r *abi.Request) (*request, error) {
 	if !slices.Contains(methods, r.Method) {
-		return nil, host.E(host.Invalid, name, "the method is none of %s", strings.Join(methods, ", "))
+		return nil, host.E(host.Invalid, name, "the method must be one of %s", strings.Join(methods, ", "))
 	}
 	t, err := capability.ParseTarget(name, r.URL)
 	if err != nil {
@@ -113,7 +113,7 @@ func parse(r *abi.Request) (*request, error) {
 	return &request{r.Method, t, path, access, headerOf(r.Header), r.Body}, nil
 }
 
-// classify reads the request as the API server would.
+// classify parses the request as the API server would.
 func classify(r *abi.Request) (capability.Prepared, error) {
 	q, err := parse(r)
 	if err != nil {
@@ -137,18 +137,18 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	if err != nil {
 		return nil, err
 	}
-	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Within.All() {
+	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Narrowing.All() {
 		if q.access.Group == "" && q.access.Resource == "namespaces" {
-			return listNamespaces(ctx, client, q, p.Within)
+			return listNamespaces(ctx, client, q, p.Narrowing)
 		}
-		return listWithin(ctx, client, q, p.Within, p.Caller.Logger)
+		return listWithin(ctx, client, q, p.Narrowing, p.Caller.Logger)
 	}
 	if len(p.Obligations.Redact) > 0 {
-		// The pointers are those of the objects themselves, not of a table.
+		// Redaction pointers are for the objects themselves, not for a table.
 		q.header.Set("Accept", "application/json")
 	}
 	if q.access.Applies(q.header.Get("Content-Type")) {
-		// The API server's authorizer asks for the second verb as well.
+		// The API server's authorizer requires the second verb as well.
 		creation := p.Call
 		creation.Verb = "create"
 		if _, err := p.Also(ctx, creation); err != nil {

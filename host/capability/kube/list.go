@@ -19,14 +19,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Bounds of a list that is put together.
+// Bounds of a merged list.
 const (
 	maxNamespaces = 500
 	parallel      = 4
 )
 
-// list is a list's answer. Errors are of the namespaces that could not be read;
-// a list of the API server itself has none.
+// list is the answer of a list. Errors has the namespaces that could not be read; a list
+// of the API server itself has none.
 type list struct {
 	APIVersion string                   `json:"apiVersion"`
 	Kind       string                   `json:"kind"`
@@ -35,11 +35,10 @@ type list struct {
 	Errors     []capability.Unreachable `json:"errors,omitempty"`
 }
 
-// listWithin lists each namespace that may be reached and merges the items. The
-// result is complete, but for the namespaces that it names in its errors: limit
-// and continue are not passed on. Once the items are more than an answer holds,
-// nothing further is asked for.
-func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Within, logger *slog.Logger) (*abi.Response, error) {
+// listWithin lists each namespace that the narrowing permits and merges the items. The
+// result is complete except for the namespaces in its errors: limit and continue are
+// not passed on. Once the items exceed the size of an answer, it stops asking.
+func listWithin(ctx context.Context, client *cluster.Client, q *request, within capability.Narrowing, logger *slog.Logger) (*abi.Response, error) {
 	names, err := reachable(ctx, client, within)
 	if err != nil {
 		return nil, err
@@ -51,7 +50,7 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 	group.SetLimit(parallel)
 	for i, namespace := range names {
 		group.Go(func() (err error) {
-			defer capability.Contain(logger, name, &err)
+			defer capability.Recover(logger, name, &err)
 			if err := ctx.Err(); err != nil {
 				return err // the first error is the one that counts
 			}
@@ -74,7 +73,7 @@ func listWithin(ctx context.Context, client *cluster.Client, q *request, within 
 	return all.answer()
 }
 
-// size is what the items will take in an answer, with their commas.
+// size returns the size of the items in an answer, with their commas.
 func (l *list) size() (n int64) {
 	for _, item := range l.Items {
 		n += int64(len(item)) + 1
@@ -82,7 +81,7 @@ func (l *list) size() (n int64) {
 	return n
 }
 
-func reachable(ctx context.Context, client *cluster.Client, within capability.Within) ([]string, error) {
+func reachable(ctx context.Context, client *cluster.Client, within capability.Narrowing) ([]string, error) {
 	names, ok := within.Names(dnsname.IsLabel)
 	if !ok {
 		all, err := client.Namespaces(ctx)
@@ -115,10 +114,10 @@ func listOne(ctx context.Context, client *cluster.Client, q *request, namespace 
 	return nil
 }
 
-// listNamespaces lists the namespaces themselves, as far as they may be reached.
-// Those whose names are known are asked for one by one: who may see a few of
-// them seldom has the cluster's permission to list all.
-func listNamespaces(ctx context.Context, client *cluster.Client, q *request, within capability.Within) (*abi.Response, error) {
+// listNamespaces lists the namespaces themselves, as far as the narrowing permits. If
+// their names are known, it gets them one by one: a user who may see a few namespaces
+// seldom has the cluster's permission to list all.
+func listNamespaces(ctx context.Context, client *cluster.Client, q *request, within capability.Narrowing) (*abi.Response, error) {
 	found := list{APIVersion: "v1", Kind: "NamespaceList", Metadata: json.RawMessage("{}"), Items: []json.RawMessage{}}
 	names, known := within.Names(dnsname.IsLabel)
 	selects := q.target.Query.Has("labelSelector") || q.target.Query.Has("fieldSelector")
@@ -183,7 +182,7 @@ func get(ctx context.Context, client *cluster.Client, path string, query url.Val
 }
 
 func noList(err error) error {
-	return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer is no list", Err: err}
+	return &host.Error{Kind: host.Upstream, Op: name, Message: "the cluster's answer is not a list", Err: err}
 }
 
 func (l list) answer() (*abi.Response, error) {
@@ -194,8 +193,8 @@ func (l list) answer() (*abi.Response, error) {
 	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
 }
 
-// merge keeps no metadata: a resource version of one namespace's list means
-// nothing for the others.
+// merge drops the metadata, because the resource version of one namespace's list is
+// meaningless for the others.
 func merge(lists []list) list {
 	all := list{Metadata: json.RawMessage("{}"), Items: []json.RawMessage{}}
 	for _, l := range lists {

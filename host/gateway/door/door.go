@@ -218,14 +218,14 @@ func (v *visit) prepare(r *http.Request) error {
 		Match: m, Obligations: o, URL: pathAndQuery(v.path, v.rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
 			Plugin: m.Route.Plugin, Principal: req.Principal, Route: m.Route, Resource: m.Resource,
-			Obligations: o, Reason: v.reason, Authority: v.session, Stand: v.stand, RequestID: req.ID, Logger: req.Log,
+			Obligations: o, Reason: v.reason, Authority: v.session, Hold: v.hold, RequestID: req.ID, Logger: req.Log,
 		},
 	}
 	return nil
 }
 
-// stand is capability.Caller.Stand.
-func (v *visit) stand(q *host.Question, allowed host.Obligations) (leave func(), err error) {
+// hold is capability.Caller.Hold.
+func (v *visit) hold(q *host.Question, allowed host.Obligations) (release func(), err error) {
 	st, err := v.session.Hold(q, allowed)
 	return st.Release, err
 }

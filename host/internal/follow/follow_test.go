@@ -220,7 +220,7 @@ func TestAKeyPairIsUsedOnceBothFilesAreNew(t *testing.T) {
 }
 
 // A server with a new authority is trusted as soon as the file contains it, and not
-// before; requests under way continue.
+// before; requests in progress continue.
 func TestATransportTrustsTheAuthoritiesOfItsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	serve := func(name string, ca *authority, h http.HandlerFunc) *httptest.Server {
@@ -273,7 +273,7 @@ func TestATransportTrustsTheAuthoritiesOfItsFile(t *testing.T) {
 	}
 	close(more)
 	if text, err := io.ReadAll(resp.Body); string(text) != "begun done" || err != nil {
-		t.Errorf("what was under way: %q, %v", text, err)
+		t.Errorf("what was in progress: %q, %v", text, err)
 	}
 	put(t, file, "no certificate")
 	if _, err := NewTransport(file, nil, func(*http.Transport) {}); err == nil || !strings.HasPrefix(err.Error(), "caFile: "+file) {

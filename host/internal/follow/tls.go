@@ -41,7 +41,7 @@ type Transport struct{ current *Value[*http.Transport] }
 
 // NewTransport returns a transport with the settings of http.DefaultTransport, after
 // change, and with the authorities in caFile, or the system's if that is empty. It
-// speaks TLS 1.2 or later. When the file changes, requests under way finish on their
+// uses TLS 1.2 or later. When the file changes, requests in progress finish on their
 // connections and later ones use new connections. An error begins with "caFile: ".
 func NewTransport(caFile string, log *slog.Logger, change func(*http.Transport)) (*Transport, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()

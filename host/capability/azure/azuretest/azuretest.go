@@ -1,9 +1,9 @@
-// Package azuretest gives tests an Azure: examples/azure-fake, which is the
-// Azure SDK's own fake servers behind a TLS listener with a token endpoint. Each
-// test has one of its own, which dies with the test process however that ends.
+// Package azuretest gives tests an Azure: examples/azure-fake, which is the Azure SDK's
+// own fake servers behind a TLS listener with a token endpoint. Each test has its own,
+// which ends with the test process however that ends.
 //
-// BULKHEAD_AZUREFAKE names the program, instead of building it (two minutes the
-// first time).
+// BULKHEAD_AZUREFAKE names a program that is already built; building it takes two
+// minutes the first time.
 package azuretest
 
 import (
@@ -29,7 +29,7 @@ import (
 type Fake struct {
 	Endpoint, Authority, CAFile, Control, Subscription, Tenant, ClientID string
 
-	SecretFile string // holds what Start was given as secret
+	SecretFile string // contains Secret
 
 	t    testing.TB
 	cmd  *exec.Cmd
@@ -37,7 +37,7 @@ type Fake struct {
 	once sync.Once
 }
 
-// Secret is what the token endpoint accepts.
+// Secret is the client secret that the token endpoint accepts.
 const Secret = "canary-secret-9f2c"
 
 // Start returns an Azure for this test. Flags are azure-fake's.
@@ -72,7 +72,7 @@ func Start(t testing.TB, flags ...string) *Fake {
 	return f
 }
 
-// Stop ends it, as when a subscription cannot be reached. It may be called
+// Stop stops the program, as when a subscription cannot be reached. It may be called
 // repeatedly.
 func (f *Fake) Stop() {
 	f.once.Do(func() {
@@ -89,7 +89,7 @@ func (f *Fake) Config(name string) azure.Config {
 	}
 }
 
-// YAML is the same for a configuration file.
+// YAML returns Config as YAML for a configuration file.
 func (f *Fake) YAML(name string) string {
 	text, err := json.Marshal(f.Config(name))
 	if err != nil {
@@ -98,10 +98,10 @@ func (f *Fake) YAML(name string) string {
 	return string(text)
 }
 
-// Request is one that reached Azure Resource Manager.
+// Request is a request that reached Azure Resource Manager.
 type Request struct{ Method, URI, Body, Correlation string }
 
-// Requests are all that reached it since Forget, oldest first.
+// Requests returns all requests since Forget, oldest first.
 func (f *Fake) Requests() (list []Request) {
 	f.t.Helper()
 	f.do("GET", "/requests", nil, &list)
