@@ -8,44 +8,44 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
-// Config says where records go. Without a destination they are not kept.
+// Config defines the destinations of records. Without a destination they are not kept.
 type Config struct {
 	File *File `json:"file,omitempty"`
-	// HTTP takes gzipped JSON arrays of records, as OPA sends them
+	// HTTP is a server that accepts gzipped JSON arrays of records, as OPA sends them
 	// (openpolicyagent.org/docs/management-decision-logs).
 	HTTP *Server `json:"http,omitempty"`
-	// OTLP takes OpenTelemetry logs; the URL ends in /v1/logs as a rule.
+	// OTLP is a server that accepts OpenTelemetry logs; its URL usually ends in
+	// /v1/logs.
 	OTLP *Server `json:"otlp,omitempty"`
-	// Mask lists what is left out of each record, as JSON Pointers (RFC 6901)
-	// into it. If it is not given, decisions lack /input/principal/claims and
-	// /input/principal/login/id. A record lists what was left out as "erased".
+	// Mask lists the values that are erased from each record, as JSON Pointers
+	// (RFC 6901). By default these are /input/principal/claims and
+	// /input/principal/login/id. A record lists its erased values as "erased".
 	Mask *[]string `json:"mask,omitempty"`
 	// Labels are added to each record.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Queue is how many records may wait for each destination, up to 1048576;
-	// 0 means 8192.
+	// Queue is the number of records that may wait for each destination, at most
+	// 1048576; 0 means 8192.
 	Queue int `json:"queue,omitempty"`
-	// WhenFull says what happens while one of the queues is full: "drop" (the
-	// default) loses that destination's records and counts them; "deny" also
-	// refuses whatever would change something, so that nothing changes without a
-	// record everywhere. Reading goes on.
+	// WhenFull is what happens while one of the queues is full: "drop" (the default)
+	// drops and counts that destination's records; "deny" also refuses changes, so
+	// that no change lacks a record at any destination. Reads continue.
 	WhenFull string `json:"whenFull,omitempty"`
 }
 
-// File is a file with one record a line. Anything at path but a regular file, as
-// a device, a pipe or a link (/dev/stdout), is appended to and never rotated;
-// maxMiB and keep are then refused.
+// File is a file with one record per line. If path is not a regular file but a device, a
+// pipe or a link (/dev/stdout), the host appends to it and never rotates it; maxMiB and
+// keep are then refused.
 type File struct {
-	Path   string `json:"path"`             // its directory is made if need be
-	MaxMiB int    `json:"maxMiB,omitempty"` // size at which it is renamed PATH.1 and a new one begun; 0 means 100
-	Keep   int    `json:"keep,omitempty"`   // how many of those are kept; 0 means 5
+	Path   string `json:"path"`             // its directory is created if absent
+	MaxMiB int    `json:"maxMiB,omitempty"` // size at which the file is renamed to PATH.1 and a new one is begun; 0 means 100
+	Keep   int    `json:"keep,omitempty"`   // number of renamed files that are kept; 0 means 5
 }
 
-// Server is where records are posted to.
+// Server is a server to which records are posted.
 type Server struct {
-	URL       string `json:"url"`                 // the whole of it, path included
-	TokenFile string `json:"tokenFile,omitempty"` // holds a bearer token; read each time
-	CAFile    string `json:"caFile,omitempty"`    // PEM; the system's own authorities if empty
+	URL       string `json:"url"`                 // complete, with its path
+	TokenFile string `json:"tokenFile,omitempty"` // contains a bearer token; read for each request
+	CAFile    string `json:"caFile,omitempty"`    // PEM; certificate authorities, instead of the system's
 }
 
 const (
@@ -55,7 +55,7 @@ const (
 	maxQueue      = 1 << 20
 )
 
-// maxDestinations is how many there can be.
+// maxDestinations is the greatest number of destinations.
 const maxDestinations = 3
 
 // Enabled reports whether there is a destination.
@@ -68,8 +68,8 @@ func (c *Config) queueSize() int {
 	return c.Queue
 }
 
-// Check reports every mistake in c that can be seen without opening anything.
-// Each error begins with at, the path of c in the configuration, and the field.
+// Check returns all problems of c that can be found without opening a file or connection.
+// Each begins with at, the path of c in the configuration, and the field.
 func (c *Config) Check(at string) error {
 	var errs []error
 	bad := func(is bool, field, format string, args ...any) {
@@ -90,12 +90,12 @@ func (c *Config) Check(at string) error {
 		}
 		u, err := url.Parse(server.URL)
 		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())),
-			field, "is not an https URL, or http on loopback")
+			field, "must be an https URL, or an http URL on loopback")
 		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
 	}
 	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; add file, http or otlp")
-	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "is not within 0 to %d", maxQueue)
-	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q is neither drop nor deny", c.WhenFull)
+	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "must be from 0 to %d", maxQueue)
+	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q must be drop or deny", c.WhenFull)
 	if c.Mask != nil {
 		for i, p := range *c.Mask {
 			_, err := parsePointer(p)
@@ -105,7 +105,7 @@ func (c *Config) Check(at string) error {
 	return errors.Join(errs...)
 }
 
-// Paths returns the places in c that hold paths of files.
+// Paths returns the fields of c that name files.
 func (c *Config) Paths() []*string {
 	var list []*string
 	if c.File != nil {

@@ -13,21 +13,20 @@ import (
 	"syscall"
 )
 
-// file appends lines. If there is a regular file at the path itself, it is the
-// host's own: it is renamed when it is full, and no other process may write it.
-// Whatever else is there (a device, a pipe, a link such as /dev/stdout) leads to a
-// file of another owner, which is appended to and otherwise left as it is.
+// file appends lines. A regular file at the path belongs to the host: it is renamed when
+// it is full, and no other process may write it. A device, a pipe or a link such as
+// /dev/stdout belongs to another owner; the host only appends to it.
 type file struct {
 	path string
 	max  int64
 	keep int
-	f    *os.File // nil: to be opened
+	f    *os.File // nil: must be opened
 	info os.FileInfo
 	own  bool // f is a regular file at path itself
 	size int64
 }
 
-// rotates reports whether path is a regular file, no link to one, or absent.
+// rotates reports whether path is absent or a regular file, and not a link to one.
 func rotates(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,9 +41,9 @@ func (c *File) checkRotation() error {
 		return nil
 	}
 	if ok, err := rotates(c.Path); ok || err != nil {
-		return nil // what keeps it from being looked at, opening it says
+		return nil // opening it reports the error
 	}
-	return fmt.Errorf("%s is not a regular file, or a link to one, and is never rotated; remove maxMiB and keep, or name a file", c.Path)
+	return fmt.Errorf("%s is not a regular file and is never rotated; remove maxMiB and keep, or name a file", c.Path)
 }
 
 func openFile(c *File) (*file, error) {
@@ -67,7 +66,7 @@ func (s *file) open() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	// Lstat comes last: what was opened and is still at the path is no link.
+	// Lstat comes last: if the opened file is still at the path, the path is no link.
 	at, err := os.Lstat(s.path)
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -85,8 +84,8 @@ func (s *file) open() error {
 	return nil
 }
 
-// follow gives up a regular file that is no longer at the path: renamed, removed,
-// or behind a link that leads elsewhere now.
+// follow closes a regular file that is no longer at the path, because it was renamed or
+// removed or a link was switched.
 func (s *file) follow() error {
 	if s.f == nil || !s.info.Mode().IsRegular() {
 		return nil
@@ -103,12 +102,11 @@ func (s *file) follow() error {
 	return err
 }
 
-// maxTorn bounds what is looked through for the beginning of a torn record, in
-// bytes.
+// maxTorn bounds the search for the beginning of an incomplete record, in bytes.
 const maxTorn = 4 << 20
 
-// mend cuts off the half of a record that a crash leaves at the end of f, which no
-// reader could parse, and returns the size then.
+// mend removes an incomplete record, which a crash leaves at the end of f and no reader
+// can parse, and returns the new size.
 func mend(f *os.File, size int64) (int64, error) {
 	tail := make([]byte, min(size, maxTorn))
 	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil {
@@ -116,7 +114,7 @@ func mend(f *os.File, size int64) (int64, error) {
 	}
 	torn := tail[bytes.LastIndexByte(tail, '\n')+1:]
 	if !bytes.HasPrefix(torn, []byte("{")) || json.Valid(torn) {
-		return size, nil // nothing of ours
+		return size, nil // not written by this host
 	}
 	size -= int64(len(torn))
 	return size, f.Truncate(size)
@@ -146,14 +144,14 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 	n, err := s.f.Write(lines.Bytes())
 	s.size += int64(n)
 	if err != nil && n > 0 && s.own {
-		// Half a line is no record; the whole batch comes again.
+		// An incomplete line is not a record; the whole batch is written again.
 		s.size -= int64(n)
 		err = errors.Join(err, s.f.Truncate(s.size))
 	}
 	return err
 }
 
-// rotate makes the file PATH.1, and PATH.n PATH.n+1. It replaces regular files
+// rotate renames the file to PATH.1, and PATH.n to PATH.n+1. It replaces regular files
 // only.
 func (s *file) rotate() error {
 	for n := 1; n <= s.keep; n++ {

@@ -48,12 +48,12 @@ func openServer(c *Server) (*server, error) {
 	return &server{c.URL, c.TokenFile, client}, nil
 }
 
-// send posts a body with so many records, gzipped. It returns the answer if that
-// is success, up to maxAnswer bytes of it.
+// send posts a gzipped body with the given number of records. On success it returns up to
+// maxAnswer bytes of the answer.
 func (s *server) send(ctx context.Context, contentType string, body []byte, records int) (header http.Header, answer []byte, err error) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	_, _ = z.Write(body) // a buffer takes everything
+	_, _ = z.Write(body) // writing to a buffer does not fail
 	_ = z.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, &packed)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 	resp, err := s.client.Do(req)
 	if err != nil {
 		if e := (*url.Error)(nil); errors.As(err, &e) {
-			err = e.Err // without the URL, whose query may be a secret
+			err = e.Err // without the URL, whose query may contain a secret
 		}
 		return nil, nil, err
 	}
@@ -84,11 +84,11 @@ func (s *server) send(ctx context.Context, contentType string, body []byte, reco
 	return resp.Header, answer, err
 }
 
-// failed is the error for an answer other than success. Only an answer about the
-// records themselves is final: a wrong token or address can be corrected, and
-// until then nothing is lost.
+// failed returns the error for an answer other than success. Only an answer about the
+// records themselves is final: a wrong token or address can be corrected, and until then
+// the records are kept.
 func failed(resp *http.Response, records int) error {
-	err := fmt.Errorf("it answers %s", text.Line(resp.Status, maxQuoted))
+	err := fmt.Errorf("the server answers %s", text.Line(resp.Status, maxQuoted))
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return &refused{records: records, whole: true, err: err}

@@ -21,24 +21,25 @@ const (
 // at once.
 type Record interface {
 	// Document returns the record as JSON values. It is called once for each
-	// destination, and each result is changed: labels are added and what the mask
-	// names is erased, so nothing in it may be shared.
+	// destination. The result must not be shared, because labels are added to it and
+	// masked values are erased.
 	Document() map[string]any
 	// Refusal returns the record to write instead of this one if a queue is full and
-	// the log then denies. It returns nil if what is recorded may go on unrecorded.
+	// the log then denies. It returns nil if the recorded effect may happen without a
+	// record.
 	Refusal() Record
 }
 
 // Stream describes the records of one Log.
 type Stream struct {
-	Name string // in log lines: "decision log"
+	Name string // for log lines: "decision log"
 	// Scope is the OpenTelemetry instrumentation scope, Event the name of each
 	// record's event.
 	Scope, Event string
 	// Attributes are copied out of a record's document into OpenTelemetry's
 	// attributes, unless the mask has erased them.
 	Attributes []Attribute
-	// Mask is what is erased if the configuration has no mask, as JSON Pointers.
+	// Mask is the default mask, as JSON Pointers.
 	Mask []string
 }
 
@@ -49,22 +50,22 @@ type Attribute struct {
 	Path []string
 }
 
-// Status says what became of the records that were offered.
+// Status counts what happened to the offered records.
 type Status struct {
-	Denied       uint64                       `json:"denied"`       // effects that were refused because a queue was full
+	Denied       uint64                       `json:"denied"`       // effects refused because a queue was full
 	Destinations map[string]DestinationStatus `json:"destinations"` // by their names in the configuration
 }
 
 // DestinationStatus counts records on their way to one destination.
 type DestinationStatus struct {
 	Written uint64 `json:"written"`
-	Dropped uint64 `json:"dropped"`           // because its queue was full, it refused them or the log was closed first
-	Waiting int    `json:"waiting"`           // including those being written
+	Dropped uint64 `json:"dropped"`           // because the queue was full, the destination refused them or the log was closed first
+	Waiting int    `json:"waiting"`           // including the records being written
 	Problem string `json:"problem,omitempty"` // why the latest were not written
 }
 
-// Log brings records to every destination. No destination waits for another. It
-// is safe for concurrent use.
+// Log delivers records to every destination. No destination waits for another. It is safe
+// for concurrent use.
 type Log struct {
 	destinations []*destination
 	denies       bool
@@ -74,8 +75,8 @@ type Log struct {
 	done         sync.WaitGroup
 }
 
-// Open opens the destinations of cfg, which has passed Check and names at least
-// one. The labels are in each record, together with those of cfg, which win.
+// Open opens the destinations of cfg, which has passed Check and has at least one. Each
+// record gets the labels and those of cfg; if both have a label, the one of cfg is used.
 func Open(cfg *Config, stream Stream, labels map[string]string, log *slog.Logger) (*Log, error) {
 	sinks, err := cfg.open(&stream)
 	if err != nil {
@@ -103,9 +104,8 @@ func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string
 	return l
 }
 
-// Offer queues r for every destination whose queue has room, and waits for none.
-// It returns false if r is refused because one of them has no room; the others
-// then get r's Refusal.
+// Offer queues r for every destination whose queue has room; it does not wait. It returns
+// false if r is refused because one of them has no room; the others then get r's Refusal.
 func (l *Log) Offer(r Record) bool {
 	room, full, stands := [maxDestinations]bool{}, false, true
 	for i, d := range l.destinations {
@@ -126,8 +126,8 @@ func (l *Log) Offer(r Record) bool {
 	return stands
 }
 
-// Close writes what is waiting, for 5 s at most, and closes the destinations.
-// Nothing may be offered afterwards.
+// Close writes the waiting records, for at most 5 s, and closes the destinations. Offer
+// must not be called afterwards.
 func (l *Log) Close() error {
 	l.ending()
 	defer time.AfterFunc(drainPeriod, l.abort).Stop()
@@ -149,7 +149,7 @@ func (l *Log) Status() *Status {
 	return s
 }
 
-// destination writes records from a queue of its own.
+// destination writes records from its own queue.
 type destination struct {
 	name   string
 	sink   sink
@@ -159,13 +159,13 @@ type destination struct {
 	stream string
 	log    *slog.Logger
 
-	waiting          atomic.Int64 // room taken, never more than the queue has
+	waiting          atomic.Int64 // reserved room, at most the size of the queue
 	written, dropped atomic.Uint64
 	problem          atomic.Pointer[string]
 }
 
-// reserve takes room for one record, which then has to be queued. It returns
-// false if there is no room.
+// reserve reserves room for one record, which must then be queued. It returns false if
+// the queue is full.
 func (d *destination) reserve() bool {
 	if d.waiting.Add(1) <= int64(cap(d.queue)) {
 		return true
@@ -192,7 +192,7 @@ func (d *destination) run(ending, abort context.Context) {
 	}
 }
 
-// more adds what is queued already.
+// more adds the records that are already queued.
 func (d *destination) more(batch []map[string]any) []map[string]any {
 	for len(batch) < batchSize {
 		select {
@@ -205,7 +205,7 @@ func (d *destination) more(batch []map[string]any) []map[string]any {
 	return batch
 }
 
-// document is r with the labels, without what the mask erases.
+// document returns r with the labels and without masked values.
 func (d *destination) document(r Record) map[string]any {
 	doc, labels := r.Document(), map[string]any{}
 	for k, v := range d.labels {
@@ -222,9 +222,9 @@ func (d *destination) document(r Record) map[string]any {
 	return doc
 }
 
-// write brings the batch to the sink, with as many attempts as it takes, until
-// abort is done. A batch that is refused as a whole is sent again in halves, so
-// that one bad record does not take the others along.
+// write writes the batch to the sink, with any number of attempts, until abort is done. A
+// batch that is refused as a whole is sent again in halves, so that one invalid record
+// does not cost the others.
 func (d *destination) write(ending, abort context.Context, batch []map[string]any) {
 	stop := ending.Done()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
@@ -254,14 +254,14 @@ func (d *destination) write(ending, abort context.Context, batch []map[string]an
 		case <-abort.Done():
 			d.dropped.Add(uint64(len(batch)))
 			return
-		case <-stop: // one more attempt at once, since there may be no time for another
+		case <-stop: // one last attempt, since there may be no time for another
 			stop, wait = nil, firstRetry
 		case <-time.After(wait):
 		}
 	}
 }
 
-// note keeps the outcome of the latest attempt, and logs when that changes.
+// note records the outcome of the latest attempt, and logs when it changes.
 func (d *destination) note(err error) {
 	if err == nil {
 		if d.problem.Swap(nil) != nil {

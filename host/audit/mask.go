@@ -14,7 +14,7 @@ type pointer struct {
 	steps []string
 }
 
-// mask is what c leaves out, by default what otherwise lists. c has passed Check.
+// mask returns the mask of c, or otherwise if c has none. c has passed Check.
 func (c *Config) mask(otherwise []string) mask {
 	list := otherwise
 	if c.Mask != nil {
@@ -33,7 +33,7 @@ var unescape = strings.NewReplacer("~1", "/", "~0", "~")
 
 func parsePointer(text string) (pointer, error) {
 	if !strings.HasPrefix(text, "/") || len(text) < 2 {
-		return pointer{}, fmt.Errorf("%q is not a JSON Pointer such as /input/principal/claims", text)
+		return pointer{}, fmt.Errorf("%q is not a JSON Pointer, such as /input/principal/claims", text)
 	}
 	steps := strings.Split(text[1:], "/")
 	for i := range steps {
@@ -42,8 +42,8 @@ func parsePointer(text string) (pointer, error) {
 	return pointer{text, steps}, nil
 }
 
-// erase removes what m names from a record and returns the pointers to what was
-// there.
+// erase removes the values that m names from a record and returns the pointers to those
+// that existed.
 func (m mask) erase(record map[string]any) (erased []string) {
 	for _, p := range m {
 		if eraseAt(record, p.steps) {
@@ -53,8 +53,8 @@ func (m mask) erase(record map[string]any) (erased []string) {
 	return erased
 }
 
-// eraseAt removes one value. An element of a list becomes null, so that the others
-// keep their places.
+// eraseAt removes one value. An element of a list becomes null, so that the indexes of the
+// others do not change.
 func eraseAt(at any, steps []string) bool {
 	last := len(steps) == 1
 	switch v := at.(type) {

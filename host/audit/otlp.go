@@ -41,11 +41,11 @@ func (s otlp) Write(ctx context.Context, records []map[string]any) error {
 	}
 	header, answer, err := s.send(ctx, protobuf, body, len(records))
 	if err != nil || header.Get("Content-Type") != protobuf {
-		return err // an answer of another type says no more
+		return err // an answer of another type has no more information
 	}
 	var told collector.ExportLogsServiceResponse
 	if err := proto.Unmarshal(answer, &told); err != nil {
-		return errors.New("it answers with success, but the body is not an ExportLogsServiceResponse")
+		return errors.New("the server answers with success, but the body is not an ExportLogsServiceResponse")
 	}
 	if n := told.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
 		return &refused{records: int(min(n, int64(len(records)))), err: errors.New(text.Line(told.PartialSuccess.ErrorMessage, maxQuoted))}
@@ -53,7 +53,8 @@ func (s otlp) Write(ctx context.Context, records []map[string]any) error {
 	return nil
 }
 
-// resourceOf is this host. Its labels are the same in all records.
+// resourceOf returns the OpenTelemetry resource of this host. The labels are the same in
+// all records.
 func resourceOf(record map[string]any) *resource.Resource {
 	labels, _ := record["labels"].(map[string]any)
 	of := map[string]any{"service.name": "bulkhead"}
@@ -64,8 +65,8 @@ func resourceOf(record map[string]any) *resource.Resource {
 	return &resource.Resource{Attributes: keyValues(of)}
 }
 
-// logRecord has the severity INFO whatever was decided: a refusal is policy at
-// work and not a fault.
+// logRecord returns the log record. Its severity is INFO whatever the decision: a refusal
+// is normal operation.
 func (s *Stream) logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 	l := &logs.LogRecord{
 		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: s.Event, Body: anyValue(r),
@@ -84,7 +85,7 @@ func (s *Stream) logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 	return l
 }
 
-// at is what is at path in v, nil if there is nothing.
+// at returns the value at path in v, or nil.
 func at(v any, path []string) any {
 	for _, key := range path {
 		object, _ := v.(map[string]any)
@@ -101,7 +102,7 @@ func keyValues(object map[string]any) []*common.KeyValue {
 	return list
 }
 
-// anyValue is a JSON value. null is the empty AnyValue.
+// anyValue converts a JSON value. null becomes the empty AnyValue.
 func anyValue(v any) *common.AnyValue {
 	switch v := v.(type) {
 	case nil:
@@ -149,6 +150,6 @@ func str(s string) *common.AnyValue {
 	return &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: valid(s)}}
 }
 
-// valid is s as JSON would have it: a name from a path may be no UTF-8, and one
-// such string would have the whole message refused.
+// valid returns s as valid UTF-8, as JSON does: one invalid string, for example from a
+// path, would make the server refuse the whole message.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -134,12 +134,12 @@ func TestWhatACollectorRejectsIsTold(t *testing.T) {
 		"all is well":              {ours, "", 0, ""},
 		"a warning":                {ours, encode(0, "deprecated"), 0, ""},
 		"another kind of answer":   {"application/json", "{}", 0, ""},
-		"some":                     {ours, encode(2, "too old"), 2, "it refuses records: too old"},
-		"more than there were":     {ours, encode(1<<40, "too old"), 3, "it refuses records: too old"},
+		"some":                     {ours, encode(2, "too old"), 2, "the server refuses records: too old"},
+		"more than there were":     {ours, encode(1<<40, "too old"), 3, "the server refuses records: too old"},
 		"fewer than none":          {ours, encode(-1, "what"), 0, ""},
-		"for a reason of any kind": {ours, encode(1, "line\nbreak"+strings.Repeat("x", 1000)), 1, "it refuses records: line break" + strings.Repeat("x", 190) + "…"},
-		"an answer without end":    {ours, encode(1, strings.Repeat("x", 1<<20)), 0, "it answers with success, but the body is not"},
-		"a page":                   {ours, "<!DOCTYPE html>", 0, "it answers with success, but the body is not"},
+		"for a reason of any kind": {ours, encode(1, "line\nbreak"+strings.Repeat("x", 1000)), 1, "the server refuses records: line break" + strings.Repeat("x", 190) + "…"},
+		"an answer without end":    {ours, encode(1, strings.Repeat("x", 1<<20)), 0, "the server answers with success, but the body is not"},
+		"a page":                   {ours, "<!DOCTYPE html>", 0, "the server answers with success, but the body is not"},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", c.kind)

@@ -10,10 +10,10 @@ import (
 	"slices"
 )
 
-// Read returns everything that is kept: the files that are full, the oldest
-// first, and the one that is written now as far as it is.
+// Read returns all kept records: the rotated files, oldest first, and then the present
+// content of the current file.
 func (c *File) Read() (io.ReadCloser, error) {
-	var opened []*os.File // the newest first, so that one that is renamed meanwhile is met again, and not missed
+	var opened []*os.File // newest first, so that a file that is renamed meanwhile is read twice rather than missed
 	var seen []os.FileInfo
 	out := &parts{}
 	s := file{path: c.Path, keep: cmp.Or(c.Keep, defaultKeep)}
@@ -24,7 +24,7 @@ func (c *File) Read() (io.ReadCloser, error) {
 			continue
 		}
 		if err == nil && !info.Mode().IsRegular() { // opening a pipe or a terminal would wait
-			err = fmt.Errorf("%s is not a regular file; what was written there cannot be read back", name)
+			err = fmt.Errorf("%s is not a regular file, so its records cannot be read", name)
 		}
 		var f *os.File
 		if err == nil {
@@ -50,7 +50,7 @@ func (c *File) Read() (io.ReadCloser, error) {
 	return out, nil
 }
 
-// parts reads files one after another.
+// parts reads several files in sequence.
 type parts struct {
 	io.Reader
 	files []*os.File

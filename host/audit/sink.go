@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-// A sink takes records, which are JSON values. Its methods are called by one
-// goroutine.
+// A sink writes records, which are JSON values. One goroutine calls its methods.
 type sink interface {
-	// Write keeps all of the records or returns why not all are kept. Except after a
-	// *refused it may then be called with the same records again.
+	// Write writes all records or returns an error. Unless the error is a *refused, it
+	// may then be called with the same records again.
 	Write(ctx context.Context, records []map[string]any) error
 	Close() error
 }
 
-// open opens every destination of c, by its name in the configuration.
+// open opens every destination of c; the result is by their names in the configuration.
 func (c *Config) open(stream *Stream) (map[string]sink, error) {
 	sinks := map[string]sink{}
 	add := func(name string, s sink, err error) error {
@@ -50,18 +49,18 @@ func (c *Config) open(stream *Stream) (map[string]sink, error) {
 	return sinks, nil
 }
 
-// refused is the error about records that the destination will never take.
+// refused is the error about records that the destination will never accept.
 type refused struct {
-	records int  // how many of the call's; the others are kept
-	whole   bool // all of them, without looking at each: fewer at once may be taken
+	records int  // number of refused records; the others were written
+	whole   bool // the batch was refused as a whole; parts of it may be accepted
 	err     error
 }
 
-func (e *refused) Error() string { return "it refuses records: " + e.err.Error() }
+func (e *refused) Error() string { return "the server refuses records: " + e.err.Error() }
 
 func (e *refused) Unwrap() error { return e.err }
 
-// later is the error of a destination that says when to try again.
+// later is an error with the time after which to try again.
 type later struct {
 	after time.Duration
 	err   error

@@ -147,7 +147,7 @@ policy:
 	eventually(t, "the difference", func() bool { return status().Shadow.Differ["denies"] == 1 })
 	eventually(t, "the decision log", func() bool { return status().Log.Destinations["file"].Written > 0 })
 	eventually(t, "the trouble of a destination to show", func() bool {
-		return strings.Contains(ada.get("/readyz").body, `"decisionLog":"degraded"`) && status().Log.Destinations["http"].Problem == "it answers 503 Service Unavailable"
+		return strings.Contains(ada.get("/readyz").body, `"decisionLog":"degraded"`) && status().Log.Destinations["http"].Problem == "the server answers 503 Service Unavailable"
 	})
 	works.Store(true)
 	eventually(t, "the destination to have everything", func() bool {

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Shutdown ends every session and lets none open from now on. It waits until they
-// have left the table or ctx ends.
+// Shutdown ends every session and prevents new ones. It waits until they have left the
+// table or ctx ends.
 func (t *Table) Shutdown(ctx context.Context) Result {
 	for i := range t.shards {
 		t.shards[i].shut(host.ErrShutdown)
@@ -23,8 +23,8 @@ func (sh *shard) shut(cause error) {
 	sh.closed = cause
 }
 
-// dropped are sessions without authority: all that were found, and those that lost
-// it just now and are to be torn down.
+// dropped are sessions without authority: all that were found, and those that lost it now
+// and must be torn down.
 type dropped struct{ all, now []*Session }
 
 // drop takes the authority of the sessions in scope. The caller must then call
@@ -57,7 +57,7 @@ func (d dropped) teardown() dropped {
 	return d
 }
 
-// with returns all that was dropped and what was found before, once each, except
+// with returns the dropped sessions and those that were found before, each once, except
 // without.
 func (d dropped) with(before []*Session, without *Session) []*Session {
 	seen := make(map[*Session]bool, len(d.all)+1)
@@ -91,13 +91,12 @@ func (t *Table) visit(scope *Scope, f func(*Session)) {
 		for i := range t.shards {
 			t.shards[i].visit("", scope.contains, f)
 		}
-	case scope.user != "": // to a shard, no user means any
+	case scope.user != "": // for a shard, the empty user means all users
 		t.shardOf(scope.user).visit(scope.user, scope.contains, f)
 	}
 }
 
-// visit calls f with each matching session of the user, or of any user if that is
-// empty.
+// visit calls f with each matching session of the user, or of all users if user is empty.
 func (sh *shard) visit(user host.UserID, match func(*Session) bool, f func(*Session)) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -108,8 +107,8 @@ func (sh *shard) visit(user host.UserID, match func(*Session) bool, f func(*Sess
 	}
 }
 
-// sessions ranges over one user's sessions, or over all if user is empty. It
-// needs sh.mu.
+// sessions iterates over one user's sessions, or over all if user is empty. It needs
+// sh.mu.
 func (sh *shard) sessions(user host.UserID) iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
 		if user != "" {
@@ -136,8 +135,8 @@ func (u *owned) each(yield func(*Session) bool) bool {
 	return true
 }
 
-// awaitClosed counts the sessions, and those that close before ctx ends. A context
-// that has ended already means not to wait.
+// awaitClosed counts the sessions, and those that close before ctx ends. If ctx has
+// already ended, it does not wait.
 func awaitClosed(ctx context.Context, sessions []*Session) Result {
 	r := Result{Ended: len(sessions)}
 	for _, s := range sessions {
@@ -148,7 +147,8 @@ func awaitClosed(ctx context.Context, sessions []*Session) Result {
 	return r
 }
 
-// wait prefers "closed" where both are true.
+// wait reports whether closed is closed before ctx ends; if both are true, it returns
+// true.
 func wait(ctx context.Context, closed <-chan struct{}) bool {
 	select {
 	case <-closed:

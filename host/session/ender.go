@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	commitWithin = 5 * time.Second // for the store to take an ending
-	closeWithin  = 2 * time.Second // for sessions to close that have no authority any more
-	commitAtOnce = 16              // endings that are committed side by side
-	// maxListed bounds what List takes from the store.
+	commitWithin = 5 * time.Second // for the store to commit an ending
+	closeWithin  = 2 * time.Second // for sessions that have lost authority to close
+	commitAtOnce = 16              // endings that are committed concurrently
+	// maxListed bounds the sessions that List reads from the store.
 	maxListed = 50_000
 )
 
-// Facts is what all replicas know of logins and sessions; *state.Store is one and
-// says what the methods promise.
+// Facts is the shared state of logins and sessions; *state.Store implements it and
+// documents the methods.
 type Facts interface {
 	Replica() string
 	Logins(host.UserID) []host.LoginRecord
@@ -36,17 +36,17 @@ type Facts interface {
 	OnLapse(func(cause error))
 }
 
-// Ender ends sessions and logins, on this replica and on the others. Nothing else
-// does, except that a session ends by itself when its time is up, when policy no
-// longer allows it and when the table shuts down. It is safe for concurrent use.
+// Ender ends sessions and logins, on all replicas. Apart from that, a session ends only
+// when it reaches a limit, when policy no longer allows it, or when the table shuts down.
+// Ender is safe for concurrent use.
 type Ender struct {
 	table *Table
 	facts Facts
 }
 
-// NewEnder returns the Ender of a table and of the facts that its replica shares.
-// From now on the table's sessions end that facts says have to end, whichever
-// replica committed it, and all of them when facts is fenced.
+// NewEnder returns the Ender of a table and the facts that its replica shares. From now
+// on the Ender also ends sessions of the table when another replica commits an ending,
+// and all of them when this replica is fenced.
 func NewEnder(table *Table, facts Facts) *Ender {
 	facts.OnEnding(func(e host.Ending) {
 		scope := scopeOf(&e)
@@ -56,24 +56,24 @@ func NewEnder(table *Table, facts Facts) *Ender {
 	return &Ender{table, facts}
 }
 
-// Result says what an ending came to.
+// Result is the outcome of an ending.
 type Result struct {
-	// Ended counts sessions: those here, none of which has authority any more, and
-	// those that other replicas show, which lose theirs within 5 s.
+	// Ended counts sessions: those of this replica, which have lost their authority,
+	// and those that other replicas show, which lose theirs within 5 s.
 	Ended  int `json:"ended"`
-	Closed int `json:"closed"`           // of these, how many were seen to be gone
-	Logins int `json:"logins,omitempty"` // that ended too
+	Closed int `json:"closed"`           // how many of these are known to have closed
+	Logins int `json:"logins,omitempty"` // logins that ended
 }
 
-// End ends what is in the scope, with one of host's causes. In this order: it
-// commits the ending to the store, so that nothing in the scope can open any more
-// on any replica; it takes the authority of the sessions here and closes them; it
-// waits, for 2 s at most, until sessions have closed here and on other replicas.
-// It goes on when ctx ends, whose session, if it is of one (see Session.Context),
+// End ends the sessions and logins in the scope, with one of host's causes. It first
+// commits the ending to the store, so that no session in the scope can open on any
+// replica; then it takes the authority of this replica's sessions and closes them; then it
+// waits, at most 2 s, until the sessions have closed here and on other replicas. It
+// continues when ctx ends. If ctx belongs to a session (see Session.Context), that session
 // is neither waited for nor counted.
 //
-// An error means that the ending is not committed, or not known to be: no session
-// has ended for certain, and the call should be repeated.
+// After an error the ending may or may not be committed: it is not certain that any
+// session has ended, and the call should be repeated.
 func (e *Ender) End(ctx context.Context, scope Scope, cause error) (Result, error) {
 	ctx = context.WithoutCancel(ctx)
 	committing, stop := context.WithTimeout(ctx, commitWithin)
@@ -88,7 +88,7 @@ func (e *Ender) End(ctx context.Context, scope Scope, cause error) (Result, erro
 	found := e.table.find(&scope)
 	elsewhere := e.elsewhere(committing, &scope, len(found) > 0)
 	logins, err := e.commit(committing, &scope, cause, len(found) > 0)
-	if err == nil || scope.kind == selected { // what is here needs no commit then
+	if err == nil || scope.kind == selected { // selected sessions of this replica need no commit
 		found = e.table.drop(&scope, cause).teardown().with(found, asking(ctx))
 	}
 	if err != nil {
@@ -101,8 +101,8 @@ func (e *Ender) End(ctx context.Context, scope Scope, cause error) (Result, erro
 	return r, nil
 }
 
-// commit makes the ending a fact for all replicas and returns how many logins it
-// ends. Sessions of this replica alone need none.
+// commit commits the ending for all replicas and returns how many logins it ends.
+// Sessions of this replica alone need no commit.
 func (e *Ender) commit(ctx context.Context, scope *Scope, cause error, here bool) (logins int, err error) {
 	switch scope.kind {
 	case oneSession:
@@ -140,9 +140,9 @@ func (e *Ender) commit(ctx context.Context, scope *Scope, cause error, here bool
 	return logins, err
 }
 
-// elsewhere returns the ids of the scope's sessions on other replicas, by user, as
-// they show them. It asks while the ending is committed; if it has no answer, they
-// end all the same and are not counted.
+// elsewhere returns the ids of the scope's sessions that other replicas show, by user. It
+// asks while the ending is being committed; without an answer, these sessions end
+// nevertheless but are not counted.
 func (e *Ender) elsewhere(ctx context.Context, scope *Scope, here bool) (wait func() map[host.UserID][]string) {
 	ids := map[host.UserID][]string{}
 	switch scope.kind {
@@ -204,19 +204,19 @@ func (e *Ender) EndWhere(match func(*host.Principal) bool, cause error) {
 	e.table.dropWhere(func(s *Session) bool { return match(s.principal) }, cause).teardown()
 }
 
-// Here returns the user's sessions on this replica, oldest first, ended ones among
-// them that have not closed.
+// Here returns the user's sessions on this replica, oldest first, including ended ones
+// that have not closed yet.
 func (e *Ender) Here(user host.UserID) []host.SessionInfo { return e.table.List(user) }
 
-// Replica names this replica in SessionInfo.
+// Replica returns the name of this replica in SessionInfo.
 func (e *Ender) Replica() string { return e.facts.Replica() }
 
 // Logins returns the user's live logins, oldest first.
 func (e *Ender) Logins(user host.UserID) []host.LoginRecord { return e.facts.Logins(user) }
 
-// List returns the live streams and long calls of one user on every replica, or of
-// all users if user is empty, oldest first and with times in UTC. What this replica
-// has comes from its own table, which knows at once.
+// List returns the live streams and long calls of one user on every replica, or of all
+// users if user is empty, oldest first and with times in UTC. Sessions of this replica
+// come from its own table, which is always current.
 func (e *Ender) List(ctx context.Context, user host.UserID) ([]host.SessionInfo, error) {
 	own := e.table.All
 	if user != "" {

@@ -6,9 +6,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Limit bounds the session: longest from its start, idle since the last Touch.
-// Zero means no such bound but the table's own, if it has one; the shorter
-// counts. The end of the login bounds it in any case. A later call replaces the
+// Limit bounds the session: longest is the time from its start, idle the time since the
+// last Touch. Zero means the table's bound, or no bound if the table has none; the shorter
+// of the two applies. A session always ends with its login. A later call replaces the
 // bounds of an earlier one.
 func (s *Session) Limit(longest, idle time.Duration) {
 	longest, idle = shorter(longest, s.table.longest), shorter(idle, s.table.idle)
@@ -18,8 +18,8 @@ func (s *Session) Limit(longest, idle time.Duration) {
 	s.arm(longest, idle)
 }
 
-// tighten applies those of the bounds that are shorter than what is armed, counted
-// from where that is: the start and the last Touch.
+// tighten applies the bounds that are shorter than the present ones, counted from the
+// start and the last Touch.
 func (s *Session) tighten(longest, idle time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,12 +42,12 @@ func (s *Session) arm(longest, idle time.Duration) {
 	}
 }
 
-// unusedFor is how much is left of idle since the last Touch.
+// unusedFor returns how much of idle remains since the last Touch.
 func (s *Session) unusedFor(idle time.Duration) time.Duration {
 	return time.Duration(s.touched.Load()) + idle - time.Since(s.info.Started)
 }
 
-// shorter compares bounds of which 0 means none.
+// shorter returns the shorter of two bounds; 0 means no bound.
 func shorter(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return max(a, b)
@@ -55,7 +55,7 @@ func shorter(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// Touch says that the session is in use. It costs one clock reading.
+// Touch records that the session is in use. It costs one reading of the clock.
 func (s *Session) Touch() { s.touched.Store(int64(time.Since(s.info.Started))) }
 
 // armLimit sets the timer for the login's end or the session's, whichever is
@@ -70,8 +70,8 @@ func (s *Session) armLimit(longest time.Duration) {
 	}
 }
 
-// checkIdle ends the session if it was idle all the time, else comes back when
-// it may have been.
+// checkIdle ends the session if it was idle for the whole time, and otherwise runs again
+// at the earliest time at which it can have been.
 func (s *Session) checkIdle(idle time.Duration) {
 	s.mu.Lock()
 	if s.unused != idle { // another bound was armed meanwhile

@@ -9,19 +9,19 @@ import (
 
 const (
 	publishEvery = 500 * time.Millisecond
-	// longCall is the age from which a call is worth showing.
+	// longCall is the age from which calls are shown.
 	longCall = 2 * time.Second
 )
 
-// Publisher shows this process's sessions to other replicas; *state.Store is
-// one. Its methods never wait.
+// Publisher shows this process's sessions to other replicas; *state.Store implements it.
+// Its methods never wait.
 type Publisher interface {
 	PublishSession(host.SessionInfo)
 	WithdrawSession(user host.UserID, id string)
 }
 
-// Publish shows streams, and calls that take long, to other replicas until ctx
-// is done. Sessions withdraw themselves when they close. It is called once.
+// Publish shows streams and long calls to other replicas until ctx is done. Sessions are
+// withdrawn when they close. It is called once.
 func (t *Table) Publish(ctx context.Context, to Publisher) {
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
@@ -39,13 +39,12 @@ func (t *Table) Publish(ctx context.Context, to Publisher) {
 	}
 }
 
-// Shown reports whether people are shown a session: a stream, or a call that
-// takes long.
+// Shown reports whether lists show a session: a stream, or a long call.
 func Shown(i *host.SessionInfo) bool {
 	return i.Kind != host.SessionCall || time.Since(i.Started) >= longCall
 }
 
-// publish holds s.mu throughout, so that Close withdraws after it and not
+// publish holds s.mu throughout, so that Close withdraws the session after it and not
 // before.
 func (s *Session) publish(to Publisher) {
 	s.mu.Lock()

@@ -2,8 +2,8 @@ package session
 
 import "github.com/seed-a3fb47d6/bulkhead/host"
 
-// Scope says which sessions end, and which logins with them. The functions below
-// make one; the zero Scope ends nothing.
+// Scope is a set of sessions and logins to end. The functions below make one; the zero
+// Scope is empty.
 type Scope struct {
 	kind  scopeKind
 	user  host.UserID
@@ -27,23 +27,23 @@ const (
 	everybody
 )
 
-// OneSession is the user's session with this id, on whichever replica it is.
+// OneSession is the user's session with this id, on any replica.
 func OneSession(user host.UserID, id string) Scope {
 	return Scope{kind: oneSession, user: user, id: id}
 }
 
-// OneLogin is one login and the sessions that were opened under it.
+// OneLogin is one login and its sessions.
 func OneLogin(user host.UserID, login host.LoginID) Scope {
 	return Scope{kind: oneLogin, user: user, login: login}
 }
 
-// OtherLogins is every login of the user but keep, and the sessions of those.
+// OtherLogins is every login of the user except keep, and their sessions.
 func OtherLogins(user host.UserID, keep host.LoginID) Scope {
 	return Scope{kind: otherLogins, user: user, login: keep}
 }
 
-// LoginAndSessions is one login and every session of the user, whichever login it
-// was opened under. The user's other logins stay.
+// LoginAndSessions is one login, and every session of the user under any login. The
+// user's other logins stay.
 func LoginAndSessions(user host.UserID, login host.LoginID) Scope {
 	return Scope{kind: loginAndSessions, user: user, login: login}
 }
@@ -51,11 +51,11 @@ func LoginAndSessions(user host.UserID, login host.LoginID) Scope {
 // LoginsOf is every login and every session of the user.
 func LoginsOf(user host.UserID) Scope { return Scope{kind: loginsOf, user: user} }
 
-// SessionsOf is every session of the user. Logins stay, so that the user may open
-// new sessions at once.
+// SessionsOf is every session of the user. Logins stay, so the user may open new sessions
+// at once.
 func SessionsOf(user host.UserID) Scope { return Scope{kind: sessionsOf, user: user} }
 
-// Selected is the sessions of a list that Ender.List returned, or of a part of it.
+// Selected is the sessions of a list, or part of a list, that Ender.List returned.
 func Selected(list []host.SessionInfo) Scope {
 	ids := make(map[string]bool, len(list))
 	for i := range list {
@@ -67,7 +67,7 @@ func Selected(list []host.SessionInfo) Scope {
 // Everybody is the sessions of all users that Ender.List shows.
 func Everybody() Scope { return Scope{kind: everybody} }
 
-// scopeOf is the scope of an ending that a replica committed.
+// scopeOf returns the scope of an ending that a replica committed.
 func scopeOf(e *host.Ending) Scope {
 	switch {
 	case e.Session != "":
@@ -78,11 +78,11 @@ func scopeOf(e *host.Ending) Scope {
 	return SessionsOf(e.User)
 }
 
-// byUser reports whether the scope is of one user's sessions.
+// byUser reports whether all sessions of the scope belong to one user.
 func (sc *Scope) byUser() bool { return sc.kind != nothing && sc.kind < selected }
 
-// contains reports whether a session of the scope's user, or of any user if the
-// scope is not of one, is in the scope.
+// contains reports whether a session is in the scope. If the scope has a user, the session
+// must be that user's.
 func (sc *Scope) contains(s *Session) bool {
 	switch sc.kind {
 	case oneSession:

@@ -14,14 +14,13 @@ import (
 // context ends regardless.
 const closerGrace = 500 * time.Millisecond
 
-// Session is one live thing of a user, and its authority. It is safe for
-// concurrent use. Its opener must call Close when the work is over, however it
-// ended.
+// Session is one live call, stream or socket of a user, and its authority. It is safe for
+// concurrent use. Its opener must call Close when the work is done, however it ended.
 type Session struct {
 	table     *Table
 	shard     *shard
 	principal *host.Principal
-	info      host.SessionInfo // without what changes
+	info      host.SessionInfo // without the fields that change
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	end       atomic.Pointer[end]
@@ -34,7 +33,7 @@ type Session struct {
 	mu      sync.Mutex
 	id      string
 	streams []*stream
-	longest time.Duration // bounds that are armed, 0 means none; they never grow by Redecide
+	longest time.Duration // bounds in force, 0 means none; Redecide never lengthens them
 	unused  time.Duration
 	limit   *time.Timer // absolute end: the login's or the session's own
 	idle    *time.Timer
@@ -42,20 +41,20 @@ type Session struct {
 
 	standing  []*StandingDecision
 	published Publisher     // where it is shown
-	done      chan struct{} // made when that is waited for
+	done      chan struct{} // made when a caller waits for Close
 }
 
-// end is why and that authority is gone.
+// end is the end of authority and its cause.
 type end struct{ cause error }
 
 type stream struct{ close func(error) }
 
 var _ host.Authority = (*Session)(nil)
 
-// Principal is whose session it is.
+// Principal returns the session's principal.
 func (s *Session) Principal() *host.Principal { return s.principal }
 
-// Info describes the session as it is now.
+// Info returns the session's present description.
 func (s *Session) Info() host.SessionInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,8 +69,8 @@ func (s *Session) describe() host.SessionInfo {
 	return info
 }
 
-// Context ends with the session; its cause is the session's. It also ends with
-// the context that Open was given.
+// Context returns a context that ends with the session and has its cause. It also ends
+// with the context that was given to Open.
 func (s *Session) Context() context.Context { return s.ctx }
 
 // Alive reports whether the session may still have effects.
@@ -89,7 +88,7 @@ func (s *Session) Alive() bool {
 	return err == nil
 }
 
-// Cause is why authority was lost, nil while there is authority.
+// Cause returns why the session lost its authority, nil while it has it.
 func (s *Session) Cause() error {
 	if e := s.end.Load(); e != nil {
 		return e.cause
@@ -97,8 +96,8 @@ func (s *Session) Cause() error {
 	return nil
 }
 
-// ID names the session to its owner and to administrators. It is random, so
-// that knowing one says nothing about another.
+// ID returns the session's id for its owner and administrators. It is random, so one id
+// reveals nothing about another.
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,19 +111,19 @@ func (s *Session) idLocked() string {
 	return s.id
 }
 
-// named reports whether this is the session's id. One that was not asked for
-// yet has none.
+// named reports whether this is the session's id. A session has no id before ID is first
+// called.
 func (s *Session) named(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return id != "" && s.id == id
 }
 
-// OnEnd has f close a stream when the session ends, with the cause. If it has
-// ended already, f is called before OnEnd returns. Calling remove, when the
-// stream closed by itself, keeps f from being called later; it does not wait
-// for a call in progress. f runs beside the streams of other sessions and must
-// not wait for this session's Close.
+// OnEnd registers f, which closes a stream when the session ends, with the cause. If the
+// session has already ended, f is called before OnEnd returns. If the stream closes by
+// itself, call remove; f is then not called later. remove does not wait for a call in
+// progress. f runs concurrently with those of other sessions and must not wait for this
+// session's Close.
 func (s *Session) OnEnd(f func(cause error)) (remove func()) {
 	st := &stream{f}
 	s.mu.Lock()
@@ -153,17 +152,17 @@ func (s *Session) forget(st *stream) {
 	}
 }
 
-// End takes the session's authority, closes its streams and ends its context,
-// once; the first cause wins. It does not wait: authority is gone when it
-// returns, the rest follows.
+// End takes the session's authority, closes its streams and ends its context, once; the
+// first cause counts. When it returns, the authority is gone; it does not wait for the
+// streams and the context.
 func (s *Session) End(cause error) {
 	if s.drop(cause) {
 		s.teardown()
 	}
 }
 
-// drop is the first clock. It reports whether this call took the authority.
-// The caller must then call teardown.
+// drop takes the authority and reports whether this call did so. The caller must then
+// call teardown.
 func (s *Session) drop(cause error) bool {
 	if cause == nil {
 		cause = host.ErrDone
@@ -171,7 +170,7 @@ func (s *Session) drop(cause error) bool {
 	return s.end.CompareAndSwap(nil, &end{cause})
 }
 
-// teardown is the second clock and the third.
+// teardown closes the streams and ends the context.
 func (s *Session) teardown() {
 	cause := s.Cause()
 	s.mu.Lock()
@@ -193,12 +192,11 @@ func (s *Session) teardown() {
 	}()
 }
 
-// Close says that the work is over: the session leaves the table, and who
-// waits for that is woken. A session that was not ended before ends with
-// host.ErrDone. OnEnd functions that are not running yet are not called any
-// more. Closing again does nothing.
+// Close reports that the work is done: the session leaves the table, and callers that wait
+// for this continue. A session that has not ended before ends with host.ErrDone. OnEnd
+// functions that are not running yet are no longer called. Closing again has no effect.
 func (s *Session) Close() {
-	// Before anything else, so that it holds for a second Close, too.
+	// This comes first, so that it applies to a second Close as well.
 	s.drop(host.ErrDone)
 	s.cancel(s.Cause())
 	if !s.closing.CompareAndSwap(false, true) {
@@ -218,7 +216,7 @@ func (s *Session) Close() {
 	}
 }
 
-// over is closed by Close.
+// over returns a channel that Close closes.
 func (s *Session) over() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,26 +19,26 @@ type StandingDecision struct {
 	allowed  host.Obligations
 }
 
-// Hold makes the session depend on what policy allowed: when Redecide finds that
-// the same question is denied now, or allowed on narrower terms, the session
-// ends with host.ErrNoLonger; shorter bounds in time than those of Limit apply
-// from now on. The decision must have been made after Open, and q
-// is not written to any more.
+// Hold makes the session depend on a decision. If Redecide finds that the same question is
+// now denied, or allowed with narrower obligations, the session ends with
+// host.ErrNoLonger. If the obligations limit its time more than Limit did, the shorter
+// limits apply from now on. The decision must have been made after Open, and q must not be
+// modified any longer.
 //
-// The facts may have changed between the decision and this call. Then the
-// question is put again here, and the error is why the session has ended.
+// If policy or directory changed between the decision and this call, Hold asks the
+// question again; its error is why the session has ended.
 func (s *Session) Hold(q *host.Question, allowed host.Obligations) (*StandingDecision, error) {
 	st := &StandingDecision{s, q, allowed}
 	s.mu.Lock()
 	s.standing = append(s.standing, st)
 	s.mu.Unlock()
 	if s.table.changes.Load() != s.changes {
-		s.reconsider(context.WithoutCancel(s.ctx)) // an answer cut short would be a no
+		s.reconsider(context.WithoutCancel(s.ctx)) // a cancelled question would be denied
 	}
 	return st, s.Cause()
 }
 
-// Release ends the standing decision: what it allowed is over. It may be called
+// Release ends the standing decision, when what it allowed is done. It may be called
 // repeatedly.
 func (st *StandingDecision) Release() {
 	s := st.session
@@ -47,12 +47,12 @@ func (st *StandingDecision) Release() {
 	s.standing = slices.DeleteFunc(s.standing, func(x *StandingDecision) bool { return x == st })
 }
 
-// Redecide asks policy again about the standing decisions of all sessions, and ends
-// the sessions for which the answer is worse. Call it after policy or
-// directory changed; it returns when it has asked about all. Users who are not
-// concerned keep what they have.
+// Redecide asks policy again about the standing decisions of all sessions, and ends the
+// sessions that are no longer permitted. It must be called after policy or directory
+// changed, and returns when it has asked about all sessions. Other sessions are not
+// affected.
 func (t *Table) Redecide(ctx context.Context) {
-	t.changes.Add(1) // first, so that a decision made meanwhile is made again
+	t.changes.Add(1) // first, so that a decision made meanwhile is asked for again
 	if t.decide == nil {
 		return
 	}
@@ -66,7 +66,7 @@ func (t *Table) Redecide(ctx context.Context) {
 			return nil
 		})
 	}
-	_ = asking.Wait() // nothing of it fails
+	_ = asking.Wait() // never an error
 }
 
 // reconsider asks again about the standing decisions of the session.
@@ -87,8 +87,8 @@ func (s *Session) reconsider(ctx context.Context) {
 	}
 }
 
-// narrower reports whether now withholds what before gave, or asks for what is
-// not being done. What is in progress cannot be changed, only ended.
+// narrower reports whether now permits less than before, or requires what the session does
+// not do. Work in progress cannot be changed, only ended.
 func narrower(before, now *host.Obligations) bool {
 	return lesser(before.Impersonate, now.Impersonate) ||
 		fewer(before.Namespaces, now.Namespaces) || fewer(before.ResourceGroups, now.ResourceGroups) ||
@@ -96,7 +96,7 @@ func narrower(before, now *host.Obligations) bool {
 		now.Record != host.RecordNothing && now.Record != before.Record && before.Record != host.RecordAll
 }
 
-// shortened is now if it is a shorter bound than before, otherwise none.
+// shortened returns now if it is a shorter bound than before, otherwise 0.
 func shortened(before, now time.Duration) time.Duration {
 	if shorter(before, now) == before {
 		return 0
@@ -104,8 +104,8 @@ func shortened(before, now time.Duration) time.Duration {
 	return now
 }
 
-// lesser reports whether the identity has lost something. One that gained a
-// group may go on without it.
+// lesser reports whether the identity has lost its user or a group. A session may continue
+// without a group that the identity gained.
 func lesser(before, now *host.Impersonation) bool {
 	if before == nil {
 		return false
@@ -113,7 +113,7 @@ func lesser(before, now *host.Impersonation) bool {
 	return now == nil || now.User != before.User || !within(before.Groups, now.Groups)
 }
 
-// fewer compares lists of which nil means everything.
+// fewer reports whether now lacks an element of before; a nil list means everything.
 func fewer(before, now []string) bool {
 	return now != nil && (before == nil || !within(before, now))
 }

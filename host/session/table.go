@@ -21,18 +21,18 @@ const (
 type Options struct {
 	// PerUser is how many sessions a user may have open; 0 means 100.
 	PerUser int
-	// Lapsed, if set, says whether logouts may have happened that this replica
-	// has not seen, nil if not. Sessions that ask for their authority then end
-	// with that error, so that a process that was stopped does nothing more for
-	// anybody when it goes on. It must answer from memory.
+	// Lapsed, if set, returns nil until this replica is fenced. Once it returns an
+	// error, sessions that check their authority end with it, so that a process that
+	// was suspended has no further effect when it resumes. It must answer from memory.
 	Lapsed func() error
-	// Decide is policy, for Hold and Redecide; nil never asks again. It is about
-	// what runs already, so that a full decision log is no reason to deny.
+	// Decide asks policy, for Hold and Redecide; if it is nil, policy is not asked
+	// again. It decides about running sessions, so it must not deny because the
+	// decision log is full.
 	Decide func(context.Context, *host.Question) host.Decision
-	// Longest and Idle bound every session for which Limit is called, beside
-	// what the call says; 0 means no bound of the table's own.
+	// Longest and Idle bound every session for which Limit is called, in addition to
+	// the bounds of that call; 0 means no bound.
 	Longest, Idle time.Duration
-	// Logger receives defects of OnEnd functions; nil discards them.
+	// Logger logs panics of OnEnd functions; nil discards them.
 	Logger *slog.Logger
 }
 
@@ -56,8 +56,8 @@ type Table struct {
 type shard struct {
 	mu     sync.Mutex
 	users  map[host.UserID]*owned
-	closed error    // why nothing opens any more
-	_      [32]byte // a cache line each
+	closed error    // why no session can open any longer
+	_      [32]byte // fills a cache line
 }
 
 // owned is a user's sessions.
@@ -66,9 +66,9 @@ type owned struct {
 	count int
 }
 
-// NewTable makes an empty table. revoked says whether a principal's login is no
-// longer good, nil if it is good. It is called with a lock held and must answer
-// from memory; from the moment at which a logout is committed it must say so.
+// NewTable makes an empty table. revoked returns nil while a principal's login is valid,
+// and otherwise why not. It is called with a lock held and must answer from memory; it
+// must return an error from the moment at which a logout is committed.
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 	t := &Table{
 		revoked: revoked, lapsed: opts.Lapsed, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed(),
@@ -86,13 +86,12 @@ func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 	return t
 }
 
-// Open makes a session of p. A request's call passes the request's context;
-// what outlives its request, such as a socket, passes one that does not end
-// with it (context.WithoutCancel).
+// Open makes a session of p. For a call, ctx is the request's context; a session that
+// outlives its request, such as a socket, needs one that does not end with the request
+// (context.WithoutCancel).
 //
-// It fails with what revoked says when the login is no longer good, kind
-// Limited when the user has too many sessions, and the cause of Shutdown after
-// that.
+// It fails with the error of revoked, with kind Limited if the user has too many sessions,
+// and with the cause of Shutdown after that.
 func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionInfo) (*Session, error) {
 	if !p.Known() {
 		return nil, host.E(host.Unauthenticated, "session.open", "not signed in")
@@ -112,7 +111,7 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionIn
 
 type sessionKey struct{}
 
-// asking is the session in which ctx was made, nil if there is none.
+// asking returns the session to which ctx belongs, or nil.
 func asking(ctx context.Context) *Session {
 	s, _ := ctx.Value(sessionKey{}).(*Session)
 	return s
@@ -122,9 +121,9 @@ func (t *Table) shardOf(user host.UserID) *shard {
 	return &t.shards[maphash.String(t.seed, string(user))%shards]
 }
 
-// open inserts first and asks second, under the lock that ending takes. A logout
-// is committed before sessions end: if they end before this, revoked knows of the
-// logout; if after, this session is found.
+// open inserts the session first and then calls revoked, under the lock that ending
+// takes. A logout is committed before sessions end: if they end before this call, revoked
+// knows the logout; if after, they include this session.
 func (sh *shard) open(s *Session, revoked func(*host.Principal) error, limit int) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -139,7 +138,7 @@ func (sh *shard) open(s *Session, revoked func(*host.Principal) error, limit int
 	if u.count >= limit {
 		return &host.Error{Kind: host.Limited, Op: "session.open",
 			Message: fmt.Sprintf("you have %d sessions open on this host, which is the limit", u.count),
-			Detail:  "close some; GET /auth/sessions lists them and DELETE /auth/sessions/ID ends one"}
+			Detail:  "close some of them; GET /auth/sessions lists them and DELETE /auth/sessions/ID ends one"}
 	}
 	u.insert(s)
 	if err := revoked(s.principal); err != nil {
@@ -184,7 +183,7 @@ func (sh *shard) removeLocked(s *Session) {
 	}
 }
 
-// closeStream calls one OnEnd function. What it does wrong stays with it.
+// closeStream calls one OnEnd function and recovers its panic.
 func (t *Table) closeStream(st *stream, cause error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -67,7 +67,7 @@ func changeState(r *sdk.Request) (*sdk.Response, error) {
 	if s := r.Query("wait"); s != "" {
 		var err error
 		if wait, err = strconv.Atoi(s); err != nil || wait < 0 || wait > maxWait {
-			return nil, sdk.Errorf(400, "wait is not within 0 to %d seconds", maxWait)
+			return nil, sdk.Errorf(400, "wait must be from 0 to %d seconds", maxWait)
 		}
 	}
 	c, err := instanceOf(r).State(r.Query("id"), time.Duration(wait)*time.Second)
