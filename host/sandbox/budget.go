@@ -9,28 +9,28 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 )
 
-// ErrMemory says that Limits.TotalBytes leaves no room, for another instance or
-// for one that wants to grow.
-var ErrMemory = errors.New("sandbox: the module's instances use all the memory they may")
+// ErrMemory means that Limits.TotalBytes leaves no room for another instance, or for an
+// instance to grow.
+var ErrMemory = errors.New("sandbox: the module's instances have reached their memory limit")
 
-// ErrHolder says the same of a Budget that Acquire was given.
-var ErrHolder = errors.New("sandbox: the caller's instances use all the memory they may")
+// ErrHolder means the same for the Budget that was given to Acquire.
+var ErrHolder = errors.New("sandbox: the caller's instances have reached their memory limit")
 
-// Budget bounds the memory of all instances that somebody holds, in whatever
+// Budget bounds the memory of all instances of one holder, such as a user, in all
 // modules. It is safe for concurrent use.
 type Budget struct {
 	limit int64
 	used  atomic.Int64
 }
 
-// NewBudget returns a Budget of so many bytes.
+// NewBudget returns a Budget of the given number of bytes.
 func NewBudget(bytes uint64) *Budget { return &Budget{limit: int64(min(bytes, 1<<62))} }
 
-// Used is how many bytes the held instances have.
+// Used returns the bytes that the held instances use.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// take charges delta bytes; it reports false, and charges nothing, if they are
-// too many. A negative delta gives back. A nil Budget is boundless.
+// take charges delta bytes; if that exceeds the limit, it charges nothing and returns
+// false. A negative delta releases bytes. A nil Budget has no limit.
 func (b *Budget) take(delta int64) bool {
 	if b == nil {
 		return true
@@ -42,22 +42,21 @@ func (b *Budget) take(delta int64) bool {
 	return true
 }
 
-// Account is where a caller's use of an instance is counted: in its module, and
-// in the Budget that Acquire was given. It stays valid after Release. The zero
-// value counts nothing.
+// Account counts a caller's use of an instance: in its module, and in the Budget that was
+// given to Acquire. It stays valid after Release. The zero value counts nothing.
 type Account struct{ module, holder *Budget }
 
-// Account is the caller's.
+// Account returns the account of the caller.
 func (i *Instance) Account() Account { return Account{i.module.budget, i.holder} }
 
-// Hold counts n bytes of the host's own memory that are needed for the guest,
-// before they are allocated, until free is called, which may be repeated. The
-// error is ErrMemory or ErrHolder; nothing is counted then.
+// Hold counts n bytes of the host's memory that the guest needs, before they are
+// allocated and until free is called. free may be called repeatedly. The error is
+// ErrMemory or ErrHolder; then nothing is counted.
 func (a Account) Hold(n int) (free func(), err error) {
 	if err := a.take(int64(n)); err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(func() { _ = a.take(-int64(n)) }), nil // giving back cannot fail
+	return sync.OnceFunc(func() { _ = a.take(-int64(n)) }), nil // releasing cannot fail
 }
 
 // take charges delta bytes to both or to neither.
@@ -72,9 +71,9 @@ func (a Account) take(delta int64) error {
 	return nil
 }
 
-// charge is where every byte of an instance is counted, its tables and its stack
-// included: by the module, and by who holds it. A refusal is remembered, because a
-// guest that is refused memory mostly traps.
+// charge counts every byte of an instance, including its tables and its stack, for the
+// module and for the holder. It remembers a refusal, because a guest that is refused
+// memory usually traps.
 func (i *Instance) charge(delta int64) bool {
 	if err := i.Account().take(delta); err != nil {
 		i.refused = err
@@ -87,7 +86,7 @@ func (i *Instance) charge(delta int64) bool {
 	return true
 }
 
-// hold lets b count the instance, until unhold.
+// hold counts the instance in b until unhold.
 func (i *Instance) hold(b *Budget) error {
 	if !b.take(i.bytes) {
 		return fmt.Errorf("module %s: %w", i.module.spec.Name, ErrHolder)
@@ -101,23 +100,23 @@ func (i *Instance) unhold() {
 	i.holder, i.charged, i.refused = nil, 0, nil
 }
 
-// shortage adds to why a guest failed that it was, or may have been, short of
+// shortage adds to the cause of a guest's failure that it was, or may have been, short of
 // memory.
 func (i *Instance) shortage(cause error) error {
 	if i.refused != nil {
 		return fmt.Errorf("%w, after it was refused memory: %w", cause, i.refused)
 	}
-	// The engine refuses what is beyond the instance's own limit without asking.
+	// The engine itself refuses growth beyond the instance's own limit.
 	if size, limit := uint64(len(i.memory.Bytes())), i.module.spec.Limits.MemoryBytes; size+growth > limit {
 		return fmt.Errorf("%w (its memory is %d of %d MiB)", cause, size>>20, limit>>20)
 	}
 	return cause
 }
 
-// growth is what Go's runtime asks for at a time, at least.
+// growth is the least memory that Go's runtime requests at a time.
 const growth = 4 << 20
 
-// What an instance has in the engine beside its memory, in bytes, rounded up.
+// Sizes of what the engine keeps for an instance beside its memory, in bytes, rounded up.
 const (
 	entryBytes   = 8  // of a table
 	elementBytes = 48 // the function's object, where the engine keeps that, and the segment's entry
@@ -125,7 +124,8 @@ const (
 	globalBytes  = 96 // the global, its place in the context, and a handle of the host's
 )
 
-// fixedBytes is what all instances of a module have in the engine.
+// fixedBytes returns the bytes that the engine keeps for each instance of a module,
+// beside its memory.
 func fixedBytes(r *rewrite.Result) int64 {
 	return int64(r.TableEntries)*entryBytes + int64(r.Elements)*elementBytes +
 		int64(r.Segments)*segmentBytes + int64(r.GlobalCount)*globalBytes

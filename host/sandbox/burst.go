@@ -10,42 +10,41 @@ import (
 
 // ErrBurst is the cause of an Error whose Fault is Exhausted, of a call under
 // WithBurst.
-var ErrBurst = errors.New("it computed too long at a time")
+var ErrBurst = errors.New("the guest computed too long at a time")
 
 type burstKey struct{}
 
-// WithBurst bounds how long a guest called with the context may compute at a time,
-// in processor time: longest at once, and longRun of the time that passes. Host
-// functions count with their Cost, waiting does not count, and what the rest of the
-// machine does neither. Unlike a deadline it suits calls that live as long as
-// somebody listens.
+// WithBurst bounds the processor time of a guest that is called with the context: longest
+// at a time, and in the long run one part in longRun of the elapsed time. Host functions
+// count with their Cost; waiting and other load of the machine do not count. Unlike a
+// deadline, it suits calls that last as long as their client listens.
 func WithBurst(ctx context.Context, longest time.Duration) context.Context {
 	return context.WithValue(ctx, burstKey{}, longest)
 }
 
-// longRun is the part of the time, one in so many, that a guest under WithBurst
-// may compute for ever.
+// longRun is the divisor of the elapsed time that a guest under WithBurst may compute in
+// the long run.
 const longRun = 10
 
-// Rested forgives the guest that called a host function with ctx what it has
-// computed. It is for calls whose client has asked for something.
+// Rested resets the processor time of the guest that called a host function with ctx. It
+// is for calls whose client has sent a message.
 func Rested(ctx context.Context) { caller(ctx).meter.used = 0 }
 
 const (
-	// leastCost of a host function.
+	// leastCost is the least cost of a host function.
 	leastCost = time.Microsecond
-	// perMoved is the cost of so many bytes that cross into or out of a guest's
-	// memory in one nanosecond. What is done with them is most of it.
+	// perMoved is the number of bytes into or out of a guest's memory that cost one
+	// nanosecond. Processing them is most of the cost.
 	perMoved = 1
 )
 
-// burst measures the processor time of one call, where that is bounded. While the
-// guest runs, its goroutine keeps its thread, whose clock says how long that was.
+// burst measures the processor time of one call, if it is bounded. While the guest runs,
+// its goroutine is locked to its thread, whose clock measures the time.
 type burst struct {
 	longest time.Duration // 0: no limit
-	used    time.Duration // less what has drained
-	drained time.Time     // up to then
-	running bool          // the guest is
+	used    time.Duration // minus the time regained
+	drained time.Time     // time up to which used has been reduced
+	running bool          // whether the guest runs
 	since   time.Duration // the thread's clock when it began
 }
 
@@ -56,7 +55,7 @@ func (b *burst) start(ctx context.Context) {
 	}
 }
 
-// enter is the last thing before the guest runs.
+// enter is called immediately before the guest runs.
 func (b *burst) enter() {
 	if b.longest <= 0 {
 		return
@@ -65,7 +64,7 @@ func (b *burst) enter() {
 	b.running, b.since = true, threadTime()
 }
 
-// left is the first thing after it ran. It does nothing if it did not.
+// left is called immediately after the guest ran. It has no effect if it did not run.
 func (b *burst) left() {
 	if !b.running {
 		return
@@ -75,8 +74,8 @@ func (b *burst) left() {
 	runtime.UnlockOSThread()
 }
 
-// leave is left in a host function of this cost, which ends the guest if that is
-// too much.
+// leave is left for a host function of this cost. It ends the guest if it has computed too
+// much.
 func (b *burst) leave(cost time.Duration) {
 	if b.longest <= 0 {
 		return

@@ -1,31 +1,28 @@
-// Package sandbox runs WebAssembly modules that nobody has to trust. It owns
-// everything about wazero: compiling, instances and their memory, the WASI
-// functions a guest may link, stopping a guest, and turning what goes wrong
-// inside one into a typed error. It knows memory and calls, not the plugin ABI:
-// what the bytes mean is host/plugin's business.
+// Package sandbox runs untrusted WebAssembly modules. It owns everything about wazero:
+// compiling, instances and their memory, the WASI functions that a guest may link,
+// stopping a guest, and converting a guest's failures to typed errors. It knows memory and
+// calls, not the plugin ABI: host/plugin knows what the bytes mean.
 //
-// The door is Load, then Acquire, Call and Release on the Module. An Instance
-// belongs to one caller between Acquire and Release, shows nothing of another
-// caller, and is never used again after it trapped, was cut or grew.
+// The API is Load, then Acquire, Call and Release of the Module. An Instance belongs to
+// one caller between Acquire and Release, contains nothing of another caller, and is not
+// used again after it trapped, was stopped or grew.
 //
-// Stopping. Guests run rewritten (internal/rewrite): they count what they do
-// and call back when a slice of it is used up. There, and before every host
-// function, the context's end and deadline are looked at; a computing guest is
-// stopped well within 250 ms of them. Nothing else stops a guest, and nothing
-// closes an instance while its guest runs.
+// Stopping. Guests run rewritten (internal/rewrite): they count their work and call the
+// host when a slice of it is used up. There, and before every host function, the host
+// checks the context and its deadline; a computing guest is stopped well within 250 ms.
+// Nothing else stops a guest, and an instance is never closed while its guest runs.
 //
-// Costs. What an instance takes of the host is counted before it is taken, by its
-// module and by who holds it: memory, tables, native stack (internal/stack), and
-// what a host function keeps for it (Account). Processor time is bounded by the
-// deadline, or for calls without one by WithBurst; output by bytes and lines.
+// Costs. The resources of an instance are counted before they are taken, for its module
+// and for its holder: memory, tables, native stack (internal/stack), and memory that a
+// host function keeps for it (Account). The deadline bounds processor time, or WithBurst
+// for calls without a deadline; output is bounded in bytes and lines.
 //
-// Fresh state. The first instance of a module is the template: data segments,
-// start function and Spec.Init are run in it and its memory and globals are
-// kept. All other instances start as copies, without running anything, and
-// Release puts them back (internal/image). So what Init left is shared by all
-// callers, and what a caller left is seen by none. What a guest reads from the
-// host is live: clocks and random_get. What it derived from them before the
-// template was taken is the same in every call. A module that can change what
-// the engine cannot put back, its tables or its dropped segments, gets a fresh
-// instance for every caller instead; the log says so and why.
+// Fresh state. The first instance of a module becomes the template: data segments, start
+// function and Spec.Init run in it, and its memory and globals are kept. All other
+// instances start as copies, without running any code, and Release restores them
+// (internal/image). So all callers share the state that Init left, and no caller sees the
+// state of another. What a guest reads from the host is live: clocks and random_get.
+// Values that it derived from them before the template was taken are the same in every
+// call. If a module can change state that the engine cannot restore, its tables or dropped
+// segments, every caller gets a new instance; the log has the reason.
 package sandbox

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
-// Fault says how a guest failed.
+// Fault is how a guest failed.
 type Fault uint8
 
 const (
@@ -19,20 +19,20 @@ const (
 	Exited                 // the guest called proc_exit
 	Deadline               // the call's deadline passed
 	Canceled               // the call's context was cancelled
-	Broken                 // the guest broke the calling contract
+	Broken                 // the guest violated the calling contract
 	Exhausted              // the call used up its fuel, or computed too long at a time
 	Stopped                // a host function called Stop
 )
 
 func (f Fault) String() string {
 	return [...]string{
-		"trapped", "exited", "ran past its deadline", "was cancelled", "broke the contract",
+		"trapped", "exited", "ran past its deadline", "was cancelled", "violated the contract",
 		"computed too much", "was stopped",
 	}[f]
 }
 
-// Error is a failed call. It unwraps to its cause: for Deadline and Canceled
-// that is the cause of the context (context.Cause).
+// Error is a failed call. It unwraps to its cause, which for Deadline and Canceled is the
+// cause of the context (context.Cause).
 type Error struct {
 	Fault  Fault
 	Module string
@@ -51,9 +51,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// fault makes the Error of a call that returned err. Whether the call was
-// cancelled is judged by its context and by what the host raised: a guest can
-// exit with any code.
+// fault makes the Error of a call that returned err. The context and the host's own panic
+// decide whether the call was cancelled, since a guest can exit with any code.
 func fault(ctx context.Context, module, export string, err error) *Error {
 	e := &Error{Fault: Trapped, Module: module, Export: export}
 	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
@@ -73,13 +72,13 @@ func fault(ctx context.Context, module, export string, err error) *Error {
 	return e
 }
 
-// A guest chooses the names in its stack, which goes to the log.
+// Bounds of a guest's stack trace in the log. The guest chooses the names in it.
 const (
 	maxFrameLine = 256      // bytes of one frame
 	maxStack     = 16 << 10 // of all of them
 )
 
-// short cuts what is too long in a stack.
+// short truncates a stack trace.
 func short(stack string) string {
 	if len(stack) <= maxFrameLine {
 		return stack
@@ -98,7 +97,7 @@ func short(stack string) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// faultOf is how a context's error ends a call.
+// faultOf returns the fault for a context's error.
 func faultOf(err error) Fault {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return Deadline

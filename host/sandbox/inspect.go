@@ -17,18 +17,17 @@ type Inspection struct {
 	DataBytes      int      `json:"dataBytes"`
 	MemoryBytes    int      `json:"memoryBytes"` // at the start
 	RewrittenBytes int      `json:"rewrittenBytes"`
-	// Counts is how much of what a limit is about there is in the module, except
-	// for names and machine code.
+	// Counts is the module's use of each limit, except those of names and machine
+	// code.
 	Counts ModuleLimits `json:"counts"`
-	// FreshBecause says why an instance cannot be put back after a call and
-	// each call gets a new one. Empty: it is put back.
+	// FreshBecause has the reasons for which an instance cannot be restored after a
+	// call, so that each call gets a new one. Empty: instances are restored.
 	FreshBecause []string `json:"freshBecause,omitempty"`
 }
 
-// Inspect admits and rewrites a module as Load would with these limits, and
-// reports on it, without compiling or running anything. Unlike Load it does so in
-// this process: it is for a tool, not for a host. An error says why it
-// would be refused.
+// Inspect admits and rewrites a module as Load does with these limits, and describes it,
+// without compiling or running it. Unlike Load it works in this process, so it is for a
+// tool and not for a host. The error is the reason for which Load would refuse the module.
 func Inspect(module []byte, l Limits) (*Inspection, error) {
 	limits := l.withDefaults().Module
 	m, err := wasm.Decode(module, limits)

@@ -10,8 +10,8 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// Instance is one running module with a memory of its own. It is for one
-// goroutine at a time.
+// Instance is one running module with its own memory. It must be used by one goroutine at
+// a time.
 type Instance struct {
 	module    *Module
 	mod       api.Module
@@ -22,13 +22,13 @@ type Instance struct {
 	meter     meter
 	unlimited bool    // calls have no limit on fuel
 	inside    bool    // a call is running
-	failed    bool    // what is inside is unknown; never to be entered again
+	failed    bool    // its state is unknown; it must not be entered again
 	bytes     int64   // of memory, tables and stack
-	holder    *Budget // counts charged of them; nil: nobody
+	holder    *Budget // counts charged of them; nil: none
 	charged   int64
-	refused   error // why it did not get the memory that it wanted last
+	refused   error // why its last request for memory was refused
 	logged    int   // bytes of output in this call
-	records   int   // that it became
+	records   int   // log records of this output
 	line      []byte
 }
 
@@ -37,10 +37,10 @@ var (
 	errInside = errors.New("the instance is inside a call")
 )
 
-// Call enters an export. It returns the first result, or 0 if there is none.
-// When ctx ends the guest is stopped; the instance cannot be called again
-// after any error. A context that has ended already is refused before the
-// guest is entered, and so is an instance that waits for a host function.
+// Call calls an export and returns the first result, or 0 if it has none. When ctx ends
+// the guest is stopped. After any error the instance cannot be called again. Call refuses
+// a context that has already ended, and an instance that waits for a host function,
+// without entering the guest.
 func (i *Instance) Call(ctx context.Context, export string, args ...uint64) (uint64, error) {
 	signature, ok := i.module.exports[export]
 	switch {
@@ -99,7 +99,7 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	return values[0], err
 }
 
-// function keeps handles: the engine takes some 10 KB to make one.
+// function caches handles of exports: the engine needs some 10 KB for each.
 func (i *Instance) function(export string) (*stack.Function, error) {
 	if fn := i.functions[export]; fn != nil {
 		return fn, nil
@@ -129,11 +129,11 @@ func (i *Instance) Fuel() uint64 {
 // Has reports whether the module has an optional export.
 func (i *Instance) Has(export string) bool { _, ok := i.module.exports[export]; return ok }
 
-// Memory is the instance's memory. It is valid until Release.
+// Memory returns the instance's memory. It is valid until Release.
 func (i *Instance) Memory() Memory { return Memory{i.mod.Memory(), i} }
 
-// discard frees the instance. Its guest is not running: only Call enters it,
-// and the caller of Call is who releases it.
+// discard frees the instance. Its guest is not running: only Call enters it, and the
+// caller of Call releases it.
 func (i *Instance) discard() {
 	if i.mod != nil {
 		// The only error is a second close, which is harmless.
@@ -158,16 +158,16 @@ type Memory struct {
 	of  *Instance
 }
 
-// View returns n bytes at ptr as they are in the memory, to be read before the
-// guest goes on; ok is false if they are not all within it.
+// View returns n bytes at ptr without copying them; they must be read before the guest
+// continues. ok is false if they are not all within the memory.
 func (m Memory) View(ptr, n uint32) (_ []byte, ok bool) {
 	view, ok := m.mem.Read(ptr, n)
 	m.of.meter.moved(len(view))
 	return view, ok
 }
 
-// Copy returns a copy of n bytes at ptr; ok is false if they are not all
-// within the memory. Nothing is allocated then.
+// Copy returns a copy of n bytes at ptr. ok is false, and nothing is allocated, if they
+// are not all within the memory.
 func (m Memory) Copy(ptr, n uint32) (_ []byte, ok bool) {
 	view, ok := m.View(ptr, n)
 	if !ok {
@@ -176,7 +176,7 @@ func (m Memory) Copy(ptr, n uint32) (_ []byte, ok bool) {
 	return append([]byte(nil), view...), true
 }
 
-// Write copies data to ptr; ok is false, and nothing written, if it does not fit.
+// Write copies data to ptr. ok is false, and nothing is written, if it does not fit.
 func (m Memory) Write(ptr uint32, data []byte) (ok bool) {
 	m.of.meter.moved(len(data))
 	return m.mem.Write(ptr, data)

@@ -11,7 +11,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// MissingImport is a function that a module wants and is not given.
+// MissingImport is a function that a module imports but may not link.
 type MissingImport struct{ Plugin, Module, Name string }
 
 func (e *MissingImport) Error() string {
@@ -37,9 +37,9 @@ func (m *Module) checkExports() error {
 		}
 	}
 	for name := range m.exports {
-		// Entered from outside, an import would have no module that calls it.
+		// An import that is called from outside would have no calling module.
 		if of, as, imported := have[name].Import(); imported {
-			return fmt.Errorf("module %s: exports %s, which is its import %s.%s; it must be a function of its own", m.spec.Name, name, of, as)
+			return fmt.Errorf("module %s: exports %s, which is its import %s.%s; the module must define it", m.spec.Name, name, of, as)
 		}
 	}
 	for _, def := range m.code.ExportedMemories() {
@@ -62,8 +62,8 @@ func valueTypes(types []Type) []api.ValueType {
 	return out
 }
 
-// link makes the host modules that the module imports, and no others. What is
-// missing is named all at once.
+// link makes the host modules that the module imports, and no others. Its error names all
+// missing imports.
 func (m *Module) link(ctx context.Context) error {
 	offered := append(wasiImports(m.spec.Log, m.spec.Limits.LogBytes), m.spec.Imports...)
 	builders := map[string]wazero.HostModuleBuilder{}
@@ -93,7 +93,7 @@ func (m *Module) link(ctx context.Context) error {
 	return nil
 }
 
-// offer is the host function for an import.
+// offer returns the host function for an import.
 func (m *Module) offer(offered []Import, def api.FunctionDefinition) (api.GoModuleFunc, error) {
 	module, name, _ := def.Import()
 	switch (rewrite.Import{Module: module, Name: name}) {

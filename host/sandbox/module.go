@@ -13,7 +13,7 @@ import (
 	"github.com/tetratelabs/wazero"
 )
 
-// ErrClosed is returned by Acquire once the module was closed.
+// ErrClosed is the error of Acquire after the module was closed.
 var ErrClosed = errors.New("sandbox: module is closed")
 
 // Module is one loaded, linked module. It is safe for concurrent use.
@@ -28,7 +28,7 @@ type Module struct {
 	exports    map[string]Signature
 	minBytes   uint64    // of memory, by declaration
 	fixedBytes int64     // of an instance, beside its memory
-	template   *template // nil: every caller gets a fresh instance
+	template   *template // nil: every caller gets a new instance
 
 	pool   pool
 	slots  chan struct{} // one per instance in use
@@ -43,21 +43,21 @@ type Module struct {
 	failed error         // why not all could be, after done
 }
 
-// Used is how many bytes all instances have now: memory, tables, native stack, and
-// what the host keeps for them.
+// Used returns the bytes that all instances use now: memory, tables, native stack, and
+// memory that the host keeps for them.
 func (m *Module) Used() int64 { return m.budget.Used() }
 
-// Live is how many instances exist, idle ones included.
+// Live returns the number of instances, including idle ones.
 func (m *Module) Live() int { return int(m.live.Load()) }
 
-// start makes the first instance, to prove that it can be made, and what all
-// others come from.
+// start makes the first instance, which proves that one can be made, and the template of
+// all others.
 func (m *Module) start(ctx context.Context, restorable bool) error {
 	m.slots = make(chan struct{}, m.spec.Limits.Instances)
 	m.refill = make(chan struct{}, 1)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	if reasons := m.rewritten.Fresh; len(reasons) > 0 {
-		m.log.Info("every caller gets a fresh instance, which takes longer", "because", reasons)
+		m.log.Info("every call gets a new instance, which takes longer", "because", reasons)
 	}
 	if restorable {
 		t, err := m.capture(ctx)
@@ -65,7 +65,7 @@ func (m *Module) start(ctx context.Context, restorable bool) error {
 			return err
 		}
 		m.template, m.pool.lifetime = t, m.spec.Limits.Idle
-		m.rewritten.Data = nil // the template has it
+		m.rewritten.Data = nil // the template contains it
 	}
 	first, err := m.make(ctx)
 	if err != nil {
@@ -85,8 +85,8 @@ func (m *Module) make(ctx context.Context) (*Instance, error) {
 	return m.prepare(ctx)
 }
 
-// fill keeps instances ready where making one takes long. One that cannot be
-// made is reported by Acquire, which then makes its own.
+// fill keeps instances ready if making one takes long. If it cannot make one, Acquire
+// makes its own and reports the error.
 func (m *Module) fill() {
 	for {
 		select {
@@ -98,7 +98,7 @@ func (m *Module) fill() {
 			i, err := m.make(m.ctx)
 			if err != nil {
 				if m.ctx.Err() == nil {
-					m.log.Warn("instance could not be made ahead of time", "error", err)
+					m.log.Warn("an instance could not be made in advance", "error", err)
 				}
 				break
 			}
@@ -109,9 +109,9 @@ func (m *Module) fill() {
 	}
 }
 
-// Acquire returns an instance for the caller's sole use, waiting for one while
-// the module's limit of instances is reached. Its memory counts in holder, if
-// that is not nil, until Release, which has to be called exactly once.
+// Acquire returns an instance for the caller's exclusive use. It waits while the module's
+// limit of instances is reached. The instance's memory counts in holder, if that is not
+// nil, until Release, which must be called exactly once.
 func (m *Module) Acquire(ctx context.Context, holder *Budget) (*Instance, error) {
 	select {
 	case m.slots <- struct{}{}:
@@ -143,8 +143,8 @@ func (m *Module) Acquire(ctx context.Context, holder *Budget) (*Instance, error)
 	return i, nil
 }
 
-// TryAcquire is Acquire for a caller who finds an idle instance; otherwise, and
-// when Acquire might fail, it returns nil at once.
+// TryAcquire returns an idle instance as Acquire does. If none is idle, or if Acquire
+// might fail, it returns nil at once.
 func (m *Module) TryAcquire(holder *Budget) *Instance {
 	if m.template == nil {
 		return nil
@@ -167,8 +167,8 @@ func (m *Module) TryAcquire(holder *Budget) *Instance {
 	return i
 }
 
-// Release ends the caller's use of i. Nothing of that use is left in what the
-// next caller gets: i is restored or freed.
+// Release ends the caller's use of i. The next caller sees nothing of it, because i is
+// restored or freed.
 func (m *Module) Release(i *Instance) {
 	i.unhold()
 	if !m.keep(i) {
@@ -188,9 +188,9 @@ func (m *Module) keep(i *Instance) bool {
 	return m.pool.put(i)
 }
 
-// Close frees everything once the last instance in use was released, and waits for
-// that until ctx is done. Guests still running then are the caller's mistake: their
-// contexts should have ended first. It may be called repeatedly, to wait again.
+// Close frees everything once the last instance in use was released, and waits for that
+// until ctx is done. The caller must first end the contexts of running guests. Close may be
+// called again to continue waiting.
 func (m *Module) Close(ctx context.Context) error {
 	m.closed.Do(func() {
 		m.cancel()
@@ -212,7 +212,7 @@ func (m *Module) Close(ctx context.Context) error {
 	}
 }
 
-// unload frees what Load has made so far; no instance is in use.
+// unload frees what Load has made so far. No instance may be in use.
 func (m *Module) unload() error {
 	ctx := context.Background()
 	var errs []error

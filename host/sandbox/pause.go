@@ -10,35 +10,35 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// slice is the fuel that a guest gets at a time. When it is used up the guest
-// calls back into Go: until then it can neither be stopped nor preempted, and
-// a garbage collection waits for it. A unit is about an instruction, so that
-// is some tens of microseconds, some milliseconds if every one misses the caches,
-// and some tens of them if every few fault a page in. The call costs less than a
-// hundredth of it, which was not to be seen beside ten times as many.
+// slice is the fuel that a guest gets at a time. When it is used up, the guest calls the
+// host; until then it can be neither stopped nor preempted, and a garbage collection waits
+// for it. A unit is about one instruction, so a slice takes some tens of microseconds, some
+// milliseconds if every instruction misses the caches, and some tens of milliseconds if
+// every few of them fault a page in. The call costs less than a hundredth of the slice; no
+// difference to a slice ten times as large was measurable.
 const slice = 50_000
 
 // ErrFuel is the cause of an Error whose Fault is Exhausted.
 var ErrFuel = errors.New("the call's fuel is spent")
 
-// Refuel gives the guest that called a host function with ctx all of its fuel
-// again, and takes back what it does not use of its stack. It is for calls that
-// live as long as somebody listens, where they wait.
+// Refuel gives the guest that called a host function with ctx all of its fuel again, and
+// takes back the unused part of its stack. It is for the host functions in which calls
+// that last as long as their client listens wait.
 func Refuel(ctx context.Context) {
 	i := caller(ctx)
 	i.meter.spent = 0
 	if err := i.stack.Shrink(i.charge); err != nil {
 		Stop(err)
 	}
-	i.meter.stack.Set(uint64(i.meter.step)) // so that it asks again for what it had
+	i.meter.stack.Set(uint64(i.meter.step)) // so that it requests its stack again
 }
 
-// meter counts the fuel of one call and its use of the native stack. Both
-// counters are globals of the guest, as its code counts them down; it has no
-// instruction that could set them.
+// meter counts the fuel of one call and its use of the native stack. Both counters are
+// globals of the guest, because its code counts them down; the guest's own instructions
+// cannot set them.
 type meter struct {
 	counter, stack api.MutableGlobal
-	step           int64 // of stack, by estimate: what the guest gets at a time
+	step           int64 // estimated bytes of stack that the guest gets at a time
 
 	limit   uint64 // of the call; 0: none
 	spent   uint64 // of the limit
@@ -55,9 +55,9 @@ func (m *meter) start(ctx context.Context, limit uint64) {
 	m.stack.Set(uint64(m.step))
 }
 
-// refill settles what was used, given what is left, and returns the next
-// slice, or an error that is ErrFuel. What is left is negative, and far so after
-// an operation on much memory, which is charged at once.
+// refill charges the used fuel, given what is left, and returns the next slice, or ErrFuel.
+// left is negative; it is far below zero after an operation on much memory, which is
+// charged at once.
 func (m *meter) refill(left int64) (int64, error) {
 	m.spent += uint64(max(0, m.granted-left))
 	if m.limit > 0 && m.spent >= m.limit {
@@ -74,9 +74,9 @@ func (m *meter) grant() int64 {
 	return m.granted
 }
 
-// pause is what a guest calls when its slice is used up. It is the only place
-// where a computing guest can be stopped, and entering Go is what lets the
-// scheduler and the garbage collector have the thread.
+// pause is the host function that a guest calls when its slice is used up. A computing
+// guest can be stopped only here, and entering Go gives the thread to the scheduler and
+// the garbage collector.
 func pause(ctx context.Context, _ api.Module, values []uint64) {
 	m := &caller(ctx).meter
 	m.leave(0)
@@ -89,10 +89,10 @@ func pause(ctx context.Context, _ api.Module, values []uint64) {
 	m.enter()
 }
 
-// deepen is what a guest calls when it has used as much stack as it was given, by
-// the rewriter's estimate. That estimate is good enough to ask in time: code that
-// people write takes less, and is given room for several times as much. What it
-// really takes is known here, is counted, and cannot be exceeded (package stack).
+// deepen is the host function that a guest calls when it has used the stack that it was
+// given, according to the rewriter's estimate. The estimate is good enough to call in time:
+// ordinary code needs less, and gets room for several times as much. The host knows and
+// counts the real size, which cannot be exceeded (package stack).
 func deepen(ctx context.Context, _ api.Module, values []uint64) {
 	i := caller(ctx)
 	i.meter.leave(0)
@@ -106,9 +106,8 @@ func deepen(ctx context.Context, _ api.Module, values []uint64) {
 	i.meter.enter()
 }
 
-// checkContext ends the guest if its call was cancelled or its deadline has
-// passed. The clock is asked as well, because on a busy machine the context's
-// own timer can be late.
+// checkContext ends the guest if its call was cancelled or its deadline has passed. It also
+// reads the clock, because the context's own timer can be late on a busy machine.
 func checkContext(ctx context.Context) {
 	if err := ctx.Err(); err != nil {
 		panic(&cut{faultOf(err), context.Cause(ctx)})
@@ -118,12 +117,11 @@ func checkContext(ctx context.Context) {
 	}
 }
 
-// Stop ends the guest from inside a host function; the guest's call returns
-// err as its cause. It does not return.
+// Stop ends the guest from inside a host function and does not return. The error of the
+// guest's call has err as its cause.
 func Stop(err error) { panic(&cut{Stopped, err}) }
 
-// cut is the panic with which the host ends a guest. Only the host can raise
-// it, so what it says is true.
+// cut is the panic with which the host ends a guest. A guest cannot raise it.
 type cut struct {
 	fault Fault
 	cause error

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// pool keeps instances that wait for a caller. The one used last is taken
-// first, so that what demand does not need grows old and is freed.
+// pool keeps idle instances. The most recently used is taken first, so that instances
+// beyond the demand grow old and are freed.
 type pool struct {
 	lifetime time.Duration // 0: for ever
 
@@ -36,8 +36,7 @@ func (p *pool) take() *Instance {
 	return i
 }
 
-// put keeps i, which is ready for anybody. It reports false if the pool is
-// closed.
+// put adds i, which must be ready for any caller. It returns false if the pool is closed.
 func (p *pool) put(i *Instance) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +56,7 @@ func (p *pool) len() int {
 	return len(p.idle)
 }
 
-// sweep frees what has been idle for the lifetime.
+// sweep frees the instances that have been idle for the lifetime.
 func (p *pool) sweep() {
 	for _, i := range p.expired() {
 		i.discard()
@@ -65,7 +64,7 @@ func (p *pool) sweep() {
 	}
 }
 
-// expired removes what is too old and sets the timer for what is left.
+// expired removes the instances that are too old and sets the timer for the others.
 func (p *pool) expired() []*Instance {
 	p.mu.Lock()
 	defer p.mu.Unlock()

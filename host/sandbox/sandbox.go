@@ -10,15 +10,15 @@ import (
 	"github.com/tetratelabs/wazero"
 )
 
-// Config is what all modules of a Sandbox share.
+// Config is the configuration that all modules of a Sandbox share.
 type Config struct {
-	// CacheDir keeps compiled code between starts; its mode is made 0700. Empty:
-	// everything is compiled at each Load.
+	// CacheDir is the directory for compiled code; it gets the mode 0700. Empty: each
+	// Load compiles the module.
 	CacheDir string
 	Logger   *slog.Logger
 
 	memory     image.Kind
-	neverReuse bool // every caller gets a fresh instance
+	neverReuse bool // every caller gets a new instance
 }
 
 // Sandbox loads modules. It is safe for concurrent use.
@@ -42,8 +42,8 @@ func New(c Config) (*Sandbox, error) {
 
 const pageSize = 64 << 10
 
-// Load is Admit, Compile and Link. Compiling takes seconds for a module of some
-// megabytes that is not in the cache. On error nothing is left behind.
+// Load is Admit, Compile and Link. Compiling takes seconds for a module of some megabytes
+// that is not in the cache. After an error nothing is left.
 func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (*Module, error) {
 	a, err := s.Admit(ctx, module, spec.Name, spec.Limits)
 	if err != nil {
@@ -56,21 +56,21 @@ func (s *Sandbox) Load(ctx context.Context, module []byte, spec Spec) (*Module, 
 	return a.Link(ctx, spec)
 }
 
-// Admitted is a module on its way: admitted and rewritten, then compiled, then
-// linked, in this order. It is for one goroutine, which closes it.
+// Admitted is a module that is being loaded: admitted and rewritten, then compiled, then
+// linked, in this order. It is for one goroutine, which must close it.
 type Admitted struct {
 	sandbox *Sandbox
 	file    *compile.Admitted // nil: compiled
 	module  *Module           // nil: linked, or closed
 }
 
-// Admit checks a module against the limits and rewrites it, in a child process.
-// name is for errors and logs. A module that is refused is a *Refused.
+// Admit checks a module against the limits and rewrites it, in a child process. name is for
+// errors and logs. The error for a refused module is a *Refused.
 func (s *Sandbox) Admit(ctx context.Context, module []byte, name string, l Limits) (*Admitted, error) {
 	l = l.withDefaults()
 	admitted, err := s.compiler.Admit(ctx, module, l.Module)
 	if err != nil {
-		return nil, fmt.Errorf("module %s: is refused: %w", name, err)
+		return nil, fmt.Errorf("module %s is refused: %w", name, err)
 	}
 	m := &Module{
 		spec: Spec{Name: name, Limits: l}, kind: s.config.memory, log: s.config.Logger.With("module", name),
@@ -80,8 +80,8 @@ func (s *Sandbox) Admit(ctx context.Context, module []byte, name string, l Limit
 	return &Admitted{s, admitted, m}, nil
 }
 
-// Compile has the module compiled if the cache lacks its code, in a child process,
-// and loads the code. No code of the module has run yet.
+// Compile compiles the module in a child process, unless the cache has its code, and loads
+// the code. It does not run code of the module.
 func (a *Admitted) Compile(ctx context.Context) error {
 	m := a.module
 	err := a.sandbox.compiler.Load(ctx, a.file, func(dir string) error { return m.loadCode(ctx, dir) })

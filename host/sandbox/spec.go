@@ -23,36 +23,34 @@ type Signature struct{ Params, Results []Type }
 type Import struct {
 	Module, Name string
 	Signature
-	// Call is entered with the context of the guest's call and the arguments in
-	// stack, and leaves its result in stack[0]. It is not entered once that
-	// context has ended. It may block, and must return soon after ctx is done.
-	// Stop ends the guest from inside.
+	// Call gets the context of the guest's call and the arguments in stack, and stores
+	// its result in stack[0]. It is not called once that context has ended. It may
+	// block, but must return soon after ctx is done. It may call Stop to end the guest.
 	Call func(ctx context.Context, m Memory, stack []uint64)
-	// Cost is the processor time that the host takes for it, by estimate and without
-	// waiting; it counts for WithBurst. The least is a microsecond; what goes through
-	// Memory is counted besides.
+	// Cost is the estimated processor time of the function, without waiting; it counts
+	// for WithBurst. The least is a microsecond. Bytes that pass through Memory are
+	// counted in addition.
 	Cost time.Duration
 }
 
-// ModuleLimits bound what a module may declare. A zero field takes its default,
-// a negative one forbids the thing altogether. The JSON names are those of the
-// configuration.
+// ModuleLimits bound the declarations of a module. A zero field means its default, and a
+// negative one forbids such declarations. The JSON names are those of the configuration.
 type ModuleLimits = wasm.Limits
 
-// Refused is why a module is not admitted: where in it, and, if it is beyond
-// a limit, which.
+// Refused is the reason for which a module is not admitted: the location in the module
+// and, if it exceeds a limit, which one.
 type Refused = wasm.Error
 
-// Limits bound one module. A zero field takes its default.
+// Limits bound one module. A zero field means its default.
 type Limits struct {
 	Module      ModuleLimits
 	MemoryBytes uint64        // of one instance, at most a page less than 4 GiB; default 64 MiB
 	TotalBytes  uint64        // of all instances together, idle ones included; default 1 GiB
-	Instances   int           // in use at a time, more wait; default 64
-	Warm        int           // made ahead of time if instances cannot be restored; default 2
+	Instances   int           // in use at a time; further callers wait; default 64
+	Warm        int           // made in advance if instances cannot be restored; default 2
 	Idle        time.Duration // after which an unused instance is freed; default 1 min
 	Init        time.Duration // for making an instance; default 10 s
-	Fuel        uint64        // of one Call, about one for each instruction; Refuel begins anew; not of Init; default no limit
+	Fuel        uint64        // of one Call, about one per instruction; Refuel resets it; does not apply to Init; default no limit
 	LogBytes    int           // of stdout and stderr per call; default 64 KiB
 }
 
@@ -76,21 +74,21 @@ func orDefault[T comparable](v *T, d T) {
 	}
 }
 
-// Spec says how a module is linked and prepared.
+// Spec defines how a module is linked and prepared.
 type Spec struct {
 	Name    string // for errors and logs
 	Limits  Limits
 	Imports []Import
-	// Exports that the module must have; Call takes no others.
+	// Exports are the required exports; Call accepts only these and Optional.
 	Exports map[string]Signature
-	// Optional exports, callable if the module has them with this type.
+	// Optional are exports that can be called if the module has them with this type.
 	Optional map[string]Signature
-	// Context is that of the start section and of Init; nil: the caller's own.
+	// Context returns the context of the start section and of Init; nil: the caller's.
 	Context func(ctx context.Context) context.Context
-	// Init prepares a new instance. It may Call. Where instances are restored it
-	// runs once, and every caller finds the state that it left.
+	// Init prepares a new instance; it may use Call. If instances are restored, it runs
+	// once, and every caller finds the state that it left.
 	Init func(ctx context.Context, i *Instance) error
-	// Log takes one line that the guest wrote to stdout or stderr, or all lines of
-	// the trace with which a Go guest dies.
+	// Log gets one line that the guest wrote to stdout or stderr, or all lines of the
+	// trace with which a Go guest crashes.
 	Log func(ctx context.Context, text string)
 }

@@ -15,14 +15,14 @@ import (
 
 var errInitDeadline = errors.New("making an instance took too long")
 
-// template is the state from which instances are made and to which they are
-// restored: what the module's own start and Spec.Init left.
+// template is the state in which instances start and to which they are restored: the state
+// after the module's own start and Spec.Init.
 type template struct {
 	image   *image.Image
 	globals []uint64
 }
 
-// capture makes an instance the long way and keeps its state.
+// capture prepares an instance and keeps its state.
 func (m *Module) capture(ctx context.Context) (*template, error) {
 	i, err := m.prepare(ctx)
 	if err != nil {
@@ -37,7 +37,7 @@ func (m *Module) capture(ctx context.Context) (*template, error) {
 	return t, err
 }
 
-// make is an instance in the template's state. No guest code runs.
+// make returns an instance in the template's state. No guest code runs.
 func (t *template) make(ctx context.Context, m *Module) (*Instance, error) {
 	i, err := m.instantiate(ctx, t.image)
 	if err != nil {
@@ -47,8 +47,8 @@ func (t *template) make(ctx context.Context, m *Module) (*Instance, error) {
 	return i, nil
 }
 
-// restore puts a used instance back to the template's state. What else a
-// module can change is why some are never restored (see rewrite.Result.Fresh).
+// restore restores a used instance to the template's state. Instances of a module that can
+// change other state are never restored (see rewrite.Result.Fresh).
 func (t *template) restore(i *Instance) error {
 	if _, err := i.memory.Restore(); err != nil {
 		return err
@@ -64,9 +64,8 @@ func (t *template) setGlobals(i *Instance) {
 	}
 }
 
-// prepare makes an instance and runs everything that comes before its first
-// caller: data segments and start function, which the rewriter left to the
-// host, and Spec.Init.
+// prepare makes an instance and runs everything that precedes its first caller: the data
+// segments and the start function, which the rewriter leaves to the host, and Spec.Init.
 func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.spec.Limits.Init, errInitDeadline)
 	defer cancel()
@@ -82,7 +81,7 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 	if m.spec.Context != nil {
 		ctx = m.spec.Context(ctx)
 	}
-	i.unlimited = true                   // the time for making an instance bounds this
+	i.unlimited = true                   // Limits.Init bounds it instead
 	for k, d := range m.rewritten.Data { // at constant offsets: no globals can be imported
 		if !i.mod.Memory().Write(d.Offset, d.Bytes) {
 			return nil, fmt.Errorf("module %s: data segment %d does not fit its memory", m.spec.Name, k)
@@ -98,14 +97,14 @@ func (m *Module) prepare(ctx context.Context) (_ *Instance, err error) {
 			return nil, err
 		}
 	}
-	if i.failed { // and Init did not mind; nobody can use what is left
+	if i.failed { // Init ignored the error; the instance cannot be used
 		return nil, &Error{Fault: Broken, Module: m.spec.Name, Export: "initialization", Cause: errFailed}
 	}
 	i.unlimited = false
 	return i, nil
 }
 
-// instantiate makes an instance whose memory starts as img, or with zeros.
+// instantiate makes an instance whose memory starts as a copy of img, or with zeros.
 func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance, err error) {
 	i := &Instance{module: m}
 	mem, err := image.NewMemory(m.kind, img, m.spec.Limits.MemoryBytes, i.charge)
@@ -128,14 +127,14 @@ func (m *Module) instantiate(ctx context.Context, img *image.Image) (_ *Instance
 	if i.stack, err = stack.New(); err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.spec.Name, err)
 	}
-	// wazero asks for this much and does not survive a refusal.
+	// wazero requests this size and panics if it is refused.
 	if mem.Reallocate(m.minBytes) == nil && m.minBytes > 0 {
 		return nil, fmt.Errorf("module %s: %w", m.spec.Name, ErrMemory)
 	}
 	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return mem })
 	i.mod, err = m.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocate), m.code,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions().
-			WithRandSource(rand.Reader)) // nobody reads it, but wazero seeds one of 5 KB if there is none
+			WithRandSource(rand.Reader)) // never read, but without it wazero makes a source of 5 KB
 	if err != nil {
 		return nil, fault(ctx, m.spec.Name, "instantiation", err)
 	}

@@ -4,6 +4,6 @@ package sandbox
 
 import "time"
 
-// threadTime is the time that has passed: elsewhere than on Linux, a busy machine
-// counts.
+// threadTime returns the elapsed time: on systems other than Linux, other load of the
+// machine counts.
 func threadTime() time.Duration { return time.Since(processStart) }

@@ -10,10 +10,10 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// WASI preview 1 (wasi_snapshot_preview1), as far as a guest needs it to start
-// and to keep time: clocks, random, sleep, and output that becomes log lines.
-// There are no files, arguments, environment or sockets; those functions link
-// and say so.
+// WASI preview 1 (wasi_snapshot_preview1), as far as a guest needs it to start and to
+// measure time: clocks, random numbers, sleep, and output that becomes log lines. Files,
+// arguments, environment and sockets do not exist; their functions link and return an
+// error.
 const wasiModule = "wasi_snapshot_preview1"
 
 // Error numbers of WASI preview 1.
@@ -28,8 +28,9 @@ const (
 
 const (
 	maxIovs   = 1024     // of one fd_write
-	maxRandom = 64 << 10 // bytes between two looks at the context
-	// maxRecords is how many lines of one call are passed on. A line may be empty.
+	maxRandom = 64 << 10 // bytes between two checks of the context
+	// maxRecords is the number of lines of one call that are logged. A line may be
+	// empty.
 	maxRecords = 256
 )
 
@@ -59,7 +60,7 @@ func wasiImports(log func(context.Context, string), logBytes int) []Import {
 		errno  uint64
 		params map[string][]Type
 	}{
-		{errnoBadf, map[string][]Type{ // no file descriptor is open but 0 to 2
+		{errnoBadf, map[string][]Type{ // only the file descriptors 0 to 2 are open
 			"fd_prestat_get": {I32, I32}, "fd_prestat_dir_name": {I32, I32, I32}, "fd_close": {I32},
 			"fd_read": {I32, I32, I32, I32}, "fd_seek": {I32, I64, I32, I32}, "fd_tell": {I32, I32},
 		}},
@@ -104,7 +105,7 @@ func (w *wasi) fn(name string, call func(context.Context, Memory, []uint64) uint
 
 func succeed(context.Context, Memory, []uint64) uint64 { return errnoSuccess }
 
-// empty answers that there are no arguments and no environment.
+// empty answers with no arguments and no environment.
 func (w *wasi) empty(_ context.Context, m Memory, s []uint64) uint64 {
 	if !m.mem.WriteUint32Le(uint32(s[0]), 0) || !m.mem.WriteUint32Le(uint32(s[1]), 0) {
 		return errnoFault
@@ -125,7 +126,7 @@ func (w *wasi) clockTime(_ context.Context, m Memory, s []uint64) uint64 {
 	switch s[0] {
 	case 0: // realtime
 		return write64(m, uint32(s[2]), uint64(time.Now().UnixNano()))
-	case 1: // monotonic; never 0, which Go's runtime takes for a failure
+	case 1: // monotonic; never 0, which Go's runtime treats as a failure
 		return write64(m, uint32(s[2]), uint64(time.Since(processStart))+1)
 	}
 	return errnoInval
@@ -143,7 +144,7 @@ func (w *wasi) random(ctx context.Context, m Memory, s []uint64) uint64 {
 	if !ok {
 		return errnoFault
 	}
-	for len(view) > 0 { // a guest may ask for all its memory, which takes long
+	for len(view) > 0 { // filling all of a guest's memory takes long
 		checkContext(ctx)
 		n := min(len(view), maxRandom)
 		m.of.meter.moved(n)
@@ -161,9 +162,9 @@ const (
 	clockAbsolute    = 1
 )
 
-// poll serves the one form that a guest without files can mean: sleep until
-// the first of its clocks. It ends with the call's context. Subscriptions to
-// descriptors are answered as not supported.
+// poll implements the one form that is useful without files: sleeping until the first of
+// the clocks. It ends with the call's context. Subscriptions to descriptors are answered
+// as not supported.
 func (w *wasi) poll(ctx context.Context, m Memory, s []uint64) uint64 {
 	in, out, n, result := uint32(s[0]), uint32(s[1]), uint32(s[2]), uint32(s[3])
 	if n == 0 || n > maxIovs {
@@ -219,7 +220,7 @@ func clockTimeout(sub []byte) time.Duration {
 	return time.Duration(min(at, 1<<62))
 }
 
-// fdStat says that 0 to 2 are character devices.
+// fdStat reports that the descriptors 0 to 2 are character devices.
 func (w *wasi) fdStat(_ context.Context, m Memory, s []uint64) uint64 {
 	if s[0] > 2 {
 		return errnoBadf
@@ -232,8 +233,8 @@ func (w *wasi) fdStat(_ context.Context, m Memory, s []uint64) uint64 {
 	return errnoSuccess
 }
 
-// fdWrite takes stdout and stderr, line by line, up to the call's limits of bytes
-// and lines; what is beyond them counts as written and is dropped.
+// fdWrite accepts stdout and stderr, line by line, up to the call's limits of bytes and
+// lines. Output beyond them counts as written and is dropped.
 func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 	if s[0] != 1 && s[0] != 2 {
 		return errnoBadf
@@ -278,8 +279,8 @@ func (w *wasi) emit(ctx context.Context, line string) {
 	}
 }
 
-// write passes on whole lines and keeps the rest. A trace is the last thing that a
-// Go guest writes, and is kept whole.
+// write logs complete lines and keeps the rest. The trace of a Go guest, which is its last
+// output, is logged as one record.
 func (i *Instance) write(ctx context.Context, p []byte) {
 	i.line = append(i.line, p...)
 	for i.records < maxRecords {

@@ -1,5 +1,5 @@
-// Package sandboxtest gives the tests of packages that load modules what the
-// sandbox's own tests have. It is in no binary.
+// Package sandboxtest has helpers of the sandbox's tests for the tests of other packages
+// that load modules. No binary links it.
 package sandboxtest
 
 import (
