@@ -3,21 +3,20 @@ package host
 import "strings"
 
 // Action is what a route does, as PLUGIN:NAME, for example
-// "gitops:helm.upgrade". NAME is "read" or ends in ".read" exactly when the
-// route changes nothing, so that a role can be written as "*:*.read" and
-// "*:read".
+// "gitops:helm.upgrade". NAME is "read" or ends in ".read" if, and only if, the route
+// changes nothing, so that a role can permit "*:*.read" and "*:read".
 type Action string
 
-// Split returns the plugin and the name; ok is false when a is not of the form
-// PLUGIN:NAME with both parts present.
+// Split returns the plugin and the name; ok is false if a does not have the form
+// PLUGIN:NAME with both parts.
 func (a Action) Split() (plugin, name string, ok bool) {
 	plugin, name, ok = strings.Cut(string(a), ":")
 	return plugin, name, ok && plugin != "" && name != "" && !strings.Contains(name, ":")
 }
 
-// Matches reports whether a is covered by pattern. Each half of the pattern is
-// compared with the same half of the action; "*" stands for any run of
-// characters, the empty one included. The bare pattern "*" covers everything.
+// Matches reports whether pattern covers a. Each half of the pattern is compared with the
+// same half of the action; "*" matches any sequence of characters, also the empty one. The
+// pattern "*" alone covers everything.
 func (a Action) Matches(pattern string) bool {
 	plugin, name, ok := a.Split()
 	if !ok {
@@ -30,9 +29,9 @@ func (a Action) Matches(pattern string) bool {
 	return ok && Glob(pp, plugin) && Glob(pn, name)
 }
 
-// Glob reports whether s matches pattern, in which "*" stands for any run of
-// characters and everything else for itself. It takes time in the product of
-// the lengths at worst and allocates nothing.
+// Glob reports whether s matches pattern, in which "*" matches any sequence of characters
+// and every other character matches itself. Its time is at most proportional to the
+// product of the lengths, and it allocates nothing.
 func Glob(pattern, s string) bool {
 	var star, mark = -1, 0
 	p, i := 0, 0

@@ -5,37 +5,36 @@ import (
 	"log/slog"
 )
 
-// EndCause is a reason for which the host ends a session. Each is declared once,
-// below, and everything that speaks of an ended session reads it from there: close
-// frames, HTTP answers, the store, logs and recordings.
+// EndCause is a reason for which the host ends a session. Each is declared once, below.
+// Close frames, HTTP answers, the store, logs and recordings all use these values.
 type EndCause struct {
-	Name string // stable and unique: how the store and the logs write it
-	// Err is the cause as an error: its message is the sentence for the user, and
-	// the HTTP status of a request that ends with the session follows from its kind.
+	Name string // in the store and in logs; stable and unique
+	// Err is the cause as an error. Its message is the sentence for the user, and its
+	// kind determines the HTTP status of a request that ends with the session.
 	Err   *Error
-	Code  int        // with which a websocket is closed
-	Level slog.Level // at which the end is logged
+	Code  int        // close code of a websocket
+	Level slog.Level // level at which the end is logged
 }
 
-// Codes with which a websocket is closed (RFC 6455, section 7.4).
-// host/gateway/README.md lists what each means to a client.
+// Close codes of websockets (RFC 6455, section 7.4). host/gateway/README.md has their
+// meaning for clients.
 const (
 	CloseNormal          = 1000
-	CloseGone            = 1001 // the client is, as far as the host can tell
+	CloseGone            = 1001 // the client seems to have gone away
 	CloseMalformed       = 1007
 	CloseViolation       = 1008
 	CloseTooLarge        = 1009
 	CloseFailed          = 1011
 	CloseRestart         = 1012 // the client may connect again
-	CloseRefused         = 4000 // a plugin's own error that blames the client
+	CloseRefused         = 4000 // a plugin's own error with a status 4xx
 	CloseUnauthenticated = 4401
 	CloseForbidden       = 4403
 	CloseTimeout         = 4408
 	CloseEnded           = 4410
 )
 
-// The causes of a session's end. Each is the cancellation cause of the session's
-// context and compares with errors.Is.
+// The causes of a session's end. Each is the cancellation cause of the session's context
+// and can be compared with errors.Is.
 var (
 	ErrLoggedOut    = endCause("logged_out", Unauthenticated, "logged out", CloseUnauthenticated, slog.LevelInfo)
 	ErrLoginExpired = endCause("login_expired", Unauthenticated, "login expired", CloseUnauthenticated, slog.LevelInfo)
@@ -59,7 +58,7 @@ func endCause(name string, kind Kind, sentence string, code int, level slog.Leve
 	return err
 }
 
-// EndCauseOf returns the cause that err is or wraps, and nil if there is none.
+// EndCauseOf returns the cause that err is or wraps, or nil.
 func EndCauseOf(err error) *EndCause {
 	for _, c := range endCauses {
 		if errors.Is(err, c.Err) {
@@ -69,7 +68,7 @@ func EndCauseOf(err error) *EndCause {
 	return nil
 }
 
-// EndCauseNamed returns the cause with this name, and nil if there is none.
+// EndCauseNamed returns the cause with this name, or nil.
 func EndCauseNamed(name string) *EndCause {
 	for _, c := range endCauses {
 		if c.Name == name {
@@ -79,9 +78,9 @@ func EndCauseNamed(name string) *EndCause {
 	return nil
 }
 
-// CloseCode returns the code and the reason with which a websocket is closed whose
-// session ended with err; nil is a regular end. An error that is not a cause says
-// that something failed, whatever its kind.
+// CloseCode returns the close code and reason for a websocket whose session ended with
+// err; nil is a regular end. For an error that is not a cause, the code means a failure,
+// whatever the error's kind.
 func CloseCode(err error) (code int, reason string) {
 	if err == nil {
 		return CloseNormal, ""

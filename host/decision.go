@@ -9,8 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Route is a plugin's HTTP entry as it was matched, one per request. Policy
-// sees it as input.route.
+// Route is the matched route of a request. Policy sees it as input.route.
 type Route struct {
 	Plugin  string            `json:"plugin"` // the instance name in the operator's config
 	Name    string            `json:"name"`
@@ -19,53 +18,52 @@ type Route struct {
 	Path    string            `json:"path"` // the route's template, below the plugin's root
 	Params  map[string]string `json:"params,omitempty"`
 	Mutates bool              `json:"mutates"`
-	// Digest and Generation say which version of the plugin the route is of, for
-	// the decision log. Policy does not see them.
+	// Digest and Generation identify the version of the plugin, for the decision log.
+	// Policy does not see them.
 	Digest     string `json:"-"`
 	Generation uint64 `json:"-"`
 }
 
-// Resource is what path and query of a route name, for routes that declare it.
-// An absent key is a dimension the request does not name. Keys are the ones in
+// Resource is the target that path and query of a request name, for routes that declare
+// it. An absent key is a dimension that the request does not name. The keys are those of
 // sdk/manifest: cluster, namespace, resource, name, resourceGroup, type, pod, …
 type Resource map[string]string
 
-// CapabilityCall is one thing a plugin asks of the host for a person. Policy
-// sees it as input.capability; absent dimensions are empty.
+// CapabilityCall is one call that a plugin makes through the host for a user. Policy sees
+// it as input.capability; absent dimensions are empty.
 type CapabilityCall struct {
 	Name        string `json:"name"` // "kube", "helm", "exec", …
 	Verb        string `json:"verb"`
 	Cluster     string `json:"cluster,omitempty"`
-	Instance    string `json:"instance,omitempty"` // of a cloud: a subscription's name in the operator's config
+	Instance    string `json:"instance,omitempty"` // name of a cloud's subscription in the configuration
 	Group       string `json:"group,omitempty"`
 	Resource    string `json:"resource,omitempty"` // "pods", "applications"
 	Subresource string `json:"subresource,omitempty"`
 	Namespace   string `json:"namespace,omitempty"`
-	// ResourceGroup is Azure's, in lower case: Azure does not tell cases apart.
+	// ResourceGroup is Azure's, in lower case, since it is not case-sensitive.
 	ResourceGroup string `json:"resourceGroup,omitempty"`
 	Object        string `json:"object,omitempty"` // the object's or release's name
 	Host          string `json:"host,omitempty"`
 	Path          string `json:"path,omitempty"`
-	// Spans says that the call lists over all namespaces or resource groups and
-	// that the host can narrow it to some. The broker sets it.
+	// Spans is set if the call lists over all namespaces or resource groups and the
+	// host can limit it to some of them. The broker sets it.
 	Spans bool `json:"spans,omitempty"`
-	// Effect says what the call does to its target.
+	// Effect is what the call does to its target.
 	Effect Effect `json:"effect,omitempty"`
-	// Via is the capability that makes this call to carry out another one: "helm"
-	// for the requests of the Kubernetes API that an upgrade sends, and
-	// "helm.lookup" for those that a chart's template asks for. Empty for a call
-	// that the plugin makes itself.
+	// Via is the capability that makes this call to carry out another one: "helm" for
+	// the Kubernetes API requests of an upgrade, and "helm.lookup" for those of a
+	// chart's template. Empty for a call that the plugin makes itself.
 	Via string `json:"via,omitempty"`
 }
 
-// Effect says what a call does. Every value but EffectRead and EffectDryRun is a
-// change, so that what is not known to be harmless counts as one.
+// Effect is what a call does. Every value except EffectRead and EffectDryRun is a change,
+// so that a call that is not known to be harmless counts as one.
 type Effect string
 
 const (
 	EffectChange Effect = "change"
 	EffectRead   Effect = "read"
-	EffectDryRun Effect = "dry_run" // a change that is checked and not made
+	EffectDryRun Effect = "dry_run" // a change that is checked but not made
 )
 
 // Normal returns one of the three constants.
@@ -76,8 +74,9 @@ func (e Effect) Normal() Effect {
 	return EffectChange
 }
 
-// GroupResource is how permissions and grants write the call's resource:
-// "applications.argoproj.io", core ones bare, "pods/exec" with its subresource.
+// GroupResource returns the call's resource as permissions and grants write it:
+// "applications.argoproj.io"; core resources without a group; "pods/exec" with its
+// subresource.
 func (c *CapabilityCall) GroupResource() string {
 	s := c.Resource
 	if c.Group != "" {
@@ -89,7 +88,7 @@ func (c *CapabilityCall) GroupResource() string {
 	return s
 }
 
-// String names the call for messages and logs: "helm upgrade dev/shop/web".
+// String returns the call for messages and logs, such as "helm upgrade dev/shop/web".
 func (c *CapabilityCall) String() string {
 	target := cmp.Or(c.Cluster, c.Instance) + "/" + cmp.Or(c.Namespace, c.ResourceGroup) + "/" + c.Object
 	if c.Host != "" {
@@ -107,8 +106,8 @@ func (c *CapabilityCall) String() string {
 // MaxReason bounds Question.Reason, in bytes.
 const MaxReason = 256
 
-// ParseReason returns what a person states as their reason, without the space
-// around it. Errors are of kind Invalid.
+// ParseReason returns the reason that a user states, without surrounding space. Errors are
+// of kind Invalid.
 func ParseReason(stated string) (string, error) {
 	reason := strings.TrimSpace(stated)
 	switch {
@@ -122,66 +121,65 @@ func ParseReason(stated string) (string, error) {
 	return reason, nil
 }
 
-// Question is what policy is asked. Capability is nil for the route decision,
-// set for each capability call the route then makes.
+// Question is what policy is asked. Capability is nil for the decision about a route, and
+// set for each capability call that the route then makes.
 type Question struct {
 	Principal  *Principal
 	Route      Route
 	Resource   Resource
 	Capability *CapabilityCall
-	// Reason is what the person states as reason for this request, at most
-	// MaxReason bytes of printable UTF-8; empty if they state none. It makes
+	// Reason is the reason that the user states for this request, at most MaxReason
+	// bytes of printable UTF-8; empty if the user states none. With a reason,
 	// break-glass permissions count.
 	Reason string
 }
 
-// Reason says why, as a code that programs compare and arguments for a sentence.
+// Reason is why policy decided so: a code for programs, and arguments for a sentence.
 type Reason struct {
 	Code string         `json:"code"`
 	Args map[string]any `json:"args,omitempty"`
 }
 
-// Obligations are conditions of an allow that the host enforces. The zero
-// value obliges to nothing, except that a missing Impersonate refuses any
-// effect on a cluster.
+// Obligations are conditions of an allow that the host enforces. The zero value has none,
+// but a missing Impersonate refuses any effect on a cluster.
 type Obligations struct {
 	Impersonate    *Impersonation `json:"impersonate,omitempty"`
 	MaxSession     time.Duration  `json:"-"` // 0: the host's own limit
 	Idle           time.Duration  `json:"-"` // 0: the host's own limit
 	Namespaces     []string       `json:"namespaces,omitempty"`
 	ResourceGroups []string       `json:"resource_groups,omitempty"`
-	// Redact lists what is removed from JSON answers, as JSON Pointers
-	// (RFC 6901) in which the token "*" stands for every member or element.
+	// Redact lists the values that are removed from JSON answers, as JSON Pointers
+	// (RFC 6901) in which the token "*" matches every member or element.
 	Redact []string `json:"redact,omitempty"`
 	Record Record   `json:"record,omitempty"`
 }
 
-// MetBy reports whether o is met by something that does, or does not, redact
-// answers and record terminals. Who enforces the others decides about them.
+// MetBy reports whether a component that does, or does not, redact answers and record
+// terminals can meet o. Other obligations are enforced elsewhere.
 func (o *Obligations) MetBy(redacts, records bool) bool {
 	return (redacts || len(o.Redact) == 0) && (records || o.Record == RecordNothing)
 }
 
-// Confines reports whether o leaves some namespaces or resource groups out.
+// Confines reports whether o limits the namespaces or resource groups.
 func (o *Obligations) Confines() bool { return o.Namespaces != nil || o.ResourceGroups != nil }
 
-// Record says what of a terminal is recorded.
+// Record is the part of a terminal that is recorded.
 type Record string
 
 const (
 	RecordNothing Record = ""
-	RecordOutput  Record = "output" // what the person sees
-	RecordAll     Record = "all"    // and what they type
+	RecordOutput  Record = "output" // output only
+	RecordAll     Record = "all"    // output and input
 )
 
-// Impersonation is whom the host is for the API server (Kubernetes user
+// Impersonation is the identity with which the host acts at an API server (Kubernetes user
 // impersonation). Groups never begin with "system:".
 type Impersonation struct {
 	User   string   `json:"user"`
 	Groups []string `json:"groups,omitempty"`
 }
 
-// Decision is what policy said. The zero Decision denies.
+// Decision is the answer of policy. The zero Decision denies.
 type Decision struct {
 	Allow       bool
 	Reason      Reason

@@ -49,7 +49,7 @@
 //
 //   - plugin, guest: a feature in WebAssembly; its code while it runs
 //   - instance: one guest with its memory
-//   - requests, grants: what a manifest asks for; what the operator allows
+//   - requests, grants: what a manifest requests; what the operator allows
 //   - capability: what a guest can call in the host, such as kube
 //   - kind, provider: the description of a capability; the code that carries it out
 //   - prepared call: a classified request of a guest, as policy saw it (CapabilityCall)

@@ -2,8 +2,8 @@ package host
 
 import "time"
 
-// Duration is a time.Duration that configuration writes as "1m30s", in the units
-// of time.ParseDuration.
+// Duration is a time.Duration that is written as "1m30s" in configuration, in the units of
+// time.ParseDuration.
 type Duration time.Duration
 
 // MarshalText writes d as time.Duration.String does.

@@ -12,16 +12,16 @@ import (
 type Kind uint8
 
 const (
-	Internal        Kind = iota // a defect or a broken dependency of the host's own; details stay with the operator
+	Internal        Kind = iota // a defect of the host or of its own dependency; details are for the operator
 	Invalid                     // the request is malformed
-	Unauthenticated             // nobody is signed in
-	Forbidden                   // somebody is, and may not
-	NotFound                    // absent; also forbidden, to somebody without rights
-	Conflict                    // the state does not allow it now
-	TooLarge                    // over a stated size
-	Unprocessable               // well-formed, but its content cannot be used
-	Limited                     // over a stated rate or count
-	Upstream                    // what the host called for the user failed
+	Unauthenticated             // the request has no signed-in user
+	Forbidden                   // the user is not permitted
+	NotFound                    // absent; also forbidden, for users who may not learn the difference
+	Conflict                    // the present state does not allow it
+	TooLarge                    // over a documented size
+	Unprocessable               // well-formed, but the content cannot be used
+	Limited                     // over a documented rate or count
+	Upstream                    // a service that the host called for the user failed
 	Unavailable                 // try again later
 	Timeout                     // it took longer than allowed
 )
@@ -38,28 +38,28 @@ func (k Kind) String() string {
 	return kindNames[Internal]
 }
 
-// Error is the one error type that crosses package borders when the outcome
-// for the user matters. Message and Detail are for the user; Err is for the
-// operator and is never shown to the user.
+// Error is the error type between packages for errors that determine what the user sees.
+// Message and Detail are for the user; Err is for the operator and is never shown to the
+// user.
 type Error struct {
 	Kind    Kind
-	Op      string // what was being done: "helm.upgrade"
-	Message string // one short sentence; empty: the kind's own words
+	Op      string // the operation that failed: "helm.upgrade"
+	Message string // one short sentence; empty: that of the kind
 	Detail  string // more, such as the upstream's own text; may be empty
-	Status  int    // HTTP status of the upstream that is to be kept; 0: it follows from Kind
-	// RetryAfter is how long the upstream asks to wait; 0: it does not say.
+	Status  int    // HTTP status of the upstream, to be passed on; 0: that of Kind
+	// RetryAfter is how long the upstream asks to wait; 0 if it does not say.
 	RetryAfter time.Duration
 	Err        error
 }
 
-// E makes an Error whose message is formatted. A %w verb is kept as the cause;
-// its text is part of the message and so becomes public.
+// E makes an Error with a formatted message. The error of a %w verb becomes the cause; its
+// text is part of the message and therefore public.
 func E(kind Kind, op, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Kind: kind, Op: op, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// Error is the operator's text: operation, public message and private cause.
+// Error returns the text for the operator: operation, public message and private cause.
 func (e *Error) Error() string {
 	parts := make([]string, 0, 4)
 	if e.Op != "" {
@@ -75,7 +75,7 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// Public is the text that the user may see.
+// Public returns the text that the user may see.
 func (e *Error) Public() string {
 	if e.Message == "" {
 		return e.Kind.String()
@@ -85,8 +85,7 @@ func (e *Error) Public() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf returns the kind of the outermost Error in err's chain, Internal if
-// there is none.
+// KindOf returns the kind of the outermost Error in err's chain, or Internal.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind

@@ -2,7 +2,7 @@ package host
 
 import "time"
 
-// SessionKind is what a session is.
+// SessionKind is the kind of a session.
 type SessionKind string
 
 const (
@@ -11,9 +11,8 @@ const (
 	SessionSocket SessionKind = "socket" // a websocket
 )
 
-// SessionInfo describes a session to people, on its own replica and on others.
-// Nothing is decided by it. The names of its JSON are those of the HTTP API; the
-// store keeps the same.
+// SessionInfo describes a session for lists, on its own replica and on others. No decision
+// depends on it. Its JSON names are those of the HTTP API and of the store.
 type SessionInfo struct {
 	ID         string      `json:"id"`
 	User       UserID      `json:"user"`
@@ -27,16 +26,16 @@ type SessionInfo struct {
 	RequestID  string      `json:"requestId,omitempty"`
 	Replica    string      `json:"replica"` // on which it runs
 	Login      LoginID     `json:"login"`
-	Cause      error       `json:"-"` // why it ended, nil while it lives; known on its own replica only
+	Cause      error       `json:"-"` // why it ended, nil while it is live; known on its own replica only
 }
 
-// Ending is the fact that live sessions have to end, on whichever replica they are.
+// Ending is the fact that live sessions must end, on every replica.
 type Ending struct {
 	User UserID
-	// Session, when set, is the one session that ends.
+	// Session, if set, is the one session that ends.
 	Session string
-	// Login, when set and Session is not, means the sessions of this login. When
-	// neither is set, all sessions of the user end.
+	// Login, if set and Session is not, means the sessions of this login. If neither is
+	// set, all sessions of the user end.
 	Login LoginID
 	Cause error
 }

@@ -17,8 +17,7 @@ var kindStatus = [...]int{
 	Timeout:         http.StatusGatewayTimeout,
 }
 
-// HTTPStatus is the HTTP status (RFC 9110, section 15) that answers an error
-// of this kind.
+// HTTPStatus returns the HTTP status (RFC 9110, section 15) for an error of this kind.
 func (k Kind) HTTPStatus() int {
 	if int(k) < len(kindStatus) {
 		return kindStatus[k]
@@ -26,8 +25,8 @@ func (k Kind) HTTPStatus() int {
 	return http.StatusInternalServerError
 }
 
-// HTTPStatus is the upstream's own status where it is kept, otherwise the one
-// of the error's kind.
+// HTTPStatus returns the upstream's status if it is passed on, otherwise that of the
+// error's kind.
 func (e *Error) HTTPStatus() int {
 	if e.Status != 0 {
 		return e.Status
@@ -35,9 +34,8 @@ func (e *Error) HTTPStatus() int {
 	return e.Kind.HTTPStatus()
 }
 
-// KindOfStatus is the kind that fits the answer of something that the host
-// called: its refusals of the request keep their meaning, everything else is
-// Upstream.
+// KindOfStatus returns the kind for an answer of a service that the host called: refusals
+// of the request keep their meaning, everything else is Upstream.
 func KindOfStatus(status int) Kind {
 	switch status {
 	case http.StatusForbidden:
@@ -52,7 +50,7 @@ func KindOfStatus(status int) Kind {
 		return Unprocessable
 	case http.StatusTooManyRequests:
 		return Limited
-	case http.StatusUnauthorized: // of the host's own credentials, not the user's
+	case http.StatusUnauthorized: // refuses the host's credentials, not the user's
 		return Upstream
 	}
 	if status >= 400 && status < 500 {
