@@ -2,12 +2,12 @@ package bulkhead.default
 
 # METADATA
 # description: >-
-#   The permissions of azure calls: custom entries of plugin permissions, each
-#   every combination of its lists {resources, resourceGroups, verbs}, and of
-#   instances if there is such a list. One that is malformed, or has another key,
-#   which may have been meant to narrow it, allows nothing and hides no other.
-#   Azure does not tell upper from lower case. A call that lists over all resource
-#   groups is covered by any.
+#   The permissions for azure calls: custom entries of plugin permissions. An entry
+#   permits every combination of its lists {resources, resourceGroups, verbs}, and of
+#   instances if it has this list. An entry that is malformed, or has another key,
+#   which may have been meant as a limit, permits nothing and does not affect other
+#   entries. Names in Azure are not case-sensitive. Any resource group covers a call
+#   that lists over all of them.
 azure_triples := [triple |
 	some permission in input.permissions.plugins
 	some triple in permission.custom
@@ -19,7 +19,7 @@ azure_triples := [triple |
 ]
 
 # METADATA
-# description: What keeps an entry from covering the call; explanations ask for it.
+# description: The parts of the call that an entry does not cover, for explanations.
 azure_misses(triple) := array.concat(
 	[dimension |
 		some dimension in ["resource", "verb", "resource group", "instance"]
@@ -52,7 +52,7 @@ azure_covers("instance", triple) if {
 
 kind_covered(pattern) if matches(pattern, input.capability.resource)
 
-# The list of resource groups shows those in which there is something to see.
+# The list of resource groups shows those with a permitted get.
 kind_covered(pattern) if {
 	input.capability.resource == "resourcegroups"
 	is_string(pattern)
@@ -60,7 +60,7 @@ kind_covered(pattern) if {
 
 verb_covered(pattern) if matches(pattern, input.capability.verb)
 
-# "put" is every change, as in kobs.
+# "put" means every change, as in kobs.
 verb_covered(pattern) if {
 	input.capability.verb in {"restart", "start", "stop"}
 	matches(pattern, "put")
@@ -79,7 +79,7 @@ group_covered(groups) if {
 
 # METADATA
 # scope: document
-# description: Whether value is what pattern says, "*" standing for any run of characters.
+# description: Whether value matches pattern; "*" matches any sequence of characters.
 matches("*", _)
 
 matches(pattern, value) if {

@@ -1,8 +1,8 @@
 package bulkhead.default
 
-# Break-glass: permissions of roles and teams with spec.breakGlass. The host
-# keeps them apart, in input.break_glass, which is absent if none covers the
-# question. Here they count where the person states a reason.
+# Break-glass: permissions of roles and teams with spec.breakGlass. The host puts them
+# into input.break_glass, which is absent if none covers the question. Here they count
+# if the user states a reason.
 
 reason_stated if input.reason != ""
 
@@ -27,8 +27,8 @@ break_glass_groups := [group |
 
 # METADATA
 # description: >-
-#   As ever, with the groups that count now and the tightest of what the
-#   permissions say.
+#   The usual obligations, with the groups that count now and the strictest limits of
+#   the permissions.
 break_glass_obligations := object.union_n([ordinary, with_groups, {"max_session": shortest}, recording]) if {
 	ordinary := obligations with input.permissions as permissions_with_reason
 }

@@ -1,17 +1,17 @@
 # METADATA
 # title: The shipped rules
 # description: >-
-#   The host has matched the person's permissions with the question already;
-#   input.permissions holds only those that cover it. These rules say which of
-#   them a question needs, what nobody may do, and on which conditions.
+#   The host has already matched the user's permissions with the question;
+#   input.permissions has only those that cover it. These rules define which of
+#   them a question requires, what is prohibited, and the conditions of an allow.
 # schemas:
 #   - input: schema.input
 package bulkhead.default
 
 # METADATA
 # description: >-
-#   Where the person states a reason, permissions that need one count with the
-#   others, on their conditions. A refusal gives the first reason that applies.
+#   If the user states a reason, permissions that require one count with the
+#   others, on their conditions. A refusal has the first reason that applies.
 decision := {
 	"allow": true,
 	"reason": break_glass_reason,
@@ -49,7 +49,7 @@ admissible if {
 	not prohibited
 }
 
-# An identity of the cluster's own is nobody here, whoever vouches for it.
+# The cluster's own identities are not users, whoever asserts them.
 identified if {
 	input.principal.user != ""
 	not startswith(input.principal.user, "system:")
@@ -57,8 +57,8 @@ identified if {
 
 # METADATA
 # description: >-
-#   A person's own sessions are theirs to see and to end. The host does so to
-#   sessions of resource.user only.
+#   Users may see and end their own sessions. The host applies this to sessions of
+#   resource.user only.
 own_session if {
 	input.route.plugin == "admin"
 	input.route.action in {"admin:sessions.read", "admin:sessions.end"}
@@ -74,7 +74,7 @@ sufficient if {
 	target_covered
 }
 
-# The route itself needs no target: what it touches is decided when it does.
+# The route itself needs no target: each capability call is decided separately.
 target_covered if not input.capability
 
 target_covered if {
@@ -93,7 +93,7 @@ known_capabilities := cluster_capabilities | {"azure"}
 
 # METADATA
 # scope: document
-# description: Whom the host is for the cluster.
+# description: The identity with which the host acts in the cluster.
 default impersonation := {}
 
 impersonation := {"impersonate": {
@@ -110,7 +110,7 @@ impersonation := {"impersonate": {
 # scope: document
 # description: >-
 #   A list over all namespaces, or all resource groups, shows those that the
-#   permissions name, if none of them names all.
+#   permissions name, unless a permission names all.
 default narrowing := {}
 
 narrowing := {"namespaces": sort(namespaces)} if {

@@ -2,11 +2,10 @@ package bulkhead.default
 
 # METADATA
 # description: >-
-#   What nobody may do, whatever they are permitted: a short text that names it,
-#   undefined if nothing applies. Secrets and tokens would hand out identities
-#   that the host cannot take back; a proxied request would leave the reach of
-#   every rule here; a terminal that is no exec call would not be a session that
-#   logging out ends.
+#   What is prohibited for every user, whatever their permissions: a short text that
+#   names it, undefined if nothing applies. Secrets and tokens would give away
+#   identities that the host cannot revoke; no rule here would apply to a proxied
+#   request; and a logout would not end a terminal that is not an exec call.
 prohibited := "secrets" if {
 	input.capability.name == "kube"
 	input.capability.resource == "secrets"
@@ -30,8 +29,8 @@ prohibited := "secrets" if {
 	not terminal
 }
 
-# Charts declare Secrets, and helm looks whether one is there before it writes it;
-# it shows the person neither. What a template reads (helm.lookup) it does show.
+# Charts declare Secrets, and helm checks whether a Secret exists before it writes it;
+# it shows the user neither. The user can see what a template reads (helm.lookup).
 declared_by_a_chart if {
 	input.capability.via == "helm"
 	input.capability.verb in {"get", "create", "update", "patch", "delete"}
@@ -45,5 +44,5 @@ terminal if {
 	input.capability.subresource in terminal_subresources
 }
 
-# Whether the resource is none of the core group's.
+# Whether the resource belongs to a group other than the core group.
 other_group if input.capability.group != ""

@@ -77,18 +77,18 @@ frozen if input.capability.cluster == "prod"
 		{[]string{"ola", "gitops:helm.upgrade", "--reason", "  "}, 2, []string{"the stated reason is empty"}, nil},
 		{[]string{"ola", "gitops:helm.upgrade", "--reason", " INC-1 "}, 0, []string{`stating "INC-1"`}, nil},
 		// Somebody without rights is not listed, disabled, or listed without any.
-		{[]string{"nil", "gitops:helm.read"}, 1, []string{`The directory lists no "nil".`, "1 entries or parts of entries of others"}, nil},
-		{[]string{"dis", "gitops:helm.read"}, 1, []string{`The directory has "dis" disabled.`}, []string{"ignored"}},
-		{[]string{"bare", "gitops:helm.read"}, 1, []string{`lists "bare" with no rights at all`}, nil},
-		{[]string{"odd", "gitops:helm.read"}, 1, []string{`lists "odd" with no rights at all`, `left out  p.yaml:`, `User odd: there is no usable team "nowhere"`}, []string{"of others"}},
+		{[]string{"nil", "gitops:helm.read"}, 1, []string{`The directory does not list "nil".`, "1 entries or parts of entries of others"}, nil},
+		{[]string{"dis", "gitops:helm.read"}, 1, []string{`The user "dis" is disabled in the directory.`}, []string{"ignored"}},
+		{[]string{"bare", "gitops:helm.read"}, 1, []string{`lists "bare" without any permission`}, nil},
+		{[]string{"odd", "gitops:helm.read"}, 1, []string{`lists "odd" without any permission`, `left out  p.yaml:`, `User odd: there is no usable team "nowhere"`}, []string{"of others"}},
 		{[]string{"nil", "gitops:helm.read", "--role", "viewer"}, 1, []string{
-			"ignored   role viewer: the person is not listed, nor admitted as unlisted", `lists no "nil". Roles and teams are asserted of people who`,
-		}, []string{"has no such"}},
-		{[]string{"nil", "gitops:helm.read", "--role", "vewer", "--unlisted"}, 1, []string{"ignored   role vewer: the directory has no such", "no role or team that it has is asserted of them"}, nil},
+			"ignored   role viewer: the user is neither listed nor admitted as unlisted", `does not list "nil". Asserted roles and teams count only for users who`,
+		}, []string{"does not exist in"}},
+		{[]string{"nil", "gitops:helm.read", "--role", "vewer", "--unlisted"}, 1, []string{"ignored   role vewer: it does not exist in the directory", "no role or team that exists is asserted for them"}, nil},
 		// What the shipped rules lack is said once, and what is cut is counted.
 		{[]string{"vic", "gitops:helm.upgrade"}, 1, []string{"no action permission", "and 3 more"}, []string{"did not hold", "__local"}},
 		{[]string{"vic", "gitops:helm.read", "-p", filepath.Join(dir, "own")}, 1, []string{
-			`by a rule of the operator's own: site {"ticket":"OPS-1"}.`, `did not hold  site.rego:5  contains(input.route.plugin, "exec")`,
+			`by a rule of the operator: site {"ticket":"OPS-1"}.`, `did not hold  site.rego:5  contains(input.route.plugin, "exec")`,
 		}, []string{"(since"}},
 		{[]string{"vic", "exec:open", "prod/shop/pods/exec:web", "-p", filepath.Join(dir, "own")}, 1, []string{
 			"did not hold  site.rego:4  not frozen   (since this holds: frozen)",
@@ -155,13 +155,13 @@ plugins:
 		{[]string{"ada", "gitopps:helm.read"}, 0, `this host has no plugin "gitopps"; it has admin, gitops, gone`},
 		{[]string{"ada", "gone:x.read"}, 0, "plugins[1]: source: open "},
 		{[]string{"ada", "gitops:helm.read", "devv/shop/releases.helm.sh"}, 1, `this host has no cluster "devv"; it has dev`},
-		{[]string{"ada", "azure:monitor.read", "prod/rg1/monitor"}, 0, `this host has no instance of Azure "prod"; it has none at all`},
+		{[]string{"ada", "azure:monitor.read", "prod/rg1/monitor"}, 0, `this host has no instance of Azure "prod"; it has none`},
 		{[]string{"ada", "admin:sessions.read"}, 0, "ALLOWED"},
-		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: a route of kind unary cannot redact or record as policy obliges it to"},
+		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: a route of kind unary cannot redact or record as policy requires"},
 		{[]string{"vic", "gitops:helm.upgrade", "-p", filepath.Join(dir, "recorded")}, 1, "denied: no_action"},
 		{[]string{"ada", "admin:sessions.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host's own routes can meet max_session and idle, but no other obligation"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "recorded")}, 1, "not permitted: helm list releases.helm.sh dev/shop/: obligation_not_supported"},
-		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh:web", "--verb", "upgrade"}, 1, "read_route: gitops:helm.read is for reading, so its plugin cannot make a change: helm upgrade"},
+		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh:web", "--verb", "upgrade"}, 1, "read_route: gitops:helm.read is declared to read, so its plugin cannot make a change: helm upgrade"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "grouped")}, 1, "obligation_not_supported"},
 	} {
 		stdout, stderr, code := bulkhead(t, append([]string{"policy", "explain", "-c", filepath.Join(dir, "bulkhead.yaml")}, c.args...)...)
@@ -186,7 +186,7 @@ func TestExplainFindsTheConfigurationWhereItStarts(t *testing.T) {
 		want      string
 	}{
 		{dir, "", 0, `this host has no plugin "gitops"`},
-		{dir, "-d none", 1, `lists no "vic"`},
+		{dir, "-d none", 1, `does not list "vic"`},
 		{dir, "-p own", 1, "denied: own"},
 		{dir, "-p own -d people", 1, "denied: own"},
 		{dir + "/people", "", 2, "the working directory has no bulkhead.yaml; give --config or --directory"},

@@ -10,36 +10,36 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
-// Ask is a question in the words of people.
+// Ask is a question in words, as an administrator asks it.
 type Ask struct {
 	User   string `json:"user"`
 	Action string `json:"action"` // PLUGIN:NAME
-	// Resource is what the route's plugin reaches for, in one of the forms of the
-	// host's capabilities, such as CLUSTER/NAMESPACE/RESOURCE[:NAME]; empty asks
-	// about the route alone. An empty second part means all.
+	// Resource is the target of a capability call, in one of the forms of the host's
+	// capabilities, such as CLUSTER/NAMESPACE/RESOURCE[:NAME]. If it is empty, the
+	// question is about the route alone. An empty second part means all.
 	Resource string `json:"resource,omitempty"`
-	// Capability names the capability; empty: the first one whose kind claims
+	// Capability is the name of the capability; empty: the first one whose kind claims
 	// Resource.
 	Capability string `json:"capability,omitempty"`
-	// Verb is the call's; empty: what the kind takes for Action and Resource.
+	// Verb is the verb of the call; empty: the kind's verb for Action and Resource.
 	Verb   string `json:"verb,omitempty"`
 	Reason string `json:"reason,omitempty"`
-	// Roles and Teams are what an identity provider asserts of the person, who is
-	// Unlisted if it vouches for people whom the directory does not list.
+	// Roles and Teams are what an identity provider asserts for the user; Unlisted is
+	// set if its users are admitted without an entry in the directory.
 	Roles    []string `json:"roles,omitempty"`
 	Teams    []string `json:"teams,omitempty"`
 	Unlisted bool     `json:"unlisted,omitempty"`
 }
 
-// Bounds on what is asserted: how many roles, and teams, and bytes of each.
+// Bounds on the asserted memberships: number of roles, of teams, and bytes of each.
 const (
 	maxAsserted     = 100
 	maxAssertedName = 256
 )
 
-// Question is what policy is asked. Of the route it has what follows from the
-// action, not its path and parameters; of the call, which one of kinds describes,
-// all but the path. Errors say what is missing.
+// Question returns the question for policy. Its route has the values that follow from the
+// action, without path and parameters; its call, which one of kinds describes, has
+// everything except the path. Errors say what is missing.
 func (a *Ask) Question(kinds *capability.Catalog) (*host.Question, error) {
 	plugin, name, ok := host.Action(a.Action).Split()
 	if a.User == "" || !ok {
@@ -69,13 +69,13 @@ func (a *Ask) Question(kinds *capability.Catalog) (*host.Question, error) {
 	}
 	if a.Resource == "" {
 		if a.Capability+a.Verb != "" {
-			return nil, errors.New("capability and verb are about a resource, and none is given")
+			return nil, errors.New("capability and verb require a resource; name one")
 		}
 		return q, nil
 	}
 	parts := strings.SplitN(a.Resource, "/", 3)
 	if len(parts) != 3 || parts[0] == "" || !wellFormed(parts[2]) {
-		return nil, fmt.Errorf("resource %q has none of the forms %s", a.Resource, kinds.Forms())
+		return nil, fmt.Errorf("resource %q does not have one of the forms %s", a.Resource, kinds.Forms())
 	}
 	what, object, _ := strings.Cut(parts[2], ":")
 	q.Capability, q.Resource, err = kinds.Call(a.Capability, &capability.Phrase{
@@ -84,14 +84,14 @@ func (a *Ask) Question(kinds *capability.Catalog) (*host.Question, error) {
 	return q, err
 }
 
-// asserted is list sorted, each once, as principals have it.
+// asserted returns list sorted and without duplicates, as in principals.
 func asserted(what string, list []string) ([]string, error) {
 	if len(list) > maxAsserted {
-		return nil, fmt.Errorf("%s: over %d are given", what, maxAsserted)
+		return nil, fmt.Errorf("%s: at most %d may be given", what, maxAsserted)
 	}
 	for _, s := range list {
 		if s == "" || len(s) > maxAssertedName {
-			return nil, fmt.Errorf("%s: one is empty or over %d bytes", what, maxAssertedName)
+			return nil, fmt.Errorf("%s: each must have 1 to %d bytes", what, maxAssertedName)
 		}
 	}
 	list = slices.Clone(list)
@@ -99,7 +99,7 @@ func asserted(what string, list []string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// wellFormed reports whether what is RESOURCE[/SUBRESOURCE][:NAME].
+// wellFormed reports whether what has the form RESOURCE[/SUBRESOURCE][:NAME].
 func wellFormed(what string) bool {
 	what, object, named := strings.Cut(what, ":")
 	resource, sub, below := strings.Cut(what, "/")

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
-// BenchReport is how long one decision takes, with matching included.
+// BenchReport is how long one decision takes, including matching.
 type BenchReport struct {
 	Evaluated    int           `json:"evaluated"` // times
 	EvaluatedP50 time.Duration `json:"evaluatedP50_ns"`
@@ -19,8 +19,8 @@ type BenchReport struct {
 	CachedMean   time.Duration `json:"cachedMean_ns"`
 }
 
-// Bench measures the decision about q by p over d, evaluated and cached, each
-// for about the time given.
+// Bench measures the decision of p about q with the directory d, evaluated and cached,
+// each for about the given time.
 func Bench(ctx context.Context, p *authz.Policy, q *host.Question, d authz.Directory, each time.Duration) *BenchReport {
 	r := &BenchReport{Cacheable: p.Cacheable()}
 	trial := p.Over(d)
@@ -37,7 +37,7 @@ func Bench(ctx context.Context, p *authz.Policy, q *host.Question, d authz.Direc
 	if !r.Cacheable {
 		return r
 	}
-	const batch = 1000 // reading the clock costs as much as a hit
+	const batch = 1000 // reading the clock costs as much as a cache hit
 	start := time.Now()
 	for time.Since(start) < each && ctx.Err() == nil {
 		for range batch {

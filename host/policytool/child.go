@@ -16,7 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
-// comparing is what a child of this package does: one comparison of policies.
+// comparing is the role of this package's child process: one comparison of policies.
 var comparing = child.Role{Name: "bulkhead: comparing policies"}
 
 const (
@@ -24,21 +24,20 @@ const (
 	exitOrder    = 11
 )
 
-// order is what a child is to do: the first line of its standard input. The
+// order is the comparison that a child makes: the first line of its standard input. The
 // decision log follows.
 type order struct {
 	Before, After packedPolicy
-	Directory     string // the name of the host's directory, which Matcher answers for
+	Directory     string // name of the host's directory, which Matcher represents
 }
 
-// packedPolicy is a policy on its way to the child: a bundle, empty for the shipped
-// policy alone.
+// packedPolicy is a policy for the child: a bundle, empty for the shipped policy alone.
 type packedPolicy struct {
 	Packed []byte
 	Origin string
 }
 
-// outcome is what a child answers: a report, or an error's kind and text.
+// outcome is the answer of a child: a report, or an error's kind and text.
 type outcome struct {
 	Report  *DiffReport
 	Kind    host.Kind
@@ -110,17 +109,17 @@ func (p *packedPolicy) unpack(ctx context.Context) (*authz.Policy, error) {
 	return authz.UnpackPolicy(ctx, p.Packed, p.Origin)
 }
 
-// Matcher answers a child's questions about the host's directory. Its methods are
-// those of net/rpc, and for this package alone.
+// Matcher answers a child's questions about the host's directory. Its methods have the
+// form of net/rpc and are for this package only.
 type Matcher struct{ directory authz.Directory }
 
-// Match answers authz.Directory's Match.
+// Match is Match of authz.Directory.
 func (m *Matcher) Match(q *host.Question, out *host.Matching) error {
 	*out = m.directory.Match(q)
 	return nil
 }
 
-// Version answers authz.Directory's AppendVersion.
+// Version is AppendVersion of authz.Directory.
 func (m *Matcher) Version(p *host.Principal, out *[]byte) error {
 	*out = m.directory.AppendVersion(nil, p)
 	return nil
@@ -132,14 +131,14 @@ type Content struct {
 	Revision uint64
 }
 
-// Facts answers authz.Directory's Facts.
+// Facts is Facts of authz.Directory.
 func (m *Matcher) Facts(_ struct{}, out *Content) error {
 	out.Facts, out.Revision = m.directory.Facts()
 	return nil
 }
 
-// remoteDirectory is the host's directory as the child sees it. It is for one
-// goroutine. What it cannot learn matches nothing, and failed says why.
+// remoteDirectory is the host's directory in the child. It is for one goroutine. If it
+// cannot get an answer, nothing matches, and failed is the reason.
 type remoteDirectory struct {
 	client  *rpc.Client
 	content *Content
@@ -179,5 +178,5 @@ func (d *remoteDirectory) Revision() uint64 {
 // Consider and Listing are for explanations, which a comparison does not make.
 func (*remoteDirectory) Consider(*host.Question) []host.Considered { return nil }
 
-// Listing tells nothing.
+// Listing returns an empty listing.
 func (*remoteDirectory) Listing(*host.Principal) host.Listing { return host.Listing{} }

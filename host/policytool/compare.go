@@ -20,8 +20,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
-// Tools answer administrators' questions about the policies of a running host. They
-// are safe for concurrent use.
+// Tools answer administrators' questions about the policies of a running host. They are
+// safe for concurrent use.
 type Tools struct {
 	Engine    *authz.Engine
 	Directory authz.Directory     // that of Engine
@@ -33,7 +33,7 @@ type Tools struct {
 // Status returns the state of the engine.
 func (t *Tools) Status() authz.Status { return t.Engine.Status() }
 
-// Explain explains q by the policy that decides now. It is not logged.
+// Explain explains the decision of the published policy about q. It is not logged.
 func (t *Tools) Explain(ctx context.Context, q *host.Question) *Explanation {
 	return Explain(ctx, t.Engine.Serving(), t.Kinds, q, t.Directory)
 }
@@ -41,28 +41,28 @@ func (t *Tools) Explain(ctx context.Context, q *host.Question) *Explanation {
 // compareWithin bounds one comparison.
 var compareWithin = child.Limits{CPU: 30 * time.Second, Memory: 512 << 20, Wall: 30 * time.Second}
 
-// maxReport bounds what the child answers, in bytes. A report of all differences
-// that are told has a third of it.
+// maxReport bounds the answer of the child, in bytes. The largest report takes a third of
+// it.
 const maxReport = 32 << 20
 
 const opCompare = "policy.compare"
 
-// Compare replays the decision log, files that are full included, by the policy
-// that serves and by a candidate, packed as a bundle, or the shadow if packed is
-// empty. If one of them reads data.directory, that is over the host's directory
-// as it is now, otherwise over the permissions recorded.
+// Compare replays the decision log, including its rotated files, with the published policy
+// and with a candidate: the bundle packed, or the shadow if packed is empty. If one of the
+// policies reads data.directory, permissions are matched with the host's present directory;
+// otherwise the recorded ones are used.
 //
-// A candidate is a program of the requester's, so compiling and replaying happen in
-// a child, within 30 s, 30 s of CPU time and 512 MiB. Compare returns an error if
-// that is not enough, if decisions are not logged to a file, if the candidate cannot
-// be used, or if another comparison is in progress.
+// A candidate is a program of the requester's choice, so compiling and replaying happen in
+// a child process, within 30 s, 30 s of processor time and 512 MiB. Compare returns an
+// error if these limits are exceeded, if decisions are not logged to a file, if the
+// candidate cannot be used, or if another comparison is in progress.
 func (t *Tools) Compare(ctx context.Context, packed []byte) (*DiffReport, error) {
 	return t.compareWithin(ctx, packed, compareWithin)
 }
 
 func (t *Tools) compareWithin(ctx context.Context, packed []byte, limits child.Limits) (*DiffReport, error) {
 	if t.Log == nil {
-		return nil, host.E(host.Conflict, opCompare, "decisions are not logged to a file; policy.log.file says where")
+		return nil, host.E(host.Conflict, opCompare, "decisions are not logged to a file; configure policy.log.file")
 	}
 	order, err := t.order(packed)
 	if err != nil {
@@ -121,7 +121,7 @@ func (t *Tools) order(packed []byte) ([]byte, error) {
 	case len(packed) > 0:
 		o.After = packedPolicy{Packed: packed, Origin: "the request's bundle"}
 	case after == nil:
-		return nil, host.E(host.Conflict, opCompare, "there is no bundle in the request and no policy.shadow that can be used")
+		return nil, host.E(host.Conflict, opCompare, "the request contains no bundle, and no usable policy.shadow is configured")
 	default:
 		if o.After, err = pack(after); err != nil {
 			return nil, err
@@ -148,7 +148,7 @@ func pack(p *authz.Policy) (packedPolicy, error) {
 	return out, nil
 }
 
-// outOfBounds says which of its bounds ended the child.
+// outOfBounds returns the error for the limit that ended the child.
 func outOfBounds(ctx context.Context, err error, limits child.Limits) error {
 	fault, ok := errors.AsType[*child.Error](err)
 	switch {
@@ -156,9 +156,9 @@ func outOfBounds(ctx context.Context, err error, limits child.Limits) error {
 	case fault.Fault == child.Canceled && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case fault.Fault == child.Memory:
-		return host.E(host.Unprocessable, opCompare, "compiling the candidate and replaying the log takes more than %d MiB; bulkhead policy diff does it", limits.Memory>>20)
+		return host.E(host.Unprocessable, opCompare, "compiling the candidate and replaying the log takes more than %d MiB; use bulkhead policy diff", limits.Memory>>20)
 	case fault.Fault == child.CPU || fault.Fault == child.TooLong:
-		return host.E(host.Timeout, opCompare, "compiling the candidate and replaying the log takes more than %v; bulkhead policy diff does it", limits.Wall)
+		return host.E(host.Timeout, opCompare, "compiling the candidate and replaying the log takes more than %v; use bulkhead policy diff", limits.Wall)
 	}
 	return &host.Error{Kind: host.Internal, Op: opCompare, Err: err}
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
-// manyRules is how many rules of one name are tried for each question before there
-// is a warning. A rule costs some 5 µs.
+// manyRules is the number of rules of one name, all evaluated for each question, above
+// which a warning is given. A rule costs some 5 µs.
 const manyRules = 5
 
-// Warning is a place where a policy works but costs more than necessary, or is
-// not checked although it could be.
+// Warning is a location where a policy works but costs more than necessary, or is not
+// checked although it could be.
 type Warning struct {
 	File string `json:"file"`
-	Line int    `json:"line"` // 0: the whole of it
+	Line int    `json:"line"` // 0: the whole file
 	Code string `json:"code"` // "uncached", "per_login", "per_object", "directory", "scan", "unindexed", "schema", "unread", "strict", "fails"
 	Text string `json:"text"`
 }
@@ -31,13 +31,12 @@ func (w *Warning) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", w.File, w.Line, w.Code, w.Text)
 }
 
-// perObject are the parts of the input that differ from object to object.
+// perObject are the parts of the input that differ between objects.
 var perObject = [][]string{{"route", "path"}, {"route", "params"}, {"resource", "name"}, {"capability", "object"}, {"capability", "path"}}
 
-// Warnings returns what makes p's own rules slow, which of its packages read the
-// input unchecked, which files beside them are not read, and what OPA's strict mode
-// would refuse, sorted by file and line. Rules that the decision does not depend on
-// do not make it slow.
+// Warnings returns what makes p's own rules slow, which packages read the input unchecked,
+// which files are not read, and what OPA's strict mode would refuse, sorted by file and
+// line. It ignores the cost of rules on which the decision does not depend.
 func Warnings(p *authz.Policy) []Warning {
 	j := judge{p.Program()}
 	var list []Warning
@@ -53,27 +52,27 @@ func Warnings(p *authz.Policy) []Warning {
 		for _, x := range authz.ReadingsOf(rule) {
 			read := j.written(x.Ref)
 			if varying[x.Ref.String()] {
-				add(x.At, "uncached", "%s answers differently each time, so no decision of this policy is cached", read)
+				add(x.At, "uncached", "%s may return a different value each time, so no decision of this policy is cached", read)
 			}
 			if x.MayRead(ast.InputRootRef, "principal", "login") {
-				add(x.At, "per_login", "%s makes each login's decisions its own in the cache", read)
+				add(x.At, "per_login", "%s: each login has its own cached decisions", read)
 			}
 			if slices.ContainsFunc(perObject, func(path []string) bool { return x.MayRead(ast.InputRootRef, path...) }) {
-				add(x.At, "per_object", "%s makes the decisions about each object its own in the cache", read)
+				add(x.At, "per_object", "%s: each object has its own cached decisions", read)
 			}
 			if x.MayRead(ast.DefaultRootRef, "directory") {
-				add(x.At, "directory", "%s makes any change of the directory end all cached decisions", read)
+				add(x.At, "directory", "%s: each change of the directory discards all cached decisions", read)
 				if !namesOne(x.Ref, bound) {
-					add(x.At, "scan", "%s goes through all of them; name one: data.directory.teams[id]", read)
+					add(x.At, "scan", "%s iterates over all of them; select one: data.directory.teams[id]", read)
 				}
 			}
 		}
 	}
 	for _, name := range j.Unread {
-		list = append(list, Warning{File: name, Code: "unread", Text: "rules in subdirectories and under other names than *.rego are not read"})
+		list = append(list, Warning{File: name, Code: "unread", Text: "rules in subdirectories and in files with other names than *.rego are not read"})
 	}
 	if err := j.Fails; err != nil {
-		list = append(list, Warning{File: p.Origin(), Code: "fails", Text: fmt.Sprintf("it decides nothing, whatever is asked, so a host denies everything: %v", err)})
+		list = append(list, Warning{File: p.Origin(), Code: "fails", Text: fmt.Sprintf("the decision fails for every question, so a host denies everything: %v", err)})
 	}
 	list = append(list, j.unindexed()...)
 	list = append(list, j.unchecked()...)
@@ -87,8 +86,8 @@ func Warnings(p *authz.Policy) []Warning {
 // judge finds warnings about one program.
 type judge struct{ *authz.Program }
 
-// written is ref with its variables as they are written, those without a name as
-// "_": the compiler has its own for them.
+// written returns ref with the variables of the source text, and "_" for those without a
+// name: the compiler has its own names for them.
 func (j judge) written(ref ast.Ref) ast.Ref {
 	out := slices.Clone(ref)
 	for i, t := range out {
@@ -104,7 +103,7 @@ func (j judge) written(ref ast.Ref) ast.Ref {
 	return out
 }
 
-// namesOne reports whether ref is about one user, team or role.
+// namesOne reports whether ref selects one user, team or role.
 func namesOne(ref ast.Ref, bound map[ast.Var]bool) bool {
 	const id = 3 // data.directory.teams[id]
 	if len(ref) <= id {
@@ -114,8 +113,8 @@ func namesOne(ref ast.Ref, bound map[ast.Var]bool) bool {
 	return !ok || bound[v]
 }
 
-// boundVars are the variables in rule that get their value from elsewhere than
-// from going through all keys: the compiler has made each such an equation.
+// boundVars returns the variables in rule whose values do not come from an iteration over
+// all keys: the compiler has made an equation of each.
 func boundVars(rule *ast.Rule) map[ast.Var]bool {
 	bound := map[ast.Var]bool{}
 	ast.WalkExprs(rule, func(e *ast.Expr) bool {
@@ -131,8 +130,8 @@ func boundVars(rule *ast.Rule) map[ast.Var]bool {
 	return bound
 }
 
-// unindexed finds names whose rules are all tried for each question, because
-// nothing in them compares a part of the input with a constant.
+// unindexed finds names whose rules are all evaluated for each question, because none
+// compares a part of the input with a constant.
 func (j judge) unindexed() []Warning {
 	seen := map[string]bool{}
 	var list []Warning
@@ -156,19 +155,19 @@ func (j judge) unindexed() []Warning {
 		}
 		slices.SortFunc(tried, func(a, b *ast.Rule) int { return a.Location.Row - b.Location.Row })
 		list = append(list, Warning{tried[0].Location.File, tried[0].Location.Row, "unindexed", fmt.Sprintf(
-			"%d rules of %s are tried for each question; compare a part of the input with a constant (==) in each, and OPA tries only those that fit",
+			"%d rules of %s are evaluated for each question; compare a part of the input with a constant (==) in each, so that OPA evaluates only those that match",
 			len(tried), path)})
 	}
 	return list
 }
 
-// nowhere resolves every reference to a value that no rule asks for.
+// nowhere resolves every reference to a value that no rule compares with.
 type nowhere struct{}
 
 func (nowhere) Resolve(ast.Ref) (ast.Value, error) { return ast.String("\x00"), nil }
 
-// unchecked finds packages that read parts of the input without a schema for it,
-// each once: a path that no input has is undefined there and no mistake.
+// unchecked finds packages that read the input without a schema, each once: a misspelt
+// path is undefined there instead of an error.
 func (j judge) unchecked() (list []Warning) {
 	known := j.Compiler.GetAnnotationSet()
 	seen := map[string]bool{}
@@ -183,7 +182,7 @@ func (j judge) unchecked() (list []Warning) {
 			seen[pkg] = true
 			at := m.Package.Location
 			list = append(list, Warning{at.File, at.Row, "schema",
-				"a misspelt path of the input is no mistake here; an annotation with schemas: [{input: schema.input}] above the package makes it one"})
+				"a misspelt path of the input is undefined here instead of an error; add an annotation with schemas: [{input: schema.input}] above the package"})
 		}
 	}
 	return list
@@ -197,7 +196,7 @@ func readsInput(rule *ast.Rule) (reads bool) {
 	return reads
 }
 
-// CountTests counts the tests that a host runs before it publishes p.
+// CountTests returns the number of tests that a host runs before it publishes p.
 func CountTests(p *authz.Policy) (n int) {
 	program := p.Program()
 	for _, modules := range []map[string]*ast.Module{program.Own, program.Tests} {
@@ -212,7 +211,7 @@ func CountTests(p *authz.Policy) (n int) {
 	return n
 }
 
-// strict is what OPA's strict mode finds: unused imports, arguments, variables.
+// strict returns what OPA's strict mode finds: unused imports, arguments, variables.
 func (j judge) strict() []Warning {
 	var list []Warning
 	for _, e := range j.Strict() {

@@ -33,7 +33,7 @@ decision := {"allow": false, "reason": {"code": "no"}} if {
 	var got []string
 	for _, w := range Warnings(p) {
 		got = append(got, w.Code)
-		if w.Code == "scan" && !strings.HasPrefix(w.Text, "data.directory.teams[id].permissions.actions[_] goes") {
+		if w.Code == "scan" && !strings.HasPrefix(w.Text, "data.directory.teams[id].permissions.actions[_] iterates") {
 			t.Errorf("%s", w.String())
 		}
 		if w.Code == "unindexed" && (!strings.Contains(w.Text, "6 rules of data.bulkhead.authz.slow") || w.Line != 15) {
@@ -79,7 +79,7 @@ func TestRulesThatAreNotReadAreReported(t *testing.T) {
 			said = append(said, w.String())
 		}
 	}
-	const what = ": unread: rules in subdirectories and under other names than *.rego are not read"
+	const what = ": unread: rules in subdirectories and in files with other names than *.rego are not read"
 	if want := []string{"old/" + what, "other.Rego" + what}; !slices.Equal(said, want) {
 		t.Errorf("%q", said)
 	}

@@ -19,53 +19,53 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
-// DiffReport says what a change of policy, or of the directory, would have
-// changed.
+// DiffReport lists the decisions that a change of policy or directory would have changed.
 type DiffReport struct {
 	Old string `json:"old"` // origin; "the log" if the recorded results were compared
 	New string `json:"new"`
-	// Directory says over which directory permissions were matched again. If it is
-	// empty they are those recorded.
+	// Directory names the directory with which permissions were matched again. If it
+	// is empty, the recorded permissions were used.
 	Directory string `json:"directory,omitempty"`
-	// Decisions is how many were read, Questions how many different ones they were.
+	// Decisions is the number of decisions read, Questions the number of different
+	// questions.
 	Decisions int `json:"decisions"`
 	Questions int `json:"questions"`
-	// Masked counts decisions that could not be replayed because the log lacks
-	// what matching or one of the policies reads, Other what is no such decision.
+	// Masked counts decisions that could not be replayed because the log lacks values
+	// that matching or one of the policies reads. Other counts other records.
 	Masked  int                `json:"masked"`
 	Other   int                `json:"other"`
 	Changed int                `json:"changed"` // decisions
-	Changes []authz.Difference `json:"changes"` // what would change, most frequent first
-	// Untold counts those of Changed that are not among Changes, which is bounded.
+	Changes []authz.Difference `json:"changes"` // most frequent first
+	// Untold counts the changed decisions that are not in Changes, which is bounded.
 	Untold int `json:"untold,omitempty"`
 }
 
 const (
-	// maxRemembered bounds how many different questions are not asked twice.
+	// maxRemembered bounds the number of different questions whose results are kept.
 	maxRemembered = 100_000
-	// maxChanges bounds how many differences are reported, maxChangeText each text in
+	// maxChanges is the most differences reported, maxChangeText the longest text in
 	// one, in bytes.
 	maxChanges    = 10_000
 	maxChangeText = 300
 )
 
-// Over is a directory to replay decisions over.
+// Over is a directory with which decisions are replayed.
 type Over struct {
 	Directory authz.Directory
 	Name      string // for the report
 }
 
-// ErrNoDirectory is returned for policies that read data.directory where there is
-// no directory to replay over.
-var ErrNoDirectory = errors.New("reads data.directory, which a decision log does not have; --directory says over which one to decide")
+// ErrNoDirectory is the error for policies that read data.directory if no directory is
+// given.
+var ErrNoDirectory = errors.New("reads data.directory, which a decision log does not contain; give one with --directory")
 
-// Diff replays the decisions in log, JSON lines or arrays as a decision log has
-// them, gzipped or not, by after and by before, and compares. Without before it
-// compares with what the log says was decided.
+// Diff replays the decisions in log with the policies after and before, and compares the
+// results. The log is JSON lines or arrays, as in a decision log, gzipped or not. Without
+// before it compares with the recorded results.
 //
-// Without over, permissions are those recorded, so that only the change of policy
-// counts. With it, they are matched again with what that directory says, for the
-// person and what the identity provider is recorded to have asserted of them.
+// Without over, the recorded permissions are used, so that only the policy differs. With
+// it, permissions are matched again with that directory, for the user and the memberships
+// that the identity provider was recorded to assert.
 func Diff(ctx context.Context, before, after *authz.Policy, over *Over, log io.Reader) (*DiffReport, error) {
 	d := &differ{before: before, after: after, seen: map[[32]byte]*replayed{}, trials: map[*authz.Policy]*authz.Trial{}, changes: map[authz.Difference]*authz.Difference{}}
 	d.report = DiffReport{Old: "the log", New: after.Origin(), Changes: []authz.Difference{}}
@@ -90,7 +90,7 @@ func Diff(ctx context.Context, before, after *authz.Policy, over *Over, log io.R
 		if err == io.EOF {
 			break
 		}
-		if errors.Is(err, io.ErrUnexpectedEOF) { // it is being written
+		if errors.Is(err, io.ErrUnexpectedEOF) { // the log is being written
 			d.report.Other++
 			break
 		}
@@ -117,20 +117,20 @@ func Diff(ctx context.Context, before, after *authz.Policy, over *Over, log io.R
 
 type differ struct {
 	before, after *authz.Policy
-	over          authz.Directory // nil: permissions are those recorded
+	over          authz.Directory // nil: the recorded permissions are used
 	trials        map[*authz.Policy]*authz.Trial
 	report        DiffReport
 	seen          map[[32]byte]*replayed
 	changes       map[authz.Difference]*authz.Difference
 }
 
-// replayed is what was found about one question.
+// replayed is the result for one question.
 type replayed struct {
 	change *authz.Difference // nil: nothing changes
-	err    error             // it is no decision of this kind
+	err    error             // the record is not a decision of Bulkhead
 }
 
-// recorded is what is read of a record.
+// recorded is the part of a record that is read.
 type recorded struct {
 	DecisionID string          `json:"decision_id"`
 	Path       string          `json:"path"`
@@ -191,7 +191,7 @@ func (d *differ) replay(ctx context.Context, raw json.RawMessage) {
 	}
 }
 
-// key stands for everything of r that the outcome depends on.
+// key returns a hash of everything in r on which the outcome depends.
 func (d *differ) key(r *recorded) [32]byte {
 	parts := []any{r.Input}
 	if d.before == nil {
@@ -201,15 +201,15 @@ func (d *differ) key(r *recorded) [32]byte {
 		parts = append(parts, r.Custom)
 	}
 	h := sha256.New()
-	_ = json.NewEncoder(h).Encode(parts) // it was JSON before
+	_ = json.NewEncoder(h).Encode(parts) // cannot fail: the parts were decoded from JSON
 	return [32]byte(h.Sum(nil))
 }
 
-// unescape undoes the escapes of a step of a JSON Pointer (RFC 6901).
+// unescape decodes a step of a JSON Pointer (RFC 6901).
 var unescape = strings.NewReplacer("~1", "/", "~0", "~")
 
-// lacks reports whether what was left out of the record, as JSON Pointers, may
-// matter.
+// lacks reports whether the outcome may depend on the erased values, given as JSON
+// Pointers.
 func (d *differ) lacks(erased []string) bool {
 	return slices.ContainsFunc(erased, func(pointer string) bool {
 		steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
@@ -217,7 +217,7 @@ func (d *differ) lacks(erased []string) bool {
 			steps[i] = unescape.Replace(s)
 		}
 		switch steps[0] {
-		case "": // all of it
+		case "": // the whole record
 			return true
 		case "result":
 			return d.before == nil
@@ -242,7 +242,7 @@ func (d *differ) lacksInput(path []string) bool {
 	return d.after.MayRead(path...) || d.before != nil && d.before.MayRead(path...)
 }
 
-// trial is p over the directory.
+// trial returns a trial of p with the directory.
 func (d *differ) trial(p *authz.Policy) *authz.Trial {
 	t := d.trials[p]
 	if t == nil {
@@ -252,7 +252,7 @@ func (d *differ) trial(p *authz.Policy) *authz.Trial {
 	return t
 }
 
-// judge decides one question by both.
+// judge decides one question with both policies.
 func (d *differ) judge(ctx context.Context, r *recorded) (*authz.Difference, error) {
 	q, err := r.question()
 	if err != nil {
@@ -290,7 +290,7 @@ func (d *differ) judge(ctx context.Context, r *recorded) (*authz.Difference, err
 	return &c, nil
 }
 
-// question is what was asked, without what only the policy made of it.
+// question returns the recorded question.
 func (r *recorded) question() (*host.Question, error) {
 	var in struct {
 		Principal struct {
@@ -308,7 +308,7 @@ func (r *recorded) question() (*host.Question, error) {
 		Reason     string               `json:"reason"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(r.Input))
-	dec.UseNumber() // numbers stay as they are written
+	dec.UseNumber() // keeps the digits of numbers
 	if err := dec.Decode(&in); err != nil {
 		return nil, err
 	}
@@ -323,7 +323,7 @@ func (r *recorded) question() (*host.Question, error) {
 	}, nil
 }
 
-// decisionFrom reads a recorded result, which must be what a policy said.
+// decisionFrom reads a recorded result, which must be the decision of a policy.
 func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	if len(result) == 0 {
 		return host.Decision{}, errors.New("no result")
@@ -334,7 +334,7 @@ func decisionFrom(result json.RawMessage) (host.Decision, error) {
 	}
 	d, err := authz.ParseDecision(v)
 	if d.Reason.Code == authz.LogFull {
-		err = errors.New("it was the host that refused")
+		err = errors.New("the host refused, not the policy")
 	}
 	return d, err
 }

@@ -1,9 +1,8 @@
-// Package policytool has the tools with which people write, understand and
-// compare policies: a question in words, why it is decided as it is, what a
-// change would have changed, what a policy costs, how long a decision takes, and
-// reports of tests.
+// Package policytool has tools for writing, understanding and comparing policies:
+// questions in words, explanations of decisions, differences between policies, the costs
+// of a policy, the duration of a decision, and reports of tests.
 //
-// It decides nothing itself: each decision here is made by a policy of
-// host/authz, through authz.Policy and authz.Trial. What a host has beside its
-// policy, such as plugins and grants, is a HostView that the caller fills in.
+// It makes no decisions itself: a policy of host/authz makes them, through authz.Policy and
+// authz.Trial. The parts of a host beside its policy, such as plugins and grants, are a
+// HostView, which the caller fills in.
 package policytool

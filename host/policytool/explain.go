@@ -17,36 +17,36 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 )
 
-// Explanation is why policy decides as it does about one question.
+// Explanation is a decision about one question and the reasons for it.
 type Explanation struct {
 	Question string      `json:"question"` // in words
 	Allow    bool        `json:"allow"`
 	Reason   host.Reason `json:"reason"`
 	Sentence string      `json:"sentence"` // the reason in words
-	// Obligations are the conditions of an allow, as a policy writes them.
+	// Obligations are the conditions of an allow, in the form of a policy.
 	Obligations map[string]any `json:"obligations,omitempty"`
 	obligations host.Obligations
-	kind        *capability.Kind // of the question's call; nil: there is none
-	// Refused says why the host refuses what policy allows, Warnings which names in
-	// the question the host does not have; see Against.
+	kind        *capability.Kind // of the question's call; nil for a route
+	// Refused has the reasons for which the host refuses what policy allows, Warnings
+	// the names in the question that the host does not have; see Against.
 	Refused  []string `json:"refused,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
-	// Stated is the reason that the person states.
+	// Stated is the reason that the user states.
 	Stated string   `json:"stated,omitempty"`
 	Roles  []string `json:"roles"`
 	Teams  []string `json:"teams"`
-	// Person is how the directory knows the person.
+	// Person is what the directory knows of the user.
 	Person host.Listing `json:"person"`
-	// Ignored is what is asserted but does not count, and why.
+	// Ignored are the asserted memberships that do not count, each with the reason.
 	Ignored []string `json:"ignored,omitempty"`
-	// Rules are those that held, the decision's own first.
+	// Rules are the rules that held, beginning with the decision's own.
 	Rules []Place `json:"rules"`
-	// Unmet are the conditions of other outcomes that did not hold, the decision's
-	// own first.
+	// Unmet are the conditions of other outcomes that did not hold, beginning with the
+	// decision's own.
 	Unmet []Place `json:"unmet,omitempty"`
-	// Granted are the permissions that cover the question, those that need a stated
-	// reason last; Near those that miss it, by what they lack: the nearest first.
-	// Farther is how many that miss it are not among Near.
+	// Granted are the permissions that cover the question; those that require a stated
+	// reason come last. Near are permissions that almost cover it, nearest first, and
+	// Farther is the number of other permissions that do not cover it.
 	Granted []GrantLine `json:"granted"`
 	Near    []GrantLine `json:"near"`
 	Farther int         `json:"farther,omitempty"`
@@ -54,7 +54,7 @@ type Explanation struct {
 	Policy  string      `json:"policy"`          // its digest
 }
 
-// Place is a rule or condition, and where it is written.
+// Place is a rule or condition and its location.
 type Place struct {
 	Text string `json:"text"`
 	At   string `json:"at"` // file:line
@@ -67,17 +67,17 @@ type GrantLine struct {
 	At     string   `json:"at"`   // "people.yaml:12"
 	Text   string   `json:"text"`
 	Misses []string `json:"misses,omitempty"`
-	// Until is when the membership in From ends, or ended if Misses has "time".
+	// Until is when the membership in From ends, or ended if Misses contains "time".
 	Until time.Time `json:"until,omitzero"`
-	// NeedsReason is set for permissions that count only where a reason is stated.
+	// NeedsReason is set if the permission counts only with a stated reason.
 	NeedsReason bool `json:"needsReason,omitempty"`
 }
 
 // Ended reports whether the membership in From has ended.
 func (l *GrantLine) Ended() bool { return slices.Contains(l.Misses, "time") }
 
-// distance is by how much l misses the question. Nothing is nearer than what
-// covered it once.
+// distance returns how far l is from covering the question. A permission that once covered
+// it is the nearest.
 func (l *GrantLine) distance() int {
 	if l.Ended() {
 		return len(l.Misses) - 1
@@ -85,11 +85,11 @@ func (l *GrantLine) distance() int {
 	return len(l.Misses)
 }
 
-// maxNear bounds how many near misses of each kind are listed.
+// maxNear is the most permissions of each kind in Near.
 const maxNear = 5
 
-// Explain decides q by p over d as an engine would, uncached and not logged, and
-// says why. kinds describe the host's capabilities.
+// Explain decides q with the policy p and the directory d as an engine would, uncached and
+// not logged, and explains the decision. kinds describe the host's capabilities.
 func Explain(ctx context.Context, p *authz.Policy, kinds *capability.Catalog, q *host.Question, d authz.Directory) *Explanation {
 	trace := &tracer{seen: map[Place]bool{}}
 	decision, m, err := p.Over(d).Evaluate(ctx, q, trace)
@@ -118,9 +118,9 @@ func Explain(ctx context.Context, p *authz.Policy, kinds *capability.Catalog, q 
 func list(l []string) []string { return append([]string{}, l...) }
 
 func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
-	why := "the directory has no such"
+	why := "it does not exist in the directory"
 	if !x.Person.Listed && !p.Unlisted {
-		why = "the person is not listed, nor admitted as unlisted"
+		why = "the user is neither listed nor admitted as unlisted"
 	}
 	for _, of := range []struct {
 		kind       host.OriginKind
@@ -128,7 +128,7 @@ func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
 	}{{host.FromRole, p.Asserted.Roles, x.Roles}, {host.FromTeam, p.Asserted.Teams, x.Teams}} {
 		for _, id := range of.ids {
 			from := host.Origin{Kind: of.kind, ID: id}
-			// Those that break glass are not among x's.
+			// Roles and teams that break glass are not in x.
 			counts := func(c host.Considered) bool { return c.From == from }
 			if !x.Person.Disabled && !slices.Contains(of.known, id) && !slices.ContainsFunc(considered, counts) {
 				x.Ignored = append(x.Ignored, fmt.Sprintf("%s %s: %s", of.kind, id, why))
@@ -137,7 +137,7 @@ func (x *Explanation) ignored(p *host.Principal, considered []host.Considered) {
 	}
 }
 
-// entries returns how custom entries permit the question's call, nil if they do not.
+// entries describes how custom entries permit the question's call; nil if they do not.
 func (x *Explanation) entries() *capability.Entries {
 	if x.kind == nil {
 		return nil
@@ -145,8 +145,8 @@ func (x *Explanation) entries() *capability.Entries {
 	return x.kind.Entries
 }
 
-// lines puts what the directory considered into words. If custom entries permit the
-// call, each of them has a line of its own.
+// lines describes the permissions that the directory considered. If custom entries permit
+// the call, each of them has its own line.
 func lines(ctx context.Context, policy *authz.Policy, by *capability.Entries, q *host.Question, m *host.Matching, all []host.Considered) []GrantLine {
 	var entries []GrantLine
 	var custom []json.RawMessage
@@ -166,7 +166,7 @@ func lines(ctx context.Context, policy *authz.Policy, by *capability.Entries, q 
 	}
 	misses, err := entryMisses(ctx, policy, by.Misses, q, m, custom)
 	if err != nil {
-		return lines // the operator replaced the shipped rules by some without it
+		return lines // the operator replaced the shipped rules, without this function
 	}
 	for i := range entries {
 		entries[i].Misses = misses[i]
@@ -184,8 +184,8 @@ func lines(ctx context.Context, policy *authz.Policy, by *capability.Entries, q 
 // missesDeadline bounds the query about entries.
 const missesDeadline = time.Second
 
-// entryMisses asks a function of the shipped rules what keeps each of the entries
-// from covering q's call.
+// entryMisses asks a function of the shipped rules which parts of q's call each of the
+// entries does not cover.
 func entryMisses(ctx context.Context, p *authz.Policy, function string, q *host.Question, m *host.Matching, entries []json.RawMessage) ([][]string, error) {
 	input, err := authz.Input(q, m)
 	if err != nil {
@@ -215,12 +215,12 @@ func entryMisses(ctx context.Context, p *authz.Policy, function string, q *host.
 		return nil, err
 	}
 	if len(out) != 1 || len(out[0]) != len(entries) || slices.ContainsFunc(out[0], func(m []string) bool { return m == nil }) {
-		return nil, errors.New("not every entry has an answer")
+		return nil, errors.New("the function has no value for some entries")
 	}
 	return out[0], nil
 }
 
-// permissions sorts lines into what counts and what misses.
+// permissions sorts lines into those that cover the question and those that do not.
 func (x *Explanation) permissions(lines []GrantLine) {
 	x.Granted, x.Near = []GrantLine{}, []GrantLine{}
 	for _, line := range lines {
@@ -230,7 +230,7 @@ func (x *Explanation) permissions(lines []GrantLine) {
 			x.Near = append(x.Near, line)
 		}
 	}
-	// As the shipped rules have them.
+	// In the order of the shipped rules.
 	slices.SortStableFunc(x.Granted, func(a, b GrantLine) int {
 		switch {
 		case a.NeedsReason == b.NeedsReason:

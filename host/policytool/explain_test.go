@@ -102,7 +102,7 @@ func TestAnExplanationCountsWhatIsAsserted(t *testing.T) {
 		{Ask{User: "eve", Roles: []string{"viewer"}, Unlisted: true}, true, "role viewer"},
 		{Ask{User: "eve", Teams: []string{"payments"}, Unlisted: true}, true, "team payments"},
 		{Ask{User: "eve", Roles: []string{"viewer"}}, false, "admitted as unlisted"},
-		{Ask{User: "eve", Roles: []string{"breakglass", "nothing"}, Unlisted: true}, false, `role nothing: the directory has no such is ignored`},
+		{Ask{User: "eve", Roles: []string{"breakglass", "nothing"}, Unlisted: true}, false, `role nothing: it does not exist in the directory is ignored`},
 		{Ask{User: "eve", Roles: []string{"breakglass"}, Unlisted: true, Reason: "INC-1"}, true, "because a reason is stated"},
 		{Ask{User: "odd@example.com", Roles: []string{"viewer", "viewer"}}, true, "with the asserted roles viewer"},
 	} {

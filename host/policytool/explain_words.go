@@ -15,7 +15,7 @@ import (
 func inWords(q *host.Question) string {
 	s := fmt.Sprintf("%s: %s", q.Principal.User, q.Route.Action)
 	if q.Capability != nil {
-		s += ", there " + q.Capability.String()
+		s += ", with the call " + q.Capability.String()
 	}
 	if q.Reason != "" {
 		s += fmt.Sprintf(", stating %q", q.Reason)
@@ -29,13 +29,13 @@ func inWords(q *host.Question) string {
 		}
 	}
 	if q.Principal.Unlisted {
-		s += ", listed or not"
+		s += ", also if unlisted"
 	}
 	return s
 }
 
-// sentence puts the reason into words: those of the shipped rules, and a plain
-// statement for any other.
+// sentence describes the reason: for reasons of the shipped rules in detail, for any other
+// with its code.
 func (x *Explanation) sentence(q *host.Question) string {
 	who := string(q.Principal.User)
 	if !x.Allow && len(x.Roles)+len(x.Teams)+len(x.Granted)+len(x.Near) == 0 && strings.HasPrefix(x.Reason.Code, "no_") {
@@ -43,19 +43,19 @@ func (x *Explanation) sentence(q *host.Question) string {
 	}
 	switch x.Reason.Code {
 	case "permitted":
-		s := fmt.Sprintf("%s may: everything that the question needs is permitted, the action by %s", who, x.grantedBy("action", origins(x.Reason.Args)))
+		s := fmt.Sprintf("%s may do this: all required permissions exist, the action by %s", who, x.grantedBy("action", origins(x.Reason.Args)))
 		if has(x.Granted, "entry") {
 			s += fmt.Sprintf(", the call by an entry of %s", x.grantedBy("entry", nil))
 		}
 		return s + "."
 	case "break_glass":
-		return fmt.Sprintf("%s may, because a reason is stated: by %s.", who, x.places(origins(x.Reason.Args)))
+		return fmt.Sprintf("%s may do this because a reason is stated: by %s.", who, x.places(origins(x.Reason.Args)))
 	case "reason_required":
-		return fmt.Sprintf("%s may only with a stated reason (X-Bulkhead-Reason), by %s.", who, x.places(origins(x.Reason.Args)))
+		return fmt.Sprintf("%s may do this only with a stated reason (X-Bulkhead-Reason), by %s.", who, x.places(origins(x.Reason.Args)))
 	case "nobody":
-		return fmt.Sprintf("%q is nobody here, or an identity of the cluster's own.", who)
+		return fmt.Sprintf("%q is not a user of this host, or is an identity of the cluster itself.", who)
 	case "prohibited":
-		return fmt.Sprintf("Nobody may: %v is prohibited, whatever is permitted.", x.Reason.Args["what"])
+		return fmt.Sprintf("%v is prohibited for every user, whatever their permissions.", x.Reason.Args["what"])
 	case "no_plugin":
 		return fmt.Sprintf("%s has no plugin permission that covers the plugin %q%s.", who, q.Route.Plugin, x.ended("plugin"))
 	case "no_action":
@@ -64,44 +64,44 @@ func (x *Explanation) sentence(q *host.Question) string {
 		if by := x.entries(); by != nil {
 			return x.noEntry(by, q)
 		}
-		return fmt.Sprintf("%s has no resource permission that covers what the plugin reaches for%s.", who, x.ended("resource"))
+		return fmt.Sprintf("%s has no resource permission that covers this call%s.", who, x.ended("resource"))
 	case "no_rule":
-		return fmt.Sprintf("No rule says when the capability %v may be used.", x.Reason.Args["capability"])
+		return fmt.Sprintf("No rule permits calls of the capability %v.", x.Reason.Args["capability"])
 	case authz.PolicyError:
-		return "The policy could not decide, which is a denial."
+		return "The policy failed to decide, so the answer is a denial."
 	}
-	verb := "may not"
+	verb := "may not do this"
 	if x.Allow {
 		verb = "may"
 	}
-	s := fmt.Sprintf("%s %s, by a rule of the operator's own: %s", who, verb, x.Reason.Code)
+	s := fmt.Sprintf("%s %s, by a rule of the operator: %s", who, verb, x.Reason.Code)
 	if len(x.Reason.Args) > 0 {
-		text, _ := json.Marshal(x.Reason.Args) // it was JSON before
+		text, _ := json.Marshal(x.Reason.Args) // cannot fail: it was decoded from JSON
 		s += " " + string(text)
 	}
 	return s + "."
 }
 
-// rightless is the sentence for somebody of whom the directory knows no right.
+// rightless returns the sentence for a user without any permission.
 func (x *Explanation) rightless(p *host.Principal) string {
 	switch {
 	case x.Person.Disabled:
-		return fmt.Sprintf("The directory has %q disabled.", p.User)
+		return fmt.Sprintf("The user %q is disabled in the directory.", p.User)
 	case x.Person.Listed:
-		return fmt.Sprintf("The directory lists %q with no rights at all: no role, no team and no permission of their own that counts.", p.User)
+		return fmt.Sprintf("The directory lists %q without any permission: no role, no team and no permission of their own counts.", p.User)
 	case p.Unlisted:
-		return fmt.Sprintf("The directory lists no %q, and no role or team that it has is asserted of them.", p.User)
+		return fmt.Sprintf("The directory does not list %q, and no role or team that exists is asserted for them.", p.User)
 	}
-	s := fmt.Sprintf("The directory lists no %q.", p.User)
+	s := fmt.Sprintf("The directory does not list %q.", p.User)
 	if !p.Asserted.Empty() {
-		s += " Roles and teams are asserted of people who are listed, or admitted as unlisted."
+		s += " Asserted roles and teams count only for users who are listed or admitted as unlisted."
 	}
 	return s
 }
 
-// noEntry is the sentence for a call that no custom entry of the user covers.
+// noEntry returns the sentence for a call that no custom entry of the user covers.
 func (x *Explanation) noEntry(by *capability.Entries, q *host.Question) string {
-	have := "have no custom entry, and " + x.kind.Name + " needs one"
+	have := "have no custom entry, and " + x.kind.Name + " requires one"
 	if has(x.Near, "entry") {
 		have = "have custom entries, and none is"
 	}
@@ -112,21 +112,21 @@ func has(lines []GrantLine, kind string) bool {
 	return slices.ContainsFunc(lines, func(l GrantLine) bool { return l.Kind == kind })
 }
 
-// grantedBy names where the permission of this kind is from that counted: one of
-// the origins if the decision says so, the first otherwise.
+// grantedBy returns the origin of the permission of this kind that counted: one of the
+// origins in the decision, or otherwise the first.
 func (x *Explanation) grantedBy(kind string, from []string) string {
 	for _, l := range x.Granted {
 		if l.Kind == kind && x.Counts(&l) && (len(from) == 0 || slices.Contains(from, l.From)) {
 			return fmt.Sprintf("%s (%s)", l.From, l.At)
 		}
 	}
-	return "a rule of the policy's own"
+	return "a rule of the policy"
 }
 
-// Counts reports whether l, one of Granted, is what the policy saw as permitted.
+// Counts reports whether l, one of Granted, counted as a permission for the policy.
 func (x *Explanation) Counts(l *GrantLine) bool { return !l.NeedsReason || x.Stated != "" }
 
-// places names origins with where they are written.
+// places returns origins with their locations.
 func (x *Explanation) places(from []string) string {
 	var out []string
 	for _, origin := range from {
@@ -144,8 +144,8 @@ func (x *Explanation) places(from []string) string {
 	return strings.Join(out, ", ")
 }
 
-// origins are the roles, teams and people that the shipped rules name in a
-// reason: "role editor".
+// origins returns the roles, teams and users that the shipped rules name in a reason:
+// "role editor".
 func origins(args map[string]any) (out []string) {
 	from, ok := args["from"].([]any)
 	if !ok {
@@ -162,8 +162,8 @@ func origins(args map[string]any) (out []string) {
 	return out
 }
 
-// ended tells of a permission that would cover the question had the membership
-// that it comes from not ended.
+// ended returns a text about a permission that would cover the question if its membership
+// had not ended.
 func (x *Explanation) ended(kind string) string {
 	for _, l := range x.Near {
 		if l.Kind == kind && l.distance() == 0 {

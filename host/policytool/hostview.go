@@ -10,21 +10,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// HostView is what a host has beside its policy, as far as it matters for one
-// question.
+// HostView is what the tools know of a host beside its policy, for one question.
 type HostView struct {
 	Plugins  []string // names of instances
 	Clusters []string
-	// Routes are the kinds of the routes of the question's plugin by their action;
-	// nil: they are not known.
+	// Routes are the kinds of the routes of the question's plugin, by action; nil if
+	// they are unknown.
 	Routes map[host.Action][]manifest.Kind
-	// Check returns why else a call by that plugin is refused: its grants do not cover
-	// it, or obligations cannot be met. Nil: that is not known.
+	// Check returns why the host refuses a call of that plugin: its grants do not cover
+	// it, or obligations cannot be met. Nil if that is unknown.
 	Check func(host.CapabilityCall, host.Obligations) error
 }
 
-// Against compares x, the explanation of q, with what a host has: it adds the
-// names that the host does not have, and why it refuses what policy allows.
+// Against compares x, the explanation of q, with a host: it adds the names that the host
+// does not have, and the reasons for which it refuses what policy allows.
 func (x *Explanation) Against(v *HostView, q *host.Question) {
 	x.unknown("plugin", q.Route.Plugin, append([]string{hostPlugin}, v.Plugins...))
 	if c := q.Capability; c != nil {
@@ -45,7 +44,7 @@ func (x *Explanation) Against(v *HostView, q *host.Question) {
 		return
 	}
 	if !q.Route.Mutates && q.Capability.Effect.Normal() == host.EffectChange {
-		x.Refused = append(x.Refused, fmt.Sprintf("read_route: %s is for reading, so its plugin cannot make a change: %s", q.Route.Action, q.Capability))
+		x.Refused = append(x.Refused, fmt.Sprintf("read_route: %s is declared to read, so its plugin cannot make a change: %s", q.Route.Action, q.Capability))
 	}
 	if v.Check == nil {
 		return
@@ -62,7 +61,7 @@ func (x *Explanation) unknown(what, name string, all []string) {
 	if name == "" || slices.Contains(all, name) {
 		return
 	}
-	has := "it has none at all"
+	has := "it has none"
 	if len(all) > 0 {
 		has = "it has " + strings.Join(all, ", ")
 	}
@@ -99,5 +98,5 @@ func (x *Explanation) compareRoutes(v *HostView, q *host.Question) {
 
 func unmetOn(kinds []string) string {
 	slices.Sort(kinds)
-	return fmt.Sprintf("obligation_not_supported: a route of kind %s cannot redact or record as policy obliges it to", strings.Join(slices.Compact(kinds), ", "))
+	return fmt.Sprintf("obligation_not_supported: a route of kind %s cannot redact or record as policy requires", strings.Join(slices.Compact(kinds), ", "))
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 )
 
-// TestOptions choose what a run of tests does.
+// TestOptions are the options of a test run.
 type TestOptions struct {
 	Run      string // a regular expression that names must match; empty: all
 	Coverage bool
@@ -70,7 +70,7 @@ func Eval(ctx context.Context, p *authz.Policy, query string, input io.Reader) (
 	return values, true, nil
 }
 
-// Format returns a Rego file as "opa fmt" writes it.
+// Format returns a Rego file in the format of "opa fmt".
 func Format(name string, text []byte) ([]byte, error) {
 	return format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
 }

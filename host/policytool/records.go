@@ -15,16 +15,16 @@ import (
 // maxLine bounds one record of a decision log, in bytes.
 const maxLine = 4 << 20
 
-// maxBetween bounds what is between two records, in bytes.
+// maxBetween bounds the space between two records, in bytes.
 const maxBetween = 64 << 10
 
-// records reads a decision log, JSON lines or arrays of records one after
-// another. A byte order mark at its beginning is passed over. It keeps one record in
-// memory at a time, however long the log or an array is.
+// records reads a decision log: JSON lines, or arrays of records in sequence. It skips a
+// byte order mark at the beginning. It keeps one record in memory at a time, however long
+// the log or an array is.
 type records struct {
 	dec   *json.Decoder
 	in    *bounded
-	array bool // within one
+	array bool // whether the next record is in an array
 }
 
 // readRecords begins to read log, gzipped or not, until ctx is done.
@@ -38,7 +38,7 @@ func readRecords(ctx context.Context, log io.Reader) (*records, error) {
 		b = bufio.NewReader(z)
 	}
 	if head, _ := b.Peek(3); len(strictyaml.TrimBOM(head)) < len(head) {
-		_, _ = b.Discard(len(head)) // it is there
+		_, _ = b.Discard(len(head)) // cannot fail: head was peeked
 	}
 	in := &bounded{Reader: b, ctx: ctx}
 	return &records{dec: json.NewDecoder(in), in: in}, nil
