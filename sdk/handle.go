@@ -5,12 +5,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
 )
 
-// Handle registers the handler of the unary route called name in the manifest.
-// Call it in init. It panics if the name is not a route name, is registered
-// already, or handle is nil. A route that has no handler answers 404.
+// Handle registers the handler of the unary route with this name in the manifest. Call it
+// in init. It panics if the name is not a valid route name or already registered, or if
+// handle is nil. A route without a handler answers 404.
 //
-// A nil Response without an error is 204. One that cannot be sent (a status
-// outside 200 to 599, a body over 8 MiB, more than 256 headers) becomes 500.
+// A nil Response without an error is answered with 204. A Response that cannot be sent (a
+// status outside 200 to 599, a body over 8 MiB, more than 256 headers) is answered with
+// 500.
 func Handle(name string, handle func(*Request) (*Response, error)) {
 	if handle == nil {
 		guest.HandleRoute(name, nil)
@@ -21,10 +22,10 @@ func Handle(name string, handle func(*Request) (*Response, error)) {
 	})
 }
 
-// OnStart registers what runs once, before the first request: read the config,
-// warm caches. An error keeps the plugin from being loaded and is shown to the
-// operator, message and all. Several run in the order of their registration.
-// No capability can be called yet: there is no person to act for.
+// OnStart registers a function that runs once, before the first request, for example to
+// read the config or to fill caches. After an error the host does not load the plugin, and
+// shows the operator the complete message. Several functions run in the order of their
+// registration. Capabilities cannot be called yet, because there is no user to act for.
 func OnStart(start func(*Start) error) {
 	if start == nil {
 		guest.OnStart(nil)

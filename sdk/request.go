@@ -12,21 +12,20 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Request is one authenticated, authorized request. Slices that its methods
-// return belong to it; do not change them. It is for the goroutine of its
-// handler.
+// Request is one authenticated and authorized request. The slices that its methods return
+// belong to it; do not change them. Use it only in the goroutine of its handler.
 type Request struct {
 	r        *abi.Request
-	deadline time.Duration // on the clock that since reads
+	deadline time.Duration // since epoch
 	query    url.Values
 }
 
-// epoch makes reading the clock one host call: the monotonic one.
+// epoch makes reading the clock a single host call, of the monotonic clock.
 var epoch = time.Now()
 
-// NewRequest makes a Request from its frame's contents. Handlers are given
-// theirs; this is for package session and for tests that call a handler
-// directly. A missing host section counts as an empty one.
+// NewRequest makes a Request of its frame's content. Handlers get their Request from the
+// host; NewRequest is for package session and for tests that call a handler directly. A
+// missing host section counts as an empty one.
 func NewRequest(r *abi.Request) *Request {
 	if r.Host == nil {
 		c := *r
@@ -37,22 +36,22 @@ func NewRequest(r *abi.Request) *Request {
 	return &Request{r: r, deadline: time.Since(epoch) + left}
 }
 
-// Method is the HTTP method, in upper case.
+// Method returns the HTTP method, in upper case.
 func (r *Request) Method() string { return r.r.Method }
 
-// Path is the request's path, without the query.
+// Path returns the request's path, without the query.
 func (r *Request) Path() string {
 	path, _, _ := strings.Cut(r.r.URL, "?")
 	return path
 }
 
-// RawQuery is the query as it was sent, without the question mark.
+// RawQuery returns the query as it was sent, without the question mark.
 func (r *Request) RawQuery() string {
 	_, query, _ := strings.Cut(r.r.URL, "?")
 	return query
 }
 
-// Values returns the parsed query. Parts that are malformed are left out.
+// Values returns the parsed query. Malformed parts are left out.
 func (r *Request) Values() url.Values {
 	if r.query == nil {
 		r.query, _ = url.ParseQuery(r.RawQuery())
@@ -60,15 +59,15 @@ func (r *Request) Values() url.Values {
 	return r.query
 }
 
-// Query returns the first value of a query parameter, empty if there is none.
+// Query returns the first value of a query parameter, or "".
 func (r *Request) Query(name string) string { return r.Values().Get(name) }
 
-// Header returns the first value of a header, compared without case, empty if
-// there is none. Credentials never reach a plugin.
+// Header returns the first value of a header, or "". The name is not case-sensitive.
+// Credentials never reach a plugin.
 func (r *Request) Header(name string) string { return find(r.r.Header, name) }
 
-// Param returns a parameter of the route's path template, empty if it has no
-// such.
+// Param returns a parameter of the route's path template, or "" if the template does not
+// have it.
 func (r *Request) Param(name string) string {
 	for _, p := range r.r.Host.Params {
 		if p.Name == name {
@@ -78,12 +77,12 @@ func (r *Request) Param(name string) string {
 	return ""
 }
 
-// Body is the request's body, nil if it is empty. The host has bounded it.
+// Body returns the request's body, nil if it is empty. The host has bounded its size.
 func (r *Request) Body() []byte { return r.r.Body }
 
-// JSON decodes the body into v. Unknown keys, trailing data and an empty body
-// are errors: a 400 with the message "invalid request body", which a handler
-// can return as it is.
+// JSON decodes the body into v. Unknown keys, trailing data and an empty body are errors
+// with status 400 and the message "invalid request body", which a handler can return
+// unchanged.
 func (r *Request) JSON(v any) error {
 	if err := decodeStrict(r.r.Body, v); err != nil {
 		return &Error{Status: 400, Message: "invalid request body", Detail: err.Error()}
@@ -91,41 +90,41 @@ func (r *Request) JSON(v any) error {
 	return nil
 }
 
-// User is the id by which policy and audit know the person. It is never empty.
+// User returns the user's id in policy and audit. It is never empty.
 func (r *Request) User() string { return r.r.Host.User }
 
-// Name is the person's display name, which may be empty.
+// Name returns the user's display name, which may be empty.
 func (r *Request) Name() string { return r.r.Host.Name }
 
-// Roles are the person's roles, sorted. Policy has already decided with them;
-// they are for what a plugin shows.
+// Roles returns the user's roles, sorted. Policy has already used them; they are for
+// display.
 func (r *Request) Roles() []string { return r.r.Host.Roles }
 
-// Teams are the ids of the person's teams, sorted.
+// Teams returns the ids of the user's teams, sorted.
 func (r *Request) Teams() []string { return r.r.Host.Teams }
 
-// Route is the route's name in the manifest.
+// Route returns the route's name in the manifest.
 func (r *Request) Route() string { return r.r.Host.Route }
 
-// Action is what policy allowed, as PLUGIN:ACTION.
+// Action returns the action that policy allowed, as PLUGIN:ACTION.
 func (r *Request) Action() string { return r.r.Host.Action }
 
-// RequestID names the request in logs and error bodies.
+// RequestID returns the id of the request in logs and error bodies.
 func (r *Request) RequestID() string { return r.r.Host.RequestID }
 
-// Namespaces are those that the answer may show, as policy decided for the
-// route; none means no restriction or, what looks the same here, that none may
-// be shown. The host enforces it at every capability call and knows the
-// difference.
+// Namespaces returns the namespaces that the answer may show, as policy decided for the
+// route. An empty list means no restriction, or that no namespace may be shown; the host
+// knows the difference and enforces it at every capability call.
 func (r *Request) Namespaces() []string { return r.r.Host.Namespaces }
 
-// ResourceGroups are those that the answer may show; none means no restriction.
+// ResourceGroups returns the resource groups that the answer may show; an empty list means
+// no restriction.
 func (r *Request) ResourceGroups() []string { return r.r.Host.Groups }
 
-// Redact names what the answer should leave out.
+// Redact returns the values that the host removes from the answer, as JSON Pointers.
 func (r *Request) Redact() []string { return r.r.Host.Redact }
 
-// Remaining is the time left until the host stops the request, at least zero.
+// Remaining returns the time until the host stops the request, at least zero.
 func (r *Request) Remaining() time.Duration { return max(0, r.deadline-time.Since(epoch)) }
 
 func find(pairs []Pair, name string) string {

@@ -2,17 +2,16 @@ package sdk
 
 import "encoding/json"
 
-// Response answers a request. Status is an HTTP status code, 200 to 599. With 204,
-// 205 and 304 there is no body.
+// Response answers a request. Status is an HTTP status code from 200 to 599. With 204, 205
+// and 304 the answer has no body.
 type Response struct {
 	Status int
 	Header []Pair
 	Body   []byte
 }
 
-// With adds a header and returns r. The headers that reach the client are listed in
-// abi.OutboundHeaders: Location and Link stay on this host, and everything else is
-// left out.
+// With adds a header and returns r. Only the headers in abi.OutboundHeaders reach the
+// client; Location and Link must refer to this host.
 func (r *Response) With(name, value string) *Response {
 	r.Header = append(r.Header, Pair{Name: name, Value: value})
 	return r

@@ -6,15 +6,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Start is what the host tells a plugin once.
+// Start is the data that the host passes to a plugin once.
 type Start struct{ s *abi.Start }
 
-// Instance is the plugin's name in the operator's config.
+// Instance returns the plugin's name in the operator's config.
 func (s *Start) Instance() string { return s.s.Instance }
 
-// Config decodes the operator's config for this plugin into v. A key that v
-// does not know is an error, so that a misspelt one is noticed. Without a
-// config, v is left as it is.
+// Config decodes the operator's config for this plugin into v. A key that v does not have
+// is an error, so that a misspelt key is noticed. Without a config, v is unchanged.
 func (s *Start) Config(v any) error {
 	if len(s.s.Config) == 0 {
 		return nil

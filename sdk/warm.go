@@ -5,16 +5,15 @@ import (
 	"reflect"
 )
 
-// WarmJSON lets encoding/json get to know the types of values, by writing and
-// reading one of each that has something in every field. Call it when the
-// plugin starts (OnStart, or init): what is learnt there is kept, while a
-// request learns each type again. For a large type that is most of the request's
-// time.
+// WarmJSON fills the caches of encoding/json for the types of values, by encoding and
+// decoding one value of each with all fields set. Call it when the plugin starts (OnStart
+// or init): these caches are kept, while caches that a request fills are lost. For a large
+// type, filling them takes most of a request's time.
 func WarmJSON(values ...any) {
 	for _, v := range values {
 		filled := reflect.New(reflect.TypeOf(v))
 		fill(filled.Elem(), 0)
-		// Types that cannot be written, or read, are not warmed: nothing depends on it.
+		// Types that cannot be encoded or decoded are skipped; that only costs time.
 		if data, err := json.Marshal(filled.Interface()); err == nil {
 			_ = json.Unmarshal(data, reflect.New(reflect.TypeOf(v)).Interface())
 		}
@@ -23,7 +22,7 @@ func WarmJSON(values ...any) {
 
 const maxDepth = 16 // of types within types; recursive ones have no end
 
-// fill puts something into everything that can hold more.
+// fill sets every field and gives lists and maps an element.
 func fill(v reflect.Value, depth int) {
 	if depth > maxDepth || !v.CanSet() && v.Kind() != reflect.Struct {
 		return

@@ -110,7 +110,7 @@ func TestBadInputIsRefusedAndAsksNobody(t *testing.T) {
 		"GET /prod/costmanagement/actualcost?granularity=Hourly":                                                         "granularity is neither None nor Daily",
 		"GET /prod/costmanagement/actualcost?scope=a%2Fb":                                                                `resourceGroup "a/b" is not a name`,
 		"GET /prod/monitor/metricdefinitions?resourceGroup=rg1":                                                          "provider is not NAMESPACE/TYPE/NAME",
-		"GET /prod/monitor/metricdefinitions?resourceGroup=rg1&provider=Microsoft.KeyVault/vaults/v":                     `type "Microsoft.KeyVault/vaults" is not one that the host knows`,
+		"GET /prod/monitor/metricdefinitions?resourceGroup=rg1&provider=Microsoft.KeyVault/vaults/v":                     `type "Microsoft.KeyVault/vaults" is not supported by the host`,
 		"GET /prod/monitor/metricdefinitions?resourceGroup=rg1&provider=Microsoft.Compute/virtualMachines/v/providers/x": "provider is not NAMESPACE/TYPE/NAME",
 		metrics:                    "metricNames is required",
 		metrics + "&metricNames=A": "timeStart is required",

@@ -1,6 +1,6 @@
 package abi
 
-// Codes of Errors that both sides make. A plugin may use its own besides.
+// Codes of Errors that both sides make. A plugin may use other codes as well.
 const (
 	CodeInvalid         = "invalid"
 	CodeUnauthenticated = "unauthenticated"
@@ -16,13 +16,12 @@ const (
 	CodeTimeout         = "timeout"
 
 	CodeNotGranted  = "not_granted"  // the operator did not grant the capability
-	CodeNoHandler   = "no_handler"   // the plugin registered nothing for the route
+	CodeNoHandler   = "no_handler"   // the plugin registered no handler for the route
 	CodeStartFailed = "start_failed" // the plugin refused to start
 	CodeTrap        = "trap"         // the plugin panicked or spent its fuel
 )
 
-// CodeOf returns the code that goes with an HTTP status when nothing more
-// particular is known.
+// CodeOf returns the general code for an HTTP status.
 func CodeOf(status int) string {
 	switch status {
 	case 401:

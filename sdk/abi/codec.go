@@ -19,7 +19,7 @@ const (
 	KindMessage  Kind = 5
 )
 
-// FrameError says what is wrong with a frame. It names the field.
+// FrameError is the problem of a frame and the field that has it.
 type FrameError struct {
 	Field string
 	What  string
@@ -27,8 +27,7 @@ type FrameError struct {
 
 func (e *FrameError) Error() string { return fmt.Sprintf("abi frame: %s: %s", e.Field, e.What) }
 
-// KindOf returns a frame's kind after checking the header; it does not look at
-// the fields.
+// KindOf checks the header and returns the frame's kind; it does not check the fields.
 func KindOf(frame []byte) (Kind, error) {
 	switch {
 	case len(frame) < headerSize:
@@ -57,7 +56,7 @@ func (e *encoder) finish(start int) []byte {
 	return e.b
 }
 
-// finishHead ends a frame whose last field is tail, but for the bytes of it.
+// finishHead ends a frame whose last field is tail, without the bytes of tail.
 func (e *encoder) finishHead(start int, tail []byte) []byte {
 	e.u32(uint32(len(tail)))
 	binary.LittleEndian.PutUint32(e.b[start+4:], uint32(len(e.b)-start+len(tail)))
@@ -92,8 +91,8 @@ func (e *encoder) pairs(list []Pair) {
 	}
 }
 
-// decoder reads fields from a private copy of the frame. The first error
-// sticks; reads after it return zero values.
+// decoder reads fields from a private copy of the frame. It keeps the first error; reads
+// after it return zero values.
 type decoder struct {
 	b   []byte
 	s   string // the same bytes, so that strings are slices of the one copy
@@ -147,8 +146,7 @@ func (d *decoder) bool(field string) bool {
 	return v == 1
 }
 
-// u32 is the one that frames are full of. It calls nothing: in a guest that is
-// dear.
+// u32 reads the most frequent type. It makes no calls, which are expensive in a guest.
 func (d *decoder) u32(field string) uint32 {
 	b := d.b[d.off:]
 	if len(b) < 4 || d.err != nil {
@@ -188,9 +186,9 @@ func (d *decoder) raw(field string, limit int) []byte {
 	return d.b[from:to:to]
 }
 
-// count reads a list's length and checks that so many elements of at least
-// elem bytes can still follow, so that the slice made for them is bounded by
-// the frame's length.
+// count reads a list's length and checks that the rest of the frame can contain as many
+// elements of at least elem bytes, so that the frame's length bounds the slice made for
+// them.
 func (d *decoder) count(field string, limit, elem int) int {
 	n := d.size(field, limit)
 	if n*elem > len(d.b)-d.off {
@@ -200,8 +198,8 @@ func (d *decoder) count(field string, limit, elem int) int {
 	return n
 }
 
-// room is where a request's lists begin to be put, so that a usual one takes
-// no allocation for each.
+// room is preallocated memory for a request's lists, so that the lists of a usual request
+// need no further allocations.
 type room struct {
 	text  [8]string
 	pair  [6]Pair

@@ -5,21 +5,20 @@ import (
 	"strings"
 )
 
-// Pair is a header or a parameter. Header names compare without case.
+// Pair is a header or a parameter. Header names are not case-sensitive.
 type Pair struct{ Name, Value string }
 
-// Request is an inbound HTTP request on its way to the plugin, or an outbound
-// one on its way to a capability. URL is path and query inbound, a capability
-// URL such as helm://dev/shop/web outbound.
+// Request is an inbound HTTP request to the plugin, or an outbound request to a
+// capability. An inbound URL is a path and query; an outbound URL is a capability URL such
+// as helm://dev/shop/web.
 type Request struct {
 	Method string
 	URL    string
 	Header []Pair
 	Body   []byte
 
-	// Host is what the host says about the request. It is present on every
-	// inbound frame and refused on outbound ones: no client and no guest can
-	// write it.
+	// Host is the host's data about the request. It is present in every inbound frame
+	// and refused in outbound ones, so that neither clients nor guests can write it.
 	Host *HostSection
 }
 
@@ -33,7 +32,7 @@ type HostSection struct {
 	Route      string // the route's name in the manifest
 	Action     string
 	Params     []Pair // of the route's template
-	TimeoutMS  int64  // what is left until the deadline when the frame was made
+	TimeoutMS  int64  // time until the deadline when the frame was made
 	Namespaces []string
 	Groups     []string // resource groups that a list may show
 	Redact     []string
@@ -46,15 +45,15 @@ type Response struct {
 	Body   []byte
 }
 
-// Origin says whose refusal or failure an Error is.
+// Origin is the source of an Error.
 type Origin uint8
 
 const (
-	OriginPlugin   Origin = 0 // the plugin's own
-	OriginPolicy   Origin = 1 // policy forbids it to this person
+	OriginPlugin   Origin = 0 // the plugin itself
+	OriginPolicy   Origin = 1 // policy does not permit it for this user
 	OriginGrant    Origin = 2 // the operator did not grant it to this plugin
-	OriginHost     Origin = 3 // the host could not
-	OriginUpstream Origin = 4 // what the host called failed
+	OriginHost     Origin = 3 // the host refused or failed
+	OriginUpstream Origin = 4 // the service that the host called refused or failed
 )
 
 func (o Origin) String() string {
@@ -73,9 +72,9 @@ func (o Origin) String() string {
 	return fmt.Sprintf("origin(%d)", uint8(o))
 }
 
-// Error is a refusal or failure as a frame. Code is for programs
-// ("forbidden", "not_found", …), Message and Detail for people. Status is the
-// HTTP status that the host would answer with.
+// Error is a refusal or failure as a frame. Code is for programs ("forbidden",
+// "not_found", …), Message and Detail are for users. Status is the HTTP status for the
+// client.
 type Error struct {
 	Code      string
 	Origin    Origin
@@ -93,7 +92,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Start is given to the plugin once, before its first request.
+// Start is passed to the plugin once, before its first request.
 type Start struct {
 	ABI      uint32
 	Instance string   // the name in the operator's config
@@ -101,14 +100,14 @@ type Start struct {
 	Denied   []string // optional capabilities that were not granted
 }
 
-// MessageKind tells the messages of a session apart.
+// MessageKind is the kind of a session's message.
 type MessageKind uint8
 
 const (
 	MessageText   MessageKind = 1
 	MessageBinary MessageKind = 2
 	MessageClose  MessageKind = 3 // the client or the host ended the session
-	MessageIdle   MessageKind = 4 // next's time-out passed with nothing to read
+	MessageIdle   MessageKind = 4 // the time-out of next passed without a message
 )
 
 // Message is one message of a session, in either direction.
@@ -186,8 +185,8 @@ func AppendResponse(b []byte, r *Response) []byte {
 	return e.finish(start)
 }
 
-// AppendResponseHead appends r's frame to b without the bytes of its body, which
-// end the frame: whoever has them need not copy them into one.
+// AppendResponseHead appends r's frame to b without the bytes of its body, which are the
+// end of the frame, so that the caller need not copy them.
 func AppendResponseHead(b []byte, r *Response) []byte {
 	start := len(b)
 	e := begin(b, KindResponse)
@@ -211,8 +210,8 @@ func DecodeResponse(frame []byte) (*Response, error) {
 	return result(r, &d)
 }
 
-// AppendError appends x's frame to b. Message and Detail are cut to MaxString
-// bytes, since they often carry somebody else's text.
+// AppendError appends x's frame to b. Message and Detail are truncated to MaxString bytes,
+// since they often contain the text of an upstream.
 func AppendError(b []byte, x *Error) []byte {
 	start := len(b)
 	e := begin(b, KindError)
@@ -237,7 +236,7 @@ func DecodeError(frame []byte) (*Error, error) {
 		Detail:    d.str("detail"),
 	}
 	if d.err == nil && x.Status < 400 {
-		d.fail("status", fmt.Sprintf("is %d, which is no error", x.Status))
+		d.fail("status", fmt.Sprintf("is %d, which is not the status of an error", x.Status))
 	}
 	if x.Origin > OriginUpstream {
 		d.fail("origin", "is unknown")
@@ -277,8 +276,8 @@ func AppendMessage(b []byte, m *Message) []byte {
 	return e.finish(start)
 }
 
-// AppendMessageHead appends m's frame to b without the bytes of its data, which end
-// the frame.
+// AppendMessageHead appends m's frame to b without the bytes of its data, which are the
+// end of the frame.
 func AppendMessageHead(b []byte, m *Message) []byte {
 	start := len(b)
 	e := begin(b, KindMessage)
@@ -296,8 +295,8 @@ func DecodeMessage(frame []byte) (*Message, error) {
 	return result(m, &d)
 }
 
-// DecodeReply decodes what an entry or a fetch returned: a Response, or an
-// *Error as err. Any other frame is a *FrameError.
+// DecodeReply decodes the result of an entry or a fetch: a Response, or an *Error as err.
+// The error for any other frame is a *FrameError.
 func DecodeReply(frame []byte) (*Response, error) {
 	kind, err := KindOf(frame)
 	if err != nil {

@@ -1,17 +1,15 @@
-// Package azure is the client of capability "azure": subscriptions of Azure,
-// read and operated through Azure Resource Manager. The host holds credentials,
-// subscription ids and API versions, and knows which requests there are; a
-// plugin names an instance, a resource group and a resource.
+// Package azure is the client of the capability "azure", which reads and operates
+// subscriptions of Azure through Azure Resource Manager. The host has the credentials,
+// subscription ids and API versions, and defines the possible requests; a plugin names an
+// instance, a resource group and a resource.
 //
-// Names may come straight from a request: one that is empty or is no name is a
-// 400 that names it. Other errors are *sdk.Error as the host made them: 403
-// from policy, from the operator's grant or from Azure, 404, 409 and 429 from
-// Azure with its own code and correlation id in Detail, 502 to 504 where Azure
-// failed or took too long.
+// Names may come directly from a request: an empty or invalid name is an error with status
+// 400 that names it. Other errors are *sdk.Error from the host: 403 from policy, the
+// operator's grant or Azure; 404, 409 and 429 from Azure, with Azure's code and
+// correlation id in Detail; 502 to 504 if Azure failed or took too long.
 //
-// Answers are Azure's own JSON, decoded into whatever a plugin passes: see the
-// REST reference of the resource, in the version that the host's documentation
-// names.
+// Answers are Azure's own JSON, decoded into the value that a plugin passes. See the REST
+// reference of the resource, in the version that the host's documentation names.
 package azure
 
 import (
@@ -38,7 +36,7 @@ const (
 	VirtualMachines    Type = "Microsoft.Compute/virtualMachines"
 )
 
-// Types are those that the host knows.
+// Types are the types that the host supports.
 var Types = []Type{ContainerGroups, KubernetesClusters, ScaleSets, VirtualMachines}
 
 // Verb is a change.
@@ -57,9 +55,9 @@ type Resource struct {
 	Name  string
 }
 
-// List is a list as the host puts it together. Where a resource group could
-// not be read, Errors says so and the rest is here all the same. Truncated says
-// that there is more than the host reads.
+// List is a list that the host merged. Errors has the resource groups that could not be
+// read; the list contains the others. Truncated is set if the host did not read
+// everything.
 type List[T any] struct {
 	Value     []T          `json:"value"`
 	Errors    []GroupError `json:"errors"`
@@ -72,42 +70,42 @@ type GroupError struct {
 	Status        int    `json:"status"` // HTTP
 	Message       string `json:"message"`
 	Detail        string `json:"detail,omitempty"`     // Azure's code and the correlation id
-	RetryAfter    int    `json:"retryAfter,omitempty"` // seconds that Azure asks to wait
+	RetryAfter    int    `json:"retryAfter,omitempty"` // seconds to wait, as requested by Azure
 }
 
-// Change is the state of a change. Status is InProgress, Succeeded, Failed or
-// Canceled; ID names it for State and is empty if it is over, or Azure did not
-// say where to ask.
+// Change is the state of a change. Status is InProgress, Succeeded, Failed or Canceled. ID
+// is for State; it is empty if the change has ended or Azure gave no address for its
+// state.
 type Change struct {
 	Status          string       `json:"status"`
 	ID              string       `json:"id"`
 	StartTime       string       `json:"startTime"` // RFC 3339
 	EndTime         string       `json:"endTime"`
 	PercentComplete *float64     `json:"percentComplete"`
-	RetryAfter      int          `json:"retryAfter"` // seconds until asking again pays
+	RetryAfter      int          `json:"retryAfter"` // seconds until the next request
 	Error           *ChangeError `json:"error"`
 	Target          ChangeTarget `json:"target"`
 }
 
-// ChangeTarget is what a change is about; Type is the kind that permissions
-// name, such as containerinstances.
+// ChangeTarget is the resource of a change; Type is its type in permissions, such as
+// containerinstances.
 type ChangeTarget struct {
 	Type          string `json:"type"`
 	ResourceGroup string `json:"resourceGroup"`
 	Name          string `json:"name"`
 }
 
-// ChangeError is why a change failed, in Azure's words.
+// ChangeError is Azure's reason for the failure of a change.
 type ChangeError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// ResourceGroups reads the resource groups that the person may see anything in.
+// ResourceGroups reads the resource groups in which the user may see anything.
 func (i Instance) ResourceGroups(out any) error { return i.get("/resourceGroups", nil, out) }
 
-// List reads the resources of a type: of the groups named, or of all. Groups
-// that the person may not see are left out.
+// List reads the resources of a type in the named groups, or in all. Groups that the user
+// may not see are left out.
 func (i Instance) List(t Type, groups []string, out any) error {
 	path, err := t.path()
 	if err != nil {
@@ -127,8 +125,8 @@ func (i Instance) ScaleSetVMs(r Resource, out any) error {
 	return i.at(r, "/virtualMachines", nil, out)
 }
 
-// Logs reads the last lines of a container's log; tail zero leaves their number
-// to Azure.
+// Logs reads the last lines of a container's log. If tail is zero, Azure chooses their
+// number.
 func (i Instance) Logs(r Resource, container string, tail int, timestamps bool) (string, error) {
 	if err := checkName("container", container); err != nil {
 		return "", err
@@ -158,8 +156,8 @@ func (i Instance) RestartScaleSetVM(r Resource, vm string) (*Change, error) {
 	return i.change(r, "/virtualMachines/"+vm+"/restart")
 }
 
-// State reads how a change stands. With a wait, up to 20 s, the host asks Azure
-// again and answers at the change's end, or when the wait is over.
+// State reads the state of a change. With a wait of up to 20 s, the host asks Azure
+// repeatedly and answers when the change has ended or the wait is over.
 func (i Instance) State(id string, wait time.Duration) (*Change, error) {
 	if id == "" {
 		return nil, invalid("id is required")
@@ -175,19 +173,19 @@ func (i Instance) State(id string, wait time.Duration) (*Change, error) {
 	return &out, nil
 }
 
-// CostQuery asks what things cost. Timeframe is MonthToDate, WeekToDate,
-// BillingMonthToDate, TheLastMonth, TheLastBillingMonth, or Custom with From and
-// To as YYYY-MM-DD. GroupBy is up to two of ResourceGroupName, ServiceName,
-// ResourceLocation, ResourceType, MeterCategory. Daily gives a row for each day.
+// CostQuery is a query of costs. Timeframe is MonthToDate, WeekToDate, BillingMonthToDate,
+// TheLastMonth, TheLastBillingMonth, or Custom with From and To as YYYY-MM-DD. GroupBy is
+// up to two of ResourceGroupName, ServiceName, ResourceLocation, ResourceType,
+// MeterCategory. With Daily the result has a row for each day.
 type CostQuery struct {
-	Group     string // a resource group; empty: all that the person may see
+	Group     string // a resource group; empty: all that the user may see
 	Timeframe string
 	From, To  string
 	GroupBy   []string
 	Daily     bool
 }
 
-// CostTable is a row for each combination of what is grouped by.
+// CostTable has a row for each combination of the groupings.
 type CostTable struct {
 	Columns []struct {
 		Name string `json:"name"`
@@ -219,15 +217,14 @@ func (i Instance) Costs(q CostQuery) (*CostTable, error) {
 	return &out, err
 }
 
-// MetricQuery asks for values of metrics. Aggregations are of Average, Count,
-// Maximum, Minimum, Total; Interval is an ISO 8601 duration that Azure Monitor
-// knows, such as PT1M.
+// MetricQuery is a query of metrics. Aggregations are of Average, Count, Maximum, Minimum,
+// Total; Interval is an ISO 8601 duration that Azure Monitor supports, such as PT1M.
 type MetricQuery struct {
 	Names        []string
 	Aggregations []string
 	From, To     time.Time
 	Interval     string
-	Top          int // series; 0: Azure's own limit
+	Top          int // number of series; 0: Azure's default
 }
 
 // Metrics reads values of a resource's metrics.
@@ -245,7 +242,7 @@ func (i Instance) Metrics(r Resource, q MetricQuery, out any) error {
 	return i.at(r, "/providers/Microsoft.Insights/metrics", query, out)
 }
 
-// MetricDefinitions reads which metrics a resource has.
+// MetricDefinitions reads the metrics that a resource has.
 func (i Instance) MetricDefinitions(r Resource, out any) error {
 	return i.at(r, "/providers/Microsoft.Insights/metricDefinitions", nil, out)
 }
@@ -299,7 +296,7 @@ func (t Type) path() (string, error) {
 			return "/" + string(known), nil
 		}
 	}
-	return "", invalid("type " + strconv.Quote(clip(string(t))) + " is not one that the host knows")
+	return "", invalid("type " + strconv.Quote(clip(string(t))) + " is not supported by the host")
 }
 
 func (r Resource) path() (string, error) {
@@ -313,8 +310,8 @@ func (r Resource) path() (string, error) {
 	return "/resourceGroups/" + r.Group + "/providers" + path + "/" + r.Name, err
 }
 
-// checkGroup refuses what could change a URL's structure. Azure's own rule for the
-// names of resource groups (letters and digits of any script) is the host's to hold.
+// checkGroup refuses names that could change a URL's structure. The host enforces Azure's
+// own rule for the names of resource groups (letters and digits of any script).
 func checkGroup(s string) error {
 	if s == "" {
 		return invalid("resourceGroup is required")
@@ -327,7 +324,7 @@ func checkGroup(s string) error {
 	return nil
 }
 
-// checkName refuses what could change a URL's structure.
+// checkName refuses names that could change a URL's structure.
 func checkName(what, s string) error {
 	if s == "" {
 		return invalid(what + " is required")

@@ -1,6 +1,6 @@
-// Package exec is the client of capability "exec": a process in a container,
-// started as the person whom the plugin serves. The plugin decides the target
-// and hands the stream to its session; the host moves the bytes.
+// Package exec is the client of the capability "exec", which starts a process in a
+// container as the user. The plugin chooses the target and passes the stream to its
+// session; the host moves the bytes.
 package exec
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/rest"
 )
 
-// Target is what to run where. An empty Container is the pod's default one.
-// Cols and Rows matter with TTY; zero leaves them to the host.
+// Target is the container and the command to run in it. An empty Container means the pod's
+// default container. Cols and Rows apply with TTY only; zero means the host's default.
 type Target struct {
 	Cluster, Namespace, Pod string
 	Container               string
@@ -24,9 +24,9 @@ type Target struct {
 	Cols, Rows              int
 }
 
-// Open starts the process and returns its stream for session.Splice. A name
-// that is empty or is no name is a 400. Other errors are *sdk.Error as the host
-// made them, for the handler to return: 403 from policy or grant, 404, 502.
+// Open starts the process and returns its stream for session.Splice. An empty or invalid
+// name is an error with status 400. Other errors are *sdk.Error from the host, which the
+// handler can return: 403 from policy or grant, 404, 502.
 func Open(t Target) (sdk.Stream, error) {
 	target, err := rest.URL("exec", t.Cluster, "namespace", t.Namespace, "pod", t.Pod)
 	if err != nil {

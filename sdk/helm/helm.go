@@ -1,11 +1,9 @@
-// Package helm is the client of capability "helm": releases of a cluster, read
-// and changed as the person whom the plugin serves. The host holds the
-// credentials and the charts' repositories.
+// Package helm is the client of the capability "helm", which reads and changes releases of
+// a cluster as the user. The host has the credentials and the chart repositories.
 //
-// Names may come straight from a request: one that is empty or is no name is a
-// 400 that names it. Other errors are *sdk.Error as the host made them: 403
-// from policy or grant, 404 for a release that is not there, 502 with Helm's
-// own text in Detail.
+// Names may come directly from a request: an empty or invalid name is an error with status
+// 400 that names it. Other errors are *sdk.Error from the host: 403 from policy or grant,
+// 404 for a release that does not exist, 502 with Helm's own text in Detail.
 package helm
 
 import (
@@ -42,15 +40,15 @@ type Revision struct {
 	Description string `json:"description"`
 }
 
-// Upgrade says what to install, or to upgrade a release to. Version is a version
-// or a constraint ("^1.2", ">=1.0 <2"); empty is the newest release. Values is
-// YAML text of one mapping.
+// Upgrade is the chart and the values of an installation or upgrade. Version is a version
+// or a constraint ("^1.2", ">=1.0 <2"); empty means the newest version. Values is a YAML
+// mapping.
 //
-// Of the values that the release has so far, an upgrade keeps nothing by default,
-// also if Values is empty. ReuseValues keeps all of them, also the defaults of the
-// old chart; a new default of the chart is then absent. ResetThenReuseValues keeps
-// those that were given, over the defaults of the new chart. Either merges Values
-// into what it keeps. Setting both is a 400. Helm's options have the same names.
+// By default an upgrade keeps none of the release's present values, also if Values is
+// empty. ReuseValues keeps all of them, including the defaults of the old chart; new
+// defaults of the new chart are then absent. ResetThenReuseValues keeps those that users
+// gave, over the defaults of the new chart. Both merge Values into the kept values.
+// Setting both is an error with status 400. Helm's options have the same names.
 type Upgrade struct {
 	Chart                string `json:"chart"`
 	Version              string `json:"version"`
@@ -59,21 +57,21 @@ type Upgrade struct {
 	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
 }
 
-// Result is the outcome of a change: the release, and Helm's text for people.
+// Result is the outcome of a change: the release, and Helm's text for users.
 type Result struct {
 	Release Release `json:"release"`
 	Output  string  `json:"output"`
 }
 
-// List is releases. Of a namespace that the cluster does not let the person read,
-// Errors says so, and the rest is here all the same.
+// List is a list of releases. Errors has the namespaces that the user may not read in the
+// cluster; the list contains the others.
 type List struct {
 	Releases []Release        `json:"releases"`
 	Errors   []NamespaceError `json:"errors"`
 }
 
-// NamespaceError is why one namespace is left out of a List. Status is as HTTP
-// has it: 403.
+// NamespaceError is why a namespace is missing from a List. Status is an HTTP status such
+// as 403.
 type NamespaceError struct {
 	Namespace string `json:"namespace"`
 	Status    int    `json:"status"`
@@ -81,8 +79,8 @@ type NamespaceError struct {
 	Detail    string `json:"detail,omitempty"`
 }
 
-// Releases lists the releases of a namespace; an empty one means all that the
-// person may see.
+// Releases lists the releases of a namespace; an empty namespace means all that the user
+// may see.
 func (c Cluster) Releases(namespace string) (*List, error) {
 	var segments []string
 	if namespace != "" {
@@ -99,8 +97,8 @@ func (c Cluster) Releases(namespace string) (*List, error) {
 	return &out, nil
 }
 
-// History lists up to limit revisions of a release, the newest ones; zero leaves the
-// number to the host.
+// History lists the newest revisions of a release, up to limit; zero means the host's
+// default.
 func (c Cluster) History(namespace, release string, limit int) ([]Revision, error) {
 	query := url.Values{}
 	if limit > 0 {
@@ -113,8 +111,8 @@ func (c Cluster) History(namespace, release string, limit int) ([]Revision, erro
 	return out.History, err
 }
 
-// Values returns the values of a release as a JSON object. Revision zero is the
-// newest; all includes the chart's defaults.
+// Values returns the values of a release as a JSON object. Revision zero means the newest;
+// with all, the result includes the chart's defaults.
 func (c Cluster) Values(namespace, release string, revision int, all bool) (json.RawMessage, error) {
 	query := url.Values{}
 	if revision > 0 {
@@ -135,7 +133,7 @@ func (c Cluster) Upgrade(namespace, release string, u Upgrade) (*Result, error) 
 	return c.change("POST", namespace, release, "/upgrade", u)
 }
 
-// Rollback returns a release to an earlier revision, which makes a new one.
+// Rollback rolls a release back to an earlier revision, as a new revision.
 func (c Cluster) Rollback(namespace, release string, revision int) (*Result, error) {
 	return c.change("POST", namespace, release, "/rollback", struct {
 		Revision int `json:"revision"`
@@ -156,7 +154,7 @@ func (c Cluster) change(method, namespace, release, verb string, in any) (*Resul
 	return &out, nil
 }
 
-// release makes a call about one release.
+// release makes a call for one release.
 func (c Cluster) release(method, namespace, release, verb string, query url.Values, in, out any) error {
 	target, err := rest.URL("helm", string(c), "namespace", namespace, "release", release)
 	if err != nil {

@@ -1,7 +1,6 @@
-// Package kube is the client of capability "kube": the API servers of the
-// operator's clusters, called as the person whom the plugin serves. The host
-// holds the credentials, attaches them, and lets through what manifest, grant,
-// policy and the cluster's own RBAC all allow.
+// Package kube is the client of the capability "kube", which calls the API servers of the
+// operator's clusters as the user. The host has the credentials and attaches them. A call
+// must be allowed by the manifest, the grant, policy and the cluster's own RBAC.
 //
 // Paths are the API server's own, such as /api/v1/namespaces/shop/pods/web;
 // build them from request data with Path. Errors are *sdk.Error with the API
@@ -33,17 +32,16 @@ const (
 	ApplyPatch     PatchType = "application/apply-patch+yaml"           // server-side apply
 )
 
-// ListOptions narrow a List. The zero value lists everything.
+// ListOptions limit a List. The zero value lists everything.
 type ListOptions struct {
 	LabelSelector string
 	FieldSelector string
 	Limit         int    // 0: no paging
-	Continue      string // from the metadata of the page before
+	Continue      string // from the metadata of the previous page
 }
 
-// Path joins segments to a path, escaping each, so that a name from a request
-// cannot reach another resource. Empty ones are kept and so refused by the
-// call.
+// Path joins segments to a path and escapes each, so that a name from a request cannot
+// reach another resource. Empty segments are kept, so that the call refuses them.
 func Path(segments ...string) string {
 	var b strings.Builder
 	for _, s := range segments {
@@ -75,8 +73,8 @@ func (c Cluster) List(path string, o ListOptions, out any) error {
 	return c.do("GET", path, "", nil, out)
 }
 
-// Create posts object to the collection at path and reads what was created
-// into out, unless that is nil.
+// Create posts object to the collection at path and reads the created object into out,
+// unless out is nil.
 func (c Cluster) Create(path string, object, out any) error {
 	return c.do("POST", path, "application/json", object, out)
 }
@@ -86,8 +84,8 @@ func (c Cluster) Update(path string, object, out any) error {
 	return c.do("PUT", path, "application/json", object, out)
 }
 
-// Patch changes the object at path. A patch given as []byte or
-// json.RawMessage is sent as it is, anything else as JSON.
+// Patch changes the object at path. A patch of type []byte or json.RawMessage is sent
+// unchanged, any other as JSON.
 func (c Cluster) Patch(path string, kind PatchType, patch, out any) error {
 	return c.do("PATCH", path, string(kind), patch, out)
 }
@@ -95,8 +93,8 @@ func (c Cluster) Patch(path string, kind PatchType, patch, out any) error {
 // Delete removes the object at path.
 func (c Cluster) Delete(path string, out any) error { return c.do("DELETE", path, "", nil, out) }
 
-// Fetch makes one call and returns the answer whatever its status. Only
-// refusals and failures of the host are errors.
+// Fetch makes one call and returns the answer, whatever its status. Only refusals and
+// failures of the host are errors.
 func (c Cluster) Fetch(method, path string, header []sdk.Pair, body []byte) (*sdk.Response, error) {
 	target, err := c.url(path)
 	if err != nil {
@@ -131,7 +129,7 @@ func encode(v any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// url refuses a path whose meaning could change on the way to the API server.
+// url refuses a path that the API server could interpret differently.
 func (c Cluster) url(path string) (string, error) {
 	base, err := rest.URL("kube", string(c))
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package log writes to the host's log. The host adds the plugin's name, the
 // request id and the user, bounds the rate, and decides which levels it keeps.
 //
-// What a plugin prints to standard error arrives there as well, so a panic's
-// trace is not lost. Do not log secrets: operators read this.
+// A plugin's output to standard error goes to the log as well, including the trace of a
+// panic. Do not log secrets: operators read the log.
 package log
 
 import (
@@ -21,8 +21,8 @@ const (
 	levelError = 8
 )
 
-// Debug logs msg and args, which alternate between keys and values. A message
-// is cut at 8 KiB. Safe for concurrent use, as are Info, Warn and Error.
+// Debug logs msg and args, which alternate between keys and values. A message is truncated
+// at 8 KiB. Safe for concurrent use, as are Info, Warn and Error.
 func Debug(msg string, args ...any) { write(levelDebug, msg, args) }
 
 // Info is Debug one level up.
@@ -36,8 +36,7 @@ func Error(msg string, args ...any) { write(levelError, msg, args) }
 
 func write(level int32, msg string, args []any) { guest.Log(level, format(msg, args)) }
 
-// format appends key=value pairs to msg. A key without a value is shown as
-// log/slog shows it.
+// format appends key=value pairs to msg. A key without a value is shown as in log/slog.
 func format(msg string, args []any) string {
 	if len(args) == 0 {
 		return msg
@@ -64,7 +63,7 @@ func pair(b *strings.Builder, key string, value any) {
 	b.WriteString(quoted(fmt.Sprint(value)))
 }
 
-// quoted keeps one pair one word, and one message one line.
+// quoted quotes a value so that a pair stays one word and a message one line.
 func quoted(s string) string {
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r == '"' || r == '=' || !strconv.IsPrint(r)

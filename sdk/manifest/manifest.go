@@ -1,7 +1,7 @@
-// Package manifest is what a plugin says about itself: identity, routes, the
-// capabilities it asks for, limits. The manifest is JSON in the custom section
-// "bulkhead.manifest" of the plugin's module; authors write it as
-// manifest.json. It asks, the operator grants. Standard library only.
+// Package manifest defines the manifest of a plugin: its identity, its routes, the
+// capabilities that it requests, and its limits. The manifest is JSON in the custom section
+// "bulkhead.manifest" of the plugin's module; authors write it as manifest.json. The
+// manifest requests, the operator grants. Standard library only.
 package manifest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Section is the name of the custom section that holds the manifest.
+// Section is the name of the custom section that contains the manifest.
 const Section = "bulkhead.manifest"
 
 // MaxSize bounds a manifest's JSON, in bytes.
@@ -46,7 +46,7 @@ type Manifest struct {
 	Health string `json:"health,omitempty"`
 }
 
-// Kind is how a route talks.
+// Kind is the protocol of a route.
 type Kind string
 
 const (
@@ -60,35 +60,35 @@ type Route struct {
 	Name   string `json:"name"`
 	Kind   Kind   `json:"kind,omitempty"` // default unary
 	Method string `json:"method"`         // sockets and events: GET
-	// Path is below the plugin's root and may hold {params}, each one segment;
-	// "/" is the root itself.
+	// Path is below the plugin's root and may contain {params}, each one segment; "/"
+	// is the root itself.
 	Path string `json:"path"`
-	// Action is the name half of the route's action, which becomes
-	// PLUGIN:ACTION. It ends in ".read" exactly when Mutates is false.
+	// Action is the second half of the route's action, PLUGIN:ACTION. It ends in
+	// ".read" if, and only if, Mutates is false.
 	Action  string `json:"action"`
 	Mutates bool   `json:"mutates,omitempty"`
-	// Resource maps a dimension that policy knows (cluster, namespace, name, …)
-	// to where the request names it: "query:NAME" or "path:NAME".
+	// Resource maps a dimension of policy (cluster, namespace, name, …) to the part of
+	// the request that names it: "query:NAME" or "path:NAME".
 	Resource map[string]string `json:"resource,omitempty"`
-	// Required lists the dimensions of Resource without which the request is
+	// Required lists the required dimensions of Resource. A request without one is
 	// refused with 400, after authorization.
 	Required []string `json:"required,omitempty"`
 }
 
-// Capability is one thing the plugin reaches through the host.
+// Capability is a capability that the plugin requests.
 type Capability struct {
 	Name     string `json:"name"`
-	Optional bool   `json:"optional,omitempty"` // without a grant, link a stub that refuses
-	Reason   string `json:"reason"`             // for the operator who grants it
+	Optional bool   `json:"optional,omitempty"` // the plugin loads without a grant; calls are then refused
+	Reason   string `json:"reason"`             // for the operator, who grants it
 }
 
-// Limits are what the plugin asks for; the operator's own limits cap them.
-// Zero leaves it to the host.
+// Limits are the limits that the plugin requests; they cannot exceed the operator's. Zero
+// means the host's limit.
 type Limits struct {
 	MemoryMiB int      `json:"memoryMiB,omitempty"`
 	Timeout   Duration `json:"timeout,omitempty"`
 	BodyBytes int      `json:"bodyBytes,omitempty"`
-	// Fuel is how many instructions a call may take, or a session between two
+	// Fuel is the number of instructions of a call, or of a session between two
 	// messages.
 	Fuel int64 `json:"fuel,omitempty"`
 }
@@ -104,7 +104,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Resource dimensions that policy knows.
+// The dimensions of resources in policy.
 var dimensions = []string{
 	"cluster", "group", "resource", "subresource", "namespace", "name", "verb",
 	"instance", "resourceGroup", "type",
@@ -119,14 +119,14 @@ var (
 	methods   = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 )
 
-// ValidName reports whether s can name a plugin, an instance or a capability.
+// ValidName reports whether s is a valid name of a plugin, an instance or a capability.
 func ValidName(s string) bool { return nameRE.MatchString(s) }
 
-// Parse decodes and validates a manifest. Unknown keys are errors. All
-// problems are reported at once, each naming its field.
+// Parse decodes and validates a manifest. Unknown keys are errors. The error contains all
+// problems, each with its field.
 func Parse(data []byte) (*Manifest, error) {
 	if len(data) > MaxSize {
-		return nil, fmt.Errorf("manifest: is %d bytes, the limit is %d", len(data), MaxSize)
+		return nil, fmt.Errorf("manifest: has %d bytes, the limit is %d", len(data), MaxSize)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -148,7 +148,7 @@ func Parse(data []byte) (*Manifest, error) {
 	return &m, nil
 }
 
-// describe adds the line to an error of encoding/json that knows its offset.
+// describe adds the line to an error of encoding/json that has an offset.
 func describe(data []byte, err error) error {
 	var offset int64
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -162,7 +162,7 @@ func describe(data []byte, err error) error {
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(data[:offset], []byte("\n")), err)
 }
 
-// Validate reports everything that is wrong with m, joined.
+// Validate returns all problems of m, joined.
 func (m *Manifest) Validate() error {
 	var p problems
 	p.check(ValidName(m.Name), "name", "%q is not a lower-case name", m.Name)
@@ -188,10 +188,10 @@ func (m *Manifest) Validate() error {
 		p.check(c.Reason != "", at+".reason", "is missing")
 		seen[c.Name] = true
 	}
-	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "is not within 0 to 4096")
-	p.check(m.Limits.Timeout >= 0, "limits.timeout", "is negative")
-	p.check(m.Limits.BodyBytes >= 0, "limits.bodyBytes", "is negative")
-	p.check(m.Limits.Fuel >= 0, "limits.fuel", "is negative")
+	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "must be from 0 to 4096")
+	p.check(m.Limits.Timeout >= 0, "limits.timeout", "must not be negative")
+	p.check(m.Limits.BodyBytes >= 0, "limits.bodyBytes", "must not be negative")
+	p.check(m.Limits.Fuel >= 0, "limits.fuel", "must not be negative")
 	return errors.Join(p...)
 }
 
@@ -199,23 +199,23 @@ func (r *Route) validate(p *problems, at string, names map[string]bool, entries 
 	p.check(ValidName(r.Name), at+".name", "%q is not a lower-case name", r.Name)
 	p.check(!names[r.Name], at+".name", "%q is used twice", r.Name)
 	names[r.Name] = true
-	p.check(slices.Contains([]Kind{Unary, Events, Socket}, r.Kind), at+".kind", "%q is not unary, events or socket", r.Kind)
-	p.check(slices.Contains(methods, r.Method), at+".method", "%q is not one of %s", r.Method, strings.Join(methods, ", "))
-	p.check(r.Kind == Unary || r.Method == "GET", at+".method", "of a route of kind %s must be GET", r.Kind)
-	p.check(actionRE.MatchString(r.Action), at+".action", "%q is not dotted lower-case words", r.Action)
+	p.check(slices.Contains([]Kind{Unary, Events, Socket}, r.Kind), at+".kind", "%q must be unary, events or socket", r.Kind)
+	p.check(slices.Contains(methods, r.Method), at+".method", "%q must be one of %s", r.Method, strings.Join(methods, ", "))
+	p.check(r.Kind == Unary || r.Method == "GET", at+".method", "must be GET for a route of kind %s", r.Kind)
+	p.check(actionRE.MatchString(r.Action), at+".action", "%q must be lower-case words separated by dots", r.Action)
 	read := r.Action == "read" || strings.HasSuffix(r.Action, ".read")
-	p.check(read != r.Mutates, at+".action", "%q must end in .read exactly when mutates is false", r.Action)
-	p.check(!r.Mutates || r.Method != "GET" || r.Kind == Socket, at+".method", "of a route that mutates must not be GET")
+	p.check(read != r.Mutates, at+".action", "%q must end in .read if, and only if, mutates is false", r.Action)
+	p.check(!r.Mutates || r.Method != "GET" || r.Kind == Socket, at+".method", "must not be GET for a route that mutates")
 	params := r.params(p, at+".path")
 	entry := string(r.Kind[:min(1, len(r.Kind))]) + " " + r.Method + " " + paramRE.ReplaceAllString(r.Path, "{}")
-	p.check(entries[entry] == "", at+".path", "is the same entry as route %q", entries[entry])
+	p.check(entries[entry] == "", at+".path", "is the same as that of route %q", entries[entry])
 	entries[entry] = r.Name
 	for dim, source := range r.Resource {
 		where := at + ".resource." + dim
-		p.check(slices.Contains(dimensions, dim), where, "is not one of %s", strings.Join(dimensions, ", "))
-		p.check(sourceRE.MatchString(source), where, "%q is neither query:NAME nor path:NAME", source)
+		p.check(slices.Contains(dimensions, dim), where, "the dimension must be one of %s", strings.Join(dimensions, ", "))
+		p.check(sourceRE.MatchString(source), where, "%q must be query:NAME or path:NAME", source)
 		if name, ok := strings.CutPrefix(source, "path:"); ok {
-			p.check(slices.Contains(params, name), where, "path has no {%s}", name)
+			p.check(slices.Contains(params, name), where, "the path has no {%s}", name)
 		}
 	}
 	for _, dim := range r.Required {
@@ -248,7 +248,7 @@ func (r *Route) params(p *problems, at string) []string {
 	return params
 }
 
-// problems collects what is wrong, each prefixed by its field.
+// problems collects problems, each with its field in front.
 type problems []error
 
 func (p *problems) check(ok bool, field, format string, args ...any) {

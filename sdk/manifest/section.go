@@ -9,8 +9,8 @@ import (
 
 var wasmHeader = []byte("\x00asm\x01\x00\x00\x00")
 
-// Extract returns the manifest's JSON from a wasm module: the one custom
-// section named Section. None, or more than one, is an error.
+// Extract returns the manifest's JSON from a wasm module. The module must have exactly one
+// custom section named Section.
 func Extract(module []byte) ([]byte, error) {
 	var found [][]byte
 	err := sections(module, func(id byte, body []byte, _ []byte) {
@@ -29,8 +29,8 @@ func Extract(module []byte) ([]byte, error) {
 	return found[0], nil
 }
 
-// Embed returns module with the manifest as its last section, in place of any
-// it had.
+// Embed returns module with the manifest as its last section. It replaces a manifest that
+// the module has.
 func Embed(module, manifest []byte) ([]byte, error) {
 	out := slices.Clone(wasmHeader)
 	err := sections(module, func(id byte, body []byte, whole []byte) {

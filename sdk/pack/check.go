@@ -13,9 +13,9 @@ import (
 // Modules that every plugin may import.
 var always = []string{"wasi_snapshot_preview1", abi.ModuleABI, abi.ModuleLog, abi.ModuleSession}
 
-// check reports everything in which a module does not fit its manifest: an
-// export that is missing or has the wrong type, an import of a capability that
-// the manifest does not ask for or of a module that no host has.
+// check returns all differences between a module and its manifest: missing exports and
+// exports of the wrong type, imports of capabilities that the manifest does not request,
+// and imports of modules that no host has.
 func check(module []byte, m *manifest.Manifest) error {
 	w, err := readModule(module)
 	if err != nil {
@@ -67,7 +67,7 @@ func checkImport(name string, m *manifest.Manifest) error {
 		return fmt.Errorf("the module imports %q, which no host provides", name)
 	}
 	if !slices.ContainsFunc(m.Capabilities, func(c manifest.Capability) bool { return c.Name == capability }) {
-		return fmt.Errorf(`the module uses capability %q, which the manifest does not ask for; add to %s:`+"\n"+
+		return fmt.Errorf(`the module uses capability %q, which the manifest does not request; add to %s:`+"\n"+
 			`  "capabilities": [{"name": %q, "reason": "…"}]`, capability, ManifestFile, capability)
 	}
 	return nil

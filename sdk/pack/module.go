@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// module is what a plugin's import and export sections say (WebAssembly Core
-// 2.0, section 5.5).
+// module is the content of a plugin's import and export sections (WebAssembly Core 2.0,
+// section 5.5).
 type module struct {
 	types     []string // "(i32 i32) -> i64"
 	functions []uint32 // the type of each function, imported ones first
@@ -17,15 +17,15 @@ type module struct {
 	exports   map[string]string
 }
 
-// importModules returns the modules imported from, sorted, each once.
+// importModules returns the names of the imported modules, sorted, each once.
 func (m *module) importModules() []string {
 	return slices.Compact(slices.Sorted(slices.Values(m.imports)))
 }
 
 var header = []byte("\x00asm\x01\x00\x00\x00")
 
-// Limits on counts, far above what a Go program has; every element takes at
-// least a byte, so the module's own size bounds them further.
+// maxCount is a limit on counts, far above those of a Go program. Every element takes at
+// least a byte, so the module's size bounds them further.
 const maxCount = 1 << 20
 
 func readModule(data []byte) (*module, error) {
@@ -94,8 +94,7 @@ func (m *module) signature(function uint32) string {
 	return m.types[m.functions[function]]
 }
 
-// reader reads a section. The first error sticks; reads after it return zero
-// values.
+// reader reads a section. It keeps the first error; reads after it return zero values.
 type reader struct {
 	b   []byte
 	err error

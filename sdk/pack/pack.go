@@ -1,6 +1,5 @@
-// Package pack builds a plugin: from a directory with Go sources and a
-// manifest.json to one .wasm file that holds both. It is a build tool; plugins
-// do not import it.
+// Package pack builds a plugin: it makes one .wasm file of a directory with Go sources and
+// a manifest.json. It is a build tool; plugins do not import it.
 package pack
 
 import (
@@ -26,20 +25,19 @@ const ManifestFile = "manifest.json"
 // MaxModule bounds the compiled module, in bytes.
 const MaxModule = 32 << 20
 
-// Options change how a plugin is built. The zero value is the ordinary way.
+// Options change how a plugin is built. The zero value has the defaults.
 type Options struct {
 	Go  string   // the go command; default "go", found in PATH
 	Env []string // NAME=VALUE, added to the process's environment
-	// Capabilities are those that hosts have; a manifest that needs another is
-	// refused. nil: any.
+	// Capabilities are the capabilities that hosts have. A manifest that requires
+	// another is refused. nil: any.
 	Capabilities []string
 }
 
-// Build checks dir/manifest.json, compiles the package in dir for wasip1,
-// checks that the module exports what its routes need and imports only
-// capabilities that the manifest asks for, embeds the manifest, and replaces
-// out in one step. After an error out is as it was. The compiler's own output
-// is part of the error.
+// Build checks dir/manifest.json, compiles the package in dir for wasip1, checks that the
+// module exports what its routes need and imports only capabilities that the manifest
+// requests, embeds the manifest, and replaces out atomically. After an error out is
+// unchanged. The error contains the compiler's output.
 func Build(ctx context.Context, dir, out string, o Options) error {
 	text, m, err := readManifest(filepath.Join(dir, ManifestFile))
 	if err != nil {
@@ -47,7 +45,7 @@ func Build(ctx context.Context, dir, out string, o Options) error {
 	}
 	for i, c := range m.Capabilities {
 		if o.Capabilities != nil && !c.Optional && !slices.Contains(o.Capabilities, c.Name) {
-			return fmt.Errorf("%s: manifest: capabilities[%d].name: there is no capability %q; there are %s",
+			return fmt.Errorf("%s: manifest: capabilities[%d].name: the capability %q does not exist; the capabilities are %s",
 				filepath.Join(dir, ManifestFile), i, c.Name, strings.Join(o.Capabilities, ", "))
 		}
 	}
@@ -90,8 +88,8 @@ func compile(ctx context.Context, dir string, o Options) ([]byte, error) {
 	}
 	defer os.RemoveAll(tmp)
 	wasm := filepath.Join(tmp, "plugin.wasm")
-	// Names of functions stay (no -s): they take 2 % and are what a stack of the
-	// guest consists of.
+	// The names of functions stay (no -s): they take 2 % and make a guest's stack
+	// trace readable.
 	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), "build", "-buildmode=c-shared",
 		"-ldflags=-w", "-trimpath", "-buildvcs=false", "-o", wasm, ".")
 	cmd.Dir = dir
@@ -102,10 +100,10 @@ func compile(ctx context.Context, dir string, o Options) ([]byte, error) {
 	}
 	info, err := os.Stat(wasm)
 	if err != nil {
-		return nil, fmt.Errorf("%s: go build made no module; is it package main?", dir)
+		return nil, fmt.Errorf("%s: go build made no module; is the package main?", dir)
 	}
 	if info.Size() > MaxModule {
-		return nil, fmt.Errorf("%s: the module is %d bytes, the limit is %d", dir, info.Size(), MaxModule)
+		return nil, fmt.Errorf("%s: the module has %d bytes, the limit is %d", dir, info.Size(), MaxModule)
 	}
 	return os.ReadFile(wasm)
 }

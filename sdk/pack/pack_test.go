@@ -103,7 +103,7 @@ func TestACapabilityThatNoHostHasDoesNotBuildUnlessItIsOptional(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := Build(t.Context(), dir, filepath.Join(dir, "out.wasm"), Options{Capabilities: []string{"helm", "kube"}})
-	const want = `capabilities[1].name: there is no capability "telepathy"; there are helm, kube`
+	const want = `capabilities[1].name: the capability "telepathy" does not exist; the capabilities are helm, kube`
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "later") {
 		t.Errorf("error is %v, want %q", err, want)
 	}

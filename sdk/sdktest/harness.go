@@ -14,12 +14,12 @@
 //		}
 //	}
 //
-// It does not ask policy: a request counts as authenticated and allowed. Nor
-// does it bound CPU or memory. The local time zone is UTC, as in the sandbox. What
-// the machine has and the sandbox has not is not taken away, such as files and time
-// zones by name. Tests may run in parallel; since a plugin's
-// state is its package variables, one request runs at a time, and the plugin
-// is started again whenever another harness had its turn.
+// The harness does not ask policy: every request counts as authenticated and allowed. It
+// does not bound processor time or memory. The local time zone is UTC, as in the sandbox,
+// but files and named time zones of the machine, which the sandbox does not have, remain
+// available. Tests may run in parallel; since a plugin's state is its package variables,
+// one request runs at a time, and the plugin is started again after another harness was
+// used.
 package sdktest
 
 import (
@@ -35,18 +35,18 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// entryMu is held while an entry runs; running is the harness whose config the
-// plugin's package variables hold.
+// entryMu is held while an entry runs; running is the harness whose config is in the
+// plugin's package variables.
 var (
 	entryMu sync.Mutex
 	running *Harness
 )
 
-// A plugin runs in UTC, wherever its author is.
+// A plugin runs in UTC, whatever the author's time zone.
 func init() { time.Local = time.UTC }
 
-// Capability answers a plugin's calls to one capability. An *abi.Error as its
-// error reaches the plugin as it is; any other becomes the host's 502.
+// Capability answers a plugin's calls of one capability. An error of type *abi.Error
+// reaches the plugin unchanged; any other becomes the host's 502.
 type Capability func(*abi.Request) (*abi.Response, error)
 
 // Harness is a host with one plugin: the one whose package the test is in.
@@ -58,9 +58,8 @@ type Harness struct {
 	capabilities map[string]Capability
 }
 
-// New makes a host for the plugin with the given manifest.json. It fails the
-// test if the manifest is bad, or its routes and the registered handlers
-// differ.
+// New makes a host for the plugin with the given manifest.json. It fails the test if the
+// manifest is invalid, or if its routes and the registered handlers differ.
 func New[T string | []byte](t testing.TB, manifestJSON T) *Harness {
 	t.Helper()
 	m, err := manifest.Parse([]byte(manifestJSON))
@@ -91,12 +90,12 @@ func (h *Harness) checkRoutes() {
 	}
 }
 
-// Capability grants a capability and says how it answers. Call it before the
-// first request. A capability that the manifest does not list fails the test.
+// Capability grants a capability and defines its answers. Call it before the first
+// request. A capability that the manifest does not list fails the test.
 func (h *Harness) Capability(name string, answer Capability) {
 	h.t.Helper()
 	if !h.asks(name) {
-		h.t.Errorf("sdktest: the manifest does not ask for capability %q", name)
+		h.t.Errorf("sdktest: the manifest does not request capability %q", name)
 	}
 	h.capabilities[name] = answer
 }
@@ -105,8 +104,8 @@ func (h *Harness) asks(capability string) bool {
 	return slices.ContainsFunc(h.manifest.Capabilities, func(c manifest.Capability) bool { return c.Name == capability })
 }
 
-// Config sets the operator's config, given as anything that encodes to JSON.
-// Call it before the first request.
+// Config sets the operator's config, any value that encodes to JSON. Call it before the
+// first request.
 func (h *Harness) Config(v any) {
 	h.t.Helper()
 	config, err := json.Marshal(v)
@@ -116,8 +115,8 @@ func (h *Harness) Config(v any) {
 	h.config = config
 }
 
-// Start starts the plugin and returns the error of its start functions, which
-// would keep the host from loading it. Requests do the same by themselves.
+// Start starts the plugin and returns the error of its start functions, with which the host
+// would not load it. Requests start the plugin by themselves.
 func (h *Harness) Start() error {
 	entryMu.Lock()
 	defer entryMu.Unlock()
@@ -125,7 +124,7 @@ func (h *Harness) Start() error {
 	return h.start()
 }
 
-// start makes the plugin this harness's own. The caller holds entryMu.
+// start starts the plugin for this harness. The caller holds entryMu.
 func (h *Harness) start() error {
 	if running == h {
 		return nil
@@ -154,7 +153,7 @@ func (h *Harness) denied() []string {
 	return names
 }
 
-// run makes one entry as a host would. The caller decodes the answer.
+// run runs one entry as a host does. The caller decodes the answer.
 func (h *Harness) run(entry func([]byte) []byte, r *abi.Request, s *script) *Response {
 	entryMu.Lock()
 	defer entryMu.Unlock()

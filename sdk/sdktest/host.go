@@ -12,8 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
 )
 
-// host is the host's side of one entry. A handler may call it from several
-// goroutines.
+// host is the host's side of one entry. A handler may call it from several goroutines.
 type host struct {
 	h        *Harness
 	starting bool
@@ -26,12 +25,12 @@ type host struct {
 
 const maxStreams = 16 // open per entry, as in the host
 
-// enter runs an entry on a frame in the plugin's own buffer. A panic is the
-// trap that ends an instance.
+// enter runs an entry on a frame in the plugin's own buffer. A panic becomes the trap that
+// ends an instance.
 func (c *host) enter(entry func([]byte) []byte, frame []byte) (out []byte, trap *abi.Error) {
 	in := guest.Alloc(uint32(len(frame)))
 	if in == nil {
-		return nil, &abi.Error{Code: abi.CodeTooLarge, Origin: abi.OriginHost, Status: 413, Message: "the request is larger than a plugin can take"}
+		return nil, &abi.Error{Code: abi.CodeTooLarge, Origin: abi.OriginHost, Status: 413, Message: "the request is too large for a plugin"}
 	}
 	copy(in, frame)
 	before := guest.Native
@@ -51,7 +50,7 @@ func (c *host) Fetch(capability string, req, resp []byte) int64 {
 	return c.answer(resp, r, err)
 }
 
-// Open numbers the stream of an answer below 400, unless the test did.
+// Open gives the stream of an answer below 400 a number, unless the test has given one.
 func (c *host) Open(capability string, req, resp []byte) int64 {
 	r, err := c.call(capability, req)
 	if err == nil && r.Status < 400 {
@@ -78,7 +77,7 @@ func (c *host) call(capability string, frame []byte) (*abi.Response, error) {
 	case r.Host != nil:
 		return nil, &abi.Error{Code: abi.CodeInvalid, Origin: abi.OriginHost, Status: 400, Message: "a guest may not write the host section"}
 	case !c.h.asks(capability):
-		c.h.t.Errorf("sdktest: the plugin called capability %q, which its manifest does not ask for: it would not load", capability)
+		c.h.t.Errorf("sdktest: the plugin called capability %q, which its manifest does not request: it would not load", capability)
 		return nil, notGranted(c.h.instance, capability)
 	case c.starting:
 		return nil, &abi.Error{Code: abi.CodeUnavailable, Origin: abi.OriginHost, Status: 503, Retryable: true,
@@ -88,7 +87,7 @@ func (c *host) call(capability string, frame []byte) (*abi.Response, error) {
 	}
 	resp, err := c.h.capabilities[capability](r)
 	if err == nil && resp == nil {
-		err = fmt.Errorf("capability %q answered neither a response nor an error", capability)
+		err = fmt.Errorf("capability %q returned neither a response nor an error", capability)
 	}
 	return resp, err
 }

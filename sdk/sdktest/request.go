@@ -12,24 +12,23 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// Request is a request as it reaches the host: method, path and query below the
-// plugin's root, and who asks. Fields left out are empty, but Method (GET), User
-// ("ann@example.com") and Timeout (30 s) have defaults.
+// Request is a request to the host: method, path and query below the plugin's root, and
+// the user. Method defaults to GET, User to "ann@example.com" and Timeout to 30 s.
 type Request struct {
 	Method string
 	Path   string     // may have a query
-	Header []abi.Pair // of abi.InboundHeaders; another fails the test
+	Header []abi.Pair // only abi.InboundHeaders; any other fails the test
 	Body   string
 
 	User, Name   string
 	Roles, Teams []string
 	Timeout      time.Duration
 
-	// What policy obliged the host to.
+	// Obligations of policy.
 	Namespaces, ResourceGroups, Redact []string
 }
 
-// Response is what the client would get: the plugin's response, or the error
+// Response is the answer that the client would get: the plugin's response, or the error
 // body that the host writes for Err.
 type Response struct {
 	Status int
@@ -38,14 +37,14 @@ type Response struct {
 	Err    *abi.Error // nil for a Response frame
 }
 
-// Text is the body as a string.
+// Text returns the body as a string.
 func (r *Response) Text() string { return string(r.Body) }
 
 // JSON decodes the body into v.
 func (r *Response) JSON(v any) error { return json.Unmarshal(r.Body, v) }
 
-// Do makes one request of a unary route. It is not for use inside a
-// Capability: the plugin is busy then.
+// Do makes one request of a unary route. It must not be called in a Capability, because the
+// plugin is busy then.
 func (h *Harness) Do(r Request) *Response {
 	h.t.Helper()
 	route, req, refused := h.match(r, manifest.Unary)
@@ -58,8 +57,7 @@ func (h *Harness) Do(r Request) *Response {
 	return resp
 }
 
-// checkResponse fails the test for what the host would leave out of a response, or
-// refuse it for.
+// checkResponse fails the test if the host would drop a part of the response or refuse it.
 func (h *Harness) checkResponse(r *Response) {
 	h.t.Helper()
 	for _, p := range r.Header {
@@ -68,11 +66,11 @@ func (h *Harness) checkResponse(r *Response) {
 		}
 	}
 	if (r.Status == 204 || r.Status == 205 || r.Status == 304) && len(r.Body) > 0 {
-		h.t.Errorf("sdktest: a response with status %d has no body, and this one has %d bytes", r.Status, len(r.Body))
+		h.t.Errorf("sdktest: a response with status %d must have no body, but this one has %d bytes", r.Status, len(r.Body))
 	}
 }
 
-// checkHeader fails the test for a header that no client can send to a plugin.
+// checkHeader fails the test for a header that does not reach a plugin.
 func (h *Harness) checkHeader(r *Request) {
 	h.t.Helper()
 	for _, p := range r.Header {
@@ -82,8 +80,8 @@ func (h *Harness) checkHeader(r *Request) {
 	}
 }
 
-// match finds the route that the host would, with the refusals that it makes
-// before the plugin is called.
+// match finds the route as the host does, with the refusals that precede the call of the
+// plugin.
 func (h *Harness) match(r Request, kinds ...manifest.Kind) (*manifest.Route, *abi.Request, *abi.Error) {
 	if r.Method == "" {
 		r.Method = "GET"

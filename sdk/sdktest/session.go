@@ -10,30 +10,30 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// Outcome is what a session came to.
+// Outcome is the result of a session.
 type Outcome struct {
-	// Accepted reports whether the client's upgrade was answered. If not,
-	// Response is the plain HTTP answer that the client got instead.
+	// Accepted is set if the client's upgrade was answered. If not, Response is the
+	// plain HTTP answer that the client got instead.
 	Accepted bool
 	Response *Response
 
 	Sent        []abi.Message
 	CloseCode   int // 0: the plugin did not close it
 	CloseReason string
-	Spliced     int // the stream handed to the client, 0 if none
+	Spliced     int // the stream that was connected to the client, 0 if none
 }
 
-// Text is a client's text message, for a session's script.
+// Text returns a client's text message, for Session.
 func Text(s string) abi.Message { return abi.Message{Kind: abi.MessageText, Data: []byte(s)} }
 
-// Binary is a client's binary message.
+// Binary returns a client's binary message.
 func Binary(b []byte) abi.Message { return abi.Message{Kind: abi.MessageBinary, Data: b} }
 
-// Idle lets one Next of the plugin time out.
+// Idle makes one Next of the plugin time out.
 func Idle() abi.Message { return abi.Message{Kind: abi.MessageIdle} }
 
-// Session runs a socket or event route to its end. The client sends the
-// messages given, one at each Next of the plugin, and then goes away.
+// Session runs a socket or event route to its end. The client sends the messages, one at
+// each Next of the plugin, and then disconnects.
 func (h *Harness) Session(r Request, messages ...abi.Message) *Outcome {
 	h.t.Helper()
 	route, req, refused := h.match(r, manifest.Socket, manifest.Events)

@@ -1,5 +1,5 @@
-// Package session is for routes of kind socket and events: the plugin talks
-// with one client until either side ends it.
+// Package session is for routes of the kinds socket and events: the plugin exchanges
+// messages with one client until either side ends the session.
 //
 //	session.Handle("chat", func(r *sdk.Request, s *session.Session) error {
 //		for {
@@ -17,10 +17,10 @@
 // that returns an error before that refuses the upgrade as plain HTTP, so check
 // everything first.
 //
-// The host owns the connection. When the client goes away, Next and Send return
-// ErrClosed. When the person logs out, loses the right to the session or
-// reaches its limits, the host ends stream and guest itself: there is no call
-// in which a plugin could hold that up, and no cleaning up to rely on.
+// The host owns the connection. When the client disconnects, Next and Send return
+// ErrClosed. When the user logs out, is no longer permitted or reaches a limit, the host
+// ends the stream and the guest itself: a plugin cannot delay this, and must not rely on
+// cleanup code.
 package session
 
 import (
@@ -45,16 +45,16 @@ const (
 )
 
 var (
-	// ErrClosed means that the session is over: the client went away, or it
-	// was closed or spliced.
+	// ErrClosed means that the session has ended: the client disconnected, or the
+	// session was closed or spliced.
 	ErrClosed = errors.New("session is closed")
-	// ErrTimeout means that nothing arrived in the time given to Next. The
-	// session goes on.
+	// ErrTimeout means that no message arrived in the time given to Next. The session
+	// continues.
 	ErrTimeout = errors.New("nothing arrived in time")
 )
 
-// Done returns nil for ErrClosed and err otherwise: an ended session is an
-// ordinary way for a handler to return.
+// Done returns nil for ErrClosed and err otherwise, since a handler usually returns because
+// the session has ended.
 func Done(err error) error {
 	if errors.Is(err, ErrClosed) {
 		return nil
@@ -62,9 +62,8 @@ func Done(err error) error {
 	return err
 }
 
-// Handle registers the handler of the socket or event route called name in the
-// manifest, as sdk.Handle does for unary ones. The session ends when handle
-// returns.
+// Handle registers the handler of the socket or event route with this name in the manifest,
+// as sdk.Handle does for unary routes. The session ends when handle returns.
 func Handle(name string, handle func(*sdk.Request, *Session) error) {
 	if handle == nil {
 		guest.HandleSession(name, nil)
@@ -74,18 +73,18 @@ func Handle(name string, handle func(*sdk.Request, *Session) error) {
 	})
 }
 
-// Session is one client's connection. It is for the goroutine of its handler.
+// Session is one client's connection. Use it only in the goroutine of its handler.
 type Session struct {
 	in, out []byte
 }
 
-// A message is usually short; a longer one makes the buffer grow.
+// firstMessage is the initial size of the message buffer; a longer message makes it grow.
 const firstMessage = 4 << 10
 
-// Next waits for the client's next message, at most timeout; zero or less waits
-// as long as the session lives. While it waits the plugin uses no CPU; one
-// that computes for more than a second between two calls of the host is ended.
-// Errors are ErrTimeout, ErrClosed, or a failure of the host.
+// Next waits for the client's next message, at most timeout; zero or less means until the
+// session ends. A waiting plugin uses no processor time. The host stops a plugin that
+// computes for more than a second between two messages of its client. Errors are
+// ErrTimeout, ErrClosed, or a failure of the host.
 func (s *Session) Next(timeout time.Duration) (Message, error) {
 	if s.in == nil {
 		s.in = make([]byte, firstMessage)
@@ -110,7 +109,7 @@ func (s *Session) Next(timeout time.Duration) (Message, error) {
 	return *m, nil
 }
 
-// milliseconds rounds up, so that a short time-out is not a poll.
+// milliseconds rounds up, so that a short time-out does not become zero.
 func milliseconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return math.MaxInt32
@@ -118,12 +117,12 @@ func milliseconds(d time.Duration) uint32 {
 	return uint32(min((int64(d)+int64(time.Millisecond)-1)/int64(time.Millisecond), math.MaxInt32))
 }
 
-// Send sends a Text or Binary message of at most 8 MiB. On an event stream a
-// Text message is one event's data. The data of a Text message is UTF-8. Errors are
-// ErrClosed or what the host found wrong with the message.
+// Send sends a Text or Binary message of at most 8 MiB. On an event stream a Text message
+// is the data of one event. The data of a Text message must be UTF-8. Errors are ErrClosed
+// or a problem of the message.
 func (s *Session) Send(m Message) error {
 	if m.Kind != Text && m.Kind != Binary {
-		return errors.New("session: a message to send is Text or Binary")
+		return errors.New("session: a message must be Text or Binary")
 	}
 	if len(m.Data) > abi.MaxBody {
 		return errors.New("session: a message is over 8 MiB")
@@ -138,27 +137,27 @@ func (s *Session) Send(m Message) error {
 // SendText is Send of a text message.
 func (s *Session) SendText(text string) error { return s.Send(Message{Kind: Text, Data: []byte(text)}) }
 
-// What the host takes of a reason; a close frame holds 123 bytes (RFC 6455,
-// section 5.5).
+// maxReason is the longest reason that the host accepts, in bytes; a close frame has room
+// for 123 (RFC 6455, section 5.5).
 const maxReason = 120
 
-// Close ends the session with a close code, 1000 or one of 4000 to 4399 and 4600
-// to 4999 (RFC 6455, section 7.4), and a reason, cut to 120 bytes. With another
-// code it returns an error and the session goes on: 4400 to 4599 are the host's,
-// so that a client can trust what they say, such as that somebody logged out. A
-// handler that returns an error closes with 4000 if its status is 400 to 499,
-// otherwise with 1011; the reason is its message.
+// Close ends the session with a close code, 1000 or one of 4000 to 4399 and 4600 to 4999
+// (RFC 6455, section 7.4), and a reason, which is truncated to 120 bytes. For any other
+// code it returns an error and the session continues: 4400 to 4599 are the host's, so that
+// clients can rely on them, for example after a logout. If a handler returns an error, the
+// session closes with 4000 if its status is 400 to 499, otherwise with 1011; the reason is
+// its message.
 func (s *Session) Close(code int, reason string) error {
 	if int(uint32(code)) != code || !abi.MayClose(uint32(code)) {
-		return errors.New("session: close code " + strconv.Itoa(code) + " is not 1000, nor within 4000 to 4399 or 4600 to 4999")
+		return errors.New("session: close code " + strconv.Itoa(code) + " must be 1000, 4000 to 4399 or 4600 to 4999")
 	}
 	return statusError("close", abi.Status(closeWith(uint32(code), cut(reason))))
 }
 
-// Splice hands the client to a stream that a capability opened: from now on
-// the host moves the bytes and enforces limits and revocation. It is the last
-// call of a handler, which then returns, and is refused after Next: a message
-// already read would be lost.
+// Splice connects the client to a stream that a capability opened: from now on the host
+// moves the bytes and enforces limits and revocation. It must be the last call of a
+// handler, which then returns. It is refused after Next, because messages that were already
+// read would be lost.
 func (s *Session) Splice(stream sdk.Stream) error {
 	return statusError("splice", abi.Status(splice(uint32(stream))))
 }

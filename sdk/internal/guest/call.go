@@ -7,9 +7,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Func is fetch or open of a capability: it gives the host the request's frame
-// and room for the answer, and returns the answer's length. An answer longer
-// than resp waits to be taken.
+// Func is fetch or open of a capability: it passes the request's frame and a buffer for
+// the answer to the host, and returns the answer's length. The host keeps an answer that
+// is longer than resp until it is taken.
 type Func func(req, resp []byte) int64
 
 // The buffers of outbound calls. The lock is for handlers that call from
@@ -22,8 +22,8 @@ var (
 
 const firstAnswer = 16 << 10
 
-// Call makes one capability call and decodes its answer. The error is an
-// *abi.Error whenever the host or what it called refused or failed.
+// Call makes one capability call and decodes its answer. The error is an *abi.Error if the
+// host, or the service that it called, refused or failed.
 func Call(f Func, req *abi.Request) (*abi.Response, error) {
 	if err := sendable(req); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func noAnswer(n int64) error {
 	}
 }
 
-// sendable refuses a request that could not be a frame.
+// sendable refuses a request that does not fit into a frame.
 func sendable(r *abi.Request) error {
 	switch {
 	case len(r.Method) > abi.MaxString, len(r.URL) > abi.MaxString:

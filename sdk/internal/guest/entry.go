@@ -4,16 +4,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Both buffers belong to the guest and stay reachable, so the collector leaves
-// them alone while the host reads or writes them. They are made before the
-// first request, so that an ordinary one does not grow memory.
+// Both buffers belong to the guest and stay reachable, so the garbage collector does not
+// free them while the host reads or writes them. They are allocated before the first
+// request, so that an ordinary request does not grow memory.
 var (
 	inbound  = make([]byte, 64<<10)
 	outbound = make([]byte, 0, 64<<10)
 )
 
-// Alloc returns the inbound buffer with room for n bytes, nil if n is more than
-// a frame may be. It replaces what an earlier call returned.
+// Alloc returns the inbound buffer with n bytes, nil if n exceeds the size of a frame. It
+// invalidates the result of an earlier call.
 func Alloc(n uint32) []byte {
 	if n > abi.MaxFrame {
 		return nil
@@ -57,8 +57,8 @@ func Handle(frame []byte) []byte {
 	return answer(resp)
 }
 
-// Session runs a session route to its end. The frame it returns matters to the
-// client only if the session was never used: see abi.ModuleSession.
+// Session runs a session route to its end. The client gets the returned frame only if the
+// session was never used; see abi.ModuleSession.
 func Session(frame []byte) []byte {
 	r, x := decodeRequest(frame)
 	if x != nil {
@@ -97,11 +97,11 @@ func answer(r *abi.Response) []byte {
 	return outbound
 }
 
-// unsendable says what keeps r from being a frame that the host decodes.
+// unsendable returns why the host could not decode the frame of r.
 func unsendable(r *abi.Response) string {
 	switch {
 	case r.Status < 200 || r.Status > 599:
-		return "status is not within 200 to 599"
+		return "status must be from 200 to 599"
 	case len(r.Body) > abi.MaxBody:
 		return "body is over the limit of 8 MiB"
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// publicError is what the host is told of a handler's error. An *abi.Error
-// anywhere in its chain goes as it is, so that a capability's refusal keeps
-// status and origin; of any other error the text goes to the log only.
+// publicError returns the error for the host. An *abi.Error in the chain of a handler's
+// error is unchanged, so that a capability's refusal keeps status and origin; the text of
+// any other error goes to the log only.
 func publicError(route string, err error) *abi.Error {
 	x, ok := errors.AsType[*abi.Error](err)
 	if !ok {
@@ -22,7 +22,7 @@ func publicError(route string, err error) *abi.Error {
 	return complete(x)
 }
 
-// complete returns x with a status that an error can have and a code.
+// complete returns x with a valid error status and a code.
 func complete(x *abi.Error) *abi.Error {
 	y := *x
 	if y.Status < 400 || y.Status > 599 {
@@ -38,7 +38,7 @@ func internalError() *abi.Error {
 	return &abi.Error{Code: abi.CodeInternal, Status: 500, Message: "the plugin failed"}
 }
 
-// startFault carries the whole text: only the operator reads it.
+// startFault contains the whole text, since only the operator reads it.
 func startFault(err error) *abi.Error {
 	x := &abi.Error{Code: abi.CodeStartFailed, Status: 500, Message: err.Error()}
 	if y, ok := errors.AsType[*abi.Error](err); ok {

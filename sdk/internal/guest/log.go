@@ -8,7 +8,7 @@ const (
 	levelError = 8
 )
 
-// MaxLog bounds one log message, in bytes. Longer ones are cut.
+// MaxLog bounds one log message, in bytes. Longer messages are truncated.
 const MaxLog = 8 << 10
 
 // Log writes one message to the host's log.

@@ -20,7 +20,7 @@ var (
 	sessions = map[string]SessionFunc{}
 )
 
-// OnStart adds f to what runs once before the first request, in order.
+// OnStart registers f to run once before the first request, in order.
 func OnStart(f StartFunc) {
 	if f == nil {
 		panic("bulkhead: start function is nil")
@@ -28,8 +28,8 @@ func OnStart(f StartFunc) {
 	starters = append(starters, f)
 }
 
-// HandleRoute registers the handler of a unary route. A name that no manifest
-// can have, a second registration and a nil handler panic.
+// HandleRoute registers the handler of a unary route. It panics for an invalid name, a
+// second registration and a nil handler.
 func HandleRoute(name string, f HandleFunc) {
 	claim(name, f == nil)
 	handlers[name] = f
@@ -44,7 +44,7 @@ func HandleSession(name string, f SessionFunc) {
 func claim(name string, isNil bool) {
 	switch {
 	case !routeName(name):
-		panic("bulkhead: route name " + quote(name) + " is not lower-case letters, digits and dashes, as in manifest.json")
+		panic("bulkhead: route name " + quote(name) + " must be lower-case letters, digits and dashes, as in manifest.json")
 	case isNil:
 		panic("bulkhead: the handler of route " + quote(name) + " is nil")
 	case handlers[name] != nil || sessions[name] != nil:
@@ -52,8 +52,8 @@ func claim(name string, isNil bool) {
 	}
 }
 
-// routeName is manifest.ValidName without package regexp, which every plugin
-// would have to carry.
+// routeName is manifest.ValidName without package regexp, which every plugin would have to
+// link.
 func routeName(s string) bool {
 	if s == "" || len(s) > 63 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == '-' {
 		return false

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Host stands for the host where there is no wasm. Its methods are the imports
-// of sdk/abi with slices for pointers.
+// Host represents the host outside wasm. Its methods are the imports of sdk/abi, with
+// slices instead of pointers.
 type Host interface {
 	Fetch(capability string, req, resp []byte) int64
 	Open(capability string, req, resp []byte) int64

@@ -1,6 +1,5 @@
-// Package rest is what the typed capability clients have in common: building
-// URLs from names that may come from a client, JSON in and out, and failures
-// as one error type.
+// Package rest is the common part of the typed capability clients: URLs made of names that
+// may come from a client, JSON requests and answers, and one error type for failures.
 package rest
 
 import (
@@ -13,9 +12,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
 )
 
-// URL joins scheme, the name of what is addressed, and path segments. A name or
-// segment that is empty or would change the URL's structure is a 400 naming it;
-// anything else is escaped. Segments alternate: what it is, its value.
+// URL joins scheme, target and path segments. An empty name or segment, or one that would
+// change the URL's structure, is an error with status 400 that names it; anything else is
+// escaped. segments alternate between the noun for a segment and its value.
 func URL(scheme, target string, segments ...string) (string, error) {
 	if !plain(target) {
 		return "", invalid("cluster", target)
@@ -33,7 +32,7 @@ func URL(scheme, target string, segments ...string) (string, error) {
 	return b.String(), nil
 }
 
-// plain reports whether s is a name that needs no escaping as a URL's host.
+// plain reports whether s needs no escaping as the host of a URL.
 func plain(s string) bool {
 	return s != "" && len(s) <= 253 && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
@@ -62,7 +61,7 @@ func Do(f guest.Func, method, target string, in, out any) error {
 	return Send(f, r, out)
 }
 
-// Send is Do for a request that is complete.
+// Send is Do for a complete request.
 func Send(f guest.Func, r *abi.Request, out any) error {
 	resp, err := guest.Call(f, r)
 	if err != nil {
@@ -80,15 +79,15 @@ func Send(f guest.Func, r *abi.Request, out any) error {
 	return nil
 }
 
-// failure turns an answer of 400 and above into an error of the upstream's,
-// with the text that the host's own errors and Kubernetes' Status carry.
+// failure converts an answer of 400 and above to an error of the upstream, with the text of
+// the host's own errors or of Kubernetes' Status.
 func failure(resp *abi.Response) error {
 	var text struct {
 		Error   string `json:"error"`
 		Detail  string `json:"detail"`
 		Message string `json:"message"`
 	}
-	// A body that is not JSON leaves the text empty, and the status speaks.
+	// If the body is not JSON, the text is empty and only the status counts.
 	_ = json.Unmarshal(resp.Body, &text)
 	x := &abi.Error{
 		Code: abi.CodeOf(resp.Status), Origin: abi.OriginUpstream, Status: resp.Status,

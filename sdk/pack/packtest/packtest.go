@@ -21,11 +21,10 @@ type build struct {
 
 var builds sync.Map // absolute directory -> *build
 
-// Build packs the plugin in dir and returns the path of its .wasm, which stays
-// as it is for the rest of the test run. A relative dir is taken from the
-// module's root, such as "plugins/echo". Each test binary builds a plugin once;
-// what the go command has cached makes that a second or two. Safe for
-// concurrent use.
+// Build packs the plugin in dir and returns the path of its .wasm file, which does not
+// change for the rest of the test run. A relative dir is below the module's root, such as
+// "plugins/echo". Each test binary builds a plugin once; with the go command's cache that
+// takes a second or two. Safe for concurrent use.
 func Build(t testing.TB, dir string) string {
 	t.Helper()
 	if !filepath.IsAbs(dir) {
@@ -40,9 +39,9 @@ func Build(t testing.TB, dir string) string {
 	return b.path
 }
 
-// run builds into the user's cache. The name follows from the directory, so
-// that runs do not pile up files, and the file is replaced in one step, so that
-// another test binary never reads half of it.
+// run builds into the user's cache. The file's name is derived from the directory, so that
+// runs do not accumulate files, and the file is replaced atomically, so that another test
+// binary never reads part of it.
 func run(dir string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -54,7 +53,7 @@ func run(dir string) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(dir))
 	out := filepath.Join(cache, filepath.Base(dir)+"-"+hex.EncodeToString(sum[:8])+".wasm")
-	// Not t.Context(): the outcome is for the tests after this one, too.
+	// Not t.Context(): later tests use the result as well.
 	return out, pack.Build(context.Background(), dir, out, pack.Options{})
 }
 
