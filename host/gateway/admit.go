@@ -8,25 +8,26 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// Admission is what Admit is to decide.
+// Admission describes the request that Admit decides.
 type Admission struct {
 	Question *host.Question
 	Kind     host.SessionKind
-	// Target names for people what the request is about, such as "dev/shop/web-0".
+	// Target is the target of the request for session lists, such as
+	// "dev/shop/web-0".
 	Target string
-	// Missing is the answer to a request whose route does not exist, for users whom
-	// policy permits it; the others read the same as for a route that exists.
+	// Missing is the answer to a request whose route does not exist, for users that
+	// policy permits. Other users get the same refusal as for an existing route.
 	Missing error
-	// Redacts, Records and Narrows say which obligations the caller of Admit meets:
-	// redacting the answer, recording a terminal, and leaving out what is outside
-	// the permitted namespaces and resource groups. It meets none by default.
+	// Redacts, Records and Narrows are the obligations that the caller of Admit meets:
+	// redacting the answer, recording a terminal, and leaving out namespaces and
+	// resource groups that are not permitted. The default is none.
 	Redacts, Records, Narrows bool
 }
 
-// Admit opens a session for r, asks policy, and refuses the request if policy does,
-// if its route does not exist, or if it comes with obligations that would not be
-// met. The session has the obligations' limits, hangs on parent, and is the caller's
-// to close when there is no error.
+// Admit opens a session for r and asks policy. It refuses the request if policy denies it,
+// if its route does not exist, or if an obligation would not be met. The session has the
+// limits of the obligations and its context is a child of parent; without an error, the
+// caller must close it.
 func (g *Gateway) Admit(parent context.Context, r *http.Request, a *Admission) (_ *session.Session, o host.Obligations, err error) {
 	req, route := RequestOf(r.Context()), &a.Question.Route
 	req.action = route.Action

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
-// Bounds that hold before authentication, in bytes. net/http refuses a header of
-// more than MaxHeaderBytes in a shape of its own; the gateway refuses earlier.
+// Bounds before authentication, in bytes. net/http refuses a header of more than
+// MaxHeaderBytes in another format; the gateway refuses it earlier.
 const (
 	maxURL          = 8 << 10
 	maxHeader       = 32 << 10
@@ -37,8 +37,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The previous request on this connection may have left a deadline.
 	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
 	if r.ContentLength != 0 {
-		// It bounds the reading of the body by a handler, and by net/http once the
-		// handler has returned. ReadBody takes it over.
+		// This bounds reading the body by a handler, and by net/http after the
+		// handler has returned. ReadBody replaces it.
 		_ = http.NewResponseController(cw).SetReadDeadline(began.Add(g.bodyTimeout))
 	}
 	g.Authn.Screen(r)
@@ -66,20 +66,19 @@ func (g *Gateway) logAccess(req *Request, r *http.Request, began time.Time) {
 	if !g.Logger.Enabled(r.Context(), slog.LevelInfo) {
 		return
 	}
-	// The user is already among the logger's attributes.
+	// The logger's attributes already contain the user.
 	req.Log.Info("request", "method", r.Method, "path", r.URL.Path, "status", req.w.status, "bytes", req.w.bytes,
 		"action", string(req.action), "remote", g.Authn.RemoteAddr(r), "took", time.Since(began))
 }
 
-// screen refuses requests that are too long or ambiguous, before anything is
-// matched.
+// screen refuses requests that are too long or ambiguous, before they are matched.
 func (g *Gateway) screen(r *http.Request) error {
 	if len(r.RequestURI) > maxURL {
 		return &host.Error{Kind: host.Invalid, Status: http.StatusRequestURITooLong, Message: fmt.Sprintf("the URL is longer than %d bytes", maxURL)}
 	}
 	if size := headerBytes(r.Header); size > maxHeader {
 		return &host.Error{Kind: host.Invalid, Status: http.StatusRequestHeaderFieldsTooLarge,
-			Message: fmt.Sprintf("the header has %d bytes, and may have %d", size, maxHeader)}
+			Message: fmt.Sprintf("the header has %d bytes, the limit is %d", size, maxHeader)}
 	}
 	if err := checkPath(r.URL.EscapedPath()); err != nil {
 		return err
@@ -139,8 +138,8 @@ func checkPath(escaped string) error {
 	return nil
 }
 
-// loopbackHosts are the names by which a loopback listener may be addressed;
-// any other is a page that had its name point here (DNS rebinding).
+// loopbackHosts are the names with which a loopback listener may be addressed. Any other
+// name means that a page's name was made to point here (DNS rebinding).
 func loopbackHosts(publicHost string) map[string]bool {
 	return map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, strings.ToLower(publicHost): true}
 }

@@ -1,18 +1,17 @@
-// Package gateway is the chain that every HTTP request passes, and the router that
-// the rooms of the surface mount their routes on: host/gateway/account (signing in
-// and out, and what concerns the caller alone), host/gateway/admin (administration)
-// and host/gateway/door (plugins' routes). Together they are the only users of mux and
-// of websockets.
+// Package gateway is the chain that every HTTP request passes, and the router on which
+// other packages mount their routes: host/gateway/account (signing in and out, and the
+// caller's own sessions), host/gateway/admin (administration) and host/gateway/door
+// (plugins' routes). Together they are the only users of mux and of websockets.
 //
-// Every request goes the same way: request id, panic boundary, bounds, refusal of
+// Every request passes the same steps: request id, panic boundary, bounds, refusal of
 // ambiguous paths and foreign hosts, match, then (unless the route is public)
 // authentication and cross-site check, then the route's Handler. Handlers that need a
-// decision call Admit, which opens a session, asks policy and refuses. Handlers return
-// errors; one place writes them.
+// decision call Admit, which opens a session, asks policy, and refuses if policy does.
+// Handlers return errors, which one function writes.
 //
-// README.md describes what clients meet, with the codes by which sockets and event
+// README.md is the documentation for clients, with the codes with which sockets and event
 // streams end or are refused.
 //
-// Identity belongs to host/authn, decisions to host/authz, plugins to host/plugin, and
-// running sessions to host/session.
+// host/authn provides identity, host/authz decisions, host/plugin plugins, and
+// host/session running sessions.
 package gateway

@@ -14,9 +14,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 )
 
-// Handler is an HTTP handler that leaves refusals and failures to the chain, which
-// writes them in one place. A Handler that returns an error has written nothing, or
-// what it wrote is cut off.
+// Handler is an HTTP handler that returns refusals and failures to the chain, which writes
+// them. A Handler that returns an error should have written nothing; otherwise the answer
+// is aborted.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // ErrorBody is the JSON of every error.
@@ -26,13 +26,13 @@ type ErrorBody struct {
 	RequestID string `json:"requestId"`
 }
 
-// defaultRetry is the Retry-After of Unavailable and Limited answers where no
-// upstream named one.
+// defaultRetry is the Retry-After of Unavailable and Limited answers if no upstream gave
+// one.
 const defaultRetry = 2 * time.Second
 
-// writeError is the only place that turns an error into an answer. An error that
-// is not a *host.Error is internal: it is logged in full, and the user reads only
-// "internal error".
+// writeError is the only function that converts an error to an answer. An error that is not
+// a *host.Error is internal: it is logged completely, and the user sees only "internal
+// error".
 func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	req := RequestOf(r.Context())
 	e, ok := errors.AsType[*host.Error](err)
@@ -55,12 +55,13 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	req.Log.Log(r.Context(), level, "request refused or failed", "status", status, "error", err)
 	if req.wrote() {
-		// The answer has begun. It is cut off, so that the client does not take it
-		// for complete.
+		// The answer has begun. It is aborted, so that the client does not consider it
+		// complete.
 		panic(http.ErrAbortHandler)
 	}
 	if r.ContentLength != 0 && !req.bodyRead {
-		// net/http reads on before it answers; not for longer than this.
+		// net/http reads the rest of the body before it answers; this bounds the
+		// time.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(Linger))
 	}
 	if req.closes && closeRefused(w, r, e) {
@@ -75,8 +76,8 @@ func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	WriteJSON(w, status, ErrorBody{Error: e.Public(), Detail: e.Detail, RequestID: req.ID})
 }
 
-// retryAfter is how long a client should wait before it tries again; 0 if trying
-// again is of no use.
+// retryAfter returns how long a client should wait before it tries again, 0 if a retry is
+// useless.
 func retryAfter(e *host.Error) time.Duration {
 	if e.RetryAfter == 0 && (e.Kind == host.Unavailable || e.Kind == host.Limited) {
 		return defaultRetry
@@ -84,12 +85,12 @@ func retryAfter(e *host.Error) time.Duration {
 	return e.RetryAfter
 }
 
-// WriteJSON answers with v as JSON, which no cache keeps.
+// WriteJSON answers with v as JSON, which must not be cached.
 func WriteJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has disconnected
 }
 
 // methodError refuses a method; the response names the allowed ones (RFC 9110,
@@ -101,8 +102,8 @@ type methodError struct {
 
 func (e *methodError) Unwrap() error { return e.error }
 
-// MethodNotAllowed is the refusal of a method at a path that has the allowed ones.
-// HEAD goes with GET.
+// MethodNotAllowed returns the refusal of a method at a path with the allowed methods. HEAD
+// is allowed with GET.
 func MethodNotAllowed(allowed []string) error {
 	if slices.Contains(allowed, http.MethodGet) && !slices.Contains(allowed, http.MethodHead) {
 		allowed = append(allowed, http.MethodHead)
@@ -110,5 +111,5 @@ func MethodNotAllowed(allowed []string) error {
 	slices.Sort(allowed)
 	allowed = slices.Compact(allowed)
 	return &methodError{&host.Error{Kind: host.Invalid, Status: http.StatusMethodNotAllowed,
-		Message: "this path has no such method", Detail: "allowed: " + strings.Join(allowed, ", ")}, allowed}
+		Message: "this path does not allow the method", Detail: "allowed: " + strings.Join(allowed, ", ")}, allowed}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// Authenticator is what the chain needs of sign-in; *authn.Service is one and says
-// what the methods promise.
+// Authenticator is the part of sign-in that the chain uses; *authn.Service implements it
+// and documents the methods.
 type Authenticator interface {
 	Screen(*http.Request)
 	Resolve(*http.Request) (authn.Resolved, error)
@@ -29,7 +29,7 @@ type Authenticator interface {
 	RemoteAddr(*http.Request) string
 }
 
-// Config is what a Gateway is made of. Every field is required.
+// Config has the dependencies of a Gateway. Every field is required.
 type Config struct {
 	Listen    string // the listener's address; loopback listeners refuse foreign Host headers
 	PublicURL *url.URL
@@ -40,14 +40,14 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Gateway is the http.Handler of the whole surface. Mount its rooms before it
-// serves; after that it is safe for concurrent use.
+// Gateway is the http.Handler of all routes. Mount all routes before it serves; after that
+// it is safe for concurrent use.
 type Gateway struct {
 	Config
 	hosts  map[string]bool // nil: any
 	router *mux.Router
 	table  map[string]Route // by method and path
-	// bodyTimeout is how long a request's body may take to arrive.
+	// bodyTimeout bounds the time for a request's body to arrive.
 	bodyTimeout time.Duration
 }
 
@@ -63,7 +63,7 @@ func New(c Config) *Gateway {
 		Route{"GET", "/health", Public, "host:health.read", g.health},
 	)
 	g.router.NotFoundHandler = g.serve(SignedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
-		return host.E(host.NotFound, "", "there is nothing here")
+		return host.E(host.NotFound, "", "this path does not exist")
 	})
 	g.router.MethodNotAllowedHandler = g.serve(SignedIn, "host:unknown.read", func(_ http.ResponseWriter, r *http.Request) error {
 		return MethodNotAllowed(g.Methods(r))
@@ -71,7 +71,7 @@ func New(c Config) *Gateway {
 	return g
 }
 
-// newRouter matches paths as they are sent: nothing is cleaned or decoded before.
+// newRouter matches paths as they are sent, without cleaning or decoding them.
 func newRouter() *mux.Router { return mux.NewRouter().UseEncodedPath().SkipClean(true) }
 
 // serve is the inner part of the chain: authentication and the cross-site
@@ -104,7 +104,7 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request, req *Requ
 	p := req.Principal
 	req.Log = req.Log.With("user", string(p.User))
 	if p.Login.Method == authn.MethodDisabled && p.Name != "" {
-		req.Log = req.Log.With("name", p.Name) // as the request states it; it is not verified
+		req.Log = req.Log.With("name", p.Name) // from the request; not verified
 	}
 	if err := g.Authn.AdmitAccount(p); err != nil {
 		return err
@@ -118,11 +118,11 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request, req *Requ
 	return nil
 }
 
-// Vars returns the variables of the path by which r was routed, still encoded.
+// Vars returns the variables of the path of r, still encoded.
 func Vars(r *http.Request) map[string]string { return mux.Vars(r) }
 
-// Surface lists what the router serves, read off the router itself. A route
-// that was registered past Mount is an error.
+// Surface lists the routes of the router. A route that was not registered by Mount is an
+// error.
 func (g *Gateway) Surface() ([]Entry, error) {
 	var list []Entry
 	err := g.router.Walk(func(m *mux.Route, _ *mux.Router, _ []*mux.Route) error {

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Health is where the health routes read the host's state. Its functions are safe
+// Health is the source of the host's state for the health routes. Its functions are safe
 // for concurrent use and return quickly.
 type Health struct {
 	Version string
 	Started time.Time
-	// Checks returns what must work for the host to serve, by name, each with
-	// its error or nil.
+	// Checks returns the parts that the host needs to serve, by name, each with its
+	// error or nil.
 	Checks func() map[string]error
-	// Degraded returns what the host can serve without, by name, each with what
-	// is wrong with it or nil.
+	// Degraded returns the parts without which the host can serve, by name, each with
+	// its problem or nil.
 	Degraded func() map[string]error
 	// Clusters counts the clusters that answer, and all of them. A cluster that
 	// does not answer does not make the host unready.
@@ -27,7 +27,7 @@ type Health struct {
 	OAuthConfigured bool
 }
 
-// healthz answers whether the process lives.
+// healthz answers while the process runs.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) error {
 	WriteJSON(w, http.StatusOK, map[string]string{"status": g.status("ok")})
 	return nil
@@ -40,10 +40,10 @@ func (g *Gateway) status(otherwise string) string {
 	return otherwise
 }
 
-// readyz answers whether requests should be sent here, and names what fails or is
-// degraded. A degraded part takes no replica out of service, since one invalid
-// entry of the directory would take out all of them. The route is public: reasons
-// and the names of clusters stay in the log.
+// readyz answers whether this replica should get requests, and names the parts that fail or
+// are degraded. A degraded part does not take a replica out of service, since one invalid
+// entry of the directory would take out all of them. The route is public, so reasons and
+// the names of clusters are in the log only.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 	checks, ready := map[string]string{}, !g.Health.Stopping()
 	for name, err := range g.Health.Checks() {
@@ -69,7 +69,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// health tells a sign-in page what it needs to know. It always answers 200.
+// health has the facts for a sign-in page. It always answers 200.
 func (g *Gateway) health(w http.ResponseWriter, _ *http.Request) error {
 	status := "ok"
 	for _, checks := range []map[string]error{g.Health.Checks(), g.Health.Degraded()} {

@@ -9,16 +9,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Where a request states its reason. Browsers cannot set headers of websockets and
-// event streams, so the query can state it too. No plugin sees that parameter.
+// The header and the query parameter that state a reason. Browsers cannot set headers of
+// websockets and event streams, so the query can state it too. Plugins do not see that
+// parameter.
 const (
 	reasonHeader = "X-Bulkhead-Reason"
 	reasonKey    = "bulkhead-reason"
 )
 
-// Reason returns the reason that r states, "" if it states none, and the query
-// without the host's own parameters. A reason that a foreign page states by a link
-// is refused: it would break glass in the user's name. The reason is logged.
+// Reason returns the reason that r states, or "", and the query without the host's own
+// parameters. A reason in a link of another site's page is refused, because it would break
+// glass in the user's name. The reason is logged.
 func (g *Gateway) Reason(r *http.Request) (reason, query string, err error) {
 	reason, query, err = statedReason(r)
 	if err != nil || reason == "" {
@@ -32,8 +33,8 @@ func (g *Gateway) Reason(r *http.Request) (reason, query string, err error) {
 	return reason, query, nil
 }
 
-// statedReason returns the reason that r states, "" if it states none, and the
-// query without the host's own parameters.
+// statedReason returns the reason that r states, or "", and the query without the host's
+// own parameters.
 func statedReason(r *http.Request) (reason, query string, err error) {
 	own, query := ownQuery(r.URL.RawQuery)
 	if err := checkRefusal(own[refusalKey]); err != nil {
@@ -74,8 +75,8 @@ func fieldText(value string) string {
 	return text.String()
 }
 
-// ownQuery takes the host's own parameters out of a query: their values, still
-// encoded, and the query without them.
+// ownQuery removes the host's own parameters from a query. It returns their values, still
+// encoded, and the rest of the query.
 func ownQuery(query string) (own map[string][]string, rest string) {
 	if !strings.Contains(query, "bulkhead") && !strings.Contains(query, "%") {
 		return nil, query

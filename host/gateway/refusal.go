@@ -8,16 +8,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// refusalKey, with the value "close", asks that a refused websocket is opened and
-// closed at once: a browser shows a page the close code and its reason, but nothing
-// of an upgrade that was answered with plain HTTP.
+// refusalKey, with the value "close", makes the host open a refused websocket and close it
+// at once: a browser shows a page the close code and its reason, but nothing of an upgrade
+// that was answered with plain HTTP.
 const (
 	refusalKey   = "bulkhead-refusal"
 	refusalClose = "close"
 )
 
-// closesRefusal reports whether a refusal of r is told by a close code. It is not
-// for pages of another site.
+// closesRefusal reports whether a refusal of r is sent as a close code. Pages of another
+// site cannot request this.
 func (g *Gateway) closesRefusal(r *http.Request) bool {
 	if !websocket.IsWebSocketUpgrade(r) {
 		return false
@@ -43,12 +43,12 @@ func closeRefused(w http.ResponseWriter, r *http.Request, e *host.Error) bool {
 	}
 	RequestOf(r.Context()).w.status = e.HTTPStatus() // for the access log
 	code, reason := refusalCode(e)
-	_ = HangUp(conn, code, reason) // a client that is gone needs no reason
+	_ = HangUp(conn, code, reason) // fails only if the client has disconnected
 	return true
 }
 
-// refusalCode returns 4000 plus the status of e's kind, not e's own status, which
-// a plugin can choose and which could read like the host's end of a session. The
+// refusalCode returns 4000 plus the status of e's kind. It does not use e's own status,
+// which a plugin can choose and which could look like the host's end of a session. The
 // reason is e's code, such as reason_required, or its message if it has none.
 func refusalCode(e *host.Error) (code int, reason string) {
 	code, reason = host.CloseFailed, e.Public()

@@ -10,19 +10,19 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 )
 
-// Request is what the chain knows of the request that a Handler serves. Only the
-// goroutine that serves the request may use it.
+// Request is the chain's data about the request that a Handler serves. Only the goroutine
+// that serves the request may use it.
 type Request struct {
-	// ID is the request's id, which the answer carries as X-Request-Id.
+	// ID is the request's id; the answer has it as X-Request-Id.
 	ID string
-	// Log carries the id, the user, and the reason if one was stated.
+	// Log adds the id, the user, and the stated reason, if any.
 	Log *slog.Logger
-	// Resolved is who is asking, resolved once; its Principal is nil on public routes.
+	// Resolved is the principal, resolved once; its Principal is nil on public routes.
 	authn.Resolved
 
 	w *responseWriter
-	// closes is whether a refusal is told by a close code; see refusalKey. It is
-	// set after the screens.
+	// closes is whether a refusal is sent as a close code; see refusalKey. It is set
+	// after the screening.
 	closes bool
 	// bodyRead is set once ReadBody has taken over the read deadline.
 	bodyRead bool
@@ -54,10 +54,10 @@ type requestKey struct{}
 // panics for any other context.
 func RequestOf(ctx context.Context) *Request { return ctx.Value(requestKey{}).(*Request) }
 
-// writeAnswerTimeout is how long a client may take to read an answer.
+// writeAnswerTimeout bounds the time that a client takes to read an answer.
 const writeAnswerTimeout = 30 * time.Second
 
-// responseWriter notes the status and the size of the answer.
+// responseWriter records the status and the size of the answer.
 type responseWriter struct {
 	http.ResponseWriter
 	status int
@@ -80,7 +80,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin bounds the answer in time: a client that does not read must not hold its
+// begin bounds the time of the answer: a client that does not read must not keep its
 // connection. Streams set a deadline for each write.
 func (w *responseWriter) begin(status int) {
 	w.status = status

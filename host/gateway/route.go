@@ -10,22 +10,22 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Access is which requests a route answers. The zero value requires a login.
+// Access defines which requests a route answers. The zero value requires a login.
 type Access uint8
 
 const (
 	// SignedIn routes concern the caller alone, or ask policy by Admit.
 	SignedIn Access = iota
-	// Public routes answer everyone, as often as one client may ask.
+	// Public routes answer all clients, within the rate of each.
 	Public
-	// Always routes answer everyone, however often they ask: one client must not
-	// keep others from monitoring the host or from signing out. They cost next to
-	// nothing, or limit their expensive parts themselves.
+	// Always routes answer all clients at any rate: one client must not prevent others
+	// from monitoring the host or from signing out. They cost almost nothing, or limit
+	// their expensive parts themselves.
 	Always
 )
 
-// AnyMethod is the method of a route that answers for every method, and refuses
-// those that it does not have.
+// AnyMethod is the method of a route that answers every method, and refuses unsupported
+// ones itself.
 const AnyMethod = "*"
 
 // Route is one route of the host. Every route names an action.
@@ -47,7 +47,7 @@ type Entry struct {
 // methods of the surface; HEAD goes with GET.
 var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
-// listed are the methods of r in the list of the surface.
+// listed returns the methods of r in the list of the surface.
 func (r *Route) listed() []string {
 	if r.Method == AnyMethod {
 		return methods
@@ -55,9 +55,8 @@ func (r *Route) listed() []string {
 	return []string{r.Method}
 }
 
-// Mount adds routes in this order. It panics if a route names no action, or if an
-// earlier route would answer in its place: mount what is special before what is
-// general.
+// Mount adds routes in this order. It panics if a route names no valid action, or if an
+// earlier route would answer in its place: mount special routes before general ones.
 func (g *Gateway) Mount(routes ...Route) {
 	for _, r := range routes {
 		if _, _, ok := r.Action.Split(); !ok {
@@ -81,8 +80,7 @@ func (g *Gateway) Mount(routes ...Route) {
 	}
 }
 
-// Methods returns the methods that routes other than those of AnyMethod have at the
-// path of r.
+// Methods returns the methods of the routes at the path of r, except routes with AnyMethod.
 func (g *Gateway) Methods(r *http.Request) (allowed []string) {
 	for _, method := range methods {
 		if m, ok := g.match(r, method); ok {

@@ -15,12 +15,12 @@ const (
 	maxCloseReason   = 123 // bytes of a close frame's reason (RFC 6455, section 5.5)
 )
 
-// Linger is how long a connection stays for a client to read why it ends.
+// Linger is how long a connection stays open so that the client can read why it ends.
 const Linger = time.Second
 
-// Upgrade answers the upgrade of a request that passed authn.CheckOrigin, with the
-// first of the client's subprotocols that is among protocols. Without an error the
-// connection is the caller's to end by HangUp.
+// Upgrade answers the upgrade of a request that passed authn.CheckOrigin, with the first of
+// the client's subprotocols that is in protocols. Without an error the caller must end the
+// connection with HangUp.
 func Upgrade(w http.ResponseWriter, r *http.Request, protocols []string) (*websocket.Conn, error) {
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout, Subprotocols: protocols,
@@ -29,19 +29,19 @@ func Upgrade(w http.ResponseWriter, r *http.Request, protocols []string) (*webso
 	}
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err == nil {
-		RequestOf(r.Context()).w.status = http.StatusSwitchingProtocols // the upgrader writes past the responseWriter
+		RequestOf(r.Context()).w.status = http.StatusSwitchingProtocols // the upgrader bypasses the responseWriter
 	}
 	return conn, err
 }
 
-// HangUp closes conn with a close frame of code and reason, which is cut to what a
-// frame can carry. The descriptor stays for Linger: a connection closed with unread
-// input is reset, and the client would lose the frame. It may be called while
-// another goroutine reads or writes.
+// HangUp closes conn with a close frame of code and reason, which is truncated to the size
+// of a frame. The descriptor stays open for Linger, because a connection that is closed
+// with unread input is reset, and the client would lose the frame. HangUp may be called
+// while another goroutine reads or writes.
 func HangUp(conn *websocket.Conn, code int, reason string) error {
 	reason = text.Cut(strings.ToValidUTF8(reason, ""), maxCloseReason)
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(Linger))
-	_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes a blocked read
+	_ = conn.SetReadDeadline(time.Unix(1, 0)) // interrupts a blocked read
 	if half, ok := conn.NetConn().(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		time.AfterFunc(Linger, func() { conn.Close() })
 		return nil

@@ -44,7 +44,7 @@ func TestARefusalOfASocketIsACloseCodeForWhoAsks(t *testing.T) {
 		{eve, "/ws/exec?cluster=dev&namespace=shop&pod=a&tty=maybe&", 4400, "tty must be true or false"},
 		{eve, "/ws/exec?cluster=none&namespace=shop&pod=a&", 4404, `there is no cluster "none"`},
 		{eve, "/ws/exec?cluster=dev&namespace=shop&pod=a&", 4503, `cluster "dev" is starting`},
-		{vic, "/ws/echo/none?", 4404, "the plugin has no such route"},
+		{vic, "/ws/echo/none?", 4404, "the plugin does not have this route"},
 		{vic, "/ws/echo?bulkhead-reason=&", 4400, "the stated reason is empty"},
 	} {
 		for _, protocols := range [][]string{nil, {execProtocol, "other"}} {

@@ -1,5 +1,5 @@
-// Package account is the routes that concern the caller alone: signing in and out,
-// the sessions and logins of one's own, and the plugins' routes one may use.
+// Package account has the routes that concern the caller alone: signing in and out, the
+// caller's own sessions and logins, and the plugins' routes that the caller may use.
 package account
 
 import (
@@ -13,8 +13,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 )
 
-// SignIn handles the requests by which people sign in and out; *authn.Service is
-// one.
+// SignIn handles the requests for signing in and out; *authn.Service implements it.
 type SignIn interface {
 	Page(http.ResponseWriter, *http.Request) error
 	Login(http.ResponseWriter, *http.Request) error
@@ -28,13 +27,13 @@ type SignIn interface {
 	Me(http.ResponseWriter, *http.Request, authn.Resolved) error
 }
 
-// Config is what the account's routes are made of. Every field is required.
+// Config has the dependencies of the account's routes. Every field is required.
 type Config struct {
 	SignIn   SignIn
 	Sessions live.Sessions
 	// Plugins lists the loaded plugins.
 	Plugins func() []plugin.Info
-	// Would is what policy would decide, without a line in the decision log.
+	// Would returns what policy would decide, without a record in the decision log.
 	Would func(context.Context, *host.Question) host.Decision
 }
 
@@ -62,7 +61,7 @@ func Mount(g *gateway.Gateway, c Config) {
 	)
 }
 
-// resolved gives f who is asking, as the chain resolved it.
+// resolved calls f with the principal that the chain resolved.
 func resolved(f func(http.ResponseWriter, *http.Request, authn.Resolved) error) gateway.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		return f(w, r, gateway.RequestOf(r.Context()).Resolved)

@@ -18,16 +18,15 @@ type route struct {
 	Path    string      `json:"path"` // with {params}
 	Action  host.Action `json:"action"`
 	Mutates bool        `json:"mutates"`
-	// Resource is where a request names what it is about: {"cluster": "query:cluster"}.
+	// Resource is the parts of a request that name its target: {"cluster": "query:cluster"}.
 	Resource host.Resource `json:"resource,omitempty"`
-	// ReasonRequired is set if a request has to state a reason.
+	// ReasonRequired is set if a request must state a reason.
 	ReasonRequired bool `json:"reasonRequired,omitempty"`
 }
 
-// routes handles GET /auth/routes: the plugins' routes that the caller may use, as
-// far as that is known before a request names what it is about. The request itself
-// is decided again, and so is each call that the plugin makes. Other routes are not
-// listed.
+// routes handles GET /auth/routes: the plugins' routes that the caller may use, as far as
+// that is known before a request names its target. Policy decides the request itself
+// again, and each call that the plugin makes. Other routes are not listed.
 func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
 	p, list := gateway.RequestOf(r.Context()).Principal, []route{}
 	for _, info := range a.Plugins() {

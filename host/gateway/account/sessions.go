@@ -11,8 +11,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// sessions handles GET /auth/sessions: what the caller has running on any
-// replica, and where they are signed in.
+// sessions handles GET /auth/sessions: the caller's sessions on every replica, and their
+// logins.
 func (a *account) sessions(w http.ResponseWriter, r *http.Request) error {
 	p := gateway.RequestOf(r.Context()).Principal
 	list, err := a.Sessions.List(r.Context(), p.User)
@@ -34,9 +34,9 @@ func (a *account) sessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// endSession handles DELETE /auth/sessions/{id}: one of the caller's sessions,
-// or one of their logins with all sessions of it. Another user's is as absent as one
-// that never existed.
+// endSession handles DELETE /auth/sessions/{id}: it ends one of the caller's sessions, or
+// one of their logins with all its sessions. Another user's id is treated like an unknown
+// one.
 func (a *account) endSession(w http.ResponseWriter, r *http.Request) error {
 	p, id := gateway.RequestOf(r.Context()).Principal, gateway.Vars(r)["id"]
 	list, err := a.Sessions.List(r.Context(), p.User)
@@ -51,11 +51,11 @@ func (a *account) endSession(w http.ResponseWriter, r *http.Request) error {
 			return live.End(w, r, a.Sessions, session.OneLogin(p.User, l.ID), host.ErrLoggedOut)
 		}
 	}
-	return host.E(host.NotFound, "", "you have no such session")
+	return host.E(host.NotFound, "", "you have no session or login with this id")
 }
 
-// endOthers handles DELETE /auth/sessions: all of the caller's logins and
-// sessions except this login and its sessions.
+// endOthers handles DELETE /auth/sessions: it ends all of the caller's logins and sessions
+// except this login and its sessions.
 func (a *account) endOthers(w http.ResponseWriter, r *http.Request) error {
 	p := gateway.RequestOf(r.Context()).Principal
 	return live.End(w, r, a.Sessions, session.OtherLogins(p.User, p.Login.ID), host.ErrLoggedOut)

@@ -1,6 +1,6 @@
-// Package admin is the host's own administration: what runs for all users, the
-// directory, policy, and plugins. Each route puts its own action to policy, with "admin" as
-// the plugin.
+// Package admin has the routes of administration: the sessions of all users, the
+// directory, policy, and plugins. Policy decides each route by its own action, with "admin"
+// as the plugin.
 package admin
 
 import (
@@ -15,24 +15,24 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 )
 
-// Plugin is the plugin name by which policy knows the host's administration. No
+// Plugin is the plugin name of the host's administration in policy. It is reserved: no
 // plugin can have it.
 const Plugin = "admin"
 
-// Policy is what administrators may ask about policy; *policytool.Tools is one and
-// says what the methods promise.
+// Policy answers administrators' questions about policy; *policytool.Tools implements it
+// and documents the methods.
 type Policy interface {
 	Status() authz.Status
 	Explain(context.Context, *host.Question) *policytool.Explanation
 	Compare(ctx context.Context, bundle []byte) (*policytool.DiffReport, error)
 }
 
-// Config is what administration is made of. Every field is required.
+// Config has the dependencies of administration. Every field is required.
 type Config struct {
 	Sessions  live.Sessions
 	Directory Directory
 	Policy    Policy
-	// HostView returns what the host has, for explaining a question about a plugin.
+	// HostView returns the host view for explaining a question about a plugin.
 	HostView func(plugin string) *policytool.HostView
 	Kinds    *capability.Catalog // of the host's capabilities
 	Plugins  Plugins
@@ -44,8 +44,8 @@ type admin struct {
 	gateway *gateway.Gateway
 }
 
-// Mount adds administration to g. What it does not have below /api/admin it refuses
-// itself, so mount it before the plugins.
+// Mount adds administration to g. It also refuses unknown paths below /api/admin, so mount
+// it before the plugins.
 func Mount(g *gateway.Gateway, c Config) {
 	a := &admin{c, g}
 	for _, r := range append(a.pluginRoutes(), []gateway.Route{
@@ -74,15 +74,15 @@ const unknown host.Action = "admin:unknown.read"
 // missing refuses a request without a route. It asks policy first, so that a user
 // without rights cannot tell what does not exist from what is forbidden.
 func (a *admin) missing(w http.ResponseWriter, r *http.Request) error {
-	err := error(host.E(host.NotFound, "", "administration has no such route"))
+	err := error(host.E(host.NotFound, "", "this administration route does not exist"))
 	if allowed := a.gateway.Methods(r); len(allowed) > 0 {
 		err = gateway.MethodNotAllowed(allowed)
 	}
 	return a.serve(w, r, host.Route{Plugin: Plugin, Action: unknown, Method: r.Method}, err, nil)
 }
 
-// serve admits a request for route and calls handle, within the session that was
-// opened for it.
+// serve admits a request for route and calls handle within the session that was opened for
+// it.
 func (a *admin) serve(w http.ResponseWriter, r *http.Request, route host.Route, missing error, handle gateway.Handler) error {
 	reason, query, err := a.gateway.Reason(r)
 	if err != nil {

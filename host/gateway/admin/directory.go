@@ -8,8 +8,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 )
 
-// Directory is what administrators may see of the directory; *directory.Directory
-// is one and says what the methods promise.
+// Directory is the part of the directory that administrators may see; *directory.Directory
+// implements it and documents the methods.
 type Directory interface {
 	Revision() uint64
 	Problems() []directory.Problem

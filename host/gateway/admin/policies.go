@@ -15,23 +15,22 @@ import (
 // maxCandidate bounds a bundle in a request, in bytes.
 const maxCandidate = 4 << 20
 
-// policies handles GET /api/admin/policies: the revision that serves, and
-// the state of decision log and shadow policy.
+// policies handles GET /api/admin/policies: the published revision, and the state of the
+// decision log and the shadow.
 func (a *admin) policies(w http.ResponseWriter, _ *http.Request) error {
 	gateway.WriteJSON(w, http.StatusOK, a.Policy.Status())
 	return nil
 }
 
-// explainKeys are the keys of a question, with true those that may be repeated.
+// explainKeys are the keys of a question; the value is whether a key may be repeated.
 var explainKeys = map[string]bool{
 	"user": false, "action": false, "resource": false, "capability": false, "verb": false, "reason": false,
 	"role": true, "team": true, "unlisted": false,
 }
 
-// explain handles GET /api/admin/policies/explain?user=&action=&resource=:
-// why a user may or may not do something. The keys are policytool.Ask's; role and
-// team, which an identity provider asserts, may be repeated, and unlisted is true
-// or false.
+// explain handles GET /api/admin/policies/explain?user=&action=&resource=: why policy
+// allows or denies an action. The keys are the fields of policytool.Ask; role and team,
+// which an identity provider asserts, may be repeated, and unlisted is true or false.
 func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -64,9 +63,8 @@ func (a *admin) explain(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// diff handles POST /api/admin/policies/diff: what the bundle in the body,
-// or without one the shadow policy, would have decided differently, by the
-// decision log.
+// diff handles POST /api/admin/policies/diff: which decisions in the decision log the
+// bundle in the body, or without one the shadow, would have changed.
 func (a *admin) diff(w http.ResponseWriter, r *http.Request) error {
 	packed, err := a.gateway.ReadBody(r.Context(), w, r, maxCandidate)
 	if err != nil {

@@ -24,7 +24,7 @@ type selection struct {
 	user, kind, plugin, replica, login string
 }
 
-// selectionOf reads the query; extra are keys that it may have besides.
+// selectionOf reads the query; extra are further allowed keys.
 func selectionOf(q url.Values, extra ...string) (s selection, err error) {
 	fields := map[string]*string{"user": &s.user, "kind": &s.kind, "plugin": &s.plugin, "replica": &s.replica, "login": &s.login}
 	for key, values := range q {
@@ -75,8 +75,8 @@ func (a *admin) sessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// endSession handles DELETE /api/admin/sessions/{id}. With a filter it ends
-// the session only if that fits: policy may have allowed it for one user.
+// endSession handles DELETE /api/admin/sessions/{id}. With a filter it ends the session
+// only if the filter matches, since policy may have allowed it for one user only.
 func (a *admin) endSession(w http.ResponseWriter, r *http.Request) error {
 	id := gateway.Vars(r)["id"]
 	filter, err := selectionOf(r.URL.Query())
@@ -89,14 +89,13 @@ func (a *admin) endSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	i := slices.IndexFunc(list, func(s host.SessionInfo) bool { return s.ID == id })
 	if i < 0 {
-		return host.E(host.NotFound, "", "there is no such session")
+		return host.E(host.NotFound, "", "the session does not exist")
 	}
 	return live.End(w, r, a.Sessions, session.Selected(list[i:i+1]), host.ErrRevoked)
 }
 
-// endSessions handles DELETE /api/admin/sessions with a filter of
-// sessions, or all=true. With logins=true a user is signed out everywhere as well,
-// and has to sign in again.
+// endSessions handles DELETE /api/admin/sessions with a filter, or all=true. With
+// logins=true all logins of a user end as well, so the user must sign in again.
 func (a *admin) endSessions(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	s, err := selectionOf(q, "all", "logins")

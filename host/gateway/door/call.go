@@ -21,7 +21,7 @@ func (d *door) call(w http.ResponseWriter, r *http.Request) error {
 	if v.call.Match.Kind == manifest.Events {
 		switch {
 		case r.ContentLength != 0:
-			return host.E(host.Invalid, "", "an event stream takes no body")
+			return host.E(host.Invalid, "", "a request for an event stream must have no body")
 		case r.Method == http.MethodHead:
 			eventHeader(w.Header())
 			w.WriteHeader(http.StatusOK)
@@ -41,7 +41,7 @@ func (d *door) call(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if resp.Body, err = redact.JSON(resp.Body, v.call.Obligations.Redact); err != nil {
-		gateway.RequestOf(r.Context()).Log.Error("an answer that policy obliges to redact is "+err.Error(), "action", string(v.call.Caller.Route.Action))
+		gateway.RequestOf(r.Context()).Log.Error("an answer that must be redacted is "+err.Error(), "action", string(v.call.Caller.Route.Action))
 		return &host.Error{Kind: host.Forbidden, Message: "you may not see this answer", Detail: "not_redactable"}
 	}
 	if !v.session.Alive() {

@@ -26,7 +26,7 @@ func TestAStatusWithoutABodyIsSentWithoutIt(t *testing.T) {
 	if got := ann.Do("GET", ask("101", ""), ""); got.Status/100 != 5 {
 		t.Errorf("an interim status: %v", got)
 	}
-	if n := strings.Count(s.Log.String(), "has no body; what the plugin gave is left out"); n != 1 {
+	if n := strings.Count(s.Log.String(), "must have no body; the plugin's body was dropped"); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
 }

@@ -1,5 +1,5 @@
-// Package door is how plugins' routes are reached: below /api/ as calls and event
-// streams, below /ws/ as websockets. A request is matched, admitted, and then called.
+// Package door serves plugins' routes: calls and event streams below /api/, websockets
+// below /ws/. It matches a request, admits it, and then calls the plugin.
 package door
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// Plugin is a lease of the generation of a plugin that serves a user; *plugin.Lease is
-// one and says what the methods promise.
+// Plugin is a lease of the generation of a plugin that serves a user; *plugin.Lease
+// implements it and documents the methods.
 type Plugin interface {
 	Match(socket bool, method, path string, query url.Values) (m *plugin.Match, allowed []string)
 	Handle(context.Context, *plugin.Call) (*abi.Response, error)
@@ -32,7 +32,7 @@ type Plugin interface {
 	Return()
 }
 
-// Config is what the doors are made of. Every field is required.
+// Config has the dependencies of the doors. Every field is required.
 type Config struct {
 	// Lease returns the plugin of this name that serves p now, until it is returned. It
 	// is safe for concurrent use.
@@ -45,12 +45,12 @@ type door struct {
 	complained sync.Map // routes; see complain
 }
 
-// routed stands for the action of the plugin's own route, which is found and
+// routed is a placeholder for the action of the plugin's own route, which is found and
 // decided later.
 const routed host.Action = "plugin:route"
 
-// Mount adds the doors to g. They answer for every name below /api/ and /ws/ that
-// has no route yet, so mount them last.
+// Mount adds the doors to g. They answer every path below /api/ and /ws/ that has no route
+// yet, so mount them last.
 func Mount(g *gateway.Gateway, c Config) {
 	d := &door{Config: c, gateway: g}
 	for _, below := range []string{"", "/{path:.*}"} {
@@ -63,12 +63,12 @@ func Mount(g *gateway.Gateway, c Config) {
 
 // visit is one request on its way through a door.
 type visit struct {
-	plugin  Plugin // nil: there is no such plugin
+	plugin  Plugin // nil if the plugin does not exist
 	match   *plugin.Match
 	missing error // see Admission.Missing; with match, the route is behind the other door
 	kind    host.SessionKind
 	reason  string
-	// path below the plugin's root, and the query as it was sent and as it reads.
+	// The path below the plugin's root, and the query as it was sent and decoded.
 	path, rawQuery string
 	query          url.Values
 	badQuery       error
@@ -79,7 +79,7 @@ type visit struct {
 	call        *plugin.Call
 }
 
-// close ends what open began.
+// close ends the visit that open began.
 func (v *visit) close() {
 	if v.call != nil {
 		v.call.Release()
@@ -92,9 +92,8 @@ func (v *visit) close() {
 	}
 }
 
-// open finds the route of r, admits the request, and prepares the call. The visit is
-// the caller's to close when there is no error. parent is what the session's context
-// hangs on.
+// open finds the route of r, admits the request, and prepares the call. Without an error,
+// the caller must close the visit. parent is the parent of the session's context.
 func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKind) (*visit, error) {
 	name, path, err := split(r)
 	if err != nil {
@@ -129,14 +128,14 @@ func split(r *http.Request) (name, path string, err error) {
 	return vars["plugin"], "/" + strings.TrimSuffix(path, "/"), nil
 }
 
-// find looks up the plugin and its route. v.missing is for users who may know that
-// there is none. With both, the route is behind the other door: a user who may use it
-// reads that, others the same as for any route.
+// find looks up the plugin and its route. v.missing is the error for users who may know
+// that the route does not exist. If both v.missing and v.match are set, the route is behind
+// the other door: users who may use it learn that, others get the usual refusal.
 func (d *door) find(v *visit, principal *host.Principal, name, method string) {
 	v.query, v.badQuery = url.ParseQuery(v.rawQuery)
 	p, ok := d.Lease(name, principal)
 	if !ok {
-		v.missing = host.E(host.NotFound, "", "there is no such plugin")
+		v.missing = host.E(host.NotFound, "", "the plugin does not exist")
 		return
 	}
 	v.plugin = p
@@ -150,14 +149,14 @@ func (d *door) find(v *visit, principal *host.Principal, name, method string) {
 		return
 	}
 	if v.match, _ = p.Match(!socket, method, v.path, v.query); v.match == nil {
-		v.missing = host.E(host.NotFound, "", "the plugin has no such route")
+		v.missing = host.E(host.NotFound, "", "the plugin does not have this route")
 		return
 	}
 	root, what := "/ws/", "a websocket"
 	if socket {
 		root, what = "/api/", "not a websocket"
 	}
-	v.missing = host.E(host.NotFound, "", "the plugin has no such route here; it is %s: %s %s", what, method,
+	v.missing = host.E(host.NotFound, "", "the plugin does not have this route here; it is %s: %s %s", what, method,
 		root+v.match.Route.Plugin+strings.TrimSuffix(v.match.Route.Path, "/"))
 }
 
@@ -165,7 +164,7 @@ func (d *door) find(v *visit, principal *host.Principal, name, method string) {
 func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, method string) (err error) {
 	v.question = &host.Question{Principal: gateway.RequestOf(r.Context()).Principal, Reason: v.reason, Route: host.Route{
 		// A request without a route is decided like a read, so that a user without
-		// rights cannot tell it from what is forbidden.
+		// permission cannot distinguish it from a forbidden one.
 		Plugin: name, Action: host.Action(name + ":unknown.read"), Method: method,
 	}}
 	if v.match != nil {
@@ -174,8 +173,8 @@ func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, me
 			v.kind = host.SessionEvents
 		}
 		if v.match.Route.Mutates {
-			// A change that has begun is completed although a tab was closed; its
-			// deadline and a logout still end it.
+			// A change that has begun is completed even if the client disconnects;
+			// its deadline and a logout still end it.
 			parent = context.WithoutCancel(parent)
 		}
 	}
@@ -187,8 +186,8 @@ func (d *door) admit(parent context.Context, r *http.Request, v *visit, name, me
 	return err
 }
 
-// target names what a request is about to people: what the route declares of
-// it, such as "dev/shop/web-0", or its path.
+// target returns the target of a request for session lists: the resource that the route
+// declares, such as "dev/shop/web-0", or the path.
 func target(r host.Resource, path string) string {
 	var parts []string
 	for _, key := range []string{"cluster", "instance", "namespace", "resourceGroup", "type", "resource", "pod", "release", "name"} {
@@ -199,7 +198,7 @@ func target(r host.Resource, path string) string {
 	return cmp.Or(strings.Join(parts, "/"), path)
 }
 
-// prepare checks what the route requires of an admitted request and makes the call.
+// prepare checks the requirements of the route for an admitted request and makes the call.
 func (v *visit) prepare(r *http.Request) error {
 	m, o := v.match, v.obligations
 	switch {

@@ -33,8 +33,8 @@ func TestMissingAndForbiddenRoutesLookAlike(t *testing.T) {
 	s, _ := open(t)
 	ann, nia := s.As(t, "ann"), s.As(t, "nia")
 	for path, want := range map[string]string{
-		"/api/nothing/x": "there is no such plugin", "/ws/nothing": "there is no such plugin", "/api/probe/nothing": "the plugin has no such route",
-		"/ws/probe/nothing": "the plugin has no such route", "/ws/probe/ticks": "it is not a websocket: GET /api/probe/ticks",
+		"/api/nothing/x": "the plugin does not exist", "/ws/nothing": "the plugin does not exist", "/api/probe/nothing": "the plugin does not have this route",
+		"/ws/probe/nothing": "the plugin does not have this route", "/ws/probe/ticks": "it is not a websocket: GET /api/probe/ticks",
 		"/ws/probe/seen": "it is not a websocket: GET /api/probe/seen", "/api/probe": "it is a websocket: GET /ws/probe",
 	} {
 		if got := ann.Do("GET", path, ""); got.Status != 404 || !strings.Contains(got.Problem(t).Error, want) {
@@ -173,7 +173,7 @@ func TestARefusalsCloseCodeIsItsStatus(t *testing.T) {
 	}{
 		{"", "/ws/probe?", 4401, "not signed in"},
 		{"nia", "/ws/probe?", 4403, "no_role"},
-		{"ann", "/ws/probe/none?", 4404, "the plugin has no such route"},
+		{"ann", "/ws/probe/none?", 4404, "the plugin does not have this route"},
 		{"ann", "/ws/probe?bulkhead-reason=&", 4400, "the stated reason is empty"},
 	} {
 		who := s.Anonymous(t)

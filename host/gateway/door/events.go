@@ -15,17 +15,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// keepAliveEvery is how often a silent stream carries a comment, so that
-// proxies do not take it for dead.
+// keepAliveEvery is the time between comments on a silent stream, so that proxies do not
+// close it.
 const keepAliveEvery = 30 * time.Second
 
-// noRetry is for how long, in milliseconds, a browser leaves a stream alone that
-// is not to be resumed: 24 days. Left to itself it would ask again in seconds.
+// noRetry is the time in milliseconds, 24 days, before a browser reconnects to a stream
+// that has ended. Without it, a browser would reconnect in seconds.
 const noRetry = math.MaxInt32
 
-// events runs an event stream (HTML, section 9.2, "Server-sent events"). The
-// last event has the type "end" and says why, so that a client can tell a
-// stream that is complete from one that was cut.
+// events runs an event stream (HTML, section 9.2, "Server-sent events"). The last event has
+// the type "end" and the cause, so that a client can distinguish a complete stream from an
+// interrupted one.
 func (d *door) events(w http.ResponseWriter, r *http.Request, v *visit) error {
 	s := &eventStream{w: w, ctl: http.NewResponseController(w), session: v.session, done: make(chan struct{}), writeTimeout: writeTimeout}
 	forget := v.session.OnEnd(func(cause error) { s.Close(host.CloseCode(cause)) })
@@ -45,8 +45,8 @@ func (d *door) events(w http.ResponseWriter, r *http.Request, v *visit) error {
 	return d.writeResponse(w, r, v, resp)
 }
 
-// eventStream is the client of an event route: a plugin.Socket until it is
-// accepted, a capability.Client from then on.
+// eventStream is the client of an event route: a plugin.Socket until it is accepted, and
+// then a capability.Client.
 type eventStream struct {
 	session *session.Session
 	done    chan struct{}
@@ -54,7 +54,7 @@ type eventStream struct {
 	// writeTimeout bounds one write.
 	writeTimeout time.Duration
 
-	mu     sync.Mutex // guards what follows and every use of the response
+	mu     sync.Mutex // guards the fields below and every use of the response
 	w      http.ResponseWriter
 	ctl    *http.ResponseController
 	opened bool
@@ -78,10 +78,10 @@ func (s *eventStream) Accept([]string, int) (capability.Client, error) {
 func eventHeader(h http.Header) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	h.Set("X-Accel-Buffering", "no") // nginx would buffer events
 }
 
-// refuse leaves the response to the caller.
+// refuse makes Accept fail, so that the caller writes the response.
 func (s *eventStream) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,13 +96,13 @@ func (s *eventStream) End(cause error) { s.Close(host.CloseCode(cause)) }
 
 func (*eventStream) Subprotocol() string { return "" }
 
-// Read waits for the end: a client of an event stream says nothing.
+// Read waits for the end: a client of an event stream sends nothing.
 func (s *eventStream) Read() (bool, []byte, error) {
 	<-s.done
 	return false, nil, host.ErrClientGone
 }
 
-// Write sends one event. Its data is text; lines become lines of the event.
+// Write sends one event. The data is text; each line becomes a line of the event.
 func (s *eventStream) Write(binary bool, data []byte) error {
 	if binary {
 		return host.E(host.Invalid, "", "an event stream carries text")
@@ -122,11 +122,11 @@ func (s *eventStream) Write(binary bool, data []byte) error {
 	return nil
 }
 
-// send writes one event, led by the fields in head. It needs s.mu.
+// send writes one event, with the fields of head first. It needs s.mu.
 func (s *eventStream) send(head string, data []byte) error {
 	var b bytes.Buffer
 	b.WriteString(head)
-	// CR ends a line too (HTML, 9.2.5); text with one would forge fields.
+	// CR also ends a line (HTML, 9.2.5), so text with a CR could forge fields.
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	for line := range bytes.SplitSeq(data, []byte("\n")) {
 		b.WriteString("data: ")
@@ -137,10 +137,10 @@ func (s *eventStream) send(head string, data []byte) error {
 	return s.flush(b.Bytes())
 }
 
-// flush writes p within writeTimeout. Between writes there is no deadline: on
-// HTTP/2 one that passes resets the stream. It needs s.mu.
+// flush writes p within writeTimeout. It removes the deadline afterwards, because on HTTP/2
+// a deadline that passes resets the stream. It needs s.mu.
 func (s *eventStream) flush(p []byte) error {
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // a failure leaves the write unbounded, which the client's end still ends
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // if it fails, the write ends with the connection
 	_, err := s.w.Write(p)
 	if err == nil {
 		err = s.ctl.Flush()
@@ -162,18 +162,18 @@ func (s *eventStream) keepAlive() {
 		case <-t.C:
 			s.mu.Lock()
 			if !s.closed && s.session.Alive() {
-				_ = s.flush([]byte(": alive\n\n")) // net/http notices that a client is gone
+				_ = s.flush([]byte(": alive\n\n")) // net/http detects that the client has disconnected
 			}
 			s.mu.Unlock()
 		}
 	}
 }
 
-// Close sends the event "end" with code and reason; nothing follows it. Only
-// after a restart of the host is the stream worth asking for again.
+// Close sends the event "end" with code and reason, which is the last. A browser should
+// reconnect only after a restart of the host.
 func (s *eventStream) Close(code int, reason string) error {
-	// A write to a client that does not read holds the lock; it must not hold up
-	// a logout.
+	// A write to a client that does not read holds the lock; it must not delay a
+	// logout.
 	_ = s.ctl.SetWriteDeadline(time.Now().Add(gateway.Linger))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// inbound returns the headers of a request that a plugin sees. One that is given
-// several times is joined to one list (RFC 9110, section 5.3).
+// inbound returns the headers of a request that a plugin sees. A repeated header is joined
+// to one list (RFC 9110, section 5.3).
 func inbound(h http.Header) []abi.Pair {
 	var pairs []abi.Pair
 	for _, name := range abi.InboundHeaders {
@@ -23,8 +23,8 @@ func inbound(h http.Header) []abi.Pair {
 	return pairs
 }
 
-// writeResponse passes a plugin's response on. Its content comes from outside:
-// a browser must not run it as the console's.
+// writeResponse writes a plugin's response. The content is not trusted: a browser must not
+// run it with the rights of the console's pages.
 func (d *door) writeResponse(w http.ResponseWriter, r *http.Request, v *visit, resp *abi.Response) error {
 	if resp.Status < 200 {
 		return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it answered with an interim status"}
@@ -49,14 +49,14 @@ func (d *door) writeResponse(w http.ResponseWriter, r *http.Request, v *visit, r
 	body := resp.Body
 	if slices.Contains([]int{http.StatusNoContent, http.StatusResetContent, http.StatusNotModified}, resp.Status) {
 		if len(body) > 0 { // RFC 9110, sections 15.3.5, 15.3.6, 15.4.5
-			d.complain(r, v, "a response with status "+strconv.Itoa(resp.Status)+" has no body; what the plugin gave is left out")
+			d.complain(r, v, "a response with status "+strconv.Itoa(resp.Status)+" must have no body; the plugin's body was dropped")
 		}
 		body = nil
 	}
 	if resp.Status != http.StatusNoContent && resp.Status != http.StatusNotModified {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	// Written out here, so that nothing follows the session's end.
+	// Flushed here, so that nothing is sent after the session's end.
 	w.WriteHeader(resp.Status)
 	if len(body) > 0 {
 		if _, err := w.Write(body); err != nil {
@@ -69,8 +69,8 @@ func (d *door) writeResponse(w http.ResponseWriter, r *http.Request, v *visit, r
 	return nil
 }
 
-// complain logs what a route's responses do wrong, once for each route of a
-// loaded plugin: authors look there, and a plugin must not fill the log.
+// complain logs a problem of a route's responses for the plugin's author, once for each
+// route of a loaded plugin, so that a plugin cannot fill the log.
 func (d *door) complain(r *http.Request, v *visit, what string) {
 	type at struct {
 		generation uint64
@@ -82,8 +82,8 @@ func (d *door) complain(r *http.Request, v *visit, what string) {
 	}
 }
 
-// asGet is method, and GET for HEAD, which is GET without the body (RFC 9110,
-// section 9.3.2): net/http leaves that out.
+// asGet returns method, and GET for HEAD, which is GET without the body (RFC 9110, section
+// 9.3.2); net/http omits the body.
 func asGet(method string) string {
 	if method == http.MethodHead {
 		return http.MethodGet

@@ -32,7 +32,8 @@ const (
 // plugin has accepted.
 func (d *door) socket(w http.ResponseWriter, r *http.Request) error {
 	if !websocket.IsWebSocketUpgrade(r) {
-		// Decided like any other request first, so that what exists stays private.
+		// Policy decides first, as for any request, so that the existence of the
+		// route is not revealed.
 		v, err := d.open(r.Context(), r, host.SessionSocket)
 		if err != nil {
 			return err
@@ -63,7 +64,7 @@ func (d *door) socket(w http.ResponseWriter, r *http.Request) error {
 	return d.writeResponse(w, r, v, resp)
 }
 
-// upgrade is a websocket request whose upgrade was not answered yet.
+// upgrade is a websocket request whose upgrade has not been answered yet.
 type upgrade struct {
 	w       http.ResponseWriter
 	r       *http.Request
@@ -102,7 +103,7 @@ func (u *upgrade) close() {
 	}
 }
 
-// client is a person's end of a socket.
+// client is the user's end of a socket.
 type client struct {
 	conn    *websocket.Conn
 	session *session.Session
@@ -131,7 +132,7 @@ func (c *client) ping() {
 			return
 		case <-t.C:
 			if c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
-				// The plugin may not be reading, and would not notice.
+				// A plugin that does not read would not notice.
 				c.session.End(host.ErrClientGone)
 				return
 			}
@@ -142,15 +143,16 @@ func (c *client) ping() {
 func (c *client) Subprotocol() string { return c.conn.Subprotocol() }
 
 func (c *client) Read() (binary bool, data []byte, err error) {
-	// Pongs are seen only during a Read. The time between two says nothing about
-	// the client.
+	// Pongs are received only during a Read, so the time between two Reads says
+	// nothing about the client.
 	if c.alive() != nil {
 		return false, nil, host.ErrClientGone
 	}
 	kind, data, err := c.conn.ReadMessage()
 	if err != nil {
 		if e, ok := errors.AsType[*websocket.CloseError](err); !ok || e.Code == websocket.CloseAbnormalClosure {
-			// There was no close frame: it stopped answering, or its connection broke.
+			// Without a close frame, the client stopped answering or its connection
+			// broke.
 			_ = c.Close(host.CloseGone, host.ErrClientGone.Message)
 		}
 		return false, nil, host.ErrClientGone
@@ -171,7 +173,7 @@ func (c *client) Write(binary bool, data []byte) error {
 	if binary {
 		kind = websocket.BinaryMessage
 	}
-	// The last look before bytes leave: nothing follows a logout's answer.
+	// The last check before bytes are sent: nothing is sent after a logout's answer.
 	if !c.session.Alive() {
 		return c.session.Cause()
 	}

@@ -1,5 +1,5 @@
-// Package live shows sessions to people and answers their endings, for the account's
-// routes and for administration.
+// Package live lists sessions and answers requests to end them, for the account's routes
+// and for administration.
 package live
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
-// Sessions lists and ends sessions and logins on every replica; *session.Ender is
-// one and says what the methods promise.
+// Sessions lists and ends sessions and logins on every replica; *session.Ender implements
+// it and documents the methods.
 type Sessions interface {
 	Replica() string
 	List(context.Context, host.UserID) ([]host.SessionInfo, error)
@@ -24,10 +24,10 @@ type Sessions interface {
 // Session is a session as its user and administrators see it.
 type Session struct {
 	host.SessionInfo
-	Current bool `json:"current"` // of the login that asks
+	Current bool `json:"current"` // belongs to the login of the request
 }
 
-// Shown is list as it is shown to p.
+// Shown returns list as it is shown to p.
 func Shown(list []host.SessionInfo, p *host.Principal) []Session {
 	out := make([]Session, 0, len(list))
 	for _, s := range list {
@@ -36,7 +36,7 @@ func Shown(list []host.SessionInfo, p *host.Principal) []Session {
 	return out
 }
 
-// End ends what is in the scope and answers the request with the result.
+// End ends the sessions and logins in the scope and answers the request with the result.
 func End(w http.ResponseWriter, r *http.Request, sessions Sessions, scope session.Scope, cause error) error {
 	result, err := sessions.End(r.Context(), scope, cause)
 	if err != nil {
