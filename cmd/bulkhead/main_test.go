@@ -226,7 +226,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "x ="}, "query:", 2},
 		{[]string{"policy", "eval", at("good"), "-i", in, "-q", "y"}, "query:", 2},
 		{[]string{"policy", "eval", at("good"), "-i", text}, "input:", 2},
-		{[]string{"policy", "eval", at("good"), "-i", file("list.json", "[]")}, "input: is array and not an object", 2},
+		{[]string{"policy", "eval", at("good"), "-i", file("list.json", "[]")}, "input: must be an object, not array", 2},
 		{[]string{"policy", "eval", at("good"), "-i", file("record.json", `{"decision_id": "1", "input": {}}`)}, "jq .input", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:helm.read"}, "ALLOWED", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "-p", at("late"), "vic@example.com", "gitops:helm.read"}, "site.rego:3", 1},
@@ -308,10 +308,10 @@ func TestABundleIsSignedAsAskedOrNotAtAll(t *testing.T) {
 		{"--algorithm ES384", "--algorithm needs --key", 2},
 		{"--key-id ops", "--key-id needs --key", 2},
 		{"--key absent.key", "--key: stat absent.key: no such file", 2},
-		{"--key ec.key --algorithm ES256", "--key: ec.key: the key is EC P-384 and the algorithm ES256; say ES384", 2},
-		{"--key ec.key --algorithm none", "the algorithm none is not known", 2},
+		{"--key ec.key --algorithm ES256", "--key: ec.key: the key is EC P-384 and does not fit the algorithm ES256; use ES384", 2},
+		{"--key ec.key --algorithm none", "the algorithm none is not supported", 2},
 		{"--key secret", "--key: secret: the key is not PEM", 2},
-		{"--key public.key", "the key is a public one", 2},
+		{"--key public.key", "the key is public", 2},
 	} {
 		_ = os.Remove(out)
 		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"policy", "build", "policy", "-o", out}, strings.Fields(c.args)...)...)

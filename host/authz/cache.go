@@ -12,16 +12,16 @@ const (
 	shardSize = 256
 )
 
-// cache holds decisions by the full key, so that no collision can grant. It is
-// bounded and safe for concurrent use; get allocates nothing.
+// cache holds decisions by the full key, so that a hash collision cannot allow anything. It
+// is bounded and safe for concurrent use; get allocates nothing.
 type cache struct {
 	seed   maphash.Seed
 	shards [shardCount]shard
 }
 
-// shard keeps two generations: entries enter the young one, and those that are
-// used while they are old enter it again. What stays unused is dropped when the
-// young one is full, at no cost to a hit. Of keys with one hash the last counts.
+// shard keeps two generations. Entries enter the young one, and enter it again when they
+// are used while they are old. When the young one is full, unused old entries are dropped,
+// without a cost for a hit. Of keys with the same hash the last is kept.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[uint64]*entry

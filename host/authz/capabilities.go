@@ -6,16 +6,16 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// effectful are the built-in functions that a policy is compiled without: they
-// reach out of the process, tell about it, or answer by chance. A policy that
-// calls one is refused with the line of the call. The functions on network
-// addresses stay, they only compute.
+// effectful are the built-in functions that policies cannot call: they reach out of the
+// process, reveal facts about it, or return random values. A policy that calls one is
+// refused with the line of the call. Functions on network addresses are available, since
+// they only compute.
 var effectful = []string{
 	"http.send", "net.lookup_ip_addr", "json.match_schema", "json.verify_schema", "providers.aws.sign_req",
 	"opa.runtime", "trace", "rand.intn", "uuid.rfc4122",
 }
 
-// capabilities are what policies may use.
+// capabilities are the functions that policies may use.
 var capabilities = func() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
@@ -25,13 +25,13 @@ var capabilities = func() *ast.Capabilities {
 	return c
 }()
 
-// Capabilities returns what policies may use, as OPA's own tools and editors read it
+// Capabilities returns the functions that policies may use, in the form of OPA's own tools
 // ("opa check --capabilities FILE").
 func Capabilities() *ast.Capabilities { return capabilities }
 
-// Nondeterministic returns the functions whose result may differ for equal
-// arguments, such as the clock. OPA does not say so of certificates, which it
-// verifies at the time of the call.
+// Nondeterministic returns the functions whose result may differ for equal arguments, such
+// as the clock. It includes the verification of certificates, which depends on the time of
+// the call although OPA does not mark it so.
 func Nondeterministic() map[string]bool {
 	varying := map[string]bool{
 		"crypto.x509.parse_and_verify_certificates":              true,
@@ -45,7 +45,7 @@ func Nondeterministic() map[string]bool {
 	return varying
 }
 
-// deterministic reports whether nothing that c decides by calls one of these.
+// deterministic reports whether the rules that decide call none of these functions.
 func deterministic(c *ast.Compiler) bool {
 	varying, ok := Nondeterministic(), true
 	for rule := range deciding(c) {

@@ -15,11 +15,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
-// reserved are the roots of data that an operator's data may not have: rules
-// and the host fill them.
+// reserved are the roots of data that an operator's data must not have, because rules and
+// the host fill them.
 var reserved = []string{"bulkhead", "directory", "system"}
 
-// compiled is the shipped rules and those of a source, compiled together.
+// compiled is the shipped rules and the rules of a source, compiled together.
 type compiled struct {
 	content  *source.Content
 	modules  map[string]*ast.Module // without tests
@@ -28,8 +28,7 @@ type compiled struct {
 	compiler *ast.Compiler
 }
 
-// compile makes a policy of the shipped rules and content. Its errors name file
-// and line.
+// compile compiles the shipped rules and content. Its errors name file and line.
 func compile(content *source.Content) (c *compiled, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -50,7 +49,7 @@ func compile(content *source.Content) (c *compiled, err error) {
 			c.tests[f.Name] = m
 		default:
 			c.replace(f.Name, m)
-			if c.modules[f.Name] != nil { // in a bundle, where the later would count alone
+			if c.modules[f.Name] != nil { // in a bundle, only the later file would count
 				errs = append(errs, fmt.Errorf("%s: another file has this name", f.Name))
 			}
 			c.modules[f.Name], c.own[f.Name] = m, true
@@ -71,8 +70,8 @@ func compile(content *source.Content) (c *compiled, err error) {
 	return c, c.takesPart()
 }
 
-// replace takes out the shipped files in whose place the operator's m is: the
-// one of its name and package, and the shim for any m of the shim's package.
+// replace removes the shipped files that the operator's m replaces: the file with its name
+// and package, and the shim if m has the shim's package.
 func (c *compiled) replace(name string, m *ast.Module) {
 	same := shippedName(strings.TrimPrefix(name, "/"))
 	if old := c.modules[same]; old != nil && old.Package.Equal(m.Package) {
@@ -83,8 +82,8 @@ func (c *compiled) replace(name string, m *ast.Module) {
 	}
 }
 
-// renamed is what to say of two declarations of one thing: perhaps the operator's
-// file is a fork of a shipped one, under another name.
+// renamed returns a hint for duplicate declarations: the operator's file may be a fork of a
+// shipped file, with another name.
 func (c *compiled) renamed() error {
 	if !strings.Contains(c.compiler.Errors.Error(), "redeclared") && !strings.Contains(c.compiler.Errors.Error(), "multiple default rules") {
 		return nil
@@ -92,14 +91,13 @@ func (c *compiled) renamed() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(c.own)) {
 		if c.modules[name].Package.Path.Equal(defaultPackage) {
-			errs = append(errs, fmt.Errorf("%s: a fork of a shipped file replaces it only under its name, and beside it otherwise", name))
+			errs = append(errs, fmt.Errorf("%s: a fork of a shipped file replaces it only if it has the same name", name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// hasData reports whether the source has data at path, where a rule would hide
-// it.
+// hasData reports whether the source has data at path, which a rule would hide.
 func (c *compiled) hasData(path []string) (bool, error) {
 	var at any = c.content.Data
 	for _, key := range path {
@@ -114,9 +112,9 @@ func (c *compiled) hasData(path []string) (bool, error) {
 	return true, nil
 }
 
-// takesPart refuses a policy that would not be asked: without the decision, or
-// of a source whose files have no part in it, as when its directory is empty or
-// a package is misspelt. The shipped rules alone would decide in its place.
+// takesPart refuses a policy without effect: it does not define the decision, or no file of
+// its source contributes to it, for example because the directory is empty or a package is
+// misspelt. The shipped rules alone would decide instead.
 func (c *compiled) takesPart() error {
 	deciding := deciding(c.compiler)
 	if len(deciding) == 0 {
@@ -133,15 +131,15 @@ func (c *compiled) takesPart() error {
 	why := "is a package misspelt?"
 	switch unread := c.content.Unread; {
 	case len(unread) > 0:
-		why = "rules in subdirectories and under other names than *.rego are not read: " + strings.Join(unread, ", ")
+		why = "rules in subdirectories and in files with other names than *.rego are not read: " + strings.Join(unread, ", ")
 	case len(c.own) == 0:
-		why = "it has no *.rego beside tests; without a policy in the configuration, the shipped one decides"
+		why = "it contains no *.rego except tests; to use the shipped policy, configure no policy"
 	}
-	return fmt.Errorf("nothing in %s has a part in %s; %s", c.content.Origin, decisionRef, why)
+	return fmt.Errorf("no file of %s contributes to %s; %s", c.content.Origin, decisionRef, why)
 }
 
-// deciding returns the rules that the decision depends on, which tests beside
-// them are not. What OPA refuses recursion by says what depends on what.
+// deciding returns the rules on which the decision depends, which excludes tests. It uses
+// the graph with which OPA detects recursion.
 func deciding(c *ast.Compiler) map[*ast.Rule]bool {
 	found := map[*ast.Rule]bool{}
 	next := c.GetRulesWithPrefix(decisionRef)
@@ -164,7 +162,7 @@ func deciding(c *ast.Compiler) map[*ast.Rule]bool {
 	return found
 }
 
-// all is every module, tests included.
+// all returns every module, including tests.
 func (c *compiled) all() map[string]*ast.Module {
 	all := maps.Clone(c.modules)
 	maps.Copy(all, c.tests)
@@ -196,9 +194,8 @@ func parseModule(name string, text []byte) (*ast.Module, error) {
 	return m, err
 }
 
-// How deep things may be within one another, since the compiler, which cannot be
-// stopped, takes twice as long for each level of closures and out of proportion
-// for terms.
+// Limits on nesting. The compiler, which cannot be interrupted, takes twice as long for
+// each level of closures, and disproportionately long for deep terms.
 const (
 	maxClosures = 8 // comprehensions and template strings
 	maxTerms    = 300
@@ -218,7 +215,7 @@ func tooDeep(m *ast.Module) (err error) {
 			}
 		case *ast.Term:
 			if terms += by; err == nil && (closures > maxClosures || terms > maxTerms) {
-				err = fmt.Errorf("%s: over %d comprehensions or template strings, or %d terms, are within one another", x.Location, maxClosures, maxTerms)
+				err = fmt.Errorf("%s: comprehensions and template strings may be nested %d deep, and terms %d", x.Location, maxClosures, maxTerms)
 			}
 		}
 		return err != nil
@@ -233,20 +230,20 @@ func newCompiler() *ast.Compiler {
 		WithSchemas(schemas).WithUseTypeCheckAnnotations(true)
 }
 
-// schemas are what policies may be checked against: those that say so in an
-// annotation (schemas: [{input: schema.input}]) do not compile if they read what
-// the input never has.
+// schemas are the schemas for checking policies: a package with the annotation
+// (schemas: [{input: schema.input}]) does not compile if it reads a path that the input
+// never has.
 var schemas = func() *ast.SchemaSet {
 	var input any
 	if err := json.Unmarshal(policies.InputSchema(), &input); err != nil {
-		panic(err) // embedded, and held by a test
+		panic(err) // cannot happen: the file is embedded and tested
 	}
 	set := ast.NewSchemaSet()
 	set.Put(ast.MustParseRef("schema.input"), input)
 	return set
 }()
 
-// build makes a revision of content once its tests have passed.
+// build compiles content, runs its tests and returns the revision.
 func build(ctx context.Context, content *source.Content) (*revision, error) {
 	c, err := compile(content)
 	if err != nil {

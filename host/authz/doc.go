@@ -2,24 +2,23 @@
 // the permissions that the directory matched with it. It is the only user of
 // OPA.
 //
-// A policy is a revision: the shipped rules and the operator's own, compiled
-// together, their tests passed, published in one step. A revision that fails
-// any of that leaves the one before it serving, and Ready says why.
+// A policy is a revision: the shipped rules and the operator's own, compiled together,
+// tested, and published in one step. If any of that fails, the previous revision stays in
+// force, and Ready returns the reason.
 //
 // The document asked for is data.bulkhead.authz.decision:
 //
 //	{"allow": bool, "reason": {"code": string, "args": {…}}, "obligations": {…}}
 //
-// Everything but a well-formed document that allows is a denial: undefined,
-// error, wrong shape, unknown obligation, time over, panic. Those give the
-// reason "policy_error" and the details go to the log.
+// Anything except a well-formed document that allows is a denial: undefined, error, wrong
+// shape, unknown obligation, timeout, panic. The reason is then "policy_error", and the
+// details go to the log.
 //
-// Decisions are cached. The key is the canonical form of what the policy reads of
-// the question, with the policy's revision and the versions of the person, roles
-// and teams in the directory. So nothing is ever flushed: a change makes older
-// entries unreachable, and only those of whom it is about.
+// Decisions are cached. The key is the canonical form of the parts of the question that the
+// policy reads, with the policy's revision and the versions of the user, roles and teams in
+// the directory. So the cache is never flushed: a change makes older entries unreachable,
+// and only those of the users that it concerns.
 //
-// What the permissions are and what covers what is the matter of
-// host/directory; what follows from them, of the Rego in policies; enforcing
-// the obligations, of whoever acts on the decision.
+// host/directory matches permissions, the Rego in policies decides with them, and the
+// callers of Decide enforce the obligations.
 package authz

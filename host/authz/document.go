@@ -10,8 +10,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 )
 
-// ParseDecision reads the document that a policy produced. It is strict: an
-// unknown key may be a condition that the host would not enforce.
+// ParseDecision parses the document of a policy. It is strict, because an unknown key could
+// be a condition that the host would not enforce.
 func ParseDecision(v any) (host.Decision, error) {
 	top := fields{at: "decision"}
 	top.read(v, "allow", "reason", "obligations")
@@ -46,7 +46,7 @@ func parseObligations(o *fields) host.Obligations {
 		Record:         host.Record(o.text("record")),
 	}
 	if _, ok := o.m["record"]; ok {
-		o.check(out.Record == host.RecordOutput || out.Record == host.RecordAll, `record is neither "output" nor "all"`)
+		o.check(out.Record == host.RecordOutput || out.Record == host.RecordAll, `record must be "output" or "all"`)
 	}
 	if err := redact.Check(out.Redact); err != nil {
 		o.check(false, "redact: %v", err)
@@ -57,7 +57,7 @@ func parseObligations(o *fields) host.Obligations {
 	i := o.object("impersonate", "user", "groups")
 	out.Impersonate = &host.Impersonation{User: i.text("user"), Groups: i.texts("groups")}
 	i.check(out.Impersonate.User != "", "user is missing")
-	// The cluster's own identities are out of a policy's reach.
+	// A policy cannot use the cluster's own identities.
 	for _, name := range append([]string{out.Impersonate.User}, out.Impersonate.Groups...) {
 		i.check(!strings.HasPrefix(name, "system:"), "%q begins with system:", name)
 	}
@@ -65,7 +65,7 @@ func parseObligations(o *fields) host.Obligations {
 	return out
 }
 
-// fields reads one object and keeps what is wrong with it.
+// fields reads one object and collects its problems.
 type fields struct {
 	at  string
 	m   map[string]any
@@ -91,7 +91,7 @@ func (f *fields) read(v any, known ...string) {
 	}
 }
 
-// object returns the fields of an object inside f; absent, it has none.
+// object returns the fields of an object in f; an absent object has none.
 func (f *fields) object(key string, known ...string) *fields {
 	in := &fields{at: f.at + "." + key}
 	if v, ok := f.m[key]; ok {
@@ -126,8 +126,8 @@ func (f *fields) texts(key string) []string {
 	return out
 }
 
-// duration reads one as time.ParseDuration does: "30m". It must be more than
-// nothing, since zero leaves the limit to the host.
+// duration reads a duration in the form of time.ParseDuration: "30m". It must be positive,
+// since zero means the host's limit.
 func (f *fields) duration(key string) time.Duration {
 	if _, ok := f.m[key]; !ok {
 		return 0

@@ -17,9 +17,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// defaultDeadline bounds one evaluation in wall-clock time. An evaluation takes
-// some 0.1 ms of CPU; the rest is for a machine that is busy, since a deadline
-// missed is a refusal.
+// defaultDeadline bounds one evaluation in wall-clock time. An evaluation takes some 0.1 ms
+// of processor time; the rest allows for a busy machine, since a missed deadline is a
+// refusal.
 const defaultDeadline = time.Second
 
 // Reason codes of denials that the policy did not decide.
@@ -30,73 +30,71 @@ const (
 	LogFull = "decision_log_full"
 )
 
-// Directory is what the engine asks of host/directory. It is safe for
-// concurrent use.
+// Directory is the part of host/directory that the engine uses. It is safe for concurrent
+// use.
 type Directory interface {
 	Match(*host.Question) host.Matching
-	// Consider tells what Match passes over, too.
+	// Consider also returns the permissions that Match skips.
 	Consider(*host.Question) []host.Considered
-	// Listing tells how the directory knows a person.
+	// Listing returns what the directory knows of a user.
 	Listing(*host.Principal) host.Listing
-	// Revision counts the directory's states.
+	// Revision returns the number of the directory's present revision.
 	Revision() uint64
-	// AppendVersion appends what changes with everything that Match may answer
-	// about a person.
+	// AppendVersion appends a value that changes whenever an answer of Match for the
+	// user may change.
 	AppendVersion([]byte, *host.Principal) []byte
-	// Facts is everything, as JSON values, and of which revision.
+	// Facts returns the whole directory as JSON values, and its revision.
 	Facts() (map[string]any, uint64)
 }
 
-// Source names where an operator's policy is: a directory or an OPA bundle.
+// Source is the source of an operator's policy: a directory or an OPA bundle.
 type (
 	Source = source.Config
 	Bundle = source.Bundle
 	Key    = source.Key
 )
 
-// Config says which policy decides over which directory.
+// Config defines the policy and the directory of an engine.
 type Config struct {
-	// Source holds the operator's own policy; empty for the shipped one alone. A
+	// Source is the source of the operator's policy; empty for the shipped one alone. A
 	// package bulkhead.authz in it replaces the shipped one.
 	Source Source
-	// Keep is a directory for the last good copy of a bundle from elsewhere;
-	// empty: none is kept, and a start needs the place to answer.
+	// Keep is a directory for the last good copy of a remote bundle. If it is empty, no
+	// copy is kept, and the source must answer at a start.
 	Keep      string
 	Directory Directory
-	// Shadow is a candidate that is asked what the policy is asked, beside it; the
-	// differences are logged and counted, and nothing is enforced. Nil: none.
+	// Shadow is a candidate that gets the same questions as the policy. Differences are
+	// logged and counted; its decisions are not enforced. Nil: none.
 	Shadow *Source
 	Log    audit.Config // where decisions are logged, in OPA's format
 	// Labels name this host in the decision log.
 	Labels map[string]string
-	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. One that
-	// takes longer is cut and denied, also if it is the machine that is slow.
+	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. An evaluation that
+	// takes longer is stopped and denied, also if the machine is slow.
 	Deadline time.Duration
 	Logger   *slog.Logger
 }
 
-// Engine decides by the current revision of the policy. It is safe for
-// concurrent use.
+// Engine decides with the published revision of the policy. It is safe for concurrent use.
 type Engine struct {
 	decider
 	*track
 	ids       *ids
-	decisions *audit.Log // nil: there is none
+	decisions *audit.Log // nil: decisions are not logged
 	recorded  termsCache // for the decision log, which may lag behind
-	shadow    *shadow    // nil: there is none
+	shadow    *shadow    // nil: no shadow is configured
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
 
-// Open builds the first revision and follows its source until ctx is done or
-// Close is called. A source that is missing and a policy that cannot be used
-// are errors of kind host.Invalid: nothing serves in their place. If only the
-// source does not answer, everything is denied until it does, unless Keep has a
-// copy.
+// Open builds the first revision and follows its source until ctx is done or Close is
+// called. A missing source and an invalid policy are errors of kind host.Invalid. If the
+// source only does not answer, the engine denies everything until it does, unless Keep has
+// a copy.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	const op = "policy.open"
 	if cfg.Directory == nil {
-		return nil, host.E(host.Internal, op, "there is no directory to match with")
+		return nil, host.E(host.Internal, op, "the directory is missing")
 	}
 	if err := cfg.Check(); err != nil {
 		return nil, host.E(host.Invalid, op, "%w", err)
@@ -117,8 +115,8 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Check reports every mistake in what the operator wrote that can be seen
-// without opening anything.
+// Check returns all problems of the operator's configuration that can be found without
+// opening anything.
 func (c *Config) Check() error {
 	err := errors.Join(c.Source.Check("policy"), c.Log.Check("policy.log"))
 	if c.Shadow != nil {
@@ -147,9 +145,8 @@ func (e *Engine) openBeside(ctx context.Context, cfg *Config, deadline time.Dura
 	return nil
 }
 
-// Close ends following changes, writes what waits for the decision log and
-// waits for that, a few seconds at most. Decide goes on by the last revision,
-// unlogged.
+// Close stops following changes and writes the waiting records of the decision log, for at
+// most a few seconds. Decide continues with the last revision, without logging.
 func (e *Engine) Close() error {
 	e.stop()
 	if e.shadow != nil {
@@ -162,18 +159,18 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// Ready returns nil while the newest policy is the one that serves and decides,
-// otherwise why not, with file and line where there is one: it cannot be used, its
-// source does not answer, or it fails whenever it is asked.
+// Ready returns nil while the newest policy is published and decides. Otherwise it returns
+// the reason, with file and line if known: the policy is invalid, its source does not
+// answer, or it fails for every question.
 func (e *Engine) Ready() error { return e.track.ready() }
 
-// Deciding returns nil while the policy that serves can decide something, otherwise
-// why everything is denied: none has arrived yet, or whatever it is asked it fails,
-// as one whose decision is a number does.
+// Deciding returns nil while the published policy can decide. Otherwise it returns why
+// everything is denied: no policy has arrived yet, or the policy fails for every question,
+// for example because its decision is a number.
 func (e *Engine) Deciding() error { return e.track.deciding() }
 
-// LogProblem says why decisions cannot be written to one of their destinations
-// now; nil if they can or are not logged.
+// LogProblem returns why decisions cannot be written to one of their destinations, nil if
+// they can be written or are not logged.
 func (e *Engine) LogProblem() error {
 	if e.decisions == nil {
 		return nil
@@ -186,25 +183,24 @@ func (e *Engine) LogProblem() error {
 	return nil
 }
 
-// Revision numbers the policy that decides, from 1. It is 0 as long as none has
+// Revision returns the number of the published policy, from 1. It is 0 until the first has
 // arrived.
 func (e *Engine) Revision() uint64 { return e.current.Load().number }
 
-// Changed returns a channel that is closed when another revision begins to
-// decide. To miss nothing, call it before deciding.
+// Changed returns a channel that is closed when another revision is published. To miss no
+// change, call it before deciding.
 func (e *Engine) Changed() <-chan struct{} { return e.current.Load().superseded }
 
-// Decide answers q. It never fails: what cannot be decided is denied, with the
-// reason code "policy_error". The decision's reason and obligations are shared
-// with the cache and read-only. A decision that is not cached takes at most
-// a little longer than the deadline.
+// Decide answers q. It does not return an error: a question that cannot be decided is
+// denied with the reason code "policy_error". The decision's reason and obligations are
+// shared with the cache and must not be modified. A decision that is not cached takes
+// little longer than the deadline at most.
 func (e *Engine) Decide(ctx context.Context, q *host.Question) host.Decision {
 	return e.decideAndTell(ctx, q, false)
 }
 
-// Redecide answers q again for what runs by an earlier answer. It is Decide, except
-// that a full decision log does not deny: nothing new happens that would go
-// unrecorded.
+// Redecide answers q again for a session that an earlier answer allowed. It is Decide,
+// except that a full decision log does not deny, since no new effect would be unrecorded.
 func (e *Engine) Redecide(ctx context.Context, q *host.Question) host.Decision {
 	return e.decideAndTell(ctx, q, true)
 }
@@ -224,8 +220,8 @@ func (e *Engine) decideAndTell(ctx context.Context, q *host.Question, running bo
 	return d
 }
 
-// Would answers q as Decide does, to somebody who only asks: nothing may be done
-// by it, it has no ID, and it is neither logged nor compared with a shadow's.
+// Would answers q as Decide does, for information only: the answer must not allow anything.
+// It has no ID, and is neither logged nor compared with the shadow's.
 func (e *Engine) Would(ctx context.Context, q *host.Question) host.Decision {
 	if !q.Principal.Known() {
 		return host.Decision{Reason: host.Reason{Code: "nobody"}, Revision: e.Revision()}
@@ -236,7 +232,7 @@ func (e *Engine) Would(ctx context.Context, q *host.Question) host.Decision {
 
 func (e *Engine) answer(ctx context.Context, rev *published, q *host.Question) (a *answer, cached bool) {
 	a, cached, err := e.decide(ctx, rev, q)
-	if ctx.Err() == nil { // otherwise it says nothing of the policy
+	if ctx.Err() == nil { // otherwise the failure is not the policy's
 		rev.health.note(err)
 	}
 	if err != nil {
@@ -246,8 +242,7 @@ func (e *Engine) answer(ctx context.Context, rev *published, q *host.Question) (
 	return a, cached
 }
 
-// tell offers a decision to the shadow and the decision log, and waits for
-// neither.
+// tell passes a decision to the shadow and the decision log, without waiting.
 func (e *Engine) tell(d *host.Decision, r *record, q *host.Question) {
 	r.set(q)
 	if e.shadow != nil {
@@ -258,14 +253,14 @@ func (e *Engine) tell(d *host.Decision, r *record, q *host.Question) {
 	}
 }
 
-// answer is what was decided, and from what.
+// answer is a decision and the matching that it is based on.
 type answer struct {
-	decision host.Decision // without what differs each time
+	decision host.Decision // without its ID and other fields that differ each time
 	matching host.Matching
 	err      error // why the policy could not decide
 }
 
-// decider decides by a revision, with a cache in front.
+// decider decides with a revision, with a cache in front.
 type decider struct {
 	directory Directory
 	deadline  time.Duration
@@ -278,8 +273,8 @@ func (e *decider) init(d Directory, deadline time.Duration) {
 	e.cache.init()
 }
 
-// decide answers q, with a denial if it also returns an error. The answer is
-// shared and read-only.
+// decide answers q; with an error the answer is a denial. The answer is shared and must not
+// be modified.
 func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) (a *answer, cached bool, err error) {
 	buf := keyBuffers.Get().(*[]byte)
 	defer keyBuffers.Put(buf)
@@ -297,7 +292,7 @@ func (e *decider) decide(ctx context.Context, rev *published, q *host.Question) 
 	if err != nil {
 		a.decision, a.err = host.Decision{Reason: host.Reason{Code: PolicyError}, Revision: rev.number}, err
 	} else if keyed && a.matching.Revision == directory {
-		// Otherwise the directory has moved on since the key was made.
+		// Otherwise the directory has changed since the key was made.
 		e.cache.put(string(key), a)
 	}
 	return a, false, err

@@ -9,16 +9,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// health is how a revision has decided so far. The zero value has not. It is safe
-// for concurrent use.
+// health counts a revision's successful and failed decisions. The zero value is ready for
+// use. It is safe for concurrent use.
 type health struct {
-	worked atomic.Bool            // it decided once
-	failed atomic.Int64           // decisions that failed since it last decided
-	last   atomic.Pointer[string] // why, of the last of these
+	worked atomic.Bool            // it has decided at least once
+	failed atomic.Int64           // failures since the last success
+	last   atomic.Pointer[string] // error of the last failure
 }
 
-// manyFailures is how many decisions must have failed in a row for a revision that
-// has decided before to be degraded: a few odd questions are no fault of all.
+// manyFailures is the number of failures in a row after which a revision that has decided
+// before is degraded; a few unusual questions may fail.
 const manyFailures = 10
 
 func (h *health) note(err error) {
@@ -36,17 +36,17 @@ func (h *health) note(err error) {
 	}
 }
 
-// problem says that the last decisions failed, if they were many or all.
+// problem returns an error if many or all of the last decisions failed.
 func (h *health) problem(field string) error {
 	n, last := h.failed.Load(), h.last.Load()
 	if last == nil || n == 0 || n < manyFailures && h.worked.Load() {
 		return nil
 	}
-	return host.E(host.Unavailable, "policy", "%s: the last %d decisions failed and were denied, the last one because: %s", field, n, *last)
+	return host.E(host.Unavailable, "policy", "%s: the last %d decisions failed and were denied; the last error: %s", field, n, *last)
 }
 
-// probe asks three questions that differ in all that rules usually look at. It
-// returns why each fails, nil if one is decided, or could be if it were another.
+// probe asks three questions that differ in everything that rules usually read. It returns
+// the errors if all of them fail for reasons that apply to every question, otherwise nil.
 func (r *revision) probe(ctx context.Context) error {
 	from := host.Origin{Kind: host.FromRole, ID: "admin"}
 	all := []string{"*"}

@@ -16,7 +16,7 @@ func TestAPolicyThatDecidesNothingIsNotReady(t *testing.T) {
 	} {
 		e, dir := withPolicy(t, "package bulkhead.authz\n\n"+text+"\n")
 		for _, err := range []error{e.Deciding(), e.Ready()} {
-			if err == nil || !strings.Contains(err.Error(), "revision 1 decides nothing, so every request is denied") || !strings.Contains(err.Error(), want) {
+			if err == nil || !strings.Contains(err.Error(), "revision 1 fails for every question, so every request is denied") || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v", text, err)
 			}
 		}
@@ -50,7 +50,7 @@ func TestAPolicyThatMayDecideIsReadyUntilItFails(t *testing.T) {
 		}
 	}
 	fail(1)
-	says("the last 1 decisions failed and were denied, the last one because: data.bulkhead.authz.decision is undefined")
+	says("the last 1 decisions failed and were denied; the last error: data.bulkhead.authz.decision is undefined")
 	e.Decide(t.Context(), ask("vic@example.com", "gitops", "helm.read"))
 	says("")
 	fail(manyFailures - 1)

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// ids makes decision ids: a random part for the process and a number. They are
-// made a block at a time, so that one costs no allocation of its own.
+// ids makes decision ids: a random part for the process and a number. It makes a block of
+// them at a time, so that an id needs no allocation.
 type ids struct {
 	prefix string
 	last   atomic.Uint64

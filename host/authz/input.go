@@ -13,8 +13,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// terms keeps permissions in the form that Rego sees. Their pointers stand for
-// the same permissions within one revision of the directory only.
+// terms caches permissions in the form of Rego. Equal pointers mean the same permission
+// within one revision of the directory only.
 type terms struct {
 	revision uint64
 	byMatch  sync.Map // *host.Matched → *ast.Term
@@ -44,7 +44,7 @@ func (t *terms) of(m *host.Matched) (*ast.Term, error) {
 	return term, err
 }
 
-// object makes an object of keys and values by turns.
+// object is an object of pairs of key and value.
 type object [][2]*ast.Term
 
 func (o *object) set(key string, value *ast.Term) {
@@ -55,10 +55,9 @@ func (o *object) text(key, value string) { o.set(key, ast.StringTerm(value)) }
 
 func (o object) term() *ast.Term { return ast.ObjectTerm(o...) }
 
-// newInput is the question as a policy that reads r sees it. Every key that the
-// policy may read is there, but for capability, which is absent in the decision
-// about a route, and break_glass, which is absent where no such permission
-// matched.
+// newInput returns the input document of a question for a policy that reads r. It has every
+// key that the policy may read, except capability in the decision about a route, and
+// break_glass if no such permission matched.
 func newInput(q *host.Question, m *host.Matching, t *terms, r *reads) (ast.Value, error) {
 	principal, err := principalTerm(q.Principal, m, r)
 	if err != nil {
@@ -162,7 +161,7 @@ func listTerm(list []string) *ast.Term {
 	return ast.ArrayTerm(items...)
 }
 
-// permissionsTerm sorts what matched by kind, each list in the directory's order.
+// permissionsTerm sorts the matched permissions by kind, each list in the directory's order.
 func permissionsTerm(matched []*host.Matched, t *terms) (*ast.Term, error) {
 	var actions, plugins, resources []*ast.Term
 	for _, match := range matched {

@@ -9,18 +9,16 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// maxKey bounds what the cache keeps for one question, in bytes. Longer
-// questions are decided each time.
+// maxKey bounds a key of the cache, in bytes. Questions with longer keys are not cached.
 const maxKey = 4 << 10
 
 var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 
-// appendKey appends the canonical form of everything that the decision depends
-// on: equal keys mean equal inputs to equal policies. Every part has its length
-// in front, so that no two questions share a form. Permissions, roles and teams
-// follow from the user, what is asserted of them, their versions in the
-// directory, and the parts that are matched. It is not ok if the answer must not
-// be cached.
+// appendKey appends the canonical form of everything on which the decision depends: equal
+// keys mean equal inputs and equal policies. Every part has its length in front, so that
+// the keys of different questions differ. Permissions, roles and teams are determined by
+// the user, the asserted memberships, the user's version in the directory, and the parts
+// that are matched. ok is false if the answer must not be cached.
 func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte, bool) {
 	if !rev.cacheable {
 		return b, false
@@ -31,7 +29,7 @@ func appendKey(b []byte, rev *published, d Directory, q *host.Question) ([]byte,
 	b = appendBool(b, q.Principal.Unlisted)
 	b = appendTexts(b, q.Principal.Asserted.Roles)
 	b = appendTexts(b, q.Principal.Asserted.Teams)
-	b = d.AppendVersion(b, q.Principal) // its length follows from the above
+	b = d.AppendVersion(b, q.Principal) // its length is determined by the parts above
 	if r.directory {
 		b = binary.LittleEndian.AppendUint64(b, d.Revision())
 	}
@@ -88,8 +86,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// appendMap appends the members of m that are read. Of those that are read by
-// name only the values are there, each after whether there is one.
+// appendMap appends the members of m that are read. For members that are read by name it
+// appends only the values, each after a flag whether it exists.
 func appendMap[M ~map[string]string](b []byte, m M, read *members) []byte {
 	if !read.all {
 		for _, k := range read.names {
@@ -114,8 +112,8 @@ func appendMap[M ~map[string]string](b []byte, m M, read *members) []byte {
 	return b
 }
 
-// appendClaims uses the JSON encoder, which sorts keys. Claims that it cannot
-// write fail the evaluation as well.
+// appendClaims uses the JSON encoder, which sorts keys. Claims that it cannot encode make
+// the evaluation fail as well.
 func appendClaims(b []byte, claims map[string]any) ([]byte, bool) {
 	if len(claims) == 0 {
 		return appendText(b, ""), true

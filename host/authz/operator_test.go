@@ -103,7 +103,7 @@ func TestWhatServesAlreadyIsNoNewRevision(t *testing.T) {
 	write(t, dir, "policy.rego", broken["syntax"].text)
 	await(t, "refusal", func() bool { return e.Ready() != nil })
 	write(t, dir, "policy.rego", freeze)
-	await(t, "undoing", func() bool { return e.Ready() == nil && out.Count("policy is again what serves") == 1 })
+	await(t, "undoing", func() bool { return e.Ready() == nil && out.Count("the published policy is current again") == 1 })
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -230,9 +230,9 @@ func TestAPolicyWithoutAPartInTheDecisionIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, want string }{
 		"a misspelt package": {"policy.rego", strings.Replace(freeze, "bulkhead.authz", "bulkhead.auths", 1), "is a package misspelt?"},
 		"a library alone":    {"policy.rego", "package site\n\nfrozen := true\n", "is a package misspelt?"},
-		"nothing":            {"notes.txt", "", "it has no *.rego"},
-		"data alone":         {"site.json", "{}", "it has no *.rego"},
-		"tests alone":        {"site_test.rego", "package site_test\n\ntest_it if true\n", "it has no *.rego beside tests"},
+		"nothing":            {"notes.txt", "", "it contains no *.rego"},
+		"data alone":         {"site.json", "{}", "it contains no *.rego"},
+		"tests alone":        {"site_test.rego", "package site_test\n\ntest_it if true\n", "it contains no *.rego except tests"},
 		"another suffix":     {"policy.REGO", freeze, "not read: policy.REGO"},
 		"a subdirectory":     {"sub/policy.rego", freeze, "not read: sub/"},
 	} {

@@ -15,15 +15,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// Policy is a compiled policy: the shipped rules and an operator's own. Tools
-// look at it and try it; it serves no requests by itself. It is safe for
-// concurrent use.
+// Policy is a compiled policy, the shipped rules and an operator's own, for tools. It is safe
+// for concurrent use.
 type Policy struct {
 	*published
 }
 
-// ReadPolicy compiles the directory or bundle file at path, whose signature is
-// not verified; "" is the shipped policy. Errors name file and line.
+// ReadPolicy compiles the directory or bundle file at path, without verifying a signature;
+// "" is the shipped policy. Errors name file and line.
 func ReadPolicy(ctx context.Context, path string) (*Policy, error) {
 	if path == "" {
 		return newPolicy(ctx, source.Shipped())
@@ -35,8 +34,8 @@ func ReadPolicy(ctx context.Context, path string) (*Policy, error) {
 	return newPolicy(ctx, content)
 }
 
-// LoadPolicy compiles what is at s now, as a host with this configuration would
-// at its start, and verifies the signature.
+// LoadPolicy compiles the present content of s and verifies its signature, as a host with
+// this configuration does at its start.
 func LoadPolicy(ctx context.Context, s Source) (_ *Policy, err error) {
 	src, err := source.Open(s, "", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -50,8 +49,8 @@ func LoadPolicy(ctx context.Context, s Source) (_ *Policy, err error) {
 	return newPolicy(ctx, content)
 }
 
-// UnpackPolicy compiles a packed bundle, whose signature is not verified. origin
-// names it in errors.
+// UnpackPolicy compiles a packed bundle, without verifying its signature. origin names it in
+// errors.
 func UnpackPolicy(ctx context.Context, packed []byte, origin string) (*Policy, error) {
 	content, err := source.Unpack(packed, origin)
 	if err != nil {
@@ -72,11 +71,10 @@ func newPolicy(ctx context.Context, content *source.Content) (*Policy, error) {
 	return &Policy{&published{revision: r}}, nil
 }
 
-// Serving returns the policy that decides now.
+// Serving returns the published policy.
 func (e *Engine) Serving() *Policy { return &Policy{e.current.Load()} }
 
-// Candidate returns the policy in the shadow, nil if there is none that can be
-// used.
+// Candidate returns the policy in the shadow, nil if no usable one is configured.
 func (e *Engine) Candidate() *Policy {
 	if e.shadow == nil {
 		return nil
@@ -87,26 +85,26 @@ func (e *Engine) Candidate() *Policy {
 	return nil
 }
 
-// Origin says where p is from.
+// Origin returns where p comes from.
 func (p *Policy) Origin() string { return p.content.Origin }
 
-// Digest names p's content: "sha256:…".
+// Digest returns the digest of p's content: "sha256:…".
 func (p *Policy) Digest() string { return p.content.Digest }
 
 // Shipped reports whether p is the shipped policy alone.
 func (p *Policy) Shipped() bool { return p.content == source.Shipped() }
 
-// Cacheable reports whether decisions by p may be cached.
+// Cacheable reports whether decisions of p may be cached.
 func (p *Policy) Cacheable() bool { return p.cacheable }
 
-// ReadsDirectory reports whether p decides by data.directory.
+// ReadsDirectory reports whether p reads data.directory.
 func (p *Policy) ReadsDirectory() bool { return p.reads.directory }
 
-// MayRead reports whether p may decide by the part of the input at path.
+// MayRead reports whether p may read the part of the input at path.
 func (p *Policy) MayRead(path ...string) bool { return p.compiler == nil || p.reads.input(path...) }
 
-// Signing is what a bundle is signed with, Stamp what it says against being
-// replayed.
+// Signing is the key and algorithm with which a bundle is signed; Stamp protects it against
+// replay.
 type (
 	Signing = source.Signing
 	Stamp   = source.Stamp
@@ -117,30 +115,30 @@ func (p *Policy) Pack(w io.Writer, revision string, s *Signing) error {
 	return source.Pack(w, p.content, revision, s)
 }
 
-// Trial decides by a policy over a directory as an engine would, without logging.
-// It is safe for concurrent use.
+// Trial decides with a policy and a directory as an engine would, without logging. It is safe
+// for concurrent use.
 type Trial struct {
 	decider
 	policy *published
 }
 
-// Over returns a trial of p over d.
+// Over returns a trial of p with d.
 func (p *Policy) Over(d Directory) *Trial {
 	t := &Trial{policy: p.published}
 	t.init(d, defaultDeadline)
 	return t
 }
 
-// Decide answers q from the cache or by an evaluation. What cannot be decided is
+// Decide answers q from the cache or by an evaluation. A question that cannot be decided is
 // denied with the reason code PolicyError.
 func (t *Trial) Decide(ctx context.Context, q *host.Question) host.Decision {
 	a, _, _ := t.decide(ctx, t.policy, q)
 	return a.decision
 }
 
-// Evaluate answers q by an evaluation and returns what the directory matched for
-// it. An error says why the policy could not decide. Each step is reported to
-// trace unless that is nil.
+// Evaluate answers q by an evaluation and returns the directory's matching. The error is the
+// reason for which the policy could not decide. Each step is reported to trace unless that
+// is nil.
 func (t *Trial) Evaluate(ctx context.Context, q *host.Question, trace topdown.QueryTracer) (host.Decision, host.Matching, error) {
 	m := t.directory.Match(q)
 	var options []rego.EvalOption
@@ -151,9 +149,9 @@ func (t *Trial) Evaluate(ctx context.Context, q *host.Question, trace topdown.Qu
 	return d, m, err
 }
 
-// DecideInput decides an input document that has the permissions in it. What
-// cannot be decided is denied with the reason code PolicyError, also by a policy
-// that reads data.directory.
+// DecideInput decides an input document that contains the permissions. A question that cannot
+// be decided, also because the policy reads data.directory, is denied with the reason code
+// PolicyError.
 func (p *Policy) DecideInput(ctx context.Context, input ast.Value) host.Decision {
 	document, err := p.eval(ctx, input, defaultDeadline)
 	if err == nil {
@@ -165,9 +163,9 @@ func (p *Policy) DecideInput(ctx context.Context, input ast.Value) host.Decision
 	return host.Decision{Reason: host.Reason{Code: PolicyError}}
 }
 
-// Query returns the values of a query for an input document: none if it is
-// undefined. It has no deadline but ctx's. A query that does not compile is an
-// error of kind host.Invalid.
+// Query returns the values of a query for an input document, none if it is undefined. Its
+// only deadline is that of ctx. The error for a query that does not compile is of kind
+// host.Invalid.
 func (p *Policy) Query(ctx context.Context, query string, input ast.Value) ([]any, error) {
 	prepared, err := rego.New(
 		rego.Query(query), rego.Compiler(p.compiler), rego.Capabilities(capabilities),
@@ -192,9 +190,9 @@ func (p *Policy) Query(ctx context.Context, query string, input ast.Value) ([]an
 // maxInput bounds an input document, in bytes.
 const maxInput = 16 << 20
 
-// ReadInput reads an input document in JSON, of 16 MiB at most. A record of the
-// decision log contains an input document but is refused, because as an input it
-// would be a question without a user.
+// ReadInput reads an input document in JSON of at most 16 MiB. A record of the decision log
+// is refused: it contains an input document, but as an input it would be a question without
+// a user.
 func ReadInput(r io.Reader) (ast.Value, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxInput+1))
 	if err != nil {
@@ -210,16 +208,16 @@ func ReadInput(r io.Reader) (ast.Value, error) {
 	}
 	object, ok := v.(ast.Object)
 	if !ok {
-		return nil, fmt.Errorf("is %s and not an object", ast.ValueName(v))
+		return nil, fmt.Errorf("must be an object, not %s", ast.ValueName(v))
 	}
 	if object.Get(ast.StringTerm("decision_id")) != nil && object.Get(ast.StringTerm("input")) != nil {
-		return nil, errors.New("is a record of the decision log; give what it has in input (jq .input)")
+		return nil, errors.New("is a record of the decision log; give its input (jq .input)")
 	}
 	return v, nil
 }
 
-// Input returns the whole input document of q, also the parts that a policy does
-// not read. m is what a directory matched for q.
+// Input returns the complete input document of q, including parts that a policy does not
+// read. m is the directory's matching for q.
 func Input(q *host.Question, m *host.Matching) (ast.Value, error) {
 	return newInput(q, m, &terms{}, everything)
 }

@@ -6,24 +6,25 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// Program is a policy's rules as they were compiled, for tools that judge them.
-// It is shared and read-only.
+// Program is the compiled rules of a policy, for tools that check them. It is shared and must
+// not be modified.
 type Program struct {
 	Compiler *ast.Compiler
-	// Deciding are the rules that the decision depends on.
+	// Deciding are the rules on which the decision depends.
 	Deciding map[*ast.Rule]bool
-	// Own are the operator's modules by the names of their files, as they were
-	// parsed, Tests those of files with tests.
+	// Own are the operator's parsed modules by file name, Tests those of files with
+	// tests.
 	Own, Tests map[string]*ast.Module
-	// Unread names what looks like Rego at the source but is not read.
+	// Unread names files and directories that look like Rego but are not read.
 	Unread []string
-	// Fails says why the policy decides nothing, whatever it is asked; nil if it may.
+	// Fails is the reason for which the policy fails for every question; nil if it may
+	// decide.
 	Fails error
 
 	c *compiled
 }
 
-// Program returns the rules of p, which was read by ReadPolicy, LoadPolicy or
+// Program returns the rules of p, which must come from ReadPolicy, LoadPolicy or
 // UnpackPolicy.
 func (p *Policy) Program() *Program {
 	own := map[string]*ast.Module{}
@@ -44,7 +45,7 @@ func (p *Program) Strict() ast.Errors {
 	return c.Errors
 }
 
-// IsTest reports whether r is a test: its name begins with test_.
+// IsTest reports whether r is a test, whose name begins with test_.
 func IsTest(r *ast.Rule) bool {
 	name := r.Head.Ref()[0].Value.String()
 	return strings.HasPrefix(strings.Trim(name, `"`), "test_")

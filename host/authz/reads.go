@@ -9,12 +9,12 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// part is one value of the input that the question has as it is, at
-// input.OBJECT.NAME: a text or a flag.
+// part is a text or flag that the input has unchanged from the question, at
+// input.OBJECT.NAME.
 type part struct {
 	object, name string
 	key          *ast.Term
-	matched      bool // the directory's answer depends on it
+	matched      bool // whether the directory's matching depends on it
 	text         func(*host.Question) string
 	flag         func(*host.Question) bool
 }
@@ -27,8 +27,8 @@ func flagPart(object, name string, matched bool, flag func(*host.Question) bool)
 	return part{object: object, name: name, key: ast.InternedTerm(name), matched: matched, flag: flag}
 }
 
-// routeParts and capabilityParts are what key and input are made of, so that
-// one has what the other has. The latter are for questions with a capability.
+// routeParts and capabilityParts are the parts of both key and input, so that the two always
+// agree. The latter are for questions with a capability.
 var (
 	routeParts = []part{
 		textPart("route", "plugin", true, func(q *host.Question) string { return q.Route.Plugin }),
@@ -55,12 +55,12 @@ var (
 		textPart("capability", "via", false, func(q *host.Question) string { return q.Capability.Via }),
 		flagPart("capability", "spans", true, func(q *host.Question) bool { return q.Capability.Spans }),
 	}
-	// targetNames are the members of a route's resource that the directory's
-	// answer depends on where there is no capability.
+	// targetNames are the members of a route's resource on which the directory's matching
+	// depends if the question has no capability.
 	targetNames = []string{"cluster", "group", "namespace", "resource", "subresource", "verb"}
 )
 
-// members are those of an object that a policy may look at, sorted by name.
+// members are the members of an object that a policy may read, sorted by name.
 type members struct {
 	all   bool
 	names []string
@@ -72,11 +72,11 @@ func (m *members) with(names ...string) members {
 	return members{m.all, slices.Compact(all)}
 }
 
-// reads says which parts of its surroundings a policy's decisions may depend
-// on. What it does not read is neither in its input nor in the key of the cache.
+// reads are the values on which a policy's decisions may depend. A value that it does not read
+// is neither in its input nor in the key of the cache.
 type reads struct {
 	refs                     []Reading
-	route, capability        []*part // those, and what permissions are matched by
+	route, capability        []*part // these, and the parts on which matching depends
 	params                   members
 	resource, target         members // target is for questions without a capability
 	claims, login, directory bool
@@ -86,20 +86,20 @@ type reads struct {
 type Reading struct {
 	Ref ast.Ref
 	At  *ast.Location
-	// bare references are conditions of their own, "not input.capability": they
-	// ask whether something is there, and not what is in it.
+	// bare references are conditions by themselves, such as "not input.capability": they
+	// depend on the existence of a value and not on its content.
 	bare bool
 }
 
-// everything is read by what people are shown.
+// everything is for input documents that are shown or logged.
 var everything = func() *reads {
 	r := readsOf(nil)
 	r.refs = append(r.refs, Reading{Ref: ast.InputRootRef}, Reading{Ref: ast.DefaultRootRef})
 	return r.resolve()
 }()
 
-// readsOf looks at every reference in what c decides by. One that stops above a
-// part, or whose next step is computed, may look at all below it.
+// readsOf collects the references in the deciding rules of c. A reference that ends above a
+// part, or whose next step is computed, may read everything below it.
 func readsOf(c *ast.Compiler) *reads {
 	r := &reads{}
 	if c != nil {
@@ -142,7 +142,7 @@ func ReadingsOf(rule *ast.Rule) (found []Reading) {
 	return found
 }
 
-// resolve fills in what follows from the references.
+// resolve computes the parts from the references.
 func (r *reads) resolve() *reads {
 	choose := func(from []part) (out []*part) {
 		for i := range from {
@@ -160,10 +160,9 @@ func (r *reads) resolve() *reads {
 	return r
 }
 
-// InputAt says where the part of the input at path comes from if a question is
-// asked again over a directory: directory if the directory makes it, matched if
-// permissions are matched by it. Both are false for a part that the question has
-// and matching ignores.
+// InputAt returns the origin of the part of the input at path if a question is asked again
+// with a directory: directory is true if the directory makes it, matched if matching depends
+// on it. Both are false for a part of the question that matching ignores.
 func InputAt(path []string) (directory, matched bool) {
 	if len(path) == 0 {
 		return false, true
@@ -187,7 +186,7 @@ func InputAt(path []string) (directory, matched bool) {
 	return false, false
 }
 
-// resourceOf is what is read of q's resource.
+// resourceOf returns the members of q's resource that are read.
 func (r *reads) resourceOf(q *host.Question) *members {
 	if q.Capability == nil {
 		return &r.target
@@ -217,7 +216,7 @@ func (r *reads) members(path ...string) (m members) {
 	return m
 }
 
-// MayRead reports whether x may look at what is at path below root.
+// MayRead reports whether x may read the value at path below root.
 func (x *Reading) MayRead(root ast.Ref, path ...string) bool {
 	if !x.Ref.HasPrefix(root) {
 		return false

@@ -9,11 +9,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 )
 
-// DecisionPath is DecisionQuery as OPA's decision logs write it.
+// DecisionPath is DecisionQuery in the form of OPA's decision logs.
 const DecisionPath = "bulkhead/authz/decision"
 
-// decisionStream describes the decision log. Its mask keeps what identity
-// providers say about people out of it.
+// decisionStream describes the decision log. By default its mask erases the claims of identity
+// providers.
 var decisionStream = audit.Stream{
 	Name:  "decision log",
 	Scope: "github.com/seed-a3fb47d6/bulkhead/decisions",
@@ -30,22 +30,22 @@ var decisionStream = audit.Stream{
 	Mask: []string{"/input/principal/claims", "/input/principal/login/id"},
 }
 
-// record is a decision on its way to the log and the shadow. It is not changed
-// once it is offered to them.
+// record is a decision for the log and the shadow. It is not changed once it is passed to
+// them.
 type record struct {
 	question host.Question
-	call     host.CapabilityCall // what question.Capability points to
+	call     host.CapabilityCall // question.Capability points to it
 	answer   *answer
 	rev      *published
 	id       string
 	cached   bool
 	at       time.Time
 	took     time.Duration
-	running  bool        // the question is about something that has begun already
+	running  bool        // the question is about a session that already runs
 	terms    *termsCache // for rendering
 }
 
-// set copies q, because callers may change theirs.
+// set copies q, because callers may modify theirs.
 func (r *record) set(q *host.Question) {
 	r.question = *q
 	if q.Capability != nil {
@@ -54,8 +54,8 @@ func (r *record) set(q *host.Question) {
 	}
 }
 
-// Refusal returns the record of a refusal in r's place if r allows an effect that
-// has not begun.
+// Refusal returns the record of a refusal that replaces r if r allows an effect that has not
+// begun.
 func (r *record) Refusal() audit.Record {
 	if !r.answer.decision.Allow || !r.question.Route.Mutates || r.running {
 		return nil
@@ -92,15 +92,14 @@ func eventError(code string, err error) map[string]any {
 	return map[string]any{"code": code, "message": err.Error()}
 }
 
-// customOf is what OPA's format has no field for. What the identity provider
-// asserted is there for replaying, since over another directory it counts
-// differently.
+// customOf returns the values for which OPA's format has no field. The asserted memberships
+// are for replaying, since they count differently with another directory.
 func customOf(r *record) map[string]any {
 	q := &r.question
 	custom := map[string]any{
 		"cached":    r.cached,
 		"policy":    r.rev.content.Digest,       // of the operator's files
-		"directory": r.answer.matching.Revision, // by which the permissions were matched
+		"directory": r.answer.matching.Revision, // with which permissions were matched
 	}
 	if q.Route.Digest != "" || q.Route.Generation != 0 {
 		custom["plugin"] = map[string]any{"digest": q.Route.Digest, "generation": q.Route.Generation}
@@ -120,7 +119,7 @@ func customOf(r *record) map[string]any {
 	return custom
 }
 
-// revisionName is the bundle's own name of its revision, or the content's digest.
+// revisionName returns the bundle's name of its revision, or the content's digest.
 func revisionName(r *published) string {
 	if r.content.Revision != "" {
 		return r.content.Revision
@@ -128,7 +127,7 @@ func revisionName(r *published) string {
 	return r.content.Digest
 }
 
-// inputJSON is the whole input, parts that the policy does not read included.
+// inputJSON returns the complete input, including parts that the policy does not read.
 func inputJSON(q *host.Question, m *host.Matching, t *terms) (map[string]any, error) {
 	v, err := newInput(q, m, t, everything)
 	if err != nil {
@@ -142,7 +141,7 @@ func inputJSON(q *host.Question, m *host.Matching, t *terms) (map[string]any, er
 	return object, nil
 }
 
-// documentOf is d as the document that a policy produces.
+// documentOf returns d as the document of a policy.
 func documentOf(d *host.Decision) map[string]any {
 	reason := map[string]any{"code": d.Reason.Code}
 	if len(d.Reason.Args) > 0 {
@@ -155,7 +154,7 @@ func documentOf(d *host.Decision) map[string]any {
 	return out
 }
 
-// copyJSON copies v, which a mask may change.
+// copyJSON copies v, since a mask may modify it.
 func copyJSON(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -174,7 +173,7 @@ func copyJSON(v any) any {
 	return v
 }
 
-// ObligationsDocument returns o as a policy writes it.
+// ObligationsDocument returns o in the form of a policy's document.
 func ObligationsDocument(o *host.Obligations) map[string]any {
 	out := map[string]any{}
 	if o.Impersonate != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// DecisionQuery names the one document that is asked for.
+// DecisionQuery is the one document that is evaluated.
 const DecisionQuery = "data.bulkhead.authz.decision"
 
 var (
@@ -26,13 +26,12 @@ var (
 	defaultPackage = ast.MustParseRef("data.bulkhead.default")
 )
 
-// evaluation returns the decision document as JSON values. It fails if the
-// document is undefined or the deadline is over. It is all that the engine knows
-// of how Rego is run.
+// evaluation returns the decision document as JSON values. It fails if the document is
+// undefined or the deadline has passed. The engine runs Rego only through it.
 type evaluation func(ctx context.Context, input ast.Value, deadline time.Duration, o ...rego.EvalOption) (any, error)
 
-// revision is a policy that compiled and whose tests passed. It is immutable
-// but for what it keeps of the directory.
+// revision is a policy that compiled and whose tests passed. It is immutable except for its
+// cache of the directory.
 type revision struct {
 	*compiled
 	eval  evaluation
@@ -41,7 +40,7 @@ type revision struct {
 	cacheable bool
 	reads     *reads
 	passed    int   // how many tests ran
-	fails     error // why it decides nothing, whatever is asked; nil: it may decide
+	fails     error // why it fails for every question; nil if it may decide
 }
 
 func newRevision(ctx context.Context, c *compiled, passed int) (*revision, error) {
@@ -57,14 +56,14 @@ func newRevision(ctx context.Context, c *compiled, passed int) (*revision, error
 	return r, nil
 }
 
-// factual evaluates over one state of the directory.
+// factual evaluates with one revision of the directory.
 type factual struct {
 	eval     evaluation
 	revision uint64
 }
 
-// evaluator returns what decides q, and puts into m what d matches with it; both
-// are of one state of the directory if the policy reads it by itself.
+// evaluator returns the evaluation for q, and stores the matching of d in m. If the policy
+// reads data.directory, both are of one revision of the directory.
 func (r *revision) evaluator(ctx context.Context, d Directory, q *host.Question, m *host.Matching) (evaluation, error) {
 	if !r.reads.directory {
 		return r.eval, nil
@@ -75,7 +74,7 @@ func (r *revision) evaluator(ctx context.Context, d Directory, q *host.Question,
 		if f == nil || f.revision != number {
 			data := maps.Clone(r.content.Data)
 			data["directory"] = facts
-			// Values are made as they are read: few are, of many.
+			// Values are converted when they are read, since few of many are.
 			store := inmem.NewFromObjectWithOpts(data, inmem.OptRoundTripOnWrite(false))
 			eval, err := prepare(ctx, r.compiler, store)
 			if err != nil {
@@ -92,7 +91,7 @@ func (r *revision) evaluator(ctx context.Context, d Directory, q *host.Question,
 	return nil, errors.New("the directory changes too fast to be read")
 }
 
-// Errors of an evaluation that say nothing about other questions.
+// Errors of an evaluation that need not apply to other questions.
 var (
 	errUndefined = fmt.Errorf("%s is undefined", decisionRef)
 	errDeadline  = errors.New("took longer than")
@@ -115,8 +114,8 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store) (evaluat
 		return nil, err
 	}
 	return func(ctx context.Context, input ast.Value, deadline time.Duration, o ...rego.EvalOption) (any, error) {
-		// A timer costs less than a context with a deadline, which OPA follows
-		// with a goroutine for each evaluation.
+		// A timer costs less than a context with a deadline, for which OPA starts a
+		// goroutine in each evaluation.
 		over := topdown.NewCancel()
 		timer := time.AfterFunc(deadline, over.Cancel)
 		defer timer.Stop()

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// shadowQueue bounds what waits for the candidate; more is not compared.
+	// shadowQueue is the number of questions that may wait for the candidate; further
+	// ones are skipped.
 	shadowQueue = 1024
-	// shadowExamples is how many differences are kept for ShadowStatus.
+	// shadowExamples is the number of differences kept for ShadowStatus.
 	shadowExamples = 50
 )
 
@@ -31,14 +32,14 @@ type Difference struct {
 	At         time.Time `json:"at,omitzero"`          // of the first
 }
 
-// Compare returns how the decisions about q differ, and false if a caller would
-// not notice a difference.
+// Compare returns how the decisions about q differ. It returns false if they do not differ for
+// a caller.
 func Compare(q *host.Question, before, after *host.Decision) (Difference, bool) {
 	what := whatDiffers(before, after)
 	return difference(q, what, before, after), what != ""
 }
 
-// whatDiffers names what differs, "" if nothing does that a caller would notice.
+// whatDiffers names the difference, "" if the decisions do not differ for a caller.
 func whatDiffers(before, after *host.Decision) string {
 	switch {
 	case before.Allow && !after.Allow:
@@ -64,16 +65,17 @@ func difference(q *host.Question, what string, before, after *host.Decision) Dif
 	return d
 }
 
-// ShadowStatus is how a candidate does beside the policy that serves.
+// ShadowStatus counts the decisions of a candidate and their differences from the published
+// policy's.
 type ShadowStatus struct {
 	RevisionStatus
 	Compared uint64            `json:"compared"`
-	Skipped  uint64            `json:"skipped"` // because too many waited
+	Skipped  uint64            `json:"skipped"` // because the queue was full
 	Differ   map[string]uint64 `json:"differ"`  // decisions, by Difference.What
 	Examples []Difference      `json:"examples"`
 }
 
-// tally is how one candidate has done.
+// tally are the counts of one candidate.
 type tally struct {
 	revision          uint64 // of the candidate
 	compared, skipped uint64
@@ -81,7 +83,7 @@ type tally struct {
 	examples          []Difference
 }
 
-// shadow asks a candidate what the policy that serves was asked, and enforces
+// shadow asks a candidate the questions that the published policy was asked, and enforces
 // nothing.
 type shadow struct {
 	decider
@@ -115,7 +117,7 @@ func (s *shadow) close() {
 func (s *shadow) offer(r *record) {
 	number := s.current.Load().number
 	if number == 0 {
-		return // there is no candidate yet
+		return // no candidate has arrived yet
 	}
 	select {
 	case s.queue <- r:
@@ -135,8 +137,8 @@ func (s *shadow) run(ctx context.Context) {
 	}
 }
 
-// count counts for a revision, from nothing if it is a new one. What comes late
-// of one before is dropped.
+// count counts for a revision, from zero if it is a new one. A late result of an earlier
+// revision is dropped.
 func (s *shadow) count(revision uint64, add func(*tally)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +163,7 @@ func (s *shadow) judge(ctx context.Context, rev *published, r *record) {
 		return
 	}
 	if a.matching.Revision != r.answer.matching.Revision && err == nil {
-		// The directory may be what differs.
+		// The difference may be due to a change of the directory.
 		if after, err = s.evaluate(ctx, rev, q, &r.answer.matching); err != nil {
 			after = host.Decision{Reason: host.Reason{Code: PolicyError}}
 		}

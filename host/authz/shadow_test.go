@@ -76,7 +76,7 @@ func TestACandidateThatIsBrokenOrMissingDisturbsNobody(t *testing.T) {
 			write(t, dir, "p.rego", freeze)
 			await(t, "repair", func() bool { s := e.Status().Shadow; return s.Revision == 1 && s.Problem == "" })
 			write(t, dir, "p.rego", broken["syntax"].text)
-			await(t, "the next mistake", func() bool { return strings.Contains(e.Status().Shadow.Problem, "; revision 1 goes on in the shadow") })
+			await(t, "the next mistake", func() bool { return strings.Contains(e.Status().Shadow.Problem, "; revision 1 stays in the shadow") })
 		})
 	}
 }

@@ -12,31 +12,31 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// Bounds on the tests of a policy, each and all of them.
+// Bounds on the tests of a policy, for each test and all together.
 const (
 	testDeadline  = 5 * time.Second
 	testsDeadline = time.Minute
 )
 
-// TestOptions choose which tests run and who watches.
+// TestOptions select the tests to run, and may trace them.
 type TestOptions struct {
 	Run   string              // a regular expression that names must match; empty: all
-	Trace topdown.QueryTracer // sees every step; nil: none
+	Trace topdown.QueryTracer // gets every step; nil: none
 }
 
-// TestResult is how one rule named test_ went.
+// TestResult is the result of one test.
 type TestResult struct {
 	Name     string        `json:"name"` // with its package: "data.bulkhead.authz_test.test_x"
 	File     string        `json:"file"`
 	Line     int           `json:"line"`
 	Pass     bool          `json:"pass"`
 	Skipped  bool          `json:"skipped,omitempty"`
-	Why      string        `json:"why,omitempty"`    // it failed
+	Why      string        `json:"why,omitempty"`    // reason of a failure
 	Output   string        `json:"output,omitempty"` // of print
 	Duration time.Duration `json:"duration_ns"`
 }
 
-// Failed reports whether r keeps a policy from being published.
+// Failed reports whether r prevents the policy from being published.
 func (r *TestResult) Failed() bool { return !r.Pass && !r.Skipped }
 
 func (r *TestResult) String() string {
@@ -47,8 +47,8 @@ func (r *TestResult) String() string {
 	return s
 }
 
-// RunTests runs the tests in p's own files, for a minute at most, and returns
-// their results by file and line. The shipped rules' own tests do not run.
+// RunTests runs the tests in p's own files, for at most a minute, and returns the results by
+// file and line. It does not run the tests of the shipped rules.
 func (p *Policy) RunTests(ctx context.Context, o TestOptions) ([]TestResult, error) {
 	return p.runTests(ctx, o)
 }
@@ -64,7 +64,7 @@ func (c *compiled) runTests(ctx context.Context, o TestOptions) (_ []TestResult,
 	runner := tester.NewRunner().
 		SetCompiler(newCompiler().WithEnablePrintStatements(true).WithPathConflictsCheck(c.hasData)).
 		SetStore(inmem.NewFromObject(c.content.Data)).SetTimeout(testDeadline).SetParallel(1).
-		RaiseBuiltinErrors(true). // as decisions do
+		RaiseBuiltinErrors(true). // as in decisions
 		CapturePrintOutput(true).SetModules(c.all()).Filter(o.Run)
 	if o.Trace != nil {
 		runner.SetCoverageQueryTracer(o.Trace)

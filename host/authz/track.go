@@ -16,10 +16,10 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
 )
 
-// published is a revision that serves.
+// published is a revision that has been published, with its number.
 type published struct {
 	*revision
-	number     uint64 // from 1; 0 stands for none having arrived yet
+	number     uint64 // from 1; 0 before the first revision
 	at         time.Time
 	superseded chan struct{}
 	health     health
@@ -28,20 +28,21 @@ type published struct {
 // track follows one source and publishes its revisions.
 type track struct {
 	field   string // of the configuration: "policy", "policy.shadow"
-	serves  bool   // people; a shadow does not
+	serves  bool   // false for the shadow
 	log     *slog.Logger
 	source  source.Source
 	current atomic.Pointer[published]
-	failed  atomic.Pointer[host.Error]     // of the newest revision, nil if it serves
+	failed  atomic.Pointer[host.Error]     // why the newest revision is not published; nil if it is
 	away    atomic.Pointer[host.Error]     // why the source does not answer, nil if it does
-	latest  atomic.Pointer[source.Content] // what was loaded last, whatever became of it
-	// What was built last and in vain; used by the one goroutine that reloads.
+	latest  atomic.Pointer[source.Content] // the last content that was loaded, published or not
+	// The last content that could not be built; used by the reloading goroutine only.
 	refused string // digest
 	why     error
 }
 
-// openTrack opens a source and publishes its first revision. Only a source that
-// does not answer leaves nothing serving; without serves, whatever is wrong does.
+// openTrack opens a source and publishes its first revision. If the source does not answer,
+// openTrack returns without a revision. Any other problem is an error if serves is set, and
+// otherwise leaves the track without a revision too.
 func openTrack(ctx context.Context, field string, serves bool, cfg source.Config, keep string, log *slog.Logger) (*track, error) {
 	t := &track{field: field, serves: serves, log: log}
 	op := field + ".open"
@@ -68,7 +69,7 @@ func openTrack(ctx context.Context, field string, serves bool, cfg source.Config
 	return t, nil
 }
 
-// nothingYet denies everything until the first revision is there.
+// nothingYet denies everything until the first revision has arrived.
 func nothingYet(why error) *revision {
 	return &revision{
 		compiled: &compiled{content: source.Shipped()},
@@ -88,8 +89,8 @@ func (t *track) run(ctx context.Context) {
 	})
 }
 
-// reload builds and publishes a revision, unless the content is what serves
-// already or what was refused last.
+// reload builds and publishes a revision, unless the content is already published or was
+// refused last time.
 func (t *track) reload(ctx context.Context) error {
 	content, err := t.source.Load(ctx)
 	if err != nil {
@@ -126,10 +127,10 @@ func (t *track) publish(r *revision, number uint64) {
 		t.log.Info("policy published", "source", t.field, "origin", r.content.Origin, "revision", number, "digest", r.content.Digest,
 			"tests", r.passed, "cached", r.cacheable)
 		if unread := r.content.Unread; len(unread) > 0 {
-			t.log.Warn("rules beside the policy are not read", "source", t.field, "in", unread)
+			t.log.Warn("some rules at the policy's source are not read", "source", t.field, "in", unread)
 		}
 		if r.fails != nil {
-			t.log.Error("policy decides nothing", "source", t.field, "revision", number, "error", r.fails)
+			t.log.Error("the policy fails for every question", "source", t.field, "revision", number, "error", r.fails)
 		}
 	}
 	if old != nil {
@@ -137,8 +138,8 @@ func (t *track) publish(r *revision, number uint64) {
 	}
 }
 
-// note keeps and logs how the last reload went. A source that is away is no
-// fault of a revision: what serves goes on.
+// note records and logs the outcome of the last reload. If the source does not answer, the
+// published revision stays in force.
 func (t *track) note(err error) {
 	to, text := &t.failed, "policy cannot be used"
 	if errors.Is(err, artifact.ErrUnreachable) {
@@ -148,7 +149,7 @@ func (t *track) note(err error) {
 	}
 	if err == nil {
 		if t.failed.Swap(nil) != nil {
-			t.log.Info("policy is again what serves", "source", t.field)
+			t.log.Info("the published policy is current again", "source", t.field)
 		}
 		return
 	}
@@ -159,21 +160,21 @@ func (t *track) note(err error) {
 	}
 }
 
-// meanwhile says what happens while the newest revision cannot be used.
+// meanwhile returns what happens while the newest revision cannot be used.
 func (t *track) meanwhile(number uint64) string {
 	switch {
 	case t.serves && number > 0:
-		return fmt.Sprintf("revision %d goes on serving", number)
+		return fmt.Sprintf("revision %d stays in force", number)
 	case t.serves:
 		return "everything is denied"
 	case number > 0:
-		return fmt.Sprintf("revision %d goes on in the shadow", number)
+		return fmt.Sprintf("revision %d stays in the shadow", number)
 	}
 	return "nothing is compared"
 }
 
-// ready returns nil while the newest revision serves and decides, and the source
-// says which that is.
+// ready returns nil while the source answers and its newest revision is published and
+// decides.
 func (t *track) ready() error {
 	if err := t.deciding(); err != nil {
 		return err
@@ -187,7 +188,7 @@ func (t *track) ready() error {
 	return t.current.Load().health.problem(t.field)
 }
 
-// deciding returns nil while a revision serves that can decide.
+// deciding returns nil while the published revision can decide.
 func (t *track) deciding() error {
 	p := t.current.Load()
 	switch {
@@ -199,7 +200,7 @@ func (t *track) deciding() error {
 			return err
 		}
 	case p.fails != nil && !p.health.worked.Load():
-		return host.E(host.Unavailable, "policy", "%s: revision %d decides nothing, so every request is denied: %w", t.field, p.number, p.fails)
+		return host.E(host.Unavailable, "policy", "%s: revision %d fails for every question, so every request is denied: %w", t.field, p.number, p.fails)
 	}
 	return nil
 }

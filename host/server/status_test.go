@@ -30,7 +30,7 @@ func TestAPolicyThatLetsNobodyInShowsToTheOperatorOnTheMachine(t *testing.T) {
 	var s *Status
 	eventually(t, "the status to say why", func() bool {
 		s, err = ReadStatus(config)
-		return err == nil && strings.Contains(s.Checks["policy"], "revision 1 decides nothing, so every request is denied: decision: is not an object")
+		return err == nil && strings.Contains(s.Checks["policy"], "revision 1 fails for every question, so every request is denied: decision: is not an object")
 	})
 	if s.Ready() || s.PID != os.Getpid() || s.Policy.Revision != 1 || s.Checks["state"] != "" {
 		t.Errorf("%+v", s)

@@ -62,8 +62,7 @@ spec:
     resources: [{clusters: [dev], namespaces: [shop], resources: [pods], verbs: [get, delete]}]
 `
 
-// Freeze is a policy as an operator writes it: the shipped rules with one
-// exception, and a test.
+// Freeze is a policy of an operator: the shipped rules with one exception, and a test.
 const Freeze = `package bulkhead.authz
 
 decision := {"allow": false, "reason": {"code": "freeze"}} if {
@@ -98,7 +97,7 @@ func OpenDirectory(t testing.TB, dir string) *directory.Directory {
 	return d
 }
 
-// Staff is a directory of people in every role.
+// Staff is a directory with users in every role.
 func Staff(t testing.TB) *directory.Directory {
 	t.Helper()
 	dir := t.TempDir()
@@ -106,7 +105,7 @@ func Staff(t testing.TB) *directory.Directory {
 	return OpenDirectory(t, dir)
 }
 
-// Await waits for what happens in another goroutine.
+// Await waits for an event of another goroutine.
 func Await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); {

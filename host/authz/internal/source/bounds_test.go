@@ -13,9 +13,9 @@ import (
 
 func TestOnlyWholeBundlesOfRegoAreUsed(t *testing.T) {
 	for want, files := range map[string]map[string]string{
-		"it is a delta":               {"patch.json": `{"data": [{"op": "upsert", "path": "/a", "value": 1}]}`},
-		"it holds compiled policy":    {"site.rego": rego, "plan.json": "{}"},
-		"it holds compiled policy; o": {"site.rego": rego, "policy.wasm": "\x00asm", ".manifest": `{"wasm": [{"entrypoint": "a/b", "module": "policy.wasm"}]}`},
+		"it is a delta":                  {"patch.json": `{"data": [{"op": "upsert", "path": "/a", "value": 1}]}`},
+		"it contains compiled policy":    {"site.rego": rego, "plan.json": "{}"},
+		"it contains compiled policy; o": {"site.rego": rego, "policy.wasm": "\x00asm", ".manifest": `{"wasm": [{"entrypoint": "a/b", "module": "policy.wasm"}]}`},
 	} {
 		var out bytes.Buffer
 		w := gzip.NewWriter(&out)

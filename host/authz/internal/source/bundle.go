@@ -24,22 +24,22 @@ import (
 // gzipped tar of Rego and data. Exactly one of file, url and oci is set.
 type Bundle struct {
 	artifact.Location
-	// Keys verify the bundle's signature. With none, URL and OCI are refused,
-	// unless Unsigned says that it is meant.
+	// Keys verify the bundle's signature. Without keys, url and oci are refused, unless
+	// unsigned is set.
 	Keys  []Key  `json:"keys,omitempty"`
-	Scope string `json:"scope,omitempty"` // that the signature must carry
-	// MinSerial is the least serial that a signed bundle must carry. It keeps an old
-	// bundle from a host that has taken none yet. Needs Keys.
+	Scope string `json:"scope,omitempty"` // the scope that the signature must have
+	// MinSerial is the lowest serial that a signed bundle may have. It protects a host
+	// that has not published a bundle yet from an old one. Requires keys.
 	MinSerial uint64 `json:"minSerial,omitempty"`
 	Unsigned  bool   `json:"unsigned,omitempty"` // accept a bundle without a signature
 }
 
-// Key is a public key that bundles are verified with.
+// Key is a public key that verifies bundles.
 type Key struct {
-	// ID is how a signature names its key. Of an only key it plays no part.
+	// ID is the key's name in signatures. It is ignored if keys has only one key.
 	ID        string `json:"id"`
 	File      string `json:"file"`                // PEM; the secret itself for HS256, HS384, HS512
-	Algorithm string `json:"algorithm,omitempty"` // as in RFC 7518: RS256, ES256, …; if empty, by the key's type
+	Algorithm string `json:"algorithm,omitempty"` // RFC 7518: RS256, ES256, …; if empty, the usual one for the key
 }
 
 // Limits on a bundle, in bytes: packed, unpacked, and one file in it.
@@ -49,7 +49,7 @@ const (
 	maxMember   = 16 << 20
 )
 
-// verification reads the keys of b; nil if signatures do not count.
+// verification reads the keys of b; nil if signatures are not verified.
 func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
 	if len(b.Keys) == 0 {
 		return nil, nil
@@ -61,7 +61,7 @@ func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
 			return nil, fmt.Errorf("bundle.keys: %s: %w", k.ID, err)
 		}
 		if trimmed := strictyaml.TrimBOM(text); len(trimmed) < len(text) {
-			if block, _ := pem.Decode(trimmed); block != nil { // a secret is what it is
+			if block, _ := pem.Decode(trimmed); block != nil { // a secret is used unchanged
 				text = trimmed
 			}
 		}
@@ -71,15 +71,14 @@ func (b *Bundle) verification() (*bundle.VerificationConfig, error) {
 		}
 		byID[k.ID] = &keys.Config{Key: string(text), Algorithm: how}
 	}
-	var only string // whatever a signature names, it is verified with the only one
+	var only string // a single key verifies, whatever key the signature names
 	if len(b.Keys) == 1 {
 		only = b.Keys[0].ID
 	}
 	return bundle.NewVerificationConfig(byID, only, b.Scope, nil), nil
 }
 
-// unpack reads a bundle. Without v its signature is not looked at. Errors begin
-// with origin.
+// unpack reads a bundle. If v is nil, its signature is ignored. Errors begin with origin.
 func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Content, err error) {
 	defer func() {
 		if err != nil {
@@ -91,7 +90,7 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 	case err != nil:
 		return nil, err
 	case v != nil && !signed:
-		return nil, errors.New("it is not signed, and bundle.keys says that it has to be")
+		return nil, errors.New("it is not signed, but bundle.keys requires a signature")
 	}
 	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(packed), "")).
 		WithBundleVerificationConfig(v).WithSkipBundleVerification(v == nil).
@@ -100,9 +99,9 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 	case err != nil:
 		return nil, err
 	case b.Type() == bundle.DeltaBundleType:
-		return nil, errors.New("it is a delta; only whole bundles are used")
+		return nil, errors.New("it is a delta bundle; only complete bundles are supported")
 	case len(b.WasmModules)+len(b.PlanModules) > 0:
-		return nil, errors.New("it holds compiled policy; only Rego is used")
+		return nil, errors.New("it contains compiled policy; only Rego is supported")
 	case len(b.Modules) == 0 && len(b.Data) == 0:
 		return nil, errors.New("it is empty")
 	}
@@ -111,7 +110,7 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 		modules[i] = Module{m.RelativePath, m.Raw}
 	}
 	c := newContent(origin, b.Manifest.Revision, modules, b.Data)
-	if v == nil { // what is not signed says nothing about itself
+	if v == nil { // the stamp of an unsigned bundle does not count
 		return c, nil
 	}
 	if c.Stamp, err = readStamp(b.Manifest.Metadata); err == nil {
@@ -120,10 +119,10 @@ func unpack(packed []byte, origin string, v *bundle.VerificationConfig) (_ *Cont
 	return c, err
 }
 
-// open opens the place of b.
+// open opens the source of b.
 func (b *Bundle) open(keep string, log *slog.Logger) (Source, error) {
 	if b.Remote() {
-		if _, err := b.verification(); err != nil { // a mistake in keys is reported at once
+		if _, err := b.verification(); err != nil { // reports an error in keys at once
 			return nil, err
 		}
 	}
@@ -132,7 +131,7 @@ func (b *Bundle) open(keep string, log *slog.Logger) (Source, error) {
 	}, keep, log)
 }
 
-// verify unpacks a bundle and verifies it by the keys that there are now.
+// verify unpacks a bundle and verifies it with the present keys.
 func (b *Bundle) verify(packed []byte, origin string) (*Content, artifact.Claims, error) {
 	v, err := b.verification()
 	if err != nil {
@@ -152,10 +151,9 @@ func (c *Content) claims() artifact.Claims {
 	return artifact.Claims{Digest: c.Digest, Serial: c.Stamp.Serial, Expires: c.Stamp.Expires}
 }
 
-// checkUnpacked bounds what OPA's reader, which bounds single files only, would
-// take into memory. It makes room for what a file's header says, before it
-// verifies anything, and a header may say more than there is. It reports whether
-// there are signatures.
+// checkUnpacked bounds the memory of OPA's reader, which bounds single files only: it
+// allocates the size in a file's header before it verifies anything, and that size may be
+// wrong. checkUnpacked reports whether the bundle has signatures.
 func checkUnpacked(packed []byte) (signed bool, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {

@@ -25,8 +25,8 @@ type dir struct {
 	last  string // digest of what was loaded last
 }
 
-// A change counts once two readings that far apart are equal: half of a file of
-// data, or of a checkout, may be well-formed.
+// A change counts once two readings at this interval are equal, because half of a data file,
+// or of a checkout, may be well-formed.
 const (
 	readAgain = 150 * time.Millisecond
 	readings  = 20 // at most, for one load
@@ -65,7 +65,7 @@ func (d *dir) Load(ctx context.Context) (*Content, error) {
 	return c, nil
 }
 
-// equal reports whether two readings came to the same.
+// equal reports whether two readings had the same result.
 func equal(a *Content, err error, b *Content, err2 error) bool {
 	if err != nil || err2 != nil {
 		return err != nil && err2 != nil && err.Error() == err2.Error()
@@ -79,8 +79,8 @@ func (*dir) Publish(*Content) error { return nil }
 
 func (d *dir) Close() error { return d.watch.Close() }
 
-// Read reads the directory or bundle file at path once, without verifying a
-// signature: tools are used on what their user has at hand.
+// Read reads the directory or bundle file at path once, without verifying a signature, for
+// tools.
 func Read(path string) (*Content, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -126,8 +126,8 @@ func ReadDir(path string) (*Content, error) {
 	return c, nil
 }
 
-// unread lists what an operator may take for part of the policy in dir: Rego in
-// directories below it and in files whose names do not end so.
+// unread lists what an operator may consider part of the policy in dir, but is not read: Rego
+// in subdirectories, and in files whose names do not end in .rego.
 func unread(dir string) (list []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -160,17 +160,17 @@ func addData(data map[string]any, f dirwatch.File) error {
 		return fmt.Errorf("%s: data is not an object", f.Name)
 	}
 	if conflict := merge(data, object, ""); conflict != "" {
-		return fmt.Errorf("%s: %s is in another file, too", f.Name, conflict)
+		return fmt.Errorf("%s: %s is also in another file", f.Name, conflict)
 	}
 	return nil
 }
 
-// limits are those of one file of data.
+// limits are the limits of one data file.
 var limits = strictyaml.Limits{
 	Bytes: strictyaml.Large.Bytes, Nodes: strictyaml.Large.Nodes, Depth: strictyaml.Large.Depth, NoAliases: true,
 }
 
-// decodeYAML decodes the one document that text is.
+// decodeYAML decodes text, which must be one document.
 func decodeYAML(text []byte, v any) error {
 	value, err := strictyaml.JSON(text, limits)
 	if err != nil {

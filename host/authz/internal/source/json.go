@@ -11,10 +11,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
-// DecodeJSON decodes the one value that text is, as OPA does: numbers are
-// json.Number. A byte order mark is passed over. A key that an object has twice, and
-// what is over the limits of data, is refused: readers differ on which of two counts.
-// Errors have the line.
+// DecodeJSON decodes text, which must be one JSON value, as OPA does: numbers are
+// json.Number. It skips a byte order mark. It refuses repeated keys, since parsers differ on
+// which counts, and values over the limits of data. Errors have the line.
 func DecodeJSON(text []byte, v any) error {
 	text = strictyaml.TrimBOM(text)
 	if len(text) > limits.Bytes {
@@ -33,14 +32,14 @@ func DecodeJSON(text []byte, v any) error {
 	return util.NewJSONDecoder(bytes.NewReader(text)).Decode(v)
 }
 
-// scan walks through one JSON text.
+// scan checks one JSON text.
 type scan struct {
 	*json.Decoder
 	text  []byte
 	nodes int
 }
 
-// at puts the line in front of err, which occurred where the decoder is.
+// at adds the present line to err.
 func (s *scan) at(err error) error {
 	offset := s.InputOffset()
 	if e, ok := err.(*json.SyntaxError); ok {
@@ -71,7 +70,7 @@ func (s *scan) value(depth int) error {
 			if err != nil {
 				return err
 			}
-			name, _ := key.(string) // the decoder takes nothing else for one
+			name, _ := key.(string) // the decoder accepts only strings as keys
 			if keys[name] {
 				return fmt.Errorf("it has the key %q twice", name)
 			}

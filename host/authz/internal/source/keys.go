@@ -14,15 +14,15 @@ import (
 	"github.com/open-policy-agent/opa/v1/keys"
 )
 
-// algorithm returns how the key in text signs: as given, which has to fit, or
-// for none by its type. A PEM file is never taken for a secret, which everybody
-// who knows a public key would then know.
+// algorithm returns the signature algorithm for the key in text: the given one, which must fit
+// the key, or the usual one for its type. A PEM file is never used as a secret, because a
+// public key is not secret.
 func algorithm(text []byte, private bool, given string) (string, error) {
 	block, _ := pem.Decode(text)
 	secret := strings.HasPrefix(given, "HS")
 	switch {
 	case given != "" && !keys.IsSupportedAlgorithm(given):
-		return "", fmt.Errorf("the algorithm %s is not known", given)
+		return "", fmt.Errorf("the algorithm %s is not supported", given)
 	case block == nil && secret:
 		return given, nil
 	case block == nil:
@@ -35,9 +35,9 @@ func algorithm(text []byte, private bool, given string) (string, error) {
 	signer, signs := key.(crypto.Signer)
 	switch {
 	case private && !signs:
-		return "", errors.New("the key is a public one; signing takes the private one")
+		return "", errors.New("the key is public; signing requires the private key")
 	case !private && signs:
-		return "", errors.New("the key is a private one; verifying takes the public one")
+		return "", errors.New("the key is private; verifying requires the public key")
 	case signs:
 		key = signer.Public()
 	}
@@ -48,7 +48,7 @@ func algorithm(text []byte, private bool, given string) (string, error) {
 	case given == "":
 		return fit[0], nil
 	case !slices.Contains(fit, given):
-		return "", fmt.Errorf("the key is %s and the algorithm %s; say %s, or nothing", kind, given, strings.Join(fit, " or "))
+		return "", fmt.Errorf("the key is %s and does not fit the algorithm %s; use %s, or omit the algorithm", kind, given, strings.Join(fit, " or "))
 	}
 	return given, nil
 }
@@ -72,11 +72,11 @@ func parseKey(block *pem.Block) (any, error) {
 	case "EC PRIVATE KEY":
 		return x509.ParseECPrivateKey(block.Bytes)
 	}
-	return nil, fmt.Errorf("the file begins with PEM of the type %q, which is no key", block.Type)
+	return nil, fmt.Errorf("the file begins with PEM of the type %q, which is not a key", block.Type)
 }
 
-// algorithms returns what a public key is and what it may sign with (RFC 7518),
-// the usual first.
+// algorithms returns the kind of a public key and its signature algorithms (RFC 7518), the
+// usual one first.
 func algorithms(key any) (kind string, fit []string) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

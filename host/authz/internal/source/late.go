@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// reopen is how often a source that cannot be opened is tried again.
+// reopen is the time between attempts to open a source.
 const reopen = time.Second
 
 // late is a source that is opened as soon as it can be.
@@ -33,7 +33,7 @@ func (l *late) Run(ctx context.Context, changed func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			changed() // which loads, and so opens
+			changed() // calls Load, which opens the source
 		}
 	}
 	l.source.Run(ctx, changed)

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 )
 
-// Signing is what a bundle is signed with.
+// Signing is the key and algorithm with which a bundle is signed.
 type Signing struct {
 	KeyFile   string // PEM; the secret itself for HS256, HS384, HS512
 	Algorithm string // as in RFC 7518; if empty, by the key's type
@@ -17,9 +17,9 @@ type Signing struct {
 	Stamp     Stamp // against replaying; the zero value says nothing
 }
 
-// Check reports what keeps a bundle from being signed so, and fills in Algorithm.
+// Check returns why a bundle cannot be signed with s, and fills in Algorithm.
 func (s *Signing) Check() error {
-	text, err := artifact.ReadFile(s.KeyFile, maxPacked) // OPA would take the name of one that is absent for the key
+	text, err := artifact.ReadFile(s.KeyFile, maxPacked) // OPA would use the name of a missing file as the key
 	if err != nil {
 		return err
 	}
@@ -29,8 +29,8 @@ func (s *Signing) Check() error {
 	return nil
 }
 
-// Pack writes c as an OPA bundle, which says that it is of the given revision.
-// Tests are part of it: they run wherever it is published.
+// Pack writes c as an OPA bundle with the given revision. The bundle includes the tests, which
+// run before it is published.
 func Pack(w io.Writer, c *Content, revision string, s *Signing) error {
 	b := bundle.Bundle{Data: c.Data}
 	b.Manifest.Init()

@@ -157,8 +157,8 @@ func TestTheLeastSerialHoldsForAFreshHost(t *testing.T) {
 		}
 	}
 	for want, b := range map[string]Bundle{
-		"policy.bundle.minSerial: needs keys": {Location: artifact.Location{URL: "https://example.com/b"}, Unsigned: true, MinSerial: 1},
-		"policy.bundle.minSerial: is over":    {Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}}, MinSerial: 1 << 60},
+		"policy.bundle.minSerial: requires keys": {Location: artifact.Location{URL: "https://example.com/b"}, Unsigned: true, MinSerial: 1},
+		"policy.bundle.minSerial: is over":       {Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}}, MinSerial: 1 << 60},
 	} {
 		if err := (&Config{Bundle: &b}).Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

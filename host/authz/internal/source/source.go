@@ -1,7 +1,7 @@
 // Package source reads policies: the files of a directory, or an OPA bundle, which
-// host/artifact brings from a file, a URL or an OCI registry. It owns the format of
-// both, their bounds, and the verification of a bundle's signature; whether the Rego
-// can be used is decided by the engine.
+// host/artifact gets from a file, a URL or an OCI registry. It owns the formats, their bounds,
+// and the verification of a bundle's signature; the engine decides whether the Rego can be
+// used.
 package source
 
 import (
@@ -21,36 +21,36 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
-// Config names one source. At most one of Dir and Bundle is set; neither means
-// that there is no policy but the shipped one.
+// Config names one source. At most one of Dir and Bundle is set; with neither, only the shipped
+// policy decides.
 type Config struct {
-	// Dir holds *.rego, and *.json, *.yaml and *.yml as data, all merged at the
-	// root of data. Directories below it are not read.
+	// Dir is a directory with *.rego, and with *.json, *.yaml and *.yml as data, which
+	// are merged at the root of data. Subdirectories are not read.
 	Dir    string  `json:"dir,omitempty"`
 	Bundle *Bundle `json:"bundle,omitempty"`
 }
 
-// Content is what a source held at one time. It is immutable.
+// Content is the content of a source at one time. It is immutable.
 type Content struct {
-	Origin   string // where it is from, for people
-	Revision string // as the bundle's manifest says; empty for a directory
+	Origin   string // where it comes from, for messages
+	Revision string // from the bundle's manifest; empty for a directory
 	Modules  []Module
 	Data     map[string]any
 	Digest   string   // "sha256:…" of Modules and Data, the same for a directory and a bundle of it
-	Unread   []string // what there seems to be Rego and is not read: "sub/", "a.REGO"
-	Stamp    Stamp    // as a verified bundle says; zero otherwise
+	Unread   []string // files and directories that look like Rego but are not read: "sub/", "a.REGO"
+	Stamp    Stamp    // of a verified bundle; zero otherwise
 }
 
-// Module is one Rego file, its text not parsed yet.
+// Module is one Rego file, not parsed yet.
 type Module struct {
 	Name string
 	Text []byte
 }
 
-// Source is one place of a policy.
+// Source is a source of policies.
 type Source = artifact.Source[*Content]
 
-// Open opens what cfg names, which has passed Check. A bundle from elsewhere is
+// Open opens the source that cfg names, which has passed Check. A copy of a remote bundle is
 // kept in the directory keep, if that is not empty.
 func Open(cfg Config, keep string, log *slog.Logger) (Source, error) {
 	switch b := cfg.Bundle; {
@@ -63,7 +63,7 @@ func Open(cfg Config, keep string, log *slog.Logger) (Source, error) {
 	}
 }
 
-// OpenLate opens what may not be there yet: until it is, Load says why not.
+// OpenLate opens a source that may not exist yet; until it does, Load returns the reason.
 func OpenLate(cfg Config, keep string, log *slog.Logger) Source {
 	return &late{open: func() (Source, error) { return Open(cfg, keep, log) }}
 }
@@ -71,7 +71,7 @@ func OpenLate(cfg Config, keep string, log *slog.Logger) Source {
 // Empty reports whether cfg names no source.
 func (c *Config) Empty() bool { return c.Dir == "" && c.Bundle == nil }
 
-// nothing is the absence of a policy of the operator's own.
+// nothing is the source if the operator has no policy.
 type nothing struct{}
 
 func (nothing) Load(context.Context) (*Content, error) {
@@ -81,8 +81,8 @@ func (nothing) Run(ctx context.Context, _ func()) { <-ctx.Done() }
 func (nothing) Publish(*Content) error            { return nil }
 func (nothing) Close() error                      { return nil }
 
-// Shipped is the content of no source at all, the same each time. Its digest is
-// that of the shipped rules, which are compiled with every content.
+// Shipped returns the content without an operator's policy; it is always the same. Its digest
+// is that of the shipped rules, which are compiled with every content.
 var Shipped = sync.OnceValue(func() *Content {
 	var rules []Module
 	for name, text := range policies.Rules() {
@@ -100,15 +100,15 @@ func newContent(origin, revision string, modules []Module, data map[string]any) 
 	}
 	h := sha256.New()
 	for _, m := range modules {
-		part(h, strings.TrimPrefix(m.Name, "/")) // as OPA's reader has names in a bundle begin
+		part(h, strings.TrimPrefix(m.Name, "/")) // OPA's reader returns names in a bundle with a slash
 		part(h, string(m.Text))
 	}
-	text, _ := json.Marshal(data) // it was JSON or YAML before
+	text, _ := json.Marshal(data) // cannot fail: it was decoded from JSON or YAML
 	part(h, string(text))
 	return &Content{Origin: origin, Revision: revision, Modules: modules, Data: data, Digest: "sha256:" + hex.EncodeToString(h.Sum(nil))}
 }
 
-// part writes s with its length in front, so that no two lists write the same.
+// part writes s with its length in front, so that different lists never write the same bytes.
 func part(w io.Writer, s string) { fmt.Fprintf(w, "%d:%s", len(s), s) }
 
 // merge adds the keys of b to a, and of objects in it to objects in a. It

@@ -255,12 +255,12 @@ func TestAnAlgorithmFitsItsKey(t *testing.T) {
 		{ecPrivate, ecPublic, "", "", ""},
 		{ecPrivate, ecPublic, "ES384", "", ""},
 		{secret, secret, "HS256", "", ""},
-		{ecPrivate, ecPublic, "RS256", "the key is EC P-384 and the algorithm RS256; say ES384", "the key is EC P-384 and the algorithm RS256; say ES384"},
-		{rsaPrivate, rsaPublic, "ES256", "say RS256 or", "say RS256 or"},
-		{ecPrivate, ecPublic, "HS256", "say ES384", "say ES384"},
+		{ecPrivate, ecPublic, "RS256", "the key is EC P-384 and does not fit the algorithm RS256; use ES384", "the key is EC P-384 and does not fit the algorithm RS256; use ES384"},
+		{rsaPrivate, rsaPublic, "ES256", "use RS256 or", "use RS256 or"},
+		{ecPrivate, ecPublic, "HS256", "use ES384", "use ES384"},
 		{edPrivate, edPublic, "", "signed with RSA, EC", "signed with RSA, EC"},
 		{secret, secret, "", "a secret needs", "a secret needs"},
-		{ecPublic, ecPrivate, "", "is a public one", "is a private one"},
+		{ecPublic, ecPrivate, "", "is public", "is private"},
 	} {
 		var out bytes.Buffer
 		content := newContent("", "", []Module{{"site.rego", []byte(rego)}}, nil)

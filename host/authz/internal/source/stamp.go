@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// Stamp is what a bundle's signature says against replaying it: an attacker who
-// controls the place that bundles come from could otherwise offer an old one again,
-// or withhold every newer one.
+// Stamp is the signed data that protects a bundle against replay: without it, an attacker who
+// controls the source could serve an old bundle again, or withhold every newer one.
 type Stamp struct {
-	Serial  uint64    // grows with each bundle; 0: there is none
-	Expires time.Time // it is refused from then on; zero: never
+	Serial  uint64    // grows with each bundle; 0 if absent
+	Expires time.Time // the bundle is refused from then on; zero: never
 }
 
-// stampKey is the member of the manifest's metadata that holds a stamp.
+// stampKey is the member of the manifest's metadata that contains a stamp.
 const stampKey = "bulkhead"
 
-// maxSerial is the largest whole number that every JSON reader keeps.
+// maxSerial is the largest integer that every JSON parser preserves.
 const maxSerial = 1<<53 - 1
 
-// metadata is the stamp as a bundle's manifest has it, nil if it is empty.
+// metadata returns the stamp for a bundle's manifest, nil if it is empty.
 func (s Stamp) metadata() map[string]any {
 	in := map[string]any{}
 	if s.Serial > 0 {
@@ -35,8 +34,8 @@ func (s Stamp) metadata() map[string]any {
 	return map[string]any{stampKey: in}
 }
 
-// readStamp reads the stamp in a manifest's metadata strictly: a limit that cannot
-// be read must not be ignored.
+// readStamp parses the stamp in a manifest's metadata strictly, because an unreadable limit
+// must not be ignored.
 func readStamp(metadata map[string]any) (s Stamp, err error) {
 	v, ok := metadata[stampKey]
 	if !ok {
