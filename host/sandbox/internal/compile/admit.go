@@ -15,8 +15,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// Admitted is a module that may be compiled, rewritten. Its functions are in a
-// file without a name, so that this process never holds them.
+// Admitted is a rewritten module that may be compiled. Its functions are in an unnamed file,
+// so that this process never has them in memory.
 type Admitted struct {
 	*rewrite.Result // without Wasm
 	file            *os.File
@@ -28,24 +28,24 @@ type Admitted struct {
 // Close removes the file.
 func (a *Admitted) Close() error { return a.file.Close() }
 
-// source is the stub and then the module.
+// source returns the stub followed by the module.
 func (a *Admitted) source() io.Reader { return io.NewSectionReader(a.file, a.at, a.stub+a.size) }
 
-// header comes first in the file that a child admits into: its length in four
+// header is the beginning of the file that an admitting child writes: its length in four
 // bytes, then JSON. Data, stub and module follow.
 type header struct {
 	Result     *rewrite.Result
 	Data       []int // bytes of each active data segment
 	Stub, Wasm int
-	Refused    *refusal // instead of all others
+	Refused    *refusal // if set, all other fields are empty
 }
 
-// maxHeader bounds what is read of a header: some hundred thousand segments.
+// maxHeader bounds a header, in bytes: some hundred thousand segments.
 const maxHeader = 64 << 20
 
-// Admit has a child read a module, refuse it if it is beyond l, and rewrite it.
-// It fails with a *wasm.Error, with an *Error if the child was stopped, or with
-// what the rewriter says. The caller closes the result.
+// Admit checks a module against l and rewrites it, in a child process. The error is a
+// *wasm.Error, an *Error if the child was stopped, or the rewriter's. The caller must close
+// the result.
 func (c *Compiler) Admit(ctx context.Context, module []byte, l wasm.Limits) (*Admitted, error) {
 	l = l.WithDefaults()
 	if err := l.CheckSize(len(module)); err != nil {
@@ -55,7 +55,7 @@ func (c *Compiler) Admit(ctx context.Context, module []byte, l wasm.Limits) (*Ad
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	defer forChild.Close() // if no child was started, which closes it too
+	defer forChild.Close() // needed if no child was started, which closes it too
 	a := &Admitted{file: file, codeBytes: max(l.CodeBytes, 0)}
 	if err := c.admit(ctx, module, l, a, forChild); err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -76,7 +76,7 @@ func (c *Compiler) admit(ctx context.Context, module []byte, l wasm.Limits, a *A
 	return a.read()
 }
 
-// unnamed is a temporary file, opened twice, that goes with its last descriptor.
+// unnamed opens a temporary file twice; it is deleted with its last descriptor.
 func unnamed() (file, again *os.File, err error) {
 	file, err = os.CreateTemp("", "bulkhead-admit-")
 	if err != nil {
@@ -89,7 +89,7 @@ func unnamed() (file, again *os.File, err error) {
 	return file, again, nil
 }
 
-// read takes what the child wrote, except for stub and module.
+// read reads what the child wrote, except stub and module.
 func (a *Admitted) read() error {
 	var length [4]byte
 	if _, err := a.file.ReadAt(length[:], 0); err != nil {
@@ -175,9 +175,9 @@ func writeHeader(out io.Writer, h header) error {
 	return err
 }
 
-// refusal is an error of rewrite.Rewrite on its way to the parent.
+// refusal is an encoded error of rewrite.Rewrite, for the parent.
 type refusal struct {
-	Text    string // of an error that is no *wasm.Error
+	Text    string // of an error that is not a *wasm.Error
 	Kind    string
 	Refused *wasm.Error
 }

@@ -14,28 +14,28 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// compiling is what a child of this package does.
+// compiling is the role of this package's child processes.
 var compiling = &child.Role{Name: "bulkhead: compiling"}
 
-// order is what a child is to do.
+// order is the work of a child.
 type order struct {
-	Stub, Size         int // of what comes on stdin, in this order: stub and module
+	Stub, Size         int // sizes of the stub and the module, which follow on stdin in this order
 	CloseOnContextDone bool
 
 	Admit       *wasm.Limits // admit the module into descriptor 3; nil: compile it
-	MemoryPages int          // of Admit, which JSON leaves out
+	MemoryPages int          // of Admit, whose JSON does not contain it
 }
 
-// How a child ends.
+// Exit codes of a child.
 const (
 	exitDone    = 10
 	exitFailed  = 11
 	exitInvalid = 12
 )
 
-// Child must be called first in main, and in TestMain, of every program that
-// makes a Compiler. In a child it admits or compiles and exits; otherwise it
-// returns at once.
+// Child must be called first in main, and in TestMain, of every program that makes a
+// Compiler. In a child process it admits or compiles a module and exits; otherwise it returns
+// at once.
 func Child() {
 	compiling.Main(func(argument json.RawMessage) int {
 		code, err := obey(argument, os.Stdin, func() io.Writer { return os.NewFile(3, "admitted") })
@@ -46,8 +46,8 @@ func Child() {
 	})
 }
 
-// obey admits the module on in into what out returns, or compiles it into the
-// working directory.
+// obey admits the module on in and writes the result to the writer that out returns, or
+// compiles it into the working directory.
 func obey(argument json.RawMessage, in io.Reader, out func() io.Writer) (exit int, err error) {
 	var o order
 	if err := json.Unmarshal(argument, &o); err != nil {
@@ -85,9 +85,9 @@ func isDisk(err error) bool {
 	return path || link
 }
 
-// compileAs leaves the module's code under the name that wazero gives to the
-// stub's. The name is a hash of all that code depends on, which only wazero
-// knows how to make; it is found out by having the stub compiled.
+// compileAs stores the module's code under the name that wazero gives the stub's code. The
+// name is a hash of everything on which code depends, which only wazero can compute, so
+// compileAs compiles the stub to learn it.
 func compileAs(stub, module []byte, closeOnContextDone bool) error {
 	const moduleName = "module"
 	if err := compileInto(context.Background(), moduleName, module, closeOnContextDone); err != nil {

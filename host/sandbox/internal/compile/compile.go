@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Limits bound one child. A zero field takes its default.
+// Limits bound one child. A zero field means its default.
 type Limits struct {
 	CPU    time.Duration // of all threads, rounded up to seconds; default 60 s
-	Memory uint64        // resident bytes that are the child's own; default 1 GiB
+	Memory uint64        // private resident bytes of the child; default 1 GiB
 	Wall   time.Duration // from the child's start to its end; default 3 min
 }
 
@@ -32,17 +32,17 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Config is what a Compiler is made from.
+// Config is the configuration of a Compiler.
 type Config struct {
-	// Dir is the cache. It holds machine code that is loaded as it is, so it
-	// must belong to this user and is given mode 0700. Empty: nothing is kept.
+	// Dir is the directory of the cache. It contains machine code that is loaded
+	// unchecked, so it must belong to this user and gets the mode 0700. Empty: no cache.
 	Dir string
-	// Bytes bound the cache; what was not used for longest goes first. It is
-	// enforced by New and after each compilation. Default 2 GiB.
+	// Bytes bounds the cache; the least recently used entries are removed first. New
+	// enforces it, and so does each compilation. Default 2 GiB.
 	Bytes  int64
 	Limits Limits
-	// CloseOnContextDone must be what the host gives its own RuntimeConfig. The
-	// rest of that which changes code is wazero's default.
+	// CloseOnContextDone must be equal to that of the host's own RuntimeConfig. All other
+	// settings that change code have wazero's defaults.
 	CloseOnContextDone bool
 	Logger             *slog.Logger // default: none
 }
@@ -56,11 +56,11 @@ type Compiler struct {
 	start  func(childPID int) // for tests; may be nil
 }
 
-// maxModule bounds what a child reads.
+// maxModule bounds a module that a child reads, in bytes.
 const maxModule = 256 << 20
 
-// New returns a Compiler. It fails if the cache cannot be made private, and if
-// main did not call Child: the children would run the program once more.
+// New returns a Compiler. It fails if the cache cannot be made private, and if main did not
+// call Child, because the children would run the whole program again.
 func New(c Config) (*Compiler, error) {
 	if !compiling.Ready() {
 		return nil, errors.New("compile: main must call Child first")
@@ -87,7 +87,7 @@ func New(c Config) (*Compiler, error) {
 	return k, nil
 }
 
-// private makes dir exist, ours and closed to others.
+// private creates dir if absent, and makes it private to this user.
 func private(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -106,16 +106,14 @@ func private(dir string) (string, error) {
 	return dir, os.Chmod(dir, 0o700)
 }
 
-// Load has a compiled if the cache has no intact code for it, and calls load
-// with a directory for wazero.NewCompilationCacheWithDir that holds this code and
-// nothing else, under the name of a.Stub, which is what wazero is to be given.
-// The directory is there until load returns; code that was loaded does not need
-// it any longer.
+// Load compiles a if the cache has no intact code for it. It then calls load with a directory
+// for wazero.NewCompilationCacheWithDir that contains only this code, under the name of
+// a.Stub, which load must give to wazero. The directory exists until load returns; loaded code
+// does not need it any longer.
 //
-// Load fails with an *Error if the module is refused, with a *wasm.Error if its
-// code is larger than it may be, and with load's error. If load made wazero
-// compile after all, the code is in this process already; Load reports that as
-// an error and drops the entry. Loads of one module take turns.
+// The error is an *Error if the module is refused, a *wasm.Error if its code is too large, or
+// load's error. If wazero compiled the module in this process nevertheless, Load returns an
+// error and drops the entry. Loads of the same module wait for one another.
 func (c *Compiler) Load(ctx context.Context, a *Admitted, load func(dir string) error) error {
 	if n := max(a.stub, a.size); n > maxModule {
 		return &Error{Invalid, fmt.Errorf("it has %d bytes, the limit is %d", n, maxModule)}
@@ -140,7 +138,7 @@ func (c *Compiler) Load(ctx context.Context, a *Admitted, load func(dir string) 
 func (c *Compiler) load(ctx context.Context, e entry, a *Admitted, load func(dir string) error) error {
 	if err := e.verify(); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.config.Logger.Warn("compiled code is not as it was left; compiling again", "digest", e.digest, "error", err)
+			c.config.Logger.Warn("compiled code was changed or is damaged; compiling again", "digest", e.digest, "error", err)
 		}
 		if err := c.compile(ctx, e, a); err != nil {
 			return err
@@ -160,7 +158,7 @@ func (c *Compiler) load(ctx context.Context, e entry, a *Admitted, load func(dir
 	return nil
 }
 
-// takeTurn waits until one child more may run.
+// takeTurn waits until another child may run.
 func (c *Compiler) takeTurn(ctx context.Context) (release func(), err error) {
 	select {
 	case c.turn <- struct{}{}:
@@ -170,7 +168,7 @@ func (c *Compiler) takeTurn(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// compile makes the entry anew. Its lock is held.
+// compile compiles the module and replaces the entry. The entry's lock is held.
 func (c *Compiler) compile(ctx context.Context, e entry, a *Admitted) error {
 	release, err := c.takeTurn(ctx)
 	if err != nil {

@@ -11,8 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// entry is the code of one module, which may not be there yet. Its methods
-// need its lock.
+// entry is the code of one module, which may not exist yet. Its methods need its lock.
 type entry struct{ root, digest string }
 
 const (
@@ -29,12 +28,12 @@ func (e entry) manifest() string { return filepath.Join(e.dir(), manifestName) }
 func (e entry) lockFile() string { return e.dir() + lockSuffix }
 func (e entry) remove() error    { return os.RemoveAll(e.dir()) }
 
-// touch marks the entry as used. If it fails the entry goes earlier.
+// touch marks the entry as used. If that fails, the entry is removed earlier.
 func (e entry) touch() { _ = os.Chtimes(e.manifest(), time.Time{}, time.Now()) }
 
-// seal writes the manifest over what a child left in tmp and gives it its
-// name. Nothing is synced: what a power cut leaves half written does not
-// verify and is compiled again.
+// seal writes the manifest of a child's result in tmp, and renames the directory. Nothing is
+// synced: an entry that a power failure leaves incomplete does not verify and is compiled
+// again.
 func (e entry) seal(tmp, subdir string) error {
 	code := filepath.Join(tmp, codeName)
 	f, err := onlyFile(code)
@@ -54,13 +53,13 @@ func (e entry) seal(tmp, subdir string) error {
 	return os.Rename(tmp, e.dir())
 }
 
-// lines is the text of a manifest. It is compared as a whole and never parsed.
+// lines returns the text of a manifest, which is compared as a whole and never parsed.
 func (e entry) lines(f file, hash string) []byte {
 	return fmt.Appendf(nil, "%s\ndigest %s\nsha256 %s\nsize %d\nfile %s\n", format, e.digest, hash, f.size, filepath.ToSlash(f.path))
 }
 
-// verify holds the entry against its manifest. It fails with fs.ErrNotExist if
-// there is no entry, and with another error if there is a damaged one.
+// verify compares the entry with its manifest. The error is fs.ErrNotExist if the entry does
+// not exist, and another one if it is damaged.
 func (e entry) verify() error {
 	if _, err := os.Lstat(e.dir()); err != nil {
 		return err
@@ -83,7 +82,7 @@ func (e entry) intact() error {
 		return fmt.Errorf("manifest: %v", err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxManifest {
-		return errors.New("manifest: not one of ours")
+		return errors.New("manifest: not a regular file of the expected size")
 	}
 	have, err := os.ReadFile(e.manifest())
 	if err != nil {
@@ -95,7 +94,7 @@ func (e entry) intact() error {
 	return nil
 }
 
-// within fails if the code has more than most bytes.
+// within returns an error if the code has more than most bytes.
 func (e entry) within(most int) error {
 	f, err := onlyFile(e.code())
 	if err != nil {
@@ -110,8 +109,8 @@ func (e entry) within(most int) error {
 	return nil
 }
 
-// unchanged fails if wazero added code. Code is named by everything that went
-// into it, so what wazero did not find it writes under another name.
+// unchanged returns an error if wazero added code. The name of code depends on everything that
+// the code depends on, so wazero stores code that it did not find under another name.
 func (e entry) unchanged() error {
 	_, err := onlyFile(e.code())
 	return err

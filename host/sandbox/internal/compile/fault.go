@@ -2,7 +2,7 @@ package compile
 
 import "fmt"
 
-// Fault says why a module was refused.
+// Fault is why a module was refused.
 type Fault uint8
 
 const (
@@ -19,9 +19,9 @@ func (f Fault) String() string {
 		"cancelled", "the compiler failed"}[f]
 }
 
-// Error is a module that was not compiled. It unwraps to its cause, which for
-// Canceled is the cause of the context (context.Cause). Failures of the host,
-// such as a full disk, are other errors.
+// Error is the error for a module that could not be compiled. It unwraps to its cause, which
+// for Canceled is the cause of the context (context.Cause). Failures of the host, such as a
+// full disk, are other errors.
 type Error struct {
 	Fault Fault
 	Cause error

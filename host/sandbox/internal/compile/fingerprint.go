@@ -14,7 +14,7 @@ import (
 	"github.com/tetratelabs/wazero"
 )
 
-// fingerprint stands for everything beside the module that code depends on.
+// fingerprint identifies everything beside the module on which code depends.
 type fingerprint struct {
 	subdir string // in which wazero looks for code, below the directory it is given
 	sum    [sha256.Size]byte
@@ -26,9 +26,9 @@ const format = "bulkhead compiled code 2"
 // probe is a module with one empty function.
 const probe = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x0a\x04\x01\x02\x00\x0b"
 
-// takeFingerprint lets wazero compile a module of one empty function and looks
-// at what it wrote: the path has version, platform and a hash over
-// configuration and processor features, in a way that only wazero knows.
+// takeFingerprint makes wazero compile a module of one empty function and reads the path of the
+// result, which contains version, platform and a hash of configuration and processor features
+// that only wazero can compute.
 func takeFingerprint(closeOnContextDone bool) (f fingerprint, err error) {
 	dir, err := os.MkdirTemp("", "bulkhead-probe-")
 	if err != nil {
@@ -53,8 +53,8 @@ func takeFingerprint(closeOnContextDone bool) (f fingerprint, err error) {
 	return f, err
 }
 
-// wazeroBuild names the source of wazero beyond the version in its path, which
-// stays the same when a module is replaced. Test binaries know nothing of it.
+// wazeroBuild identifies the source of wazero beyond the version in its path, which does not
+// change when the module is replaced. Test binaries do not have this information.
 func wazeroBuild() string {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
@@ -71,8 +71,8 @@ func wazeroBuild() string {
 	return ""
 }
 
-// digest is the name of the entry for the module of a stub, which has the hash
-// of the whole in it.
+// digest returns the name of the entry for the module of a stub. The stub contains the hash of
+// the whole module.
 func (f *fingerprint) digest(stub []byte) string {
 	h := sha256.New()
 	h.Write(f.sum[:])
@@ -80,7 +80,7 @@ func (f *fingerprint) digest(stub []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// compileInto has wazero compile wasm and leave the code in dir.
+// compileInto makes wazero compile wasm and store the code in dir.
 func compileInto(ctx context.Context, dir string, wasm []byte, closeOnContextDone bool) error {
 	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
@@ -99,8 +99,8 @@ type file struct {
 	size int64
 }
 
-// onlyFile returns the one file below dir, and fails if there are more or
-// fewer, or anything that is neither file nor directory.
+// onlyFile returns the only file below dir. It returns an error if dir does not contain exactly
+// one, or contains anything else than files and directories.
 func onlyFile(dir string) (found file, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -114,7 +114,7 @@ func onlyFile(dir string) (found file, err error) {
 			return fmt.Errorf("%s is not a regular file", path)
 		}
 		if found.path != "" {
-			return fmt.Errorf("%s is there beside %s", path, found.path)
+			return fmt.Errorf("%s exists beside %s", path, found.path)
 		}
 		info, err := d.Info()
 		if err != nil {

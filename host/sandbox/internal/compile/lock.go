@@ -71,7 +71,7 @@ var errBusy = errors.New("locked elsewhere")
 // lockPoll is how often a lock of another process is tried.
 const lockPoll = 20 * time.Millisecond
 
-// lock keeps the entry from all others, in this process and elsewhere.
+// lock locks the entry against all others, in this process and in other processes.
 func (c *Compiler) lock(ctx context.Context, e entry) (unlock func(), err error) {
 	leave, err := c.keys.lock(ctx, e.digest)
 	if err != nil {

@@ -15,9 +15,9 @@ func ours(info fs.FileInfo) bool {
 	return ok && int(s.Uid) == os.Geteuid()
 }
 
-// lockFile locks path against everybody who opens it anew, also in this
-// process, and fails with errBusy if it is locked. A lock is removed only by
-// its holder; who waited for a removed one finds another file under its name.
+// lockFile locks path against all other openings, also in this process, and fails with errBusy
+// if it is locked. Only the holder removes a lock file; a process that waited for a removed
+// file finds another file under its name.
 func lockFile(path string) (unlock func(), err error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

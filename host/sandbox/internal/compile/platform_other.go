@@ -4,7 +4,7 @@ package compile
 
 import "io/fs"
 
-// What these cannot do is said in the package's documentation.
+// The package's documentation describes the limitations of these functions.
 
 func ours(fs.FileInfo) bool { return true }
 

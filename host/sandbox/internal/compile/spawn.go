@@ -10,7 +10,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 )
 
-// job is what one child is to do: with what comes on in, in dir, or into out.
+// job is the work of one child: its input, its directory, and its output.
 type job struct {
 	order
 	in  io.Reader

@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// stored is what the cache's directory has for one digest.
+// stored is the cache's files for one digest.
 type stored struct {
 	entry
-	names    []string // directory, lock, what a killed process left
+	names    []string // directory, lock, leftovers of a killed process
 	complete bool
 	size     int64
 	used     time.Time
 }
 
-// trim removes what killed processes left and, until the cache is within its
-// bound, what was not used for longest. What is locked stays.
+// trim removes leftovers of killed processes and, until the cache is within its bound, the
+// least recently used entries. Locked entries stay.
 func (c *Compiler) trim() {
 	if c.config.Dir == "" {
 		return
@@ -44,7 +44,7 @@ func (c *Compiler) trim() {
 	}
 }
 
-// drop removes s unless somebody uses it, or changed it since it was scanned.
+// drop removes s, unless it is in use or was changed since it was scanned.
 func (c *Compiler) drop(s *stored) bool {
 	unlock, ok := c.tryLock(s.entry)
 	if !ok {
@@ -54,7 +54,7 @@ func (c *Compiler) drop(s *stored) bool {
 	if _, err := os.Lstat(s.dir()); err == nil && !s.complete {
 		return false
 	}
-	// The lock goes last, and while it is held: see lockFile.
+	// The lock file is removed last, while the lock is held; see lockFile.
 	slices.SortFunc(s.names, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, name := range s.names {
 		if err := os.RemoveAll(filepath.Join(s.root, name)); err != nil {
@@ -72,7 +72,7 @@ func rank(name string) int {
 	return 0
 }
 
-// scan groups the names in root by digest. Names of others are left alone.
+// scan groups the names in root by digest. It ignores other names.
 func scan(root string) ([]*stored, error) {
 	list, err := os.ReadDir(root)
 	if err != nil {
@@ -97,8 +97,7 @@ func scan(root string) ([]*stored, error) {
 	return slices.Collect(maps.Values(found)), nil
 }
 
-// measure takes size and age. An entry without code or manifest counts as the
-// oldest.
+// measure determines size and age. An entry without code or manifest counts as the oldest.
 func (s *stored) measure() {
 	s.complete = true
 	if f, err := onlyFile(s.code()); err == nil {

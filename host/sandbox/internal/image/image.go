@@ -1,13 +1,13 @@
-// Package image gives WebAssembly instances memories that start as copies of
-// one captured image and can be put back to it. It owns address space, the
-// file behind an image and the search for what a guest has changed; when to
-// capture, restore or give up a memory is its caller's decision.
+// Package image provides memories of WebAssembly instances that start as copies of one
+// captured image and can be restored to it. It owns address space, the file behind an image,
+// and the search for changed pages; the caller decides when to capture, restore or free a
+// memory.
 //
-// On Linux a memory maps the image copy-on-write: it costs what it changed, and
-// restoring costs as much. From Linux 6.7 the kernel marks what is written;
-// before, and where it does not permit that, the page map is searched for it.
-// Where the kernel lacks that, too, and where Portable is asked for, a memory is
-// an ordinary copy with the same behaviour.
+// On Linux a memory maps the image copy-on-write: its cost, and that of restoring it, is
+// proportional to the changed pages. From Linux 6.7 the kernel marks written pages. On older
+// kernels, and where it does not permit that, the page map is searched for them. If the kernel
+// supports neither, or Portable is requested, a memory is an ordinary copy with the same
+// behaviour.
 package image
 
 import (
@@ -17,15 +17,15 @@ import (
 
 const (
 	wasmPage = 64 << 10 // the unit of a memory's size
-	hostPage = 4 << 10  // the unit in which changes are looked for and copied
+	hostPage = 4 << 10  // the unit in which changes are detected and copied
 )
 
-// Kind is how memories are made.
+// Kind is the implementation of memories.
 type Kind uint8
 
 const (
-	Native   Kind = iota // copy-on-write where the kernel can, else as Portable
-	Scanning             // Native as older kernels do it, for tests
+	Native   Kind = iota // copy-on-write if the kernel supports it, otherwise as Portable
+	Scanning             // Native as on older kernels, for tests
 	Portable             // ordinary copies
 )
 
@@ -38,8 +38,8 @@ type Image struct {
 	mapped *mapping
 }
 
-// New captures a copy of data, whose length is a multiple of 64 KiB (0 is
-// allowed). Close the image after the last memory made from it was freed.
+// New captures a copy of data, whose length must be a multiple of 64 KiB (0 is allowed). Close
+// the image after the last memory made from it was freed.
 func New(kind Kind, data []byte) (*Image, error) {
 	if len(data)%wasmPage != 0 {
 		return nil, errSize
@@ -53,8 +53,8 @@ func New(kind Kind, data []byte) (*Image, error) {
 	return img, nil
 }
 
-// trim cuts off the pages at the end that are zero. A guest's free memory is
-// mostly there, and needs no file.
+// trim removes the zero pages at the end. A guest's free memory is mostly there, and needs no
+// file.
 func trim(data []byte) []byte {
 	var zero [hostPage]byte
 	for len(data) > 0 && bytes.Equal(data[len(data)-hostPage:], zero[:]) {
@@ -63,7 +63,7 @@ func trim(data []byte) []byte {
 	return data
 }
 
-// Size is the image's length in bytes.
+// Size returns the image's length in bytes.
 func (i *Image) Size() uint64 { return uint64(i.size) }
 
 // Close frees the image.
@@ -85,10 +85,10 @@ type Memory struct {
 	max   uint64
 }
 
-// NewMemory returns a memory that can reach max bytes. It starts as img, which
-// was made with the same kind, or empty if img is nil. Every change of its size is first put to grow, in bytes
-// and the initial size included; false refuses it. What was granted is taken
-// back by Unmap.
+// NewMemory returns a memory of at most max bytes. It starts as img, which must have the same
+// kind, or empty if img is nil. Before every change of its size, including the initial size,
+// it calls grow with the difference in bytes; false refuses the change. Unmap returns the
+// granted bytes.
 func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (*Memory, error) {
 	m := &Memory{image: img, grow: grow, max: max}
 	var start uint64
@@ -96,7 +96,7 @@ func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (
 		start = img.Size()
 	}
 	if start > max {
-		return nil, errors.New("image: is larger than the memory may be")
+		return nil, errors.New("image: larger than the limit of the memory")
 	}
 	if !grow(int64(start)) {
 		return nil, ErrBudget
@@ -108,7 +108,7 @@ func NewMemory(kind Kind, img *Image, max uint64, grow func(delta int64) bool) (
 	return m, nil
 }
 
-// ErrBudget says that the grow function refused a memory's initial size.
+// ErrBudget means that the grow function refused a memory's initial size.
 var ErrBudget = errors.New("the memory budget is spent")
 
 func (m *Memory) reserve(kind Kind, start uint64) (err error) {
@@ -126,9 +126,9 @@ func (m *Memory) reserve(kind Kind, start uint64) (err error) {
 	return nil
 }
 
-// Reallocate makes the memory size bytes long, or returns nil and changes
-// nothing if that is beyond its maximum or its budget. It never shrinks: a
-// memory made from an image has at least the image's length.
+// Reallocate makes the memory size bytes long. If that exceeds its maximum or its budget, it
+// returns nil and changes nothing. It never shrinks: a memory made from an image has at least
+// the image's length.
 func (m *Memory) Reallocate(size uint64) []byte {
 	have := uint64(len(m.buf))
 	if size <= have {
@@ -149,14 +149,14 @@ func (m *Memory) Reallocate(size uint64) []byte {
 	return m.buf
 }
 
-// Bytes is the memory's content, until the next Reallocate, Restore or Unmap.
+// Bytes returns the memory's content, valid until the next Reallocate, Restore or Unmap.
 func (m *Memory) Bytes() []byte { return m.buf }
 
-// Free does nothing: wazero calls it when a module is closed, whether or not
-// its guest still runs. Unmap is what frees.
+// Free has no effect: wazero calls it when a module is closed, even if its guest still runs.
+// Unmap frees the memory.
 func (m *Memory) Free() {}
 
-// Unmap frees the memory. Nothing may use it any more, the guest included.
+// Unmap frees the memory. It must no longer be used, also not by the guest.
 func (m *Memory) Unmap() error {
 	m.grow(-int64(len(m.buf)))
 	m.buf = nil
@@ -166,13 +166,12 @@ func (m *Memory) Unmap() error {
 	return m.space.close()
 }
 
-// Grown reports whether the memory is longer than its image, so that Restore
-// cannot help any more.
+// Grown reports whether the memory is longer than its image, so that it cannot be restored.
 func (m *Memory) Grown() bool { return m.image == nil || uint64(len(m.buf)) != m.image.Size() }
 
-// Restore puts the memory back to its image and reports how many host pages
-// that took. The memory must not have Grown. After an error its contents are
-// undefined and it must not be used again.
+// Restore restores the memory to its image and returns the number of restored host pages. The
+// memory must not have Grown. After an error its content is undefined and it must not be used
+// again.
 func (m *Memory) Restore() (pages int, err error) {
 	if m.Grown() {
 		return 0, errors.New("image: a grown memory cannot be restored")

@@ -11,18 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A restored memory keeps the pages it wrote: copying one back costs a tenth of
-// a microsecond, faulting it in again some five in a virtual machine. But every
-// page kept is copied again after each call, needed or not. So pages above
-// keepPages are counted, and after excessPages of them, when the copies have
-// cost about as much as the faults will, the memory gives all its pages up.
-// That also bounds what an idle memory holds.
+// A restored memory keeps its written pages: copying a page costs a tenth of a microsecond,
+// while faulting it in again costs some five in a virtual machine. But every kept page is
+// copied again after each call, whether it was written or not. So pages above keepPages are
+// counted, and after excessPages of them, when the copies have cost about as much as the
+// faults will, the memory frees all its pages. That also bounds the size of an idle memory.
 const (
 	keepPages   = 64
 	excessPages = 4096
 )
 
-// mapping is the file behind an image, and where the host reads it.
+// mapping is the file behind an image, and the host's mapping of it.
 type mapping struct {
 	file *os.File
 	base unsafe.Pointer
@@ -77,7 +76,7 @@ type space struct {
 	size    uintptr
 	tracker *tracker
 	tracked uintptr // bytes from base in which the tracker marks writes
-	excess  int     // pages copied back beyond keepPages since all were given up
+	excess  int     // pages copied back beyond keepPages since all were freed
 }
 
 func newSpace(kind Kind, img *Image, max uint64) (*space, error) {
@@ -105,14 +104,13 @@ func reserve(t *tracker, img *Image, max uint64) (*space, error) {
 	return s, nil
 }
 
-// A guest that fills untouched memory page by page holds its thread for long:
-// 64 MiB took 0.1 s. So memory beyond an image is faulted in by large pages
-// where that is possible, which takes a tenth; but not a shorter run of zeros
-// at an image's end, where a guest that writes a few bytes would have 2 MiB to
-// be cleared again after every call.
+// A guest that fills untouched memory page by page occupies its thread for long: 64 MiB took
+// 0.1 s. So memory beyond an image is faulted in by large pages if possible, which takes a
+// tenth of the time. This does not apply to a shorter run of zeros at an image's end, where a
+// guest that writes a few bytes would cause 2 MiB to be cleared after every call.
 const smallTail = 8 << 20
 
-// mapImage lays the image, which may be nil, over the start of the space.
+// mapImage maps the image, which may be nil, at the start of the space.
 func (s *space) mapImage(img *Image) error {
 	var file, size uint64
 	if img != nil {
@@ -135,7 +133,7 @@ func (s *space) mapImage(img *Image) error {
 		small = file
 	}
 	if large := s.bytes(uint64(s.size))[small:]; len(large) > 0 {
-		// A kernel without large pages refuses, which changes nothing.
+		// A kernel without large pages refuses; that only costs time.
 		_ = unix.Madvise(large, unix.MADV_HUGEPAGE)
 	}
 	if s.tracker == nil || small == 0 {
@@ -145,7 +143,8 @@ func (s *space) mapImage(img *Image) error {
 	return s.tracker.track(s.base, s.tracked)
 }
 
-// bytes is the space's first n bytes; more are not to be reached by appending.
+// bytes returns the space's first n bytes; their capacity is limited, so that appending cannot
+// reach more.
 func (s *space) bytes(n uint64) []byte { return unsafe.Slice((*byte)(s.base), s.size)[:n:n] }
 
 // open makes the bytes between from and to accessible; they are zero.
@@ -160,7 +159,7 @@ func (s *space) close() error {
 	return unix.MunmapPtr(s.base, s.size)
 }
 
-// restore puts changed pages back.
+// restore copies changed pages back from the image.
 func (s *space) restore(buf []byte, img *Image) (int, error) {
 	if len(buf) == 0 {
 		return 0, nil
@@ -181,7 +180,7 @@ func (s *space) restore(buf []byte, img *Image) (int, error) {
 	return c.pages, nil
 }
 
-// giveUp frees the pages that were written; the image shows again.
+// giveUp frees the written pages, so that the image is visible again.
 func (s *space) giveUp(buf []byte) error {
 	if err := unix.Madvise(buf, unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("image: madvise: %w", err)
@@ -192,12 +191,12 @@ func (s *space) giveUp(buf []byte) error {
 	return s.tracker.protect(s.base, s.tracked)
 }
 
-// native reports whether this kernel can do all of it, found out by doing it
-// once: containers may lack /proc, and some kernels answer without meaning it.
+// native reports whether this kernel supports all of it. It tries once, because containers may
+// lack /proc, and some kernels report success without effect.
 var native = sync.OnceValue(func() bool { return try(nil) == nil })
 
-// try makes a memory, reads and writes it, and checks that both are seen as what
-// they are, also once its pages were given up.
+// try makes a memory, reads and writes it, and checks that reads and writes are detected
+// correctly, also after its pages were freed.
 func try(t *tracker) error {
 	if os.Getpagesize() != hostPage {
 		return errors.New("image: pages are not 4 KiB")

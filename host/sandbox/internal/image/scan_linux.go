@@ -27,14 +27,13 @@ type scanner struct {
 
 var scanners = sync.Pool{New: func() any { return &scanner{regions: make([]region, 128)} }}
 
-// pagemap stays open: opening it for every restore would cost as much as the
-// restore. The kernel checks the address space of whoever opened it.
+// pagemap stays open, because opening it for every restore would cost as much as the restore.
+// The file shows the address space of the process that opened it.
 var pagemap = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/pagemap") })
 
-// scan fills ranges and pages for the n bytes mapped at base. In the first
-// tracked of them the kernel marks what is written. In the others what was
-// written is known by its being private to the mapping, also when it was
-// swapped out, while pages of the file are not.
+// scan finds the changed ranges and pages in the n bytes mapped at base. In the first tracked
+// bytes the kernel marks written pages. In the others, a written page is private to the
+// mapping, also if it was swapped out, and an unwritten page belongs to the file.
 func (c *scanner) scan(base unsafe.Pointer, tracked, n int) error {
 	file, err := pagemap()
 	if err != nil {
@@ -77,9 +76,9 @@ type scanArg struct {
 	inverted, mask, anyOf, returned                         uint64
 }
 
-// What a scan looks for.
+// The arguments of scans.
 var (
-	// In these words, and no others, the kernel looks at a page's entry alone.
+	// With exactly these flags the kernel reads only the page table entry.
 	written = scanArg{flags: scanCheckTracked, mask: pageIsWritten, returned: pageIsWritten}
 	private = scanArg{inverted: pageIsFile | pageIsZero, mask: pageIsFile | pageIsZero, anyOf: pageIsPresent | pageIsSwapped}
 )
@@ -97,7 +96,7 @@ var hasIoctl = sync.OnceValue(func() bool {
 	return c.ioctl(file, private, 0, hostPage) == nil
 })
 
-// ioctl adds the pages between two offsets that are of a kind.
+// ioctl adds the pages of a kind between two offsets.
 func (c *scanner) ioctl(file *os.File, kind scanArg, from, to int) error {
 	for from < to {
 		c.arg = kind
@@ -125,8 +124,8 @@ const (
 	entryPresent = 1 << 63
 )
 
-// read is ioctl for older kernels: one entry of 8 bytes for each page. It also
-// finds pages of zeros that were only read, which costs no more than a copy.
+// read is ioctl for older kernels, with one entry of 8 bytes for each page. It also finds zero
+// pages that were only read, which only costs a copy.
 func (c *scanner) read(file *os.File, from, to int) error {
 	size := (to - from) / hostPage * 8
 	if cap(c.entries) < size {

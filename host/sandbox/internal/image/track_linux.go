@@ -9,12 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tracker has the kernel mark the pages that are written: it write-protects
-// them, and gives the protection up by itself at the first write (asynchronous
-// write protection of userfaultfd, Linux 6.7). What lost its protection was
-// written; nothing else is asked of a page, so that the search for changes is a
-// walk over page table entries. Otherwise it has to look at what each present
-// page is, and the kernel makes many present that nobody asked for.
+// A tracker makes the kernel mark written pages: the kernel write-protects them and removes the
+// protection at the first write (asynchronous write protection of userfaultfd, Linux 6.7). A
+// page without protection was written, so a search for changes only reads page table entries.
+// Otherwise it has to inspect each present page, and the kernel makes many pages present that
+// were never accessed.
 type tracker struct{ fd uintptr }
 
 // Of include/uapi/linux/userfaultfd.h.
@@ -34,8 +33,8 @@ const (
 	uffdModeProtect  = 1 << 0
 )
 
-// theTracker is the process's, nil if the kernel has none or refuses it, as
-// that of many a container does.
+// theTracker is the tracker of the process, nil if the kernel does not support it or refuses
+// it, as in many containers.
 var theTracker = sync.OnceValue(func() *tracker {
 	if !hasIoctl() {
 		return nil
@@ -65,7 +64,7 @@ func (t *tracker) track(base unsafe.Pointer, n uintptr) error {
 	return t.protect(base, n)
 }
 
-// protect takes all marks away.
+// protect removes all marks.
 func (t *tracker) protect(base unsafe.Pointer, n uintptr) error {
 	return t.ioctl(uffdWriteProtect, uint64(uintptr(base)), uint64(n), uffdModeProtect)
 }

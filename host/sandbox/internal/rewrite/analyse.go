@@ -2,18 +2,18 @@ package rewrite
 
 import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 
-// function is what is known of a defined function.
+// function is the result of analysing a defined function.
 type function struct {
 	regions  []region
 	calls    []call
 	indirect bool // has a call_indirect
 	locals   int  // bytes of parameters and locals
 	loops    int
-	// headFirst: control reaches the first loop's head before anything branches,
-	// calls or traps for long, so that head can count for the entry too.
+	// headFirst: control reaches the first loop's head before any branch, call or long
+	// operation, so that the count at that head can include the entry.
 	headFirst bool
 
-	free       uint64 // what a caller pays, 0: the function counts itself
+	free       uint64 // fuel that a caller pays, 0: the function counts itself
 	entry      uint64 // fuel at entry, 0: none
 	stack      int32  // stack at entry, 0: none
 	instrs     int
@@ -29,7 +29,7 @@ type call struct {
 	region int
 }
 
-// work is about how many simple instructions one instruction is worth.
+// work returns the approximate cost of an instruction, in simple instructions.
 func work(op wasm.Op) uint64 {
 	switch op {
 	case wasm.OpCall:
@@ -38,7 +38,7 @@ func work(op wasm.Op) uint64 {
 		return 8
 	case wasm.OpMemoryGrow, wasm.OpMemoryCopy, wasm.OpMemoryFill, wasm.OpMemoryInit,
 		wasm.OpTableCopy, wasm.OpTableFill, wasm.OpTableGrow, wasm.OpTableInit:
-		return 32 // what they do regardless of size
+		return 32 // their cost regardless of size
 	case wasm.OpBrTable:
 		return 4
 	}
@@ -51,7 +51,7 @@ func work(op wasm.Op) uint64 {
 // hostCall is the work of calling an imported function.
 const hostCall = 64
 
-// analyse walks all bodies. free is what the callee of a call_indirect may do
+// analyse analyses all bodies. free is the work that the callee of a call_indirect may do
 // without counting it.
 func analyse(m *wasm.Module, free int) []function {
 	imported := m.Imported(wasm.KindFunction)
@@ -75,7 +75,7 @@ func bytesOf(t wasm.ValueType, n uint32) int {
 	return 8 * int(n)
 }
 
-// scan walks a body once. open holds the region that each open block began in.
+// scan analyses a body in one pass. open has the region in which each open block began.
 func (f *function) scan(body *wasm.Body, imported int, free uint64) {
 	f.regions = make([]region, 1)
 	current, open, straight := 0, []int(nil), true
@@ -112,8 +112,8 @@ func (f *function) scan(body *wasm.Body, imported int, free uint64) {
 	}
 }
 
-// leaves reports whether control may go elsewhere after the instruction, or
-// the instruction takes long.
+// leaves reports whether control may not continue after the instruction, or the instruction
+// takes long.
 func leaves(op wasm.Op) bool {
 	return op == wasm.OpUnreachable || op >= wasm.OpBr && op <= wasm.OpReturn || work(op) > 8
 }

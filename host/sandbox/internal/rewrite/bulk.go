@@ -6,14 +6,14 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// perByte is the fuel of a bulk operation on memory, as a power of two of bytes
-// to a unit. Memory in the caches is moved faster than that; memory that was
-// never touched takes longer, for the kernel has to find it.
+// perByte is the fuel of a bulk operation on memory: the bytes per unit, as a power of two.
+// Memory in the caches is moved faster; memory that was never accessed takes longer, since the
+// kernel has to allocate it.
 const perByte = 2
 
-// bulk says how the operand on top of the stack becomes fuel: a power of two
-// to divide by, or to multiply with if negative, and whether the operation
-// fails at no cost beyond a bound.
+// bulk defines the fuel of the operand on top of the stack: a power of two by which it is
+// divided, or multiplied if negative, and whether the operation fails without cost beyond a
+// bound.
 type bulk struct {
 	shift int
 	bound func(*writer) uint32
@@ -63,13 +63,12 @@ func (b *body) atMost(n uint32) {
 	b.ops(wasm.OpI32LtU, wasm.OpSelect)
 }
 
-// inPieces lets an operation on memory move no more than a piece at a time. A
-// longer one goes to a function that pays before each piece and so lets the
-// host in between.
+// inPieces limits an operation on memory to one piece at a time. A longer operation is done by a
+// function that pays before each piece, so that the host can stop it in between.
 func (b *body) inPieces(i *wasm.Instr) {
 	if i.Op == wasm.OpMemoryInit && len(b.w.m.Data[i.A].Bytes) <= b.w.o.Piece {
 		b.countBulk(i.Op)
-		b.keep(i) // what is longer than its segment traps
+		b.keep(i) // an operation longer than its segment traps
 		return
 	}
 	b.sized = true
@@ -89,7 +88,7 @@ func (b *body) inPieces(i *wasm.Instr) {
 // destination; source or value; number of bytes.
 var pieceType = wasm.FuncType{Params: []wasm.ValueType{wasm.I32, wasm.I32, wasm.I32}}
 
-// pieceKey tells the functions apart: operation and, for memory.init, segment.
+// pieceKey identifies a piece function: operation and, for memory.init, segment.
 type pieceKey struct {
 	op      wasm.Op
 	segment uint64
@@ -147,8 +146,8 @@ func (p *pieces) write() {
 		p.loop(pieceTo, pieceFrom)
 	case wasm.OpMemoryCopy:
 		p.trapFirst(pieceFrom)
-		// Towards where it comes from, so that no piece overwrites the source of a
-		// later one.
+		// The direction depends on the addresses, so that no piece overwrites the
+		// source of a later one.
 		p.op(wasm.OpLocalGet, pieceTo)
 		p.op(wasm.OpLocalGet, pieceFrom)
 		p.ops(wasm.OpI32GtU)
@@ -163,8 +162,8 @@ func (p *pieces) write() {
 	p.ops(wasm.OpEnd)
 }
 
-// trapFirst runs the whole operation if it will trap because of an address and
-// the size, before anything was changed (spec 4.4.7).
+// trapFirst runs the whole operation if it will trap because of an address and the size, so that
+// it traps before anything is changed (spec 4.4.7).
 func (p *pieces) trapFirst(address uint32) {
 	for _, local := range []uint32{address, pieceSize} {
 		p.op(wasm.OpLocalGet, local)
@@ -184,8 +183,7 @@ func (p *pieces) trapFirst(address uint32) {
 	p.ops(wasm.OpUnreachable, wasm.OpEnd)
 }
 
-// loop runs pieces from the front, and moves these locals on, until what is
-// left is no longer than one.
+// loop runs pieces from the front, and advances these locals, until at most one piece is left.
 func (p *pieces) loop(moving ...uint32) {
 	p.imm(wasm.OpLoop, wasm.Empty)
 	p.pay(p.piece)
@@ -236,7 +234,7 @@ func (p *pieces) again() {
 
 func (p *pieces) piece() { p.imm(wasm.OpI32Const, uint64(p.w.o.Piece)) }
 
-// pay takes the fuel for as many bytes as size leaves on the stack.
+// pay takes the fuel for the number of bytes that size leaves on the stack.
 func (p *pieces) pay(size func()) {
 	p.op(wasm.OpGlobalGet, p.w.fuel)
 	size()
@@ -246,7 +244,7 @@ func (p *pieces) pay(size func()) {
 	p.settle(p.w, pieceLeft)
 }
 
-// run is the operation on as many bytes as a local says.
+// run is the operation on the number of bytes in a local.
 func (p *pieces) run(size uint32) {
 	p.op(wasm.OpLocalGet, pieceTo)
 	p.op(wasm.OpLocalGet, pieceFrom)

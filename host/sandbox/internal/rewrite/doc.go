@@ -1,36 +1,31 @@
-// Package rewrite makes a module stoppable, measurable and restorable before
-// an engine sees it. It owns what is added to guest code and why that cannot
-// be circumvented; it leaves to host/sandbox what a guest is allowed to spend
-// and what happens at a yield.
+// Package rewrite makes a module stoppable, measurable and restorable before an engine compiles
+// it. It owns the additions to guest code, which a guest cannot circumvent. host/sandbox decides
+// what a guest may spend and what happens at a pause.
 //
-// Fuel. A mutable i64 global counts down by the instructions ahead, at the
-// entry of functions and at the head of loops. When it falls below zero the
-// guest calls the imported pause function with what is left, a negative number,
-// and goes on with the number that the function returns. Operations whose work
-// depends on an operand pay for it before they run; those on memory run in
-// pieces, and pay before each. A function without loops whose work has a small
-// static bound, calls included, counts nothing: each of its callers pays for it.
+// Fuel. At the entry of functions and at the head of loops, a mutable i64 global is reduced by
+// the instructions that follow. When it falls below zero, the guest calls the imported pause
+// function with the negative rest and continues with the number that the function returns. An
+// operation whose work depends on an operand pays for it before it runs; operations on memory
+// run in pieces and pay before each. A function without loops whose work, including its calls,
+// has a small static bound counts nothing: its callers pay for it.
 //
-// Stack. A mutable i32 global holds how many bytes of native stack the guest may
-// use before it asks again, by estimate. Every cycle of the call graph passes a
-// place where it is charged: call_indirect, or the entry of a function chosen to
-// break a cycle of direct calls. When it falls below zero the guest calls the
-// imported deepen function, and goes on with the number that it returns. What a
-// frame really takes only the engine knows, so this bounds nothing: it is when the
-// host looks.
+// Stack. A mutable i32 global is the estimated number of bytes of native stack that the guest may
+// use before it calls the host. Every cycle of the call graph contains a point where it is
+// charged: call_indirect, or the entry of a function chosen to break a cycle of direct calls.
+// When it falls below zero, the guest calls the imported deepen function and continues with the
+// number that it returns. Only the engine knows the real size of a frame, so the global does not
+// bound the stack; it only determines when the host checks it.
 //
-// References. ref.func is replaced by a look into a table that nothing else can
-// reach, since the engine makes an object for each time that it runs.
+// References. ref.func is replaced by a read from a table that guest code cannot reach, because
+// the engine makes a new object for each execution of ref.func.
 //
-// Restoring. The module's own mutable globals are exported; the start function
-// and the active data segments become steps for the host, so that they happen
-// once, under the host's control.
+// Restoring. The module's own mutable globals are exported. The start function and the active
+// data segments become steps of the host, so that they happen once, under the host's control.
 //
-// A loop's head waits for the store of the time before. Keeping the fuel in a
-// local as well, loaded again after calls, was tried to avoid that; it made no
-// difference beyond noise.
+// The head of a loop depends on the store of the previous iteration. Keeping the fuel in a local
+// as well, loaded again after calls, made no measurable difference.
 //
-// What is added appends to index spaces of which package wasm has checked every
-// guest reference, under names that guests are refused; guest code cannot reach
-// it. Otherwise nothing changes: exports, names, results and traps.
+// The additions are appended to index spaces in which package wasm has checked every reference of
+// the guest, with names that guests cannot use, so guest code cannot reach them. Exports, names,
+// results and traps do not change.
 package rewrite

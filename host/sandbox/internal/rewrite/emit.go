@@ -30,12 +30,12 @@ type body struct {
 	depth   uint32 // open blocks of the guest, its function's not counted
 	loop    int    // last region entered
 	results uint32 // type of the wrapping block, as block type
-	left    uint32 // local that holds the fuel left
-	size    uint32 // local that holds the operand of a bulk operation
+	left    uint32 // local with the remaining fuel
+	size    uint32 // local with the operand of a bulk operation
 	sized   bool   // the second is used
 }
 
-// rewriteBodies stops when the bodies have more than most bytes together.
+// rewriteBodies stops when the bodies have more than most bytes in total.
 func (w *writer) rewriteBodies(most int) error {
 	total := 0
 	w.refill = w.imported + added + uint32(len(w.m.Functions))
@@ -61,7 +61,7 @@ func (w *writer) rewriteBodies(most int) error {
 		if total += len(b.code); total > most {
 			return &wasm.Error{
 				Section: "code", Function: int(w.imported) + i, Kind: wasm.ErrLimit, Limit: "rewrittenBytes",
-				Reason: fmt.Sprintf("more than %d bytes of functions with what counts their work", max(most, 0)),
+				Reason: fmt.Sprintf("more than %d bytes of functions, including the code that counts their work", max(most, 0)),
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {
 	}
 }
 
-// blockType is that of a block without parameters.
+// blockType returns the type of a block without parameters.
 func (w *writer) blockType(results []wasm.ValueType) uint64 {
 	switch len(results) {
 	case 0:
@@ -151,15 +151,14 @@ func (b *body) end(i *wasm.Instr) {
 	}
 }
 
-// count takes a fixed amount of fuel and asks for more if that was too much.
+// count takes a fixed amount of fuel and calls the host if that was too much.
 func (b *body) count(n uint64) {
 	b.op(wasm.OpGlobalGet, b.w.fuel)
 	b.imm(wasm.OpI64Const, n)
 	b.settle(b.w, b.left)
 }
 
-// settle subtracts the value on the stack from the one below it, the fuel. left
-// is a local to use.
+// settle subtracts the value on the stack from the fuel below it. left is a local for its use.
 func (e *emitter) settle(w *writer, left uint32) {
 	e.ops(wasm.OpI64Sub)
 	e.op(wasm.OpLocalTee, left)
@@ -173,7 +172,7 @@ func (e *emitter) settle(w *writer, left uint32) {
 	e.ops(wasm.OpEnd)
 }
 
-// takeStack asks for more when the stack is used up, before anything is called.
+// takeStack calls the host when the stack is used up, before any other call.
 func (b *body) takeStack(n int32) {
 	b.op(wasm.OpGlobalGet, b.w.stack)
 	b.imm(wasm.OpI32Const, uint64(n))

@@ -6,8 +6,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// lasting names the instructions that change an instance where no host can
-// change it back: the engine has no way to write a table or undrop a segment.
+// lasting names the instructions whose changes the host cannot undo: the engine cannot write a
+// table or restore a dropped segment.
 var lasting = map[wasm.Op]string{
 	wasm.OpTableSet:  "table.set",
 	wasm.OpTableGrow: "table.grow",
@@ -18,8 +18,8 @@ var lasting = map[wasm.Op]string{
 	wasm.OpDataDrop:  "data.drop",
 }
 
-// freshReasons says why an instance cannot be put back as it was, each once,
-// in the order of the module.
+// freshReasons returns the reasons for which an instance cannot be restored, each once, in the
+// order of the module.
 func freshReasons(m *wasm.Module) (reasons []string) {
 	for _, i := range m.Imports {
 		if i.Kind == wasm.KindMemory || i.Kind == wasm.KindTable || i.Kind == wasm.KindGlobal && i.Global.Mutable {

@@ -1,10 +1,10 @@
 package rewrite
 
-// chargeFuel decides which functions are free, and what entries and loops cost.
+// chargeFuel decides which functions are free, and the cost of entries and loops.
 func chargeFuel(list []function, limit int) {
 	if limit > 0 {
 		for _, component := range components(list, func(int) bool { return false }) {
-			// Callees come first, so theirs is decided. A cycle is never free.
+			// Callees come first, so they are decided. A cycle is never free.
 			if f := &list[component[0]]; len(component) == 1 && f.loops == 0 && !f.indirect && !f.callsSelf(component[0]) {
 				if n := f.total(0, list); n <= uint64(limit) {
 					f.free = n
@@ -26,7 +26,7 @@ func (f *function) callsSelf(self int) bool {
 	return false
 }
 
-// total is the work of a region with that of the free functions it calls.
+// total returns the work of a region, including the free functions that it calls.
 func (f *function) total(region int, list []function) uint64 {
 	n := f.regions[region].work
 	for _, c := range f.calls {
@@ -59,6 +59,6 @@ func (f *function) weigh(list []function) {
 	}
 }
 
-// maxMoved is how much work outside of loops may be counted with the first
-// loop, for each time around, instead of at the entry.
+// maxMoved is the most work outside of loops that may be counted in each iteration of the first
+// loop instead of at the entry.
 const maxMoved = 32

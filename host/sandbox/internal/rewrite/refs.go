@@ -2,19 +2,18 @@ package rewrite
 
 import "github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 
-// refs replaces ref.func in bodies. The engine makes an object for each
-// execution and keeps it as long as the instance, which nothing would count; so
-// the module gets a table of the functions whose references its code takes, which
-// the engine fills once for each instance, and takes them from there. Only
-// functions that are declared for it are replaced (spec 3.4.10): the rest makes
-// the module invalid, and the engine has to see it.
+// refs replaces ref.func in bodies. The engine makes an object for each execution and keeps it as
+// long as the instance, without any bound. So the module gets a table of the functions whose
+// references its code takes, which the engine fills once for each instance, and reads them from
+// there. Only declared functions are replaced (spec 3.4.10): any other makes the module invalid,
+// which the engine must detect.
 type refs struct {
 	declared  map[uint32]bool
 	entries   map[uint32]uint32 // of the table, by function
 	functions []uint32          // in the order of the entries
 }
 
-// declare comes after the indices of functions outside of bodies have moved.
+// declare must run after the indices of functions outside of bodies were changed.
 func (r *refs) declare(m *wasm.Module) {
 	r.declared, r.entries = map[uint32]bool{}, map[uint32]uint32{}
 	constant := func(i *wasm.Instr) {
@@ -40,7 +39,7 @@ func (r *refs) declare(m *wasm.Module) {
 	}
 }
 
-// entry is where the table has a function, false if it may not have it.
+// entry returns the index of a function in the table, false if the function is not declared.
 func (r *refs) entry(function uint32) (entry uint32, ok bool) {
 	if !r.declared[function] {
 		return 0, false
@@ -54,12 +53,12 @@ func (r *refs) entry(function uint32) (entry uint32, ok bool) {
 	return entry, true
 }
 
-// refTable is the index of the table.
+// refTable returns the index of the table.
 func (w *writer) refTable() uint32 {
 	return uint32(w.m.Imported(wasm.KindTable) + len(w.m.Tables))
 }
 
-// addRefTable comes after the bodies were rewritten.
+// addRefTable must run after the bodies were rewritten.
 func (w *writer) addRefTable() {
 	n := uint32(len(w.refs.functions))
 	if n == 0 {

@@ -10,11 +10,11 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// Reserved begins the names that the rewriter adds, and is the module of its
-// import. A guest that uses it for an import or export is refused.
+// Reserved is the prefix of names that the rewriter adds, and the module of its imports. A guest
+// that uses it for an import or export is refused.
 const Reserved = "bulkhead:sandbox"
 
-// Names of what every rewritten module has.
+// Names in every rewritten module.
 const (
 	pauseName   = "pause"
 	deepenName  = "deepen"
@@ -24,15 +24,15 @@ const (
 	globalPath  = Reserved + "/global/"
 )
 
-// Options tune what is added. The zero value takes the defaults.
+// Options tune the additions. The zero value has the defaults.
 type Options struct {
-	// Free is the number of instructions up to which a function without loops
-	// counts no fuel itself and its callers pay; default 64, negative: every
+	// Free is the largest number of instructions of a function without loops that counts
+	// no fuel itself, so that its callers pay; default 64. If it is negative, every
 	// function counts.
 	Free int
 	// Stack is the initial value of the stack global in bytes; default 64 KiB.
 	Stack int32
-	// Piece is how many bytes memory.fill, copy and init handle at a time;
+	// Piece is the number of bytes that memory.fill, copy and init process at a time;
 	// default 64 KiB.
 	Piece int
 }
@@ -50,44 +50,44 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Result is a rewritten module and what the host has to know about it.
+// Result is a rewritten module with the data that the host needs.
 type Result struct {
 	// Wasm is the module to compile: the same bytes for the same input.
 	Wasm []byte `json:"-"`
-	// Stub stands for it where there is its machine code (see wasm.EncodeStub).
+	// Stub replaces Wasm if its machine code exists (see wasm.EncodeStub).
 	Stub []byte `json:"-"`
 	// Globals are the module's own mutable globals.
 	Globals []Global
-	// Start is the export name of the start function, "" if there is none. The
-	// host calls it once, after it has written Data.
+	// Start is the export name of the start function, or "". The host calls it once, after
+	// it has written Data.
 	Start string
-	// Data are the active data segments in order. The host writes them once;
-	// one that does not fit within the memory is a trap, after those before it
-	// were written (spec 4.5.4).
+	// Data are the active data segments in order. The host writes them once; a segment
+	// that does not fit into the memory is a trap, after the segments before it were
+	// written (spec 4.5.4).
 	Data []Segment
-	// Fuel is the export name of the fuel global, a mutable i64. It is 0 at
-	// first. One unit is about one instruction.
+	// Fuel is the export name of the fuel global, a mutable i64, initially 0. One unit is
+	// about one instruction.
 	Fuel string
-	// Stack is the export name of the stack global, a mutable i32: the host sets
-	// it before each call.
+	// Stack is the export name of the stack global, a mutable i32, which the host sets
+	// before each call.
 	Stack string
-	// Pause is the import to link, of type (i64) -> (i64). It gets the fuel left,
-	// which is negative, and returns the fuel to go on with. Spent is what was
-	// there before less the argument.
+	// Pause is an import to link, of type (i64) -> (i64). It gets the remaining fuel,
+	// which is negative, and returns the fuel to continue with. The used fuel is the
+	// previous value minus the argument.
 	Pause Import
-	// Deepen is the import to link, of type (i32) -> (i32), that the guest calls
-	// when the stack global is below zero. It gets the global and returns what the
-	// global becomes.
+	// Deepen is an import to link, of type (i32) -> (i32), which the guest calls when the
+	// stack global is below zero. It gets the global and returns its new value.
 	Deepen Import
-	// TableEntries is how many entries the tables of an instance have together:
-	// a table that the module's code grows counts with what it may grow to.
+	// TableEntries is the number of entries of all tables of an instance; a table that the
+	// module's code grows counts with its maximum.
 	TableEntries int
-	// Elements is how many references the element segments make in an instance.
+	// Elements is the number of references that the element segments make in an instance.
 	Elements int
-	// Segments, of data and of elements, and GlobalCount are what else the engine
-	// keeps in an instance.
+	// Segments, of data and of elements, and GlobalCount are the numbers of other objects
+	// that the engine keeps in an instance.
 	Segments, GlobalCount int
-	// Fresh says why an instance of this module cannot be restored; empty if it can.
+	// Fresh has the reasons for which an instance of this module cannot be restored; empty
+	// if it can.
 	Fresh  []string
 	Report Report
 }
@@ -98,8 +98,8 @@ type Global struct {
 	Type   wasm.ValueType
 }
 
-// Segment is an active data segment. Its offset is Offset, or, if Global is
-// not empty, the value of the i32 global exported under that name.
+// Segment is an active data segment. Its offset is Offset or, if Global is not empty, the value
+// of the exported i32 global with that name.
 type Segment struct {
 	Offset uint32
 	Global string
@@ -109,7 +109,7 @@ type Segment struct {
 // Import names an imported function.
 type Import struct{ Module, Name string }
 
-// Report is what there is in the module and what was added.
+// Report describes the module and the additions.
 type Report struct {
 	Bytes, RewrittenBytes                int
 	FunctionBytes                        int // of rewritten functions
@@ -119,13 +119,13 @@ type Report struct {
 	DataSegments, DataBytes, MemoryPages int // pages at start
 	MemoryMaxPages                       int // 0: none declared
 	BranchTargets, Nesting               int
-	FuelEntries, FuelLoops               int // places that count fuel
-	StackFunctions, StackCalls           int // places that count stack
+	FuelEntries, FuelLoops               int // points that count fuel
+	StackFunctions, StackCalls           int // points that count stack
 }
 
-// Rewrite decodes a module, refuses it if it is beyond l, and rewrites it. Time
-// and memory grow as the module does, or as what it becomes. An error of decoding,
-// or about a limit, is a *wasm.Error. The result shares memory with module.
+// Rewrite decodes a module, refuses it if it exceeds l, and rewrites it. Time and memory are
+// proportional to the module and the result. An error of decoding, or about a limit, is a
+// *wasm.Error. The result shares memory with module.
 func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
 	m, err := wasm.Decode(module, l)
 	if err != nil {
@@ -189,7 +189,7 @@ type writer struct {
 	result    *Result
 	functions []function
 	indirect  int32  // stack charge of a call_indirect
-	imported  uint32 // functions, before those of the host were added
+	imported  uint32 // imported functions, without those that are added
 
 	fuel, stack uint32     // global indices
 	refill      uint32     // index of the first added function
@@ -227,10 +227,10 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	return nil
 }
 
-// added is how many functions of the host are imported.
+// added is the number of imported functions of the host.
 const added = 2
 
-// function is the index that a function has once the imports were added.
+// function returns the index of a function after the imports were added.
 func (w *writer) function(old uint32) uint32 {
 	if old >= w.imported {
 		return old + added
@@ -242,7 +242,7 @@ func (w *writer) export(name string, kind wasm.Kind, index uint32) {
 	w.m.Exports = append(w.m.Exports, wasm.Export{Name: name, Kind: kind, Index: index})
 }
 
-// extractStart takes out the start section.
+// extractStart removes the start section.
 func (w *writer) extractStart() (start func(), err error) {
 	if w.m.Start == nil {
 		return func() {}, nil
@@ -255,8 +255,8 @@ func (w *writer) extractStart() (start func(), err error) {
 	return func() { w.addStart(old) }, nil
 }
 
-// extractData takes the bytes out of the active segments. What is left of them
-// behaves like the dropped segment that an active one is once it was written.
+// extractData removes the bytes of the active segments. The empty segments behave like dropped
+// ones, as active segments do after they were written.
 func (w *writer) extractData() error {
 	exported := make(map[uint32]string)
 	for i := range w.m.Data {
@@ -309,8 +309,8 @@ func (w *writer) exportGlobal(index uint32, exported map[uint32]string) string {
 	return name
 }
 
-// addImports appends the host's functions to the imports and moves the indices
-// of the functions after them, outside of bodies.
+// addImports appends the host's functions to the imports and changes the indices of the
+// functions after them, outside of bodies.
 func (w *writer) addImports() {
 	m := w.m
 	like := func(t wasm.ValueType) uint32 {
@@ -339,7 +339,7 @@ func (w *writer) addImports() {
 	w.moveNames()
 }
 
-// moveNames also drops names of functions that are not there.
+// moveNames also drops the names of functions that do not exist.
 func (w *writer) moveNames() {
 	total := w.imported + uint32(len(w.m.Functions))
 	names := w.m.FuncNames[:0]
@@ -357,7 +357,7 @@ func (w *writer) moveConstant(i *wasm.Instr) {
 	}
 }
 
-// typeOf finds the first such type or appends one.
+// typeOf returns the index of the first type equal to t, and appends one if necessary.
 func (w *writer) typeOf(t wasm.FuncType) uint32 {
 	if w.types == nil {
 		w.types = make(map[string]uint32, len(w.m.Types))
@@ -377,7 +377,7 @@ func (w *writer) typeOf(t wasm.FuncType) uint32 {
 
 func has[K comparable, V any](m map[K]V, k K) bool { _, ok := m[k]; return ok }
 
-// typeKey is the same for equal types. No value type is zero.
+// typeKey returns equal keys for equal types only, since no value type is zero.
 func typeKey(t wasm.FuncType) string {
 	return string(slices.Concat(t.Params, []wasm.ValueType{0}, t.Results))
 }
@@ -415,8 +415,8 @@ func (w *writer) boundTables() {
 	}
 }
 
-// countEntries counts what an instance holds in the engine. It comes after
-// boundTables and before the bodies are rewritten.
+// countEntries counts the objects of an instance in the engine. It must run after boundTables
+// and before the bodies are rewritten.
 func (w *writer) countEntries() {
 	grown := make(map[uint64]bool)
 	for k := range w.m.Code {
@@ -453,7 +453,7 @@ func (w *writer) addFunction(name string, t wasm.FuncType, code []byte, locals .
 	return index
 }
 
-// addRefill appends the function that asks the host for more.
+// addRefill appends the function that asks the host for more fuel.
 func (w *writer) addRefill() {
 	var e emitter
 	e.op(wasm.OpLocalGet, 0)
@@ -473,9 +473,9 @@ func (w *writer) addDeeper() {
 	w.addFunction(Reserved+"/deeper", wasm.FuncType{}, e.code)
 }
 
-// addStart exports a function that calls the start function. To export that
-// itself would make it one that guest code may take a reference to (spec
-// 3.4.10), and so a module valid that is not.
+// addStart exports a function that calls the start function. Exporting the start function itself
+// would allow guest code to take a reference to it (spec 3.4.10), and so make an invalid module
+// valid.
 func (w *writer) addStart(old uint32) {
 	var e emitter
 	e.op(wasm.OpCall, w.function(old))

@@ -3,18 +3,17 @@ package rewrite
 const (
 	// rounds bound the search for the few functions that break all cycles.
 	rounds = 64
-	// maxLooks bounds it where functions all call each other. A real module has
-	// some hundred thousand calls, most of them in no cycle.
+	// maxLooks bounds the search if all functions call each other. A real module has some
+	// hundred thousand calls, most of them not in a cycle.
 	maxLooks = 20_000_000
-	// maxPath is how many bytes of stack functions that count nothing may take
-	// in a chain, and so the error of an estimate.
+	// maxPath is the most bytes of stack that a chain of functions that count nothing may
+	// take, and therefore the error of the estimate.
 	maxPath = 2048
 )
 
-// chargeStack decides which functions count stack, sets their charge, by estimate,
-// and returns that of a call_indirect. Afterwards every cycle of calls passes a
-// place that counts, and between two of them lie at most maxPath bytes and one
-// frame.
+// chargeStack decides which functions count stack, sets their estimated charge, and returns that
+// of a call_indirect. Afterwards every cycle of calls contains a counting point, and between two
+// counting points are at most maxPath bytes and one frame.
 func chargeStack(list []function) (indirect int32) {
 	for i := range list {
 		list[i].cost = list[i].frame()
@@ -38,14 +37,14 @@ func chargeStack(list []function) (indirect int32) {
 	return int32(longest) + indirectFrame
 }
 
-// indirectFrame covers what a call through a table takes beside the callee.
+// indirectFrame is the stack of a call through a table, without the callee.
 const indirectFrame = 32
 
 // frame estimates the native frame: saved registers, a slot for each local and
 // for some of the values in between.
 func (f *function) frame() int64 { return 64 + int64(f.locals) + 2*int64(f.instrs) }
 
-// below is the most stack that a function takes with callees that do not count.
+// below returns the most stack that a function takes with callees that do not count.
 func (f *function) below(list []function, counted []bool) int64 {
 	deepest := int64(0)
 	for _, c := range f.calls {
@@ -56,13 +55,12 @@ func (f *function) below(list []function, counted []bool) int64 {
 	return f.cost + deepest
 }
 
-// breakCycles picks functions without which the direct calls have no cycle. In
-// each component it takes the one with most callers inside, then looks again at
-// what is left of it; whatever is left after some rounds, or after looking at
-// maxLooks calls, is taken whole.
+// breakCycles selects functions without which the direct calls have no cycle. In each component
+// it selects the function with the most callers inside, and then repeats with the rest of the
+// component. It selects all functions that remain after some rounds, or after maxLooks calls.
 func breakCycles(list []function) []bool {
 	taken := make([]bool, len(list))
-	done := make([]bool, len(list)) // taken, or in no cycle
+	done := make([]bool, len(list)) // selected, or not in a cycle
 	callers := make([]int, len(list))
 	for i := range callers {
 		callers[i] = elsewhere
@@ -94,7 +92,7 @@ func breakCycles(list []function) []bool {
 	}
 }
 
-// elsewhere marks the functions that are not in the component looked at.
+// elsewhere marks the functions that are not in the present component.
 const elsewhere = -1
 
 // mostCalled needs callers to be elsewhere for all functions, and leaves it so.

@@ -12,7 +12,7 @@ import (
 // overflow is the error of a call whose stack the engine could not grow.
 const overflow = "stack overflow"
 
-// engine is what the engine keeps for one function: where its stack is.
+// engine is the part of the engine's data about one function that locates its stack.
 type engine struct {
 	stack   *[]byte
 	top     *uintptr
@@ -20,13 +20,13 @@ type engine struct {
 	pointer **uint64 // the stack pointer when the guest last called the host
 }
 
-// layout is where in the engine's type for functions the fields of engine are.
+// layout has the offsets of engine's fields in the engine's type for functions.
 type layout struct {
 	of                          reflect.Type
 	stack, top, bottom, pointer uintptr
 }
 
-// known is the layout found last: all functions of guests are of one type.
+// known is the last layout found: all functions of guests have one type.
 var known atomic.Pointer[layout]
 
 func engineOf(f api.Function) (engine, error) {
@@ -45,11 +45,11 @@ func engineOf(f api.Function) (engine, error) {
 	}, nil
 }
 
-// layoutOf looks up the fields by name and checks their types, so that another
-// version of the engine is refused and never written to in the wrong place.
+// layoutOf finds the fields by name and checks their types, so that another version of the engine
+// is refused instead of being written to at a wrong offset.
 func layoutOf(t reflect.Type) (*layout, error) {
-	unknown := fmt.Errorf("stack: a function of type %v has no stack that is known how to bound; "+
-		"the engine is of a version that this host does not support", t)
+	unknown := fmt.Errorf("stack: the stack of a function of type %v cannot be bounded; "+
+		"this host does not support this version of the engine", t)
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
 		return nil, unknown
 	}

@@ -2,7 +2,7 @@
 
 package stack
 
-// Elsewhere the memory is Go's, and what was used stays resident until Close.
+// On other systems the memory is Go's, and used memory stays resident until Close.
 
 func reserve(n int) ([]byte, error) { return make([]byte, n), nil }
 func release([]byte) error          { return nil }

@@ -1,15 +1,12 @@
-// Package stack bounds the native stacks on which guests run. It owns their
-// memory, how deep a guest may get in it, and the engine's private fields that say
-// where it is; what a stack may cost is its caller's decision.
+// Package stack bounds the native stacks on which guests run. It owns their memory, their depth,
+// and the engine's private fields that locate them; the caller decides what a stack may cost.
 //
-// The engine keeps a stack for each function that it was asked for, doubles it
-// whenever a frame does not fit, up to a hundred megabytes, and never gives it
-// back. What a frame takes is known to its compiler alone: a few instructions can
-// take many kilobytes. So an instance gets one stack, in memory of its own of which
-// only as much is accessible as its caller has agreed to, and the engine is shown
-// it as one that cannot grow: then its check of the stack, at the entry of each
-// function, is exact. When a guest needs more it has to ask, from a host
-// function, before.
+// The engine keeps a stack for each function handle, doubles it whenever a frame does not fit, up
+// to a hundred megabytes, and never frees it. Only the engine's compiler knows the size of a
+// frame: a few instructions can take many kilobytes. So each instance gets one stack in its own
+// memory, of which only the part that the caller has permitted is accessible. The engine sees it
+// as a stack that cannot grow, so that its check of the stack at the entry of each function is
+// exact. A guest that needs more stack must first request it, in a host function.
 package stack
 
 import (
@@ -27,22 +24,22 @@ const (
 	// Max is the size beyond which no stack grows.
 	Max = 32 << 20
 
-	// ceiling is the length from which the engine lets no stack grow (its
-	// callStackCeiling): one that is longer ends the call instead.
+	// ceiling is the length from which the engine does not grow a stack (its
+	// callStackCeiling) and ends the call instead.
 	ceiling = 50_000_000
-	// reserved is the length that the engine is shown.
+	// reserved is the length that the engine sees.
 	reserved = 64 << 20
 
 	page = 4 << 10
 )
 
-// ErrDeep is returned by Room when there is none.
+// ErrDeep is the error of Room if the stack has reached its limit.
 var ErrDeep = errors.New("calls are nested too deep")
 
-// Stack is one instance's. It is for one goroutine at a time.
+// Stack is the stack of one instance. It is for one goroutine at a time.
 type Stack struct {
 	memory []byte // of length reserved; its end is accessible
-	size   int    // how much is accessible
+	size   int    // accessible bytes
 	inside *Function
 }
 
@@ -59,7 +56,7 @@ func New() (*Stack, error) {
 	return s, nil
 }
 
-// Size is how many bytes may be in use.
+// Size returns the number of accessible bytes.
 func (s *Stack) Size() int { return s.size }
 
 // Function is a function of the guest that runs on a Stack.
@@ -69,8 +66,8 @@ type Function struct {
 	engine engine
 }
 
-// Function lets f run on s from now on. f belongs to the stack's instance, is not
-// running, and is no import that the module exports again.
+// Function makes f run on s from now on. f must belong to the stack's instance, must not be
+// running, and must not be an import that the module exports.
 func (s *Stack) Function(f api.Function) (*Function, error) {
 	e, err := engineOf(f)
 	if err != nil {
@@ -80,11 +77,10 @@ func (s *Stack) Function(f api.Function) (*Function, error) {
 	return &Function{f, s, e}, nil
 }
 
-// ErrOverflow is returned by Call when the guest did not ask in time for what it
-// needed.
+// ErrOverflow is the error of Call if the guest did not request stack in time.
 var ErrOverflow = errors.New("a frame did not fit its stack")
 
-// Call enters the guest with parameters in values, where the results will be.
+// Call enters the guest with the parameters in values, and stores the results there.
 func (f *Function) Call(ctx context.Context, values []uint64) error {
 	s := f.stack
 	*f.engine.bottom, *f.engine.pointer = s.bottom(), nil
@@ -97,15 +93,14 @@ func (f *Function) Call(ctx context.Context, values []uint64) error {
 	return err
 }
 
-// Room makes sure that below the frame of the function that called the host there
-// are n bytes, at least. Each change of the size is first put to grow; false
-// refuses it.
+// Room ensures that at least n bytes are available below the frame of the function that called
+// the host. Before each change of the size it calls grow; false refuses the change.
 func (s *Stack) Room(n int, grow func(delta int64) bool) error {
 	want := s.depth() + n
 	if want <= s.size {
 		return nil
 	}
-	// A little more, so that it is not asked for at each turn.
+	// A little more, so that the guest does not request it repeatedly.
 	want = (want + Base + page - 1) &^ (page - 1)
 	if want > Max {
 		return ErrDeep
@@ -121,7 +116,7 @@ func (s *Stack) Room(n int, grow func(delta int64) bool) error {
 	return nil
 }
 
-// Shrink gives back what is beyond Base and beyond what a guest inside uses.
+// Shrink frees the stack beyond Base and beyond the part that a running guest uses.
 func (s *Stack) Shrink(grow func(delta int64) bool) error {
 	want := max(Base, (s.depth()+Base+page-1)&^(page-1))
 	if want >= s.size {
@@ -136,7 +131,7 @@ func (s *Stack) Shrink(grow func(delta int64) bool) error {
 	return nil
 }
 
-// Close frees the stack. Nothing may run on it any more.
+// Close frees the stack. No function may run on it any longer.
 func (s *Stack) Close() error {
 	memory := s.memory
 	s.memory = nil
@@ -162,13 +157,13 @@ func (s *Stack) resize(size int) {
 	}
 }
 
-// bottom is the lowest accessible byte, as the engine grows stacks downwards.
+// bottom returns the lowest accessible byte; the engine's stacks grow downwards.
 func (s *Stack) bottom() *byte { return &s.memory[reserved-s.size] }
 
-// top is where frames begin, aligned as the engine wants it.
+// top returns the address where frames begin, aligned as the engine requires.
 func (s *Stack) top() uintptr { return uintptr(unsafe.Pointer(&s.memory[reserved-1])) &^ 15 }
 
-// depth is how many bytes the guest that called the host uses; 0 if none did.
+// depth returns the bytes that the guest that called the host uses, 0 if none did.
 func (s *Stack) depth() int {
 	if s.inside == nil {
 		return 0

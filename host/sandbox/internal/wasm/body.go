@@ -2,8 +2,8 @@ package wasm
 
 import "fmt"
 
-// body reads one entry of the code section, which ends at r.end, and checks
-// everything but operand types: structure, indices, limits.
+// body reads one entry of the code section, which ends at r.end, and checks everything except
+// operand types: structure, indices, limits.
 func (d *decoder) body(r *reader, function int) Body {
 	params := len(d.m.Types[d.m.Functions[function-d.imported[KindFunction]]].Params)
 	locals, total := d.localsOf(r, params)
@@ -43,7 +43,7 @@ type bodyCheck struct {
 	r      *reader
 	locals int
 	bulk   int  // operations
-	open   []Op // what each open block is; the function's own is a block
+	open   []Op // the kind of each open block; that of the function is a block
 }
 
 func (c *bodyCheck) next(i *Instr) {
@@ -105,7 +105,7 @@ func (c *bodyCheck) next(i *Instr) {
 	}
 }
 
-// structure follows else and end.
+// structure checks else and end.
 func (c *bodyCheck) structure(at int, op Op) {
 	top := len(c.open) - 1
 	switch op {
@@ -145,8 +145,8 @@ func (c *bodyCheck) targets(at int, i *Instr) {
 	c.r.within("targets of all br_tables", uint64(c.d.m.BranchTargets), c.d.limits.AllTargets)
 }
 
-// data checks a data segment's index against the data count section, without
-// which it must not be used (spec 5.5.16).
+// data checks a data segment's index against the data count section, which is required for it
+// (spec 5.5.16).
 func (c *bodyCheck) data(at int, index uint64) {
 	if !c.d.m.DataCount {
 		c.r.refuseAt(at, ErrMalformed, "data count section required")

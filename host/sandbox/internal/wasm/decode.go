@@ -36,7 +36,7 @@ func (d *decoder) total(k Kind) int {
 	return n
 }
 
-// sections in the order that the format demands (spec 5.5.16), by number.
+// sections, by number, with the order that the format requires (spec 5.5.16).
 var sections = [...]struct {
 	name  string
 	order int

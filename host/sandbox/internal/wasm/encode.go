@@ -1,8 +1,8 @@
 package wasm
 
-// Encode writes the module: every section in order, custom sections dropped,
-// the name section rebuilt from Name and FuncNames. The same Module gives the
-// same bytes. Names of functions that the module does not have are dropped.
+// Encode writes the module with every section in order. It drops custom sections and builds the
+// name section from Name and FuncNames, without names of functions that do not exist. Equal
+// modules give equal bytes.
 func (m *Module) Encode() []byte {
 	b := append(make([]byte, 0, m.estimate()), "\x00asm\x01\x00\x00\x00"...)
 	b = appendVector(b, 1, m.Types, func(b []byte, t *FuncType) []byte {
@@ -30,7 +30,8 @@ func (m *Module) Encode() []byte {
 	return m.appendNames(b)
 }
 
-// estimate keeps the buffer of a large module from being copied as it grows.
+// estimate returns an initial size, so that the buffer of a large module is not copied as it
+// grows.
 func (m *Module) estimate() int {
 	n := 4096
 	for i := range m.Code {
@@ -45,10 +46,9 @@ func (m *Module) estimate() int {
 	return n
 }
 
-// EncodeStub writes a module with the same interface and state, whose functions
-// trap at once. It is for an engine that has the module's machine code from
-// elsewhere and would only hold the bodies in memory. Two stubs differ if the
-// tags do, which should identify the code.
+// EncodeStub writes a module with the same interface and state, whose functions trap at once. It
+// is for an engine that already has the module's machine code and would only keep the bodies in
+// memory. The tag should identify the code, so that stubs of different code differ.
 func (m *Module) EncodeStub(tag []byte) []byte {
 	stub := *m
 	stub.Code = make([]Body, len(m.Code))
@@ -65,7 +65,7 @@ func appendSection(b []byte, id byte, body []byte) []byte {
 	return appendBytes(append(b, id), body)
 }
 
-// appendVector writes a section that is a vector, and nothing if it is empty.
+// appendVector writes a section that is a vector, unless it is empty.
 func appendVector[T any](b []byte, id byte, list []T, item func([]byte, *T) []byte) []byte {
 	if len(list) == 0 {
 		return b

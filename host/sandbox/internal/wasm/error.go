@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Why a module is refused; each Error wraps one of them.
+// Kinds of refusals; each Error wraps one of them.
 var (
 	ErrMalformed   = errors.New("malformed")         // not WebAssembly
 	ErrUnsupported = errors.New("not supported")     // WebAssembly beyond 2.0

@@ -5,7 +5,7 @@ import (
 	"iter"
 )
 
-// Instr is one instruction. What A and B hold depends on Op:
+// Instr is one instruction. The meaning of A and B depends on Op:
 //
 //	block, loop, if            A: block type as int64: -64 empty, other negatives a value type, else a type index
 //	br, br_if                  A: label
@@ -166,8 +166,8 @@ func appendOp(b []byte, op Op) ([]byte, immediate) {
 	return append(b, byte(op)), plain[byte(op)]
 }
 
-// Instrs iterates over the body's instructions. The Instr belongs to the
-// iterator until the next step; it may be changed.
+// Instrs iterates over the body's instructions. The Instr is valid until the next step; it may be
+// modified.
 func (b *Body) Instrs() iter.Seq[*Instr] {
 	return func(yield func(*Instr) bool) {
 		r := reader{b: b.Code, end: len(b.Code)}

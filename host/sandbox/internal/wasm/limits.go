@@ -5,9 +5,8 @@ import (
 	"reflect"
 )
 
-// Limits bound what a module may declare. A zero field takes its default, a
-// negative one forbids the thing altogether. Their JSON names are what an Error
-// and the operator's configuration call them.
+// Limits bound the declarations of a module. A zero field means its default, and a negative one
+// forbids such declarations. An Error and the operator's configuration use the JSON names.
 type Limits struct {
 	ModuleBytes    int `json:"moduleBytes,omitempty"`    // the whole file; default 32 MiB
 	Types          int `json:"types,omitempty"`          // default 10,000
@@ -20,25 +19,25 @@ type Limits struct {
 	BodyBytes      int `json:"bodyBytes,omitempty"`      // of one function; default 1 MiB
 	Locals         int `json:"locals,omitempty"`         // of one function, parameters included; default 2,048
 	AllLocals      int `json:"allLocals,omitempty"`      // of all functions, parameters included; default 4,000,000
-	Nesting        int `json:"nesting,omitempty"`        // blocks within each other; default 8,192
+	Nesting        int `json:"nesting,omitempty"`        // nested blocks; default 8,192
 	BranchTargets  int `json:"branchTargets,omitempty"`  // of one br_table; default 8,192
 	BulkOperations int `json:"bulkOperations,omitempty"` // on memory or tables, of one function; default 4,096
 	AllTargets     int `json:"allTargets,omitempty"`     // of all br_tables; default 1,000,000
 	Globals        int `json:"globals,omitempty"`        // default 4,096
 	Tables         int `json:"tables,omitempty"`         // default 8
-	TableEntries   int `json:"tableEntries,omitempty"`   // a table's minimum, and the most it may grow to; default 200,000
+	TableEntries   int `json:"tableEntries,omitempty"`   // of one table, at the start and after growing; default 200,000
 	Elements       int `json:"elements,omitempty"`       // segments; default 10,000
 	ElementEntries int `json:"elementEntries,omitempty"` // of all segments; default 400,000
 	Memories       int `json:"memories,omitempty"`       // default and at most 1
 	MemoryPages    int `json:"-"`                        // the memory's minimum, in 64 KiB; default 1,024, at most 65,535
 	DataSegments   int `json:"dataSegments,omitempty"`   // default 100,000
 	CustomSections int `json:"customSections,omitempty"` // default 200
-	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name, function names are cut there; default 4,096
-	AllNameBytes   int `json:"allNameBytes,omitempty"`   // of all function names, the rest is dropped; default 8 MiB
-	RewrittenBytes int `json:"rewrittenBytes,omitempty"` // of all functions with what counts their work; default 96 MiB
-	CodeBytes      int `json:"codeBytes,omitempty"`      // of machine code, which stays in the host; default 128 MiB
-	// ImportedState lets memories, tables and globals be imported. Their
-	// owner is another module then. Default: refused.
+	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name; longer function names are truncated; default 4,096
+	AllNameBytes   int `json:"allNameBytes,omitempty"`   // of all function names; further names are dropped; default 8 MiB
+	RewrittenBytes int `json:"rewrittenBytes,omitempty"` // of all functions, with the code that counts their work; default 96 MiB
+	CodeBytes      int `json:"codeBytes,omitempty"`      // of machine code, which the host keeps in memory; default 128 MiB
+	// ImportedState allows imports of memories, tables and globals, which belong to
+	// another module. By default they are refused.
 	ImportedState bool `json:"-"`
 }
 
@@ -50,8 +49,7 @@ var defaults = Limits{
 	CustomSections: 200, NameBytes: 4096, AllNameBytes: 8 << 20, RewrittenBytes: 96 << 20, CodeBytes: 128 << 20,
 }
 
-// CheckSize refuses a module of so many bytes if that is above the limit. l has
-// its defaults.
+// CheckSize returns an error if a module of this many bytes exceeds the limit. l has its defaults.
 func (l Limits) CheckSize(bytes int) error {
 	r := &reader{function: -1}
 	if r.within("bytes", uint64(bytes), l.ModuleBytes) {
@@ -73,9 +71,9 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Counts is how much of what each limit is about a module of so many bytes has.
-// Limits of one thing, such as of one function, count the largest. Names, and
-// what the module becomes, are not counted.
+// Counts returns the module's use of each limit; size is its bytes. A limit on single objects, such
+// as functions, counts the largest one. Names, and the results of rewriting and compiling, are not
+// counted.
 func (m *Module) Counts(size int) Limits {
 	l := Limits{
 		ModuleBytes: size, Types: len(m.Types), Imports: len(m.Imports), Exports: len(m.Exports),
@@ -119,12 +117,12 @@ func (m *Module) Counts(size int) Limits {
 
 const (
 	maxPages = 1 << 16 // 4 GiB, what a module may declare (spec 4.2.8)
-	// usablePages is one less: wazero's machine code and its API have a memory's
-	// length in 32 bits, in which that of 4 GiB is zero.
+	// usablePages is one less, because wazero's machine code and its API have a memory's
+	// length in 32 bits, in which 4 GiB is zero.
 	usablePages = maxPages - 1
 )
 
-// names are the limits by what within and count call the thing.
+// names are the limits by the nouns that within and count use.
 var names = map[string]string{
 	"bytes": "moduleBytes", "types": "types", "parameters": "params", "results": "results", "parameters and results of all types": "allParams",
 	"imports": "imports", "exports": "exports", "functions": "functions", "function bodies": "functions",

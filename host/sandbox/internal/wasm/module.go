@@ -36,7 +36,7 @@ func (t ValueType) String() string {
 	return "unknown"
 }
 
-// Kind is what an import or export is.
+// Kind is the kind of an import or export.
 type Kind byte
 
 const (
@@ -85,7 +85,7 @@ type Global struct {
 	Init Instr
 }
 
-// Export names a thing by its index in the index space of its kind.
+// Export is an export; it refers to an index in the index space of its kind.
 type Export struct {
 	Name  string
 	Kind  Kind
@@ -125,8 +125,8 @@ type Locals struct {
 	Type  ValueType
 }
 
-// Body is a defined function's locals and instructions, the closing end
-// included. Code has passed Decode, or was written with Instr.Append.
+// Body is a defined function's locals and instructions, including the final end. Code has passed
+// Decode or was written with Instr.Append.
 type Body struct {
 	Locals []Locals
 	Code   []byte
@@ -157,10 +157,10 @@ type Module struct {
 	Elements  []Element
 	Code      []Body
 	Data      []Data
-	DataCount bool // the data count section is there
+	DataCount bool // whether the data count section exists
 	Customs   []Custom
-	// Name and FuncNames come from the name section, in ascending order of
-	// functions. A name section that is not well formed counts as absent.
+	// Name and FuncNames come from the name section, in ascending order of functions. A
+	// malformed name section counts as absent.
 	Name      string
 	FuncNames []FuncName
 	// BranchTargets is the number of targets of all br_tables, MaxNesting the
@@ -179,8 +179,7 @@ func (m *Module) Imported(k Kind) int {
 	return n
 }
 
-// FunctionType is the type index of the function with an index in the function
-// index space.
+// FunctionType returns the type index of a function, given its index in the function index space.
 func (m *Module) FunctionType(index uint32) uint32 {
 	for i := range m.Imports {
 		if m.Imports[i].Kind != KindFunction {

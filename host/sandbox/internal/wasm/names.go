@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// debugNames reads the name section. Custom sections cannot make a module
-// invalid, so what is wrong in it is ignored: all names then are.
+// debugNames reads the name section. Custom sections cannot make a module invalid, so a malformed
+// name section is ignored completely.
 func (d *decoder) debugNames(r reader) {
 	name, functions, ok := "", []FuncName(nil), true
 	last := -1
@@ -35,8 +35,8 @@ func (d *decoder) debugNames(r reader) {
 	}
 }
 
-// functionNames reads names until their total reaches the limit, or one is of a
-// function that no module can have. They ascend, so that bounds their number.
+// functionNames reads names until their total reaches the limit, or until the index of a name
+// exceeds the limit on functions. Indices ascend, so that bounds the number of names.
 func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
 	n, last, total := r.u32(), -1, 0
 	most := maxZero(d.limits.Functions) + maxZero(d.limits.Imports)
@@ -55,9 +55,8 @@ func (d *decoder) functionNames(r *reader) (names []FuncName, ok bool) {
 	return names, r.left() == 0
 }
 
-// debugName reads a name and cuts it at the limit. Control characters become
-// question marks, so that a name in a stack trace cannot pass for more than one
-// line of it.
+// debugName reads a name and truncates it at the limit. Control characters become question marks,
+// so that a name cannot look like several lines of a stack trace.
 func (d *decoder) debugName(r *reader) string {
 	b := r.bytes(uint64(r.u32()))
 	if r.err == nil && !utf8.Valid(b) {

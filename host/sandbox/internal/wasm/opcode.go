@@ -5,7 +5,7 @@ import "fmt"
 // Op is an instruction: its byte, or prefix<<8 | number.
 type Op uint16
 
-// The instructions that somebody outside this package names.
+// The instructions that other packages name.
 const (
 	OpUnreachable  Op = 0x00
 	OpBlock        Op = 0x02
@@ -62,13 +62,12 @@ const (
 	opV128Const Op = 0xfd0c
 )
 
-// bulk reports whether the work depends on an operand, so that counting it takes
-// code of its own.
+// bulk reports whether the work depends on an operand, so that counting it needs additional code.
 func (op Op) bulk() bool {
 	return op >= OpMemoryInit && op <= OpTableFill && op != OpDataDrop && op != OpElemDrop && op != OpTableSize
 }
 
-// immediate is the shape of what follows an opcode.
+// immediate is the form of an opcode's immediates.
 type immediate byte
 
 const (

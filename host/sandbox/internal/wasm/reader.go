@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// reader walks bytes. Its first error stays: later reads return zero, so a
-// caller checks once per item.
+// reader reads bytes. It keeps the first error, and later reads return zero, so that a caller
+// checks once per item.
 type reader struct {
 	b        []byte // from the start of the module
 	at, end  int
@@ -78,8 +78,8 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
-// signed reads a signed LEB128 number of the given width: no more bytes than
-// the width needs, and the unused bits of the last repeat the sign.
+// signed reads a signed LEB128 number of the given width. It must have no more bytes than the width
+// needs, and the unused bits of the last byte must repeat the sign.
 func (r *reader) signed(bits int) int64 {
 	var v int64
 	for shift := 0; ; shift += 7 {

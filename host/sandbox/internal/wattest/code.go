@@ -9,8 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// opcodes by name; numeric instructions and memory accesses stand in the order
-// of the binary format.
+// opcodes by name; numeric instructions and memory accesses are in the order of the binary format.
 var opcodes = map[string]wasm.Op{
 	"unreachable": 0, "nop": 1, "br": 0x0c, "br_if": 0x0d, "br_table": 0x0e, "return": 0x0f,
 	"call": 0x10, "call_indirect": 0x11, "drop": 0x1a, "select": 0x1b,
@@ -43,7 +42,7 @@ func init() {
 	order(0xa7, "i32.wrap_i64 i32.trunc_f32_s i32.trunc_f32_u i32.trunc_f64_s i32.trunc_f64_u i64.extend_i32_s i64.extend_i32_u")
 }
 
-// indexed are instructions whose one immediate is an index, and its space.
+// indexed are the instructions whose only immediate is an index, with its index space.
 var indexed = map[wasm.Op]int{
 	0x10: int(wasm.KindFunction), 0xd2: int(wasm.KindFunction), 0x23: int(wasm.KindGlobal), 0x24: int(wasm.KindGlobal),
 	0x25: int(wasm.KindTable), 0x26: int(wasm.KindTable), 0xfc0f: int(wasm.KindTable), 0xfc10: int(wasm.KindTable),
@@ -87,7 +86,7 @@ func (a *assembler) function(rest []node) {
 
 func (b *body) emit(i wasm.Instr) { b.code = i.Append(b.code) }
 
-// sequence takes folded instructions, and flat ones between them.
+// sequence assembles folded instructions, and flat ones between them.
 func (b *body) sequence(list []node) {
 	for len(list) > 0 {
 		if list[0].kind == 'l' {
@@ -117,7 +116,7 @@ func (b *body) folded(n node) {
 	}
 }
 
-// open begins a block and returns what is in it.
+// open begins a block and returns its content.
 func (b *body) open(op wasm.Op, rest []node) []node {
 	label := ""
 	if len(rest) > 0 && isName(rest[0]) {
@@ -161,7 +160,7 @@ func (b *body) choice(rest []node) {
 	b.close()
 }
 
-// plain reads an instruction's name and immediates; operands are what is left.
+// plain reads an instruction's name and immediates; operands are the rest.
 func (b *body) plain(list []node) (i wasm.Instr, operands []node) {
 	op, ok := opcodes[list[0].atom]
 	if !ok {

@@ -28,7 +28,7 @@ func Must(src string) []byte {
 	return out
 }
 
-// Assemble turns a module's text into its binary form.
+// Assemble converts a module's text to its binary form.
 func Assemble(src string) (out []byte, err error) {
 	defer func() {
 		switch r := recover().(type) {
@@ -107,8 +107,8 @@ var spaceOf = map[string]int{
 	"global": int(wasm.KindGlobal), "type": types, "elem": elements, "data": data,
 }
 
-// declare gives everything its index, so that fields may refer to later ones.
-// Imports come before what a module defines, as in the binary format.
+// declare assigns all indices, so that fields may refer to later ones. Imports come before
+// definitions, as in the binary format.
 func (a *assembler) declare(fields []node) {
 	add := func(n node) {
 		space, ok := spaceOf[n.head()]
@@ -186,7 +186,7 @@ func (a *assembler) define(f node) {
 	}
 }
 
-// exports takes leading (export "name") forms.
+// exports reads leading (export "name") forms.
 func (a *assembler) exports(list []node, kind wasm.Kind, index uint32) []node {
 	for len(list) > 0 && list[0].head() == "export" {
 		a.m.Exports = append(a.m.Exports, wasm.Export{Name: string(list[0].list[1].text), Kind: kind, Index: index})
@@ -241,7 +241,7 @@ func valueType(n node) wasm.ValueType {
 	return t
 }
 
-// signature takes leading (param …) and (result …); names are of parameters.
+// signature reads leading (param …) and (result …) forms; names are those of parameters.
 func signature(list []node) (params, results []wasm.ValueType, names map[string]uint32, rest []node) {
 	names = map[string]uint32{}
 	for ; len(list) > 0; list = list[1:] {

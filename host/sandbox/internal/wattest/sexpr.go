@@ -15,7 +15,7 @@ type node struct {
 	kind byte // 'a', 's' or 'l'
 }
 
-// head is the first atom of a list, "" if there is none.
+// head returns the first atom of a list, or "".
 func (n node) head() string {
 	if n.kind == 'l' && len(n.list) > 0 {
 		return n.list[0].atom
@@ -25,7 +25,7 @@ func (n node) head() string {
 
 func (n node) rest() []node { return n.list[1:] }
 
-// failure is what the assembler panics with; Assemble returns it.
+// failure is the value of the assembler's panics; Assemble returns it.
 type failure struct{ error }
 
 func fail(format string, args ...any) { panic(failure{fmt.Errorf("wattest: "+format, args...)}) }
@@ -109,7 +109,7 @@ func (p *parser) string() (out []byte) {
 	return out
 }
 
-// expand carries out repeat and nest. count replaces "%", unless it is negative.
+// expand expands repeat and nest. count replaces "%", unless it is negative.
 func expand(list []node, count int) (out []node) {
 	for _, n := range list {
 		switch {
@@ -143,7 +143,7 @@ func expand(list []node, count int) (out []node) {
 	return out
 }
 
-// integer reads a decimal or hexadecimal number; negative ones wrap.
+// integer reads a decimal or hexadecimal number; negative numbers wrap around.
 func integer(n node) uint64 {
 	s := strings.ReplaceAll(n.atom, "_", "")
 	if rest, negative := strings.CutPrefix(s, "-"); negative {
