@@ -12,9 +12,9 @@ import (
 
 const tokenLife = time.Hour
 
-// authority is the Microsoft Entra part: discovery and the token endpoint of
-// the client-credentials flow (RFC 6749, section 4.4), with a secret or with
-// an assertion (RFC 7523). It reports whether the request was for it.
+// authority serves the Microsoft Entra part: discovery and the token endpoint of the
+// client-credentials flow (RFC 6749, section 4.4), with a secret or an assertion (RFC
+// 7523). It reports whether it has handled the request.
 func (f *fake) authority(w http.ResponseWriter, r *http.Request) bool {
 	base, ok := strings.CutPrefix(r.URL.Path, "/"+tenant)
 	if !ok {
@@ -60,8 +60,8 @@ func (f *fake) identity(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// issue makes a token that Azure Resource Manager here accepts. Its form makes
-// it easy to search for.
+// issue makes a token that this Azure Resource Manager accepts. Its form is easy to search
+// for.
 func (f *fake) issue() string {
 	token := fmt.Sprintf("fake-token-%s", uuid.NewString())
 	f.mu.Lock()

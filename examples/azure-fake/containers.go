@@ -60,7 +60,7 @@ func (i *inventory) listContainerGroups(*aci.ContainerGroupsClientListOptions) (
 	return p
 }
 
-// listed is a container group as lists have it: without its instance view.
+// listed returns a container group as in lists, without its instance view.
 func (i *inventory) listed(group, name string) *aci.ContainerGroup {
 	g := i.containerGroup(group, name)
 	g.Properties.InstanceView = nil

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Fault is what happens to requests instead of, or before, an answer. Empty
-// fields match everything or do nothing.
+// Fault is an injected fault, before or instead of an answer. Empty fields match everything
+// or do nothing.
 type Fault struct {
 	Method     string `json:"method,omitempty"`
 	Path       string `json:"path,omitempty"`  // a regular expression on the URI
-	Times      int    `json:"times,omitempty"` // then it is over; 0: always
+	Times      int    `json:"times,omitempty"` // number of requests that it affects; 0: all
 	Status     int    `json:"status,omitempty"`
 	Code       string `json:"code,omitempty"`
 	Message    string `json:"message,omitempty"`
@@ -28,7 +28,7 @@ type Fault struct {
 
 // control serves
 //
-//	GET    /requests  what reached Azure Resource Manager, oldest first
+//	GET    /requests  the requests to Azure Resource Manager, oldest first
 //	DELETE /requests  forget them
 //	POST   /faults    add a Fault
 //	DELETE /faults    remove all

@@ -19,19 +19,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// Who and what there is.
+// The ids of this Azure.
 const (
 	subscription = "00000000-0000-4000-8000-00000000000a"
 	tenant       = "00000000-0000-4000-8000-00000000000b"
 	clientID     = "00000000-0000-4000-8000-00000000000c"
 )
 
-const pollerStatus = "Fake-Poller-Status" // how the fake servers tell an operation's state
+const pollerStatus = "Fake-Poller-Status" // header in which the fake servers return an operation's state
 
-// fake is the listener. It turns what the SDK's fake servers do in a process
-// into what Azure Resource Manager does on the wire: it finds the API that
-// method and path name, checks the token, links pages by $skiptoken and
-// operations by Azure-AsyncOperation, and writes errors as ARM does.
+// fake is the listener. It makes the SDK's fake servers, which work within a process,
+// available over HTTP like Azure Resource Manager: it finds the API for method and path,
+// checks the token, links pages by $skiptoken and operations by Azure-AsyncOperation, and
+// writes errors as ARM does.
 type fake struct {
 	url       string
 	options   options
@@ -52,7 +52,7 @@ func newFake(url string, o options) *fake {
 	}
 }
 
-// Request is one that reached the listener of Azure Resource Manager.
+// Request is a request that reached the listener of Azure Resource Manager.
 type Request struct {
 	Method      string `json:"method"`
 	URI         string `json:"uri"` // as it was on the wire
@@ -134,9 +134,8 @@ func (f *fake) arm(w http.ResponseWriter, r *http.Request) {
 	fail(w, http.StatusNotFound, "InvalidResourceType", "The resource type could not be found.")
 }
 
-// dispatch gives the request to a fresh set of the SDK's fake servers: they
-// keep pages and operations by path, which is wrong as soon as two clients list
-// at once.
+// dispatch passes the request to a new set of the SDK's fake servers, because they keep
+// pages and operations by path, which is wrong if two clients list at the same time.
 func (f *fake) dispatch(w http.ResponseWriter, r *http.Request, route route) {
 	transport := route.server(f.inventory)
 	req := r.Clone(context.WithValue(r.Context(), runtime.CtxAPINameKey{}, route.api))
@@ -196,8 +195,8 @@ type operation struct {
 
 var operationRE = regexp.MustCompile(`^/providers/[^/]+/locations/[^/]+/operations/([0-9a-f-]+)$`)
 
-// begin answers that a change is in progress, with the status that the API has for
-// that: some say 204 and mean it.
+// begin answers that a change is in progress, with the status that the API uses for that,
+// which for some is 204.
 func (f *fake) begin(w http.ResponseWriter, r *http.Request, route route, transport transporter, status int) {
 	req := r.Clone(context.WithValue(context.Background(), runtime.CtxAPINameKey{}, route.api))
 	req.URL.Scheme, req.URL.Host = "https", r.Host

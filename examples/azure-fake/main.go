@@ -1,7 +1,6 @@
-// Azure-fake is an Azure to try Bulkhead with, and to test it against: the
-// Azure SDK's own fake servers behind a TLS listener, with a token endpoint, a
-// small inventory, and faults on demand. Everything is in memory and on
-// loopback.
+// Azure-fake is an Azure for trying and testing Bulkhead: the Azure SDK's own fake servers
+// behind a TLS listener, with a token endpoint, a small inventory, and faults on demand. All
+// data is in memory, and all listeners are on loopback.
 package main
 
 import (
@@ -20,11 +19,11 @@ import (
 	"time"
 )
 
-// Ready is what the program prints once, as one line of JSON.
+// Ready is the output of the program, one line of JSON.
 type Ready struct {
 	Endpoint     string `json:"endpoint"`  // of Azure Resource Manager
 	Authority    string `json:"authority"` // of the token endpoint
-	CAFile       string `json:"caFile"`    // what signed the listener's certificate
+	CAFile       string `json:"caFile"`    // the authority of the listener's certificate
 	Control      string `json:"control"`   // plain HTTP; see control.go
 	Subscription string `json:"subscription"`
 	Tenant       string `json:"tenant"`
@@ -39,11 +38,11 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:0", "where Azure Resource Manager and the token endpoint listen")
-	flag.StringVar(&o.dir, "dir", "", "where ca.pem and secret are written (default: a temporary directory, removed at the end)")
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:0", "address of Azure Resource Manager and the token endpoint")
+	flag.StringVar(&o.dir, "dir", "", "directory for ca.pem and secret (default: a temporary directory, removed at the end)")
 	flag.StringVar(&o.secret, "client-secret", "fake-secret", "the secret that the token endpoint accepts")
 	flag.IntVar(&o.polls, "polls", 2, "how often an operation answers InProgress before it has succeeded")
-	flag.BoolVar(&o.parent, "exit-with-parent", false, "end when standard input does")
+	flag.BoolVar(&o.parent, "exit-with-parent", false, "end when standard input ends")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

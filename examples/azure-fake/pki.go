@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// certificate makes a certificate for loopback that signs itself, and writes it
-// to path for clients to trust.
+// certificate makes a self-signed certificate for loopback and writes it to path, for clients.
 func certificate(path string) (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -16,12 +16,11 @@ type transporter interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// route says which API of the SDK a request on the wire is. path is below the
-// subscription.
+// route maps a request to an API of the SDK. path is below the subscription.
 type route struct {
 	method   string
 	path     *regexp.Regexp
-	api      string // as runtime.CtxAPINameKey carries it
+	api      string // the value of runtime.CtxAPINameKey
 	version  string
 	provider string
 	server   func(*inventory) transporter

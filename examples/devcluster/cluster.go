@@ -20,17 +20,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/examples/devcluster/manifests"
 )
 
-// How long the parts that serve nobody any more get to end before the next part is told to. What is not done by then ends
-// with the process.
+// partTimeout is how long a part that is no longer needed may take to end before the next part is stopped. Parts that have
+// not ended by then end with the process.
 const partTimeout = time.Second
 
-// cluster is everything that runs. It is started once and stopped once.
+// cluster is all running parts. It is started once and stopped once.
 type cluster struct {
 	options
 	progress
 	lock     *os.File
 	logs     *os.File
-	listener net.Listener // of the API server, until it has taken it over
+	listener net.Listener // of the API server, until the API server owns it
 	address  string       // of the API server
 	kubelets net.Listener
 
@@ -39,12 +39,12 @@ type cluster struct {
 	etcd  *plane.Etcd
 
 	broken  chan error // the first part that ended by itself
-	clients *group     // what talks to the API server: controllers, scheduler, kwok
+	clients *group     // the clients of the API server: controllers, scheduler, kwok
 	kubelet *group
 	api     *group
 }
 
-// newCluster takes what only one process can have: the data directory and the ports.
+// newCluster acquires the exclusive resources: the data directory and the ports.
 func newCluster(o options, p progress) (_ *cluster, err error) {
 	c := &cluster{options: o, progress: p, broken: make(chan error, 1)}
 	c.clients, c.kubelet, c.api = newGroup(c.broken), newGroup(c.broken), newGroup(c.broken)
@@ -69,13 +69,13 @@ func newCluster(o options, p progress) (_ *cluster, err error) {
 
 func (c *cluster) path(name string) string { return filepath.Join(c.data, name) }
 
-// start brings up the parts one by one and returns when the cluster can be used.
+// start starts the parts one by one and returns when the cluster can be used.
 func (c *cluster) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("not ready after %v", c.timeout))
 	defer cancel()
 	plane.LogTo(c.logs, func() {
 		// A component called klog.Fatal and must not go on. Report as for any other part, and stop this goroutine.
-		c.clients.report(errors.New("a Kubernetes component gave up"))
+		c.clients.report(errors.New("a Kubernetes component failed"))
 		select {}
 	})
 	for _, s := range []struct {
@@ -98,7 +98,7 @@ func (c *cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// unlessBroken runs one step, but does not wait for it when a part it may depend on has ended.
+// unlessBroken runs one step, but stops waiting for it when a part has ended.
 func (c *cluster) unlessBroken(ctx context.Context, step func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -107,14 +107,14 @@ func (c *cluster) unlessBroken(ctx context.Context, step func(context.Context) e
 	select {
 	case err := <-done:
 		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx) // says why, where the step only says that it was cancelled
+			return context.Cause(ctx) // the reason; the step itself only reports that it was cancelled
 		}
 		return err
 	case err := <-c.broken:
 		cancel(err)
 	case <-ctx.Done():
 	}
-	// What the step is about to start, stop must find.
+	// Wait, so that stop finds what the step is starting.
 	within(partTimeout, func() { <-done })
 	return context.Cause(ctx)
 }
@@ -144,12 +144,12 @@ func (c *cluster) startAPI(ctx context.Context) error {
 		return err
 	}
 	c.admin = access{server: c.server(), ca: c.ca.CertPEM, auth: certificate(admin)}
-	c.listener = nil // the API server panics when another closes it
+	c.listener = nil // the API server panics if its listener is closed elsewhere
 	c.api.run("API server", func(ctx context.Context) error { return plane.RunAPIServer(ctx, config) })
 	return c.waitForAPI(ctx)
 }
 
-// kubeletClient is the name by which kubelets know the API server.
+// kubeletClient is the name of the API server for kubelets.
 const kubeletClient = "system:devcluster:apiserver"
 
 func (c *cluster) apply(ctx context.Context) error {
@@ -163,8 +163,8 @@ func (c *cluster) apply(ctx context.Context) error {
 	return c.forgetNodes(ctx)
 }
 
-// startClients starts what works through the API server. The controllers run as members of system:masters: with service
-// accounts of their own, as on a real cluster, they would start a few seconds later for nothing.
+// startClients starts the clients of the API server. The controllers run as members of system:masters: with their own
+// service accounts, as on a real cluster, they would start a few seconds later without any benefit.
 func (c *cluster) startClients(context.Context) error {
 	files := map[string]string{}
 	for name, user := range map[string]string{
@@ -212,7 +212,7 @@ func (c *cluster) startKubelet() error {
 	return nil
 }
 
-// wait returns nil when shutdown was asked for, or why a part ended by itself.
+// wait returns nil when shutdown was requested, or the reason for which a part ended by itself.
 func (c *cluster) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -222,8 +222,8 @@ func (c *cluster) wait(ctx context.Context) error {
 	}
 }
 
-// stop ends everything, most important first: the commands that exec started, then what would complain about a missing
-// API server, then the API server, then the store.
+// stop stops all parts, most important first: the commands that exec started, then the clients of the API server, then the
+// API server, then the store.
 func (c *cluster) stop() {
 	c.step("stopping")
 	c.kubelet.stop(2 * partTimeout)
@@ -244,7 +244,7 @@ func (c *cluster) release() {
 	c.removeTemporary()
 }
 
-// removeTemporary tries more than once: a part that did not end in its time may create a file meanwhile.
+// removeTemporary tries several times, because a part that has not ended in time may create a file meanwhile.
 func (c *cluster) removeTemporary() {
 	if !c.temporary {
 		return
@@ -258,7 +258,7 @@ func (c *cluster) removeTemporary() {
 	}
 }
 
-// failed explains an error in one line, or says nothing when it is how the shutdown that was asked for looks.
+// failed prints an error in one line, unless it is a consequence of a requested shutdown.
 func (c *cluster) failed(ctx context.Context, stderr io.Writer, err error) int {
 	if ctx.Err() != nil {
 		return exitOK
@@ -272,7 +272,7 @@ func (c *cluster) failed(ctx context.Context, stderr io.Writer, err error) int {
 func (c *cluster) server() string   { return "https://" + c.address }
 func (c *cluster) auditLog() string { return c.path("audit.log") }
 
-// group is some parts that are stopped together.
+// group is a set of parts that are stopped together.
 type group struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -300,7 +300,7 @@ func (g *group) run(name string, part func(context.Context) error) {
 	})
 }
 
-// report keeps the first error only: later ones follow from it.
+// report keeps the first error only, since later ones are consequences.
 func (g *group) report(err error) {
 	select {
 	case g.broken <- err:

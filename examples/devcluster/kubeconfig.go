@@ -11,7 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/examples/devcluster/internal/pki"
 )
 
-// access is how someone reaches the API server: its address, whom to trust, and who they are.
+// access is what a client needs to reach the API server: its address, its authority, and the client's credentials.
 type access struct {
 	server string
 	ca     []byte
@@ -22,7 +22,7 @@ func certificate(p pki.Pair) api.AuthInfo {
 	return api.AuthInfo{ClientCertificateData: p.CertPEM, ClientKeyData: p.KeyPEM}
 }
 
-// write puts a kubeconfig with everything embedded into the file, in one step: a reader sees the old or the new one.
+// write writes a self-contained kubeconfig to the file atomically: a reader sees the old or the new one.
 func (a access) write(file string) error {
 	text, err := clientcmd.Write(a.config())
 	if err != nil {
@@ -56,7 +56,7 @@ func (a access) config() api.Config {
 	return c
 }
 
-// client is the same for use in this process.
+// client returns the access for clients in this process.
 func (a access) client() (*rest.Config, error) {
 	config, err := clientcmd.NewDefaultClientConfig(a.config(), nil).ClientConfig()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// lockFile takes a lock that the system gives back when this process ends, however it ends.
+// lockFile takes a lock that the system releases when this process ends, however it ends.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

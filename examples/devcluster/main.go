@@ -1,9 +1,9 @@
 // Command devcluster is a real Kubernetes control plane in one process, for developing and testing Bulkhead without
 // Docker: etcd, kube-apiserver, kube-controller-manager and kube-scheduler from their Go modules, and kwok as the nodes.
-// Pods are played, but exec, logs and port-forward work end to end through the API server. See README.md.
+// Pods are simulated, but exec, logs and port-forward work end to end through the API server. See README.md.
 //
-// The packages below internal each own one part; this one owns the order in which they start and stop, the command line
-// and what is written for others to read: kubeconfigs, progress, the line that says "ready".
+// Each package below internal owns one part. This package owns the order in which they start and stop, the command line, and
+// the output for users: kubeconfigs, progress, the line with "ready".
 package main
 
 import (
@@ -26,7 +26,7 @@ const (
 	exitUsage   = 2 // bad flags, a port or a data directory in use
 )
 
-// After shutdown was asked for, the process ends within this time whatever its components do.
+// shutdownTimeout bounds a requested shutdown, whatever the components do.
 const shutdownTimeout = 5 * time.Second
 
 var (
@@ -77,8 +77,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// stopOnSignal asks for shutdown. More signals change nothing: Ctrl-C reaches a whole process group, and a parent may well
-// pass on what the terminal sent already. The shutdown is bounded as it is.
+// stopOnSignal requests a shutdown. Further signals have no effect: Ctrl-C reaches a whole process group, and a parent may
+// forward a signal that the terminal has already sent. The shutdown is bounded anyway.
 func stopOnSignal(stop context.CancelCauseFunc) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)

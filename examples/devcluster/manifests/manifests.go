@@ -1,5 +1,5 @@
-// Package manifests holds what a new cluster contains, as the YAML files beside this one, and applies them in the order
-// of their names.
+// Package manifests contains the objects of a new cluster, as YAML files in this directory, and applies them in the order of
+// their names.
 package manifests
 
 import (
@@ -33,11 +33,11 @@ var files embed.FS
 //go:embed audit-policy.yaml
 var AuditPolicy []byte
 
-// How often an object is tried again that the API server does not know or serve yet.
+// retryInterval is the time between attempts to apply an object whose kind the API server does not serve yet.
 const retryInterval = 50 * time.Millisecond
 
-// Apply brings every object to the cluster by server-side apply, so that a restart changes nothing that others own. A kind
-// whose definition was applied a moment before is waited for until ctx ends.
+// Apply applies every object by server-side apply, so that a restart does not change fields that others own. It waits, until
+// ctx ends, for kinds whose definitions were just applied.
 func Apply(ctx context.Context, config *rest.Config) error {
 	objects, err := load()
 	if err != nil {
@@ -73,13 +73,13 @@ func apply(ctx context.Context, client dynamic.Interface, mapper *restmapper.Def
 				metav1.ApplyOptions{FieldManager: "devcluster", Force: true})
 		}
 		if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
-			return false, err // no later try is better
+			return false, err // retrying does not help
 		}
 		last = err
 		return err == nil, nil
 	})
 	if err != nil && last != nil {
-		return last // says more than that time ran out
+		return last // more informative than a timeout
 	}
 	return err
 }

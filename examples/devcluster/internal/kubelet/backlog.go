@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// How much input is taken from a client ahead of the command.
+// backlogSize is how much input is read from a client before the command reads it.
 const backlogSize = 4 << 20
 
 // backlog is a bounded pipe between a client's stream and a command's input.
 //
-// The stream has to be read even while the command reads nothing: the API server copies between client and kubelet, and
-// while it waits for the kubelet to take input it does not see that the client left, so the command would live on. More
-// input than fits is held back all the same.
+// The stream must be read even while the command reads nothing: the API server copies between client and kubelet, and while
+// it waits for the kubelet to read, it does not detect that the client disconnected, so the command would continue. Input
+// beyond the size of the backlog waits nevertheless.
 type backlog struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	buf     bytes.Buffer
 	ended   bool // no more input
-	unread  bool // nobody reads it any more
+	unread  bool // the command no longer reads it
 }
 
 func newBacklog() *backlog {
@@ -28,7 +28,7 @@ func newBacklog() *backlog {
 	return b
 }
 
-// copyInput moves what the client sends to the command and calls end when the client has no more. It returns at once.
+// copyInput copies the client's input to the command, and calls end at its end. It returns at once.
 func copyInput(to io.Writer, from io.Reader, end func()) {
 	b := newBacklog()
 	go func() {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// errGone is why a command is killed when its client left.
+// errGone is the cause of killing a command whose client has disconnected.
 var errGone = errors.New("the client is gone")
 
-// How often a connection is looked at. It bounds how long a command outlives its client.
+// goneInterval is the time between checks of a connection. It bounds how long a command outlives its client.
 const goneInterval = 50 * time.Millisecond
 
 type connKey struct{}
@@ -23,9 +23,9 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 
 // whileConnected returns a context that ends when the peer closes the connection of the request.
 //
-// net/http does this for ordinary requests only: once a connection is hijacked for a stream, reading it is the new
-// owner's business. The stream libraries do read, but tell nobody, and stop reading while input backs up. So the socket
-// itself is asked.
+// net/http does this for ordinary requests only: when a connection is hijacked for a stream, its new owner must read it. The
+// stream libraries do read, but do not report a disconnection, and stop reading while input waits. So this function checks
+// the socket itself.
 func whileConnected(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	if raw := rawConn(parent); raw != nil {

@@ -17,21 +17,21 @@ import (
 	utilexec "k8s.io/utils/exec"
 )
 
-// After the command itself has ended, how long what it left behind may still write.
+// drainTimeout is how long background processes of a command may still write after the command itself has ended.
 const drainTimeout = 500 * time.Millisecond
 
-// executor runs commands for one pod. It is what the streaming library calls once a client's streams are there.
+// executor runs commands for one pod. The streaming library calls it once a client's streams are open.
 type executor struct {
 	server *Server
 	pod    pod
 }
 
-// ExecInContainer runs the command until it ends or ctx does, and returns when no process of it is left.
+// ExecInContainer runs the command until it or ctx ends, and returns when all its processes have ended.
 func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command []string, in io.Reader, out, errOut io.WriteCloser,
 	tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
 	e.server.running.Add(1)
 	defer e.server.running.Done()
-	// The command dies with the thread that starts it (see confine), so the thread has to stay.
+	// The command dies with the thread that starts it (see confine), so the thread must not end.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -48,7 +48,7 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 
 type command struct {
 	*exec.Cmd
-	mark string // in the environment of every process that descends from it
+	mark string // a marker in the environment of all descendants
 }
 
 func (e executor) command(ctx context.Context, args []string) (*command, error) {
@@ -58,7 +58,7 @@ func (e executor) command(ctx context.Context, args []string) (*command, error) 
 	}
 	c := &command{Cmd: exec.CommandContext(ctx, args[0], args[1:]...), mark: "DEVCLUSTER_EXEC=" + rand.Text()}
 	c.Dir = home
-	// The environment of this process stays private: it may hold credentials.
+	// The environment of this process is private: it may contain credentials.
 	c.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TERM=xterm-256color", "LANG=C.UTF-8",
 		"HOSTNAME=" + e.pod.name, "POD_NAME=" + e.pod.name, "POD_NAMESPACE=" + e.pod.namespace,
@@ -98,7 +98,7 @@ func (c *command) runTerminal(in io.Reader, out io.Writer, resize <-chan remotec
 	defer func() { _ = master.Close() }()
 	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
 	err = c.Start()
-	_ = slave.Close() // the command has it now, or nobody
+	_ = slave.Close() // only the command needs it
 	if err != nil {
 		return err
 	}
@@ -121,12 +121,12 @@ func (c *command) runTerminal(in io.Reader, out io.Writer, resize <-chan remotec
 	return err
 }
 
-// finish waits for the command, then ends whatever it left behind: a container's processes do not survive its stream here.
+// finish waits for the command, then kills its background processes: here a container's processes do not survive its stream.
 func (c *command) finish() error {
 	err := c.Wait()
 	killSession(c.Process.Pid, c.mark)
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // it ended well; something in the background held its output
+		err = nil // the command succeeded; a background process kept its output open
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -135,8 +135,8 @@ func (c *command) finish() error {
 	return err
 }
 
-// exitError is what the streaming library reads an exit code from. Death by a signal is 128 plus its number, as a shell
-// would say.
+// exitError returns the error from which the streaming library reads an exit code. For a signal it is 128 plus the signal's
+// number, as in a shell.
 func exitError(e *exec.ExitError) error {
 	code := e.ExitCode()
 	if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A container logs a line when the cluster starts and one every logInterval from then on. Line n is the same whenever it
-// is asked for, so a log can be read, followed and compared.
+// logInterval is the time between a container's log lines; the first is logged when the cluster starts. Line n is always the
+// same, so a log can be read, followed and compared.
 const logInterval = time.Second
 
 var logged = []string{"GET /healthz 200", "GET / 200", "POST /orders 201", "GET /orders 200", "cache refreshed"}
@@ -23,7 +23,7 @@ func (s *Server) logLine(p pod, n int) (time.Time, string) {
 	return at, fmt.Sprintf("%s: request %d: %s", p.container, n, logged[n%len(logged)])
 }
 
-// logOptions are the parameters of kubectl logs that are honoured.
+// logOptions are the supported parameters of kubectl logs.
 type logOptions struct {
 	follow, timestamps bool
 	since              time.Time

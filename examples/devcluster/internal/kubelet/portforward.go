@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// forwarder is what listens on every port of a pod: a small HTTP responder, since there is no process behind the pod.
+// forwarder answers on every port of a pod: it is a small HTTP responder, since pods have no processes.
 type forwarder struct{ pod pod }
 
 // PortForward answers requests on the stream until the client closes it.
@@ -19,7 +19,7 @@ func (f forwarder) PortForward(_ context.Context, _, _ string, port int32, strea
 	for {
 		req, err := http.ReadRequest(in)
 		if err != nil {
-			return nil // the client closed the stream, or speaks something else
+			return nil // the client closed the stream, or uses another protocol
 		}
 		_, _ = io.Copy(io.Discard, req.Body)
 		body := fmt.Sprintf("%s/%s port %d: %s %s\n", f.pod.namespace, f.pod.name, port, req.Method, req.URL.Path)

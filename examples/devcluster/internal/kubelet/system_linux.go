@@ -22,15 +22,15 @@ func hungUp(raw syscall.RawConn) (gone bool) {
 	return gone || err != nil
 }
 
-// confine gives the command a session of its own, so that it can be found again as a whole, and has the kernel kill it
-// should this process be killed. The kernel counts the starting thread as the parent, so the caller locks its thread.
+// confine starts the command in its own session, so that all its processes can be found, and makes the kernel kill it if this
+// process is killed. For the kernel the starting thread is the parent, so the caller must lock its thread.
 func confine(cmd *exec.Cmd, tty bool) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: tty, Pdeathsig: syscall.SIGKILL}
 }
 
-// killSession kills the session's leader and whoever descends from it: members of the session, whatever their process
-// group (an interactive shell puts every job into one of its own), and processes that left the session but still carry
-// the mark in their environment. It repeats until it finds none, since what it kills may have been forking.
+// killSession kills the session's leader and its descendants: the members of the session, in any process group (an interactive
+// shell puts every job into its own), and processes that left the session but have the marker in their environment. It repeats
+// until it finds none, since a process that it kills may be forking.
 func killSession(leader int, mark string) {
 	for range 20 {
 		found := false
@@ -56,7 +56,7 @@ func processes() (pids []int) {
 	return pids
 }
 
-// sessionOf returns 0 for a process that is gone or only waits to be reaped.
+// sessionOf returns 0 for a process that has ended, also if it has not been reaped.
 func sessionOf(pid int) int {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -60,7 +60,7 @@ func channels(opts *remotecommand.Options) []wsstream.ChannelType {
 	return c
 }
 
-// readSizes ends with the connection; whoever reads the channel is then told by its close.
+// readSizes ends with the connection, and then closes the channel.
 func readSizes(from io.Reader, to chan<- remotecommand.TerminalSize) {
 	defer close(to)
 	sizes := json.NewDecoder(from)
@@ -73,7 +73,7 @@ func readSizes(from io.Reader, to chan<- remotecommand.TerminalSize) {
 	}
 }
 
-// status is how the end of a command is told to the client on the error channel.
+// status returns the message about the end of a command for the client's error channel.
 func status(err error) metav1.Status {
 	var exit utilexec.CodeExitError
 	switch {

@@ -135,7 +135,7 @@ func (a *Authority) issue(name string, t *x509.Certificate) (Pair, error) {
 func leaf(subject pkix.Name, usage ...x509.ExtKeyUsage) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		panic(err) // crypto/rand never fails on the systems Go supports
+		panic(err) // crypto/rand never fails on systems that Go supports
 	}
 	now := time.Now()
 	return &x509.Certificate{

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/examples/devcluster/internal/pki"
 )
 
-// APIServer says what the API server is given.
+// APIServer is the configuration of the API server.
 type APIServer struct {
 	// Listener is opened by the caller, so that a port in use is the caller's clear error and no other process can take
 	// the port between choosing and binding it.
@@ -31,7 +31,7 @@ func (a APIServer) flags() []string {
 		"--etcd-servers=" + a.EtcdEndpoint,
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
-		// The service "kubernetes" may not point to a loopback address, and nobody looks for it here.
+		// The service "kubernetes" must not point to a loopback address, and nothing uses it here.
 		"--endpoint-reconciler-type=none",
 		"--tls-cert-file=" + a.Serving.CertFile,
 		"--tls-private-key-file=" + a.Serving.KeyFile,

@@ -11,8 +11,9 @@ import (
 	scheduleroptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 )
 
-// Controllers that make workloads, service accounts and deletion behave as on any cluster. What needs a cloud, storage,
-// metrics or real kubelets stays out; above all the node lifecycle controller, since nothing renews node leases here.
+// controllers are the controllers with which workloads, service accounts and deletion behave as on any cluster. Controllers that
+// need a cloud, storage, metrics or real kubelets are omitted, in particular the node lifecycle controller, since nothing renews
+// node leases here.
 var controllers = commas(
 	"clusterrole-aggregation-controller", "cronjob-controller", "daemonset-controller", "deployment-controller",
 	"disruption-controller", "endpointslice-controller", "garbage-collector-controller", "job-controller",

@@ -8,9 +8,9 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// LogTo sends what the components and their libraries log to one file, also what they insist on printing to standard error
-// (klog its fatal stack traces, etcd's client its warnings), and calls fatal instead of ending the process
-// when a component gives up by way of klog.
+// LogTo redirects the logs of the components and their libraries to one file, including output that they always write to
+// standard error (klog's fatal stack traces, the warnings of etcd's client). When a component ends the process through klog,
+// LogTo calls fatal instead.
 func LogTo(file *os.File, fatal func()) {
 	fs := flag.NewFlagSet("klog", flag.PanicOnError)
 	klog.InitFlags(fs)
