@@ -8,24 +8,24 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Canary says which users get a new generation first. A user who is in any of these
-// gets it; the others stay on the generation that serves.
+// Canary selects the users who get a new generation first. A user whom one of the fields selects
+// gets it; the others stay on the present generation.
 type Canary struct {
-	// Percent is the share of users, 0 to 100, by a stable choice: a user stays on the
-	// same side for all of their requests, on every replica.
+	// Percent is the share of users, from 0 to 100. The choice is stable: all requests of a
+	// user, on every replica, go to the same generation.
 	Percent float64       `json:"percent,omitempty"`
 	Users   []host.UserID `json:"users,omitempty"`
 	Roles   []string      `json:"roles,omitempty"`
 	Teams   []string      `json:"teams,omitempty"` // ids
-	// PromoteAfter is the time after which the canary becomes the generation that
-	// serves everybody, if it did not get worse; 0: it waits for Promote.
+	// PromoteAfter is the time after which the canary is promoted and serves all users,
+	// unless it was rolled back; 0: it waits for an administrator.
 	PromoteAfter host.Duration `json:"promoteAfter,omitempty"`
 }
 
 func (c *Canary) check() error {
 	switch {
 	case !(c.Percent >= 0 && c.Percent <= 100):
-		return fmt.Errorf("canary.percent: %v is not within 0 to 100", c.Percent)
+		return fmt.Errorf("canary.percent: %v must be from 0 to 100", c.Percent)
 	case c.PromoteAfter < 0:
 		return errors.New("canary.promoteAfter: must not be negative")
 	case c.Percent == 0 && len(c.Users)+len(c.Roles)+len(c.Teams) == 0:
@@ -50,7 +50,7 @@ func (c *Canary) selects(digest string, p *host.Principal) bool {
 		share(digest, string(p.User)) < c.Percent/100
 }
 
-// share places a user on [0, 1). The digest makes it other users for the next version.
+// share maps a user to [0, 1). It includes the digest, so that each version selects other users.
 func share(digest, user string) float64 {
 	h := uint64(14695981039346656037) // FNV-1a
 	for _, s := range [...]string{digest, "\x00", user} {

@@ -19,24 +19,24 @@ import (
 
 // Config is one plugin of the operator's configuration.
 type Config struct {
-	// Name is the instance: it stands in paths, actions and permissions.
+	// Name is the plugin's name in paths, actions and permissions.
 	Name string `json:"name"`
 	// Source is the path of the plugin's .wasm file.
 	Source string `json:"source"`
-	// Digest is the SHA-256 of the module, as sha256:HEX; another content is refused. A
-	// module that is kept already is not fetched again.
+	// Digest is the SHA-256 of the module, as sha256:HEX; any other content is refused. A
+	// module that is already cached is not fetched again.
 	Digest string `json:"digest,omitempty"`
-	// Grants is what the plugin may reach, by capability. An empty list is no grant.
+	// Grants are the plugin's grants, by capability. An empty list grants nothing.
 	Grants map[string][]capability.Grant `json:"grants,omitempty"`
-	// Config is given to the plugin as it is.
+	// Config is passed to the plugin unchanged.
 	Config json.RawMessage `json:"config,omitempty"`
 	Limits Limits          `json:"limits,omitzero"`
-	// Rollout is how a new version of the plugin replaces the one that serves.
+	// Rollout is how a new version of the plugin replaces the present one.
 	Rollout Rollout `json:"rollout,omitzero"`
 }
 
-// Check reports what is wrong with c, each with its field below at, as far as that
-// shows without the plugin's file. What its limits leave open is taken from base.
+// Check returns all problems of c that can be found without the plugin's file, each with its
+// field below at. Limits that c does not set come from base.
 func (c *Config) Check(at string, catalog *capability.Catalog, base Limits) (problems []error) {
 	if err := checkName(c.Name); err != nil {
 		problems = append(problems, fmt.Errorf("%s.name: %w", at, err))
@@ -61,7 +61,7 @@ func checkName(name string) error {
 	case slices.Contains(reserved, name):
 		return fmt.Errorf("%q is reserved for the host's own routes", name)
 	case !manifest.ValidName(name):
-		return fmt.Errorf("%q is not lower-case letters, digits and dashes", name)
+		return fmt.Errorf("%q must be lower-case letters, digits and dashes", name)
 	}
 	return nil
 }
@@ -70,23 +70,22 @@ var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func checkDigest(digest string) error {
 	if digest != "" && !digestRE.MatchString(digest) {
-		return fmt.Errorf("%q is not sha256: and 64 lower-case hexadecimal digits", digest)
+		return fmt.Errorf("%q must be sha256: and 64 lower-case hexadecimal digits", digest)
 	}
 	return nil
 }
 
-// Limits bound one plugin. The operator sets them for all plugins and for one; a
-// plugin's manifest may ask for less, never for more. A zero field takes the
-// default.
+// Limits bound one plugin. The operator sets them for all plugins and for each; a plugin's
+// manifest may request less, but not more. A zero field means the default.
 type Limits struct {
 	MemoryMiB int           `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
 	TotalMiB  int           `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
 	Instances int           `json:"instances,omitempty"` // running at a time; 64. One user may have a quarter of them
-	Timeout   host.Duration `json:"timeout,omitempty"`   // of a unary call; 30s
-	Fuel      int64         `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; no limit
-	BodyBytes int           `json:"bodyBytes,omitempty"` // of a request; 1 MiB
-	// Module bounds what the plugin's file may declare: functions, locals,
-	// nesting and so on. A negative number forbids the thing.
+	Timeout   host.Duration `json:"timeout,omitempty"`   // of a unary call; default 30s
+	Fuel      int64         `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; default no limit
+	BodyBytes int           `json:"bodyBytes,omitempty"` // of a request; default 1 MiB
+	// Module bounds the declarations of the plugin's file: functions, locals, nesting and
+	// so on. A negative number forbids such declarations.
 	Module sandbox.ModuleLimits `json:"module,omitzero"`
 }
 
@@ -97,7 +96,7 @@ type UserLimits struct {
 	MemoryMiB int `json:"memoryMiB,omitempty"` // of those instances, and of answers that are being written; 512
 }
 
-// What a plugin gets when neither operator nor manifest says otherwise.
+// The default limits of a plugin.
 const (
 	DefaultMemoryMiB = 64
 	DefaultTotalMiB  = 1024
@@ -109,7 +108,7 @@ const (
 	defaultUserMiB       = 512
 )
 
-// Over returns l with what it leaves open taken from base.
+// Over returns l with its zero fields filled in from base.
 func (l Limits) Over(base Limits) Limits {
 	fill(reflect.ValueOf(&l).Elem(), reflect.ValueOf(base))
 	return l
@@ -126,8 +125,7 @@ func fill(v, from reflect.Value) {
 	}
 }
 
-// resolve is l with the defaults, and with what the manifest asks for where
-// that is less.
+// resolve returns l with the defaults, and with the manifest's limits where these are lower.
 func (l Limits) resolve(asked manifest.Limits) Limits {
 	l.MemoryMiB = least(l.MemoryMiB, asked.MemoryMiB, DefaultMemoryMiB)
 	l.TotalMiB = cmp.Or(l.TotalMiB, DefaultTotalMiB)
@@ -141,7 +139,7 @@ func (l Limits) resolve(asked manifest.Limits) Limits {
 	return l
 }
 
-// sandbox is what the sandbox enforces of l, which is resolved.
+// sandbox returns the limits that the sandbox enforces; l is resolved.
 func (l Limits) sandbox() sandbox.Limits {
 	return sandbox.Limits{
 		MemoryBytes: uint64(l.MemoryMiB) << 20, TotalBytes: uint64(l.TotalMiB) << 20,
@@ -163,13 +161,13 @@ func (l Limits) Check(at string) (problems []error) {
 		}
 	}
 	if l.MemoryMiB < 0 || l.MemoryMiB > 4096 {
-		bad("memoryMiB", "%d is not within 0 to 4096", l.MemoryMiB)
+		bad("memoryMiB", "%d must be from 0 to 4096", l.MemoryMiB)
 	}
 	if most := cmp.Or(l.TotalMiB, DefaultTotalMiB); l.MemoryMiB > most {
 		bad("totalMiB", "%d leaves no room for one instance of memoryMiB %d", most, l.MemoryMiB)
 	}
 	if l.Module.Memories > 1 {
-		bad("module.memories", "%d: a module has one memory at most", l.Module.Memories)
+		bad("module.memories", "%d: a module has at most one memory", l.Module.Memories)
 	}
 	return problems
 }

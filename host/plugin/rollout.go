@@ -8,17 +8,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-// Rollout is how a new generation of a plugin replaces the one that serves. A zero
-// field takes the default.
+// Rollout is how a new generation of a plugin replaces the present one. A zero field means the
+// default.
 type Rollout struct {
-	// Drain is how long sockets and event streams may stay on a generation that was
-	// replaced; then they are closed with 1012, and a client may connect again. 1h.
-	// Calls end by their own time limit.
+	// Drain is how long sockets and event streams may stay on a replaced generation; then
+	// they are closed with 1012, and clients may connect again. Default 1h. Calls end by
+	// their own time limit.
 	Drain host.Duration `json:"drain,omitempty"`
-	// Canary makes a new generation serve some users first. Without a generation that
-	// serves already it serves everybody at once.
+	// Canary makes a new generation serve some users first. The first generation of a
+	// plugin serves all users at once.
 	Canary *Canary `json:"canary,omitempty"`
-	// Regression is when a new generation is rolled back by the host itself.
+	// Regression defines when the host rolls a new generation back automatically.
 	Regression Regression `json:"regression,omitzero"`
 }
 
