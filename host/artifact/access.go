@@ -23,7 +23,7 @@ type Access struct {
 	// user's password. It is read each time.
 	TokenFile string `json:"tokenFile,omitempty"`
 	User      string `json:"user,omitempty"`   // of HTTP basic authentication; empty: a bearer token
-	CAFile    string `json:"caFile,omitempty"` // PEM; the system's own authorities if empty
+	CAFile    string `json:"caFile,omitempty"` // PEM; certificate authorities, instead of the system's
 }
 
 // Paths returns the fields of a that hold paths of files.
