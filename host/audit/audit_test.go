@@ -335,7 +335,7 @@ func TestMistakesNameTheirField(t *testing.T) {
 		"policy.log.http.url":              {HTTP: &Server{URL: "http://logs.example.com/logs"}},
 		"policy.log.otlp.url: contains a":  {OTLP: &Server{URL: "https://bulkhead:hunter2@collector:4318/v1/logs"}},
 		"policy.log.otlp.url":              {OTLP: &Server{URL: "http://collector:4318/v1/logs"}},
-		"policy.log.otlp.url: is":          {File: file, OTLP: &Server{}},
+		"policy.log.otlp.url: must be":     {File: file, OTLP: &Server{}},
 		"policy.log.whenFull":              {File: file, WhenFull: "wait"},
 		"policy.log.mask[0]":               {File: file, Mask: &[]string{"input.principal"}},
 		"policy.log.queue":                 {File: file, Queue: -1},
