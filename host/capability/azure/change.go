@@ -110,7 +110,7 @@ func (k *kind) checkState(q *request) error {
 	q.sealed = &p
 	if w := q.query.Get("wait"); w != "" {
 		n, err := strconv.Atoi(w)
-		if err != nil || n < 0 || time.Duration(n)*time.Second > maxWait {
+		if err != nil || n < 0 || n > int(maxWait/time.Second) {
 			return host.E(host.Invalid, name, "wait must be a number of seconds from 0 to %d", int(maxWait.Seconds()))
 		}
 		q.wait = time.Duration(n) * time.Second
