@@ -27,7 +27,7 @@ type mutant struct {
 }
 
 // readAll returns the changes of the named packages, or of all packages below
-// root, in the order of their names.
+// root in the order of their names.
 func readAll(root string, packages []string) ([]mutant, error) {
 	if len(packages) == 0 {
 		err := filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
@@ -45,8 +45,8 @@ func readAll(root string, packages []string) ([]mutant, error) {
 		if err != nil {
 			return nil, err
 		}
+		slices.Sort(packages)
 	}
-	slices.Sort(packages)
 	var all []mutant
 	for _, p := range packages {
 		p = path.Clean(filepath.ToSlash(p))
