@@ -56,7 +56,7 @@ func configCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for _, name := range loaded.Ignored {
+		for _, name := range loaded.File.Ignored {
 			fmt.Fprintln(c.ErrOrStderr(), name, "is not a key of the configuration and is ignored")
 		}
 		fmt.Fprintln(c.OutOrStdout(), *file, "is well-formed")

@@ -18,13 +18,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, c Config) sink {
 	t.Helper()
-	if err := c.Check("policy.log"); err != nil {
+	if err := config.Check("policy.log", c.Check); err != nil {
 		t.Fatal(err)
 	}
 	sinks, err := c.open(&decisions)
@@ -105,7 +107,7 @@ func TestOnlyARegularFileOfTheHostsOwnIsRotated(t *testing.T) {
 			limits.Path = path
 			c := Config{File: &limits}
 			_, opening := c.open(&decisions)
-			for _, err := range []error{c.Check("policy.log"), opening} {
+			for _, err := range []error{config.Check("policy.log", c.Check), opening} {
 				if err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
 					t.Errorf("%+v: %v", limits, err)
 				}
@@ -308,7 +310,7 @@ func TestARedirectTakesDecisionsNowhere(t *testing.T) {
 
 func TestAMaskErasesAndSaysWhat(t *testing.T) {
 	c := Config{File: &File{Path: "x"}, Mask: &[]string{"/input/principal/claims", "/input/list/1/secret", "/input/a~1b", "/nowhere"}}
-	if err := c.Check("policy.log"); err != nil {
+	if err := config.Check("policy.log", c.Check); err != nil {
 		t.Fatal(err)
 	}
 	var record map[string]any
@@ -340,7 +342,7 @@ func TestMistakesNameTheirField(t *testing.T) {
 		"policy.log.mask[0]":               {File: file, Mask: &[]string{"input.principal"}},
 		"policy.log.queue":                 {File: file, Queue: -1},
 	} {
-		if err := c.Check("policy.log"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+		if err := config.Check("policy.log", c.Check); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

@@ -1,10 +1,10 @@
 package audit
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
 
@@ -68,23 +68,21 @@ func (c *Config) queueSize() int {
 	return c.Queue
 }
 
-// Check returns all problems of c that can be found without opening a file or connection.
-// Each begins with at, the path of c in the configuration, and the field.
-func (c *Config) Check(at string) error {
-	var errs []error
+// Check adds every mistake in c that can be seen without opening anything to problems.
+func (c *Config) Check(problems *config.Problems) {
 	bad := func(is bool, field, format string, args ...any) {
 		if is {
-			errs = append(errs, fmt.Errorf("%s%s: %s", at, field, fmt.Sprintf(format, args...)))
+			problems.Add(field, format, args...)
 		}
 	}
 	if f := c.File; f != nil {
-		bad(f.Path == "", ".file.path", "is missing")
-		bad(f.MaxMiB < 0 || f.Keep < 0, ".file", "maxMiB and keep must not be negative")
+		bad(f.Path == "", "file.path", "is missing")
+		bad(f.MaxMiB < 0 || f.Keep < 0, "file", "maxMiB and keep must not be negative")
 		if err := f.checkRotation(); f.Path != "" && err != nil {
-			bad(true, ".file.path", "%v", err)
+			bad(true, "file.path", "%v", err)
 		}
 	}
-	for field, server := range map[string]*Server{".http.url": c.HTTP, ".otlp.url": c.OTLP} {
+	for field, server := range map[string]*Server{"http.url": c.HTTP, "otlp.url": c.OTLP} {
 		if server == nil {
 			continue
 		}
@@ -94,15 +92,14 @@ func (c *Config) Check(at string) error {
 		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
 	}
 	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; add file, http or otlp")
-	bad(c.Queue < 0 || c.Queue > maxQueue, ".queue", "must be from 0 to %d", maxQueue)
-	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", ".whenFull", "%q must be drop or deny", c.WhenFull)
+	bad(c.Queue < 0 || c.Queue > maxQueue, "queue", "must be from 0 to %d", maxQueue)
+	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", "whenFull", "%q must be drop or deny", c.WhenFull)
 	if c.Mask != nil {
 		for i, p := range *c.Mask {
 			_, err := parsePointer(p)
-			bad(err != nil, fmt.Sprintf(".mask[%d]", i), "%v", err)
+			bad(err != nil, fmt.Sprintf("mask[%d]", i), "%v", err)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // Paths returns the fields of c that name files.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // claimAt returns the claim with a configured name. If no claim has exactly this
@@ -51,15 +52,15 @@ func pathParts(name string) []string {
 const maxClaimName = 256
 
 // checkPath refuses a name that no claim can have.
-func checkPath(bad *problems, field, name string) {
+func checkPath(bad *config.Problems, field, name string) {
 	rest := strings.NewReplacer(`\\`, "", `\.`, "").Replace(name)
 	switch {
 	case len(name) > maxClaimName:
-		bad.add(field, "has more than %d bytes", maxClaimName)
+		bad.Add(field, "has more than %d bytes", maxClaimName)
 	case strings.Contains(rest, `\`):
-		bad.add(field, `%q has a backslash that is not part of \. (a dot in a claim's name) or \\`, name)
+		bad.Add(field, `%q has a backslash that is not part of \. (a dot in a claim's name) or \\`, name)
 	case slices.Contains(pathParts(name), ""):
-		bad.add(field, "%q is a path with an empty part; write \\. for a dot in a claim's name", name)
+		bad.Add(field, "%q is a path with an empty part; write \\. for a dot in a claim's name", name)
 	}
 }
 

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 )
 
@@ -180,19 +182,19 @@ func TestInvalidClaimPathsAreConfigurationErrors(t *testing.T) {
 		"roles": true, "a.b": true, "https://example.com/roles": true, `a\.b`: true, `a\\b`: true,
 		"a..b": false, ".a": false, "a.": false, `a\b`: false, `a\`: false, strings.Repeat("a", maxClaimName+1): false,
 	} {
-		var bad problems
+		var bad config.Problems
 		checkPath(&bad, "auth.oidc[0].roles", name)
-		if (len(bad) == 0) != ok {
-			t.Errorf("%q: %v", name, bad)
+		if (bad.Err() == nil) != ok {
+			t.Errorf("%q: %v", name, bad.Err())
 		}
 	}
-	var bad problems
+	var bad config.Problems
 	o := OIDC{Name: "x", Issuer: "https://x.example", ClientID: "c", Secret: Secret{Env: "X"}, ClientAuth: "basic",
 		Mapping: Mapping{User: "a..b", Teams: "a..b", Roles: "a..b", Display: "a..b", Claims: []string{"a", "a..b"}}}
-	o.check(&bad, "auth.oidc[0]", map[string]bool{})
+	o.check(bad.At("auth.oidc[0]"), map[string]bool{})
 	for _, field := range []string{"user", "teams", "roles", "display", "claims[1]", "clientAuth"} {
-		if !slices.ContainsFunc(bad, func(err error) bool { return strings.HasPrefix(err.Error(), "auth.oidc[0]."+field+": ") }) {
-			t.Errorf("no error for %s: %v", field, bad)
+		if !strings.Contains(fmt.Sprint("\n", bad.Err()), "\nauth.oidc[0]."+field+": ") {
+			t.Errorf("no error for %s: %v", field, bad.Err())
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Microsoft Entra does not send email_verified, and lets administrators of any
@@ -40,18 +42,18 @@ func issuerTenant(issuer string) string {
 	return tenant
 }
 
-func (p *OIDC) checkEntra(bad *problems, at string) {
+func (p *OIDC) checkEntra(bad *config.Problems) {
 	if !p.EntraAddresses {
 		return
 	}
 	if issuerTenant(p.Issuer) == "" {
-		bad.add(at+".entraAddresses", "needs the issuer of one tenant by its id, such as https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0, not %q", p.Issuer)
+		bad.Add("entraAddresses", "needs the issuer of one tenant by its id, such as https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0, not %q", p.Issuer)
 	}
 	if !slices.Contains(entraClaims, p.User) {
-		bad.add(at+".entraAddresses", "needs user to be %s, whose domain the tenant verifies, not %q", strings.Join(entraClaims, " or "), p.User)
+		bad.Add("entraAddresses", "needs user to be %s, whose domain the tenant verifies, not %q", strings.Join(entraClaims, " or "), p.User)
 	}
 	if len(p.IDDomains) == 0 {
-		bad.add(at+".idDomains", "is required with entraAddresses; list the tenant's domains whose addresses count")
+		bad.Add("idDomains", "is required with entraAddresses; list the tenant's domains whose addresses count")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // entra makes the provider a tenant of Entra: its issuer has the tenant in the path,
@@ -118,10 +119,10 @@ func TestEntraAddressesNeedOneTenantAndAVerifiedClaim(t *testing.T) {
 	} {
 		o := good
 		edit(&o)
-		var bad problems
-		o.check(&bad, "auth.oidc[0]", map[string]bool{})
-		if want == "" && len(bad) > 0 || want != "" && (len(bad) == 0 || !strings.HasPrefix(bad[0].Error(), want)) {
-			t.Errorf("%v, want %q", bad, want)
+		var bad config.Problems
+		o.check(bad.At("auth.oidc[0]"), map[string]bool{})
+		if err := bad.Err(); want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Rates are the limits on requests, in requests per second, with bursts of ten
@@ -26,13 +27,11 @@ type Rates struct {
 	ForwardedFrom []string `json:"forwardedFrom,omitempty"`
 }
 
-// Check returns all errors in the rates, each with the path of its field.
-func (l *Rates) Check() []error {
-	var bad problems
+// Check adds all problems of the rates to bad.
+func (l *Rates) Check(bad *config.Problems) {
 	if _, err := parsePeers(l.ForwardedFrom); err != nil {
-		bad.add("limits.rates.forwardedFrom", "%v", err)
+		bad.Add("forwardedFrom", "%v", err)
 	}
-	return bad
 }
 
 const burstSeconds = 10

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"golang.org/x/oauth2"
@@ -155,12 +156,12 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 	}
 	for field, u := range map[string]string{"authorization_endpoint": d.metadata.Authorize, "token_endpoint": d.metadata.Token,
 		"jwks_uri": d.metadata.Keys, "userinfo_endpoint": d.metadata.UserInfo, "end_session_endpoint": d.metadata.EndSession} {
-		var bad problems
+		var bad config.Problems
 		if u != "" || field == "jwks_uri" {
 			checkEndpoint(&bad, field, u)
 		}
-		if len(bad) > 0 {
-			return nil, fmt.Errorf("discovery of %s: %w", p.Name, bad[0])
+		if err := bad.Err(); err != nil {
+			return nil, fmt.Errorf("discovery of %s: %w", p.Name, err)
 		}
 	}
 	endpoint := provider.Endpoint()
@@ -183,7 +184,7 @@ func (p *oidcProvider) fetchDiscovery() (*discovered, error) {
 }
 
 // checkEndpoint is checkURL, but allows a query.
-func checkEndpoint(bad *problems, field, s string) {
+func checkEndpoint(bad *config.Problems, field, s string) {
 	if u, err := url.Parse(s); err == nil {
 		u.RawQuery = ""
 		s = u.String()

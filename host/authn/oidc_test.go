@@ -10,6 +10,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 const tenant = "11111111-2222-3333-4444-555555555555"
@@ -22,9 +23,9 @@ func withProvider(t testing.TB, edit ...func(*OIDC, *idp)) (*fixture, *idp, *bro
 	for _, e := range edit {
 		e(&c, p)
 	}
-	var bad problems
-	c.check(&bad, "auth.oidc[0]", map[string]bool{})
-	for _, err := range bad {
+	var bad config.Problems
+	c.check(&bad, map[string]bool{})
+	if err := bad.Err(); err != nil {
 		t.Error(err)
 	}
 	cfg.Options.OIDC = []OIDC{c}

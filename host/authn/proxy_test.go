@@ -325,8 +325,8 @@ func TestGroupsOfAProxyMayBeSeparatedByOtherCharacters(t *testing.T) {
 			t.Errorf("%q by %q: log %q", c.header, c.separator, lines)
 		}
 	}
-	if bad := (&Options{Proxy: &Proxy{From: []string{"10.0.0.1"}, TeamsSeparator: "--"}}).Check(false); len(bad) != 1 || !strings.Contains(bad[0].Error(), "auth.proxy.teamsSeparator") {
-		t.Errorf("%v", bad)
+	if err := problems(&Options{Proxy: &Proxy{From: []string{"10.0.0.1"}, TeamsSeparator: "--"}}); err == nil || !strings.HasPrefix(err.Error(), "auth.proxy.teamsSeparator") {
+		t.Error(err)
 	}
 }
 

@@ -186,6 +186,12 @@ func (s *Service) openMethods() error {
 	return nil
 }
 
+// Accepts reports whether the method of p's login is configured.
+func (s *Service) Accepts(p *host.Principal) bool {
+	_, ok := s.mappers[p.Login.Method]
+	return ok
+}
+
 func lifetime(d host.Duration, otherwise time.Duration) time.Duration {
 	if d > 0 {
 		return time.Duration(d)

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz/internal/source"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // defaultDeadline bounds one evaluation in wall-clock time. An evaluation takes some 0.1 ms
@@ -96,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Directory == nil {
 		return nil, host.E(host.Internal, op, "the directory is missing")
 	}
-	if err := cfg.Check(); err != nil {
+	if err := config.Check("policy", cfg.Check); err != nil {
 		return nil, host.E(host.Invalid, op, "%w", err)
 	}
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
@@ -115,14 +116,14 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Check returns all problems of the operator's configuration that can be found without
-// opening anything.
-func (c *Config) Check() error {
-	err := errors.Join(c.Source.Check("policy"), c.Log.Check("policy.log"))
+// Check adds every mistake in what the operator wrote that can be seen without opening
+// anything to bad.
+func (c *Config) Check(bad *config.Problems) {
+	c.Source.Check(bad)
+	c.Log.Check(bad.At("log"))
 	if c.Shadow != nil {
-		err = errors.Join(err, c.Shadow.Check("policy.shadow"))
+		c.Shadow.Check(bad.At("shadow"))
 	}
-	return err
 }
 
 // openBeside opens the decision log and the shadow.

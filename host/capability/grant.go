@@ -1,12 +1,12 @@
 package capability
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Grant is what the operator allows a plugin: every combination of its lists. Entries
@@ -101,35 +101,34 @@ func value(c *host.CapabilityCall, dimension string) string {
 	return ""
 }
 
-// check returns all problems of g, one line each, with the field.
-func (g *Grant) check(at string, dims []Dimension) error {
-	var problems []error
+// check adds everything wrong with g to bad.
+func (g *Grant) check(bad *config.Problems, dims []Dimension) {
 	for _, name := range dimensionNames {
 		list := g.written(name)
 		i := slices.IndexFunc(dims, func(d Dimension) bool { return d.Name == name })
 		switch {
 		case i < 0 && len(list) > 0:
-			problems = append(problems, fmt.Errorf("%s.%s: this capability has no such list; remove it", at, name))
+			bad.Add(name, "this capability has no such list; remove it")
 		case i >= 0 && len(list) == 0:
-			problems = append(problems, fmt.Errorf(`%s.%s: is missing; ["*"] allows all`, at, name))
+			bad.Add(name, `is missing; ["*"] allows all`)
 		case i >= 0:
-			problems = append(problems, checkPatterns(at+"."+name, dims[i].fold(list), dims[i].Values))
+			checkPatterns(bad.At(name), dims[i].fold(list), dims[i].Values)
 		}
 	}
-	return errors.Join(problems...)
 }
 
-func checkPatterns(at string, patterns, values []string) error {
+func checkPatterns(bad *config.Problems, patterns, values []string) {
 	for i, p := range patterns {
+		bad := bad.Index("", i)
 		if p == "" {
-			return fmt.Errorf("%s[%d]: is empty", at, i)
+			bad.Add("", "is empty")
+			continue
 		}
 		matches := func(v string) bool { return host.Glob(p, v) }
 		if len(values) > 0 && !slices.ContainsFunc(values, matches) {
-			return fmt.Errorf("%s[%d]: %q matches none of %s", at, i, p, strings.Join(values, ", "))
+			bad.Add("", "%q matches none of %s", p, strings.Join(values, ", "))
 		}
 	}
-	return nil
 }
 
 // covers reports whether g allows c in all dimensions except but.

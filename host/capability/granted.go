@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Grants are the grants of one plugin. They are immutable and safe for concurrent use.
@@ -22,8 +23,9 @@ type granted struct {
 
 // Grant returns the Grants of a plugin. The error is that of Check.
 func (c *Catalog) Grant(plugin string, grants map[string][]Grant) (*Grants, error) {
-	if err := c.Check("grants", grants); err != nil {
-		return nil, err
+	var bad config.Problems
+	if c.Check(bad.At("grants"), grants); bad.Err() != nil {
+		return nil, bad.Err()
 	}
 	g := &Grants{catalog: c, plugin: plugin, by: map[string]granted{}}
 	for name, list := range grants {

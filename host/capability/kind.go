@@ -1,13 +1,12 @@
 package capability
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -121,20 +120,16 @@ func (c *Catalog) Widest(name string) string {
 	return "[" + wanted(&host.CapabilityCall{}, k.Dimensions) + "]"
 }
 
-// Check returns all problems of a plugin's grants, each with its field below at, such as
-// "grants.helm[0].actions".
-func (c *Catalog) Check(at string, grants map[string][]Grant) error {
-	var problems []error
+// Check adds everything wrong with a plugin's grants to bad, which is at them.
+func (c *Catalog) Check(bad *config.Problems, grants map[string][]Grant) {
 	for _, name := range slices.Sorted(maps.Keys(grants)) {
-		field := at + "." + name
 		k := c.Kind(name)
 		if k == nil {
-			problems = append(problems, fmt.Errorf("%s: the capability does not exist; the capabilities are %s", field, strings.Join(c.Names(), ", ")))
+			bad.Add(name, "the capability does not exist; the capabilities are %s", strings.Join(c.Names(), ", "))
 			continue
 		}
 		for i := range grants[name] {
-			problems = append(problems, grants[name][i].check(fmt.Sprintf("%s[%d]", field, i), k.Dimensions))
+			grants[name][i].check(bad.Index(name, i), k.Dimensions)
 		}
 	}
-	return errors.Join(problems...)
 }

@@ -42,6 +42,10 @@ type member struct {
 	started atomic.Bool            // current may be used
 	problem atomic.Pointer[string] // of the last probe; nil if none
 
+	sets    atomic.Int32 // that have the member
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
 	mu      sync.Mutex
 	renewed chan struct{}
 }
@@ -67,6 +71,23 @@ func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
 		return m, nil
 	}
 	return nil, fmt.Errorf("%s.%s: %w", at, field, err)
+}
+
+// start watches the cluster until ctx ends or the member is closed.
+func (m *member) start(ctx context.Context) {
+	ctx, m.stop = context.WithCancel(ctx)
+	m.running.Go(func() { m.watch(ctx) })
+}
+
+// close ends what start began, and all connections.
+func (m *member) close() {
+	if m.stop != nil {
+		m.stop()
+	}
+	m.running.Wait()
+	if e := m.current.Load(); e != nil {
+		e.close()
+	}
 }
 
 // load reads the kubeconfig and the certificates that it names, and replaces the

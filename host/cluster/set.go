@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 )
 
@@ -32,67 +33,83 @@ type Status struct {
 type Set struct {
 	members map[string]*member
 	order   []string
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	close   sync.Once
 }
 
-// CheckConfigs returns all errors in configs, each with its field, such as
-// "clusters[0].name". It opens no files.
-func CheckConfigs(configs []Config) error {
-	var problems []error
+// CheckConfigs adds all problems of configs to bad, which is at the list. It opens no
+// files.
+func CheckConfigs(bad *config.Problems, configs []Config) {
 	seen := map[string]bool{}
 	for i, c := range configs {
+		bad := bad.Index("", i)
 		if len(c.Name) > dnsname.MaxLabel || !dnsname.IsSubdomain(c.Name) {
-			problems = append(problems, fmt.Errorf("clusters[%d].name: %q must be a lower-case DNS name of at most 63 characters", i, c.Name))
+			bad.Add("name", "%q must be a lower-case DNS name of at most 63 characters", c.Name)
 		} else if seen[c.Name] {
-			problems = append(problems, fmt.Errorf("clusters[%d].name: %q is used twice", i, c.Name))
+			bad.Add("name", "%q is used twice", c.Name)
 		}
 		if c.Kubeconfig == "" {
-			problems = append(problems, fmt.Errorf("clusters[%d].kubeconfig: is required", i))
+			bad.Add("kubeconfig", "is required")
 		}
 		seen[c.Name] = true
 	}
-	return errors.Join(problems...)
 }
 
 // Open reads every kubeconfig and watches the clusters until ctx ends or Close
 // is called. The error names all invalid fields, such as "clusters[0].kubeconfig".
 func Open(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, error) {
-	if err := CheckConfigs(configs); err != nil {
-		return nil, err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	s := &Set{members: map[string]*member{}, stop: stop}
-	var problems []error
-	for i, c := range configs {
-		m, err := newMember(c, fmt.Sprintf("clusters[%d]", i), logger)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		s.members[c.Name] = m
-		s.order = append(s.order, c.Name)
-	}
-	if len(problems) > 0 {
-		stop()
-		return nil, errors.Join(problems...)
-	}
-	for _, m := range s.members {
-		s.running.Go(func() { m.watch(ctx) })
-	}
-	return s, nil
+	return new(Set).Reopen(ctx, configs, logger)
 }
 
-// Close stops watching and ends the connections of requests in progress. End the
-// sessions that hold clients first; commands in containers end with those.
-func (s *Set) Close() {
-	s.stop()
-	s.running.Wait()
-	for _, m := range s.members {
-		if e := m.current.Load(); e != nil {
-			e.close()
-		}
+// Reopen is Open for a configuration that comes after that of s, which must not be
+// closed yet. Clusters whose entry is the same are shared by both sets, with their
+// connections, until both are closed; they were opened with the ctx of the earlier one.
+func (s *Set) Reopen(ctx context.Context, configs []Config, logger *slog.Logger) (*Set, error) {
+	var bad config.Problems
+	if CheckConfigs(bad.At("clusters"), configs); bad.Err() != nil {
+		return nil, bad.Err()
 	}
+	next := &Set{members: map[string]*member{}}
+	var problems []error
+	var fresh []*member
+	for i, c := range configs {
+		m := s.members[c.Name]
+		if m == nil || m.config != c {
+			var err error
+			if m, err = newMember(c, fmt.Sprintf("clusters[%d]", i), logger); err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			fresh = append(fresh, m)
+		}
+		next.members[c.Name] = m
+		next.order = append(next.order, c.Name)
+	}
+	if len(problems) > 0 {
+		for _, m := range fresh {
+			m.close()
+		}
+		return nil, errors.Join(problems...)
+	}
+	for _, m := range fresh {
+		m.start(ctx)
+	}
+	for _, m := range next.members {
+		m.sets.Add(1)
+	}
+	return next, nil
+}
+
+// Close stops watching the clusters that no other set shares, and ends the connections
+// of requests to them. End the sessions that hold clients first; commands in containers
+// end with those. It may be called repeatedly.
+func (s *Set) Close() {
+	s.close.Do(func() {
+		for _, m := range s.members {
+			if m.sets.Add(-1) == 0 {
+				m.close()
+			}
+		}
+	})
 }
 
 // Ready returns the status of every cluster, in the order of the configuration.

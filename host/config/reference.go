@@ -1,6 +1,3 @@
-// Package config holds what reading and describing a configuration needs and
-// what no section of it owns. The sections themselves, with their checks, are in
-// the packages that they configure.
 package config
 
 import (

@@ -1,11 +1,10 @@
 package plugin
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Canary selects the users who get a new generation first. A user whom one of the fields selects
@@ -22,16 +21,15 @@ type Canary struct {
 	PromoteAfter host.Duration `json:"promoteAfter,omitempty"`
 }
 
-func (c *Canary) check() error {
+func (c *Canary) check(bad *config.Problems) {
 	switch {
 	case !(c.Percent >= 0 && c.Percent <= 100):
-		return fmt.Errorf("canary.percent: %v must be from 0 to 100", c.Percent)
+		bad.Add("percent", "%v must be from 0 to 100", c.Percent)
 	case c.PromoteAfter < 0:
-		return errors.New("canary.promoteAfter: must not be negative")
+		bad.Add("promoteAfter", "must not be negative")
 	case c.Percent == 0 && len(c.Users)+len(c.Roles)+len(c.Teams) == 0:
-		return errors.New("canary: selects no user; set percent, users, roles or teams")
+		bad.Add("", "selects no user; set percent, users, roles or teams")
 	}
-	return nil
 }
 
 // pick returns the generation for p.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
@@ -35,23 +36,21 @@ type Config struct {
 	Rollout Rollout `json:"rollout,omitzero"`
 }
 
-// Check returns all problems of c that can be found without the plugin's file, each with its
-// field below at. Limits that c does not set come from base.
-func (c *Config) Check(at string, catalog *capability.Catalog, base Limits) (problems []error) {
+// Check adds what is wrong with c to bad, as far as that shows without the plugin's
+// file. What its limits leave open is taken from base.
+func (c *Config) Check(bad *config.Problems, catalog *capability.Catalog, base Limits) {
 	if err := checkName(c.Name); err != nil {
-		problems = append(problems, fmt.Errorf("%s.name: %w", at, err))
+		bad.Add("name", "%w", err)
 	}
 	if c.Source == "" {
-		problems = append(problems, fmt.Errorf("%s.source: is missing", at))
+		bad.Add("source", "is missing")
 	}
 	if err := checkDigest(c.Digest); err != nil {
-		problems = append(problems, fmt.Errorf("%s.digest: %w", at, err))
+		bad.Add("digest", "%w", err)
 	}
-	if err := catalog.Check(at+".grants", c.Grants); err != nil {
-		problems = append(problems, err)
-	}
-	problems = append(problems, c.Rollout.check(at+".rollout")...)
-	return append(problems, c.Limits.Over(base).Check(at+".limits")...)
+	catalog.Check(bad.At("grants"), c.Grants)
+	c.Rollout.check(bad.At("rollout"))
+	c.Limits.Over(base).Check(bad.At("limits"))
 }
 
 func checkName(name string) error {
@@ -147,40 +146,35 @@ func (l Limits) sandbox() sandbox.Limits {
 	}
 }
 
-// Check reports what is wrong with l, each with its field below at.
-func (l Limits) Check(at string) (problems []error) {
-	bad := func(field, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s.%s: %s", at, field, fmt.Sprintf(format, args...)))
-	}
+// Check adds what is wrong with l to bad.
+func (l Limits) Check(bad *config.Problems) {
 	for field, v := range map[string]int64{
 		"instances": int64(l.Instances), "timeout": int64(l.Timeout), "bodyBytes": int64(l.BodyBytes),
 		"fuel": l.Fuel, "totalMiB": int64(l.TotalMiB),
 	} {
 		if v < 0 {
-			bad(field, "must not be negative")
+			bad.Add(field, "must not be negative")
 		}
 	}
 	if l.MemoryMiB < 0 || l.MemoryMiB > 4096 {
-		bad("memoryMiB", "%d must be from 0 to 4096", l.MemoryMiB)
+		bad.Add("memoryMiB", "%d must be from 0 to 4096", l.MemoryMiB)
 	}
 	if most := cmp.Or(l.TotalMiB, DefaultTotalMiB); l.MemoryMiB > most {
-		bad("totalMiB", "%d leaves no room for one instance of memoryMiB %d", most, l.MemoryMiB)
+		bad.Add("totalMiB", "%d leaves no room for one instance of memoryMiB %d", most, l.MemoryMiB)
 	}
 	if l.Module.Memories > 1 {
-		bad("module.memories", "%d: a module has at most one memory", l.Module.Memories)
+		bad.Add("module.memories", "%d: a module has at most one memory", l.Module.Memories)
 	}
-	return problems
 }
 
-// Check reports what is wrong with l, each with its field below at.
-func (l UserLimits) Check(at string) (problems []error) {
+// Check adds what is wrong with l to bad.
+func (l UserLimits) Check(bad *config.Problems) {
 	if l.Instances < 0 {
-		problems = append(problems, fmt.Errorf("%s.instances: must not be negative", at))
+		bad.Add("instances", "must not be negative")
 	}
 	if l.MemoryMiB < 0 {
-		problems = append(problems, fmt.Errorf("%s.memoryMiB: must not be negative", at))
+		bad.Add("memoryMiB", "must not be negative")
 	}
-	return problems
 }
 
 // least returns the smallest of the positive ones among own, asked and def.

@@ -2,10 +2,10 @@ package plugin
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // Rollout is how a new generation of a plugin replaces the present one. A zero field means the
@@ -52,27 +52,21 @@ func (r Rollout) withDefaults() Rollout {
 	return r
 }
 
-func (r *Rollout) check(at string) (problems []error) {
-	bad := func(field, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s.%s: %s", at, field, fmt.Sprintf(format, args...)))
-	}
+func (r *Rollout) check(bad *config.Problems) {
 	if r.Drain < 0 {
-		bad("drain", "must not be negative")
+		bad.Add("drain", "must not be negative")
 	}
 	if r.Regression.Calls < 0 {
-		bad("regression.calls", "must not be negative")
+		bad.Add("regression.calls", "must not be negative")
 	}
 	for field, factor := range map[string]float64{
 		"errors": r.Regression.Errors, "latency": r.Regression.Latency, "fuel": r.Regression.Fuel,
 	} {
 		if !(factor <= 0 || factor >= 1) {
-			bad("regression."+field, "%v is less than 1; a negative number turns the comparison off", factor)
+			bad.Add("regression."+field, "%v is less than 1; a negative number turns the comparison off", factor)
 		}
 	}
 	if r.Canary != nil {
-		if err := r.Canary.check(); err != nil {
-			problems = append(problems, fmt.Errorf("%s.%w", at, err))
-		}
+		r.Canary.check(bad.At("canary"))
 	}
-	return problems
 }

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -287,13 +287,13 @@ func (a *attempt) begin(ctx context.Context) error {
 	if !json.Valid(s.Config.Config) {
 		return host.E(host.Invalid, "", "config: is not valid JSON")
 	}
-	problems := s.Config.Check("", a.broker.Catalog(), base)
+	var bad config.Problems
+	s.Config.Check(&bad, a.broker.Catalog(), base)
 	if s.Canary != nil {
-		problems = append(problems, s.Canary.check())
+		s.Canary.check(bad.At("canary"))
 	}
-	if err := errors.Join(problems...); err != nil {
-		fields := strings.ReplaceAll("\n"+err.Error(), "\n.", "\n") // each is below nothing
-		return host.E(host.Invalid, "", "%s", fields[1:])
+	if err := bad.Err(); err != nil {
+		return host.E(host.Invalid, "", "%w", err)
 	}
 	for {
 		a.mu.Lock()

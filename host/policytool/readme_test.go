@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 )
 
@@ -86,8 +87,8 @@ func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
 			var c struct {
 				Recordings recording.Config `json:"recordings"`
 			}
-			if err := yaml.UnmarshalStrict([]byte(block), &c); err != nil || c.Recordings.Check() != nil {
-				t.Error(err, c.Recordings.Check())
+			if err := errors.Join(yaml.UnmarshalStrict([]byte(block), &c), config.Check("recordings", c.Recordings.Check)); err != nil {
+				t.Error(err)
 			}
 			recordings = true
 		}
@@ -101,7 +102,7 @@ func TestTheDataInTheReadmeIsAccepted(t *testing.T) {
 			}
 			err := yaml.UnmarshalStrict([]byte(block), &c)
 			all := authz.Config{Source: c.Policy.Source, Shadow: c.Policy.Shadow, Log: c.Policy.Log}
-			if err = errors.Join(err, all.Check()); err != nil {
+			if err = errors.Join(err, config.Check("policy", all.Check)); err != nil {
 				t.Error(err)
 			}
 			logs = c.Policy.Log.OTLP != nil

@@ -207,7 +207,7 @@ func TestIDsAreNotPaths(t *testing.T) {
 
 func TestConfigurationErrorsNameTheKey(t *testing.T) {
 	for _, c := range []Config{{MaxMiB: -1}, {TotalMiB: -1}, {Keep: "30 days"}, {Keep: "-1h"}} {
-		if _, err := Open(t.TempDir(), c, nil); host.KindOf(err) != host.Invalid || !strings.Contains(err.Error(), "recordings: ") {
+		if _, err := Open(t.TempDir(), c, nil); host.KindOf(err) != host.Invalid || !strings.Contains(err.Error(), "recordings.") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

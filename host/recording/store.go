@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 const (
@@ -39,16 +40,17 @@ type Config struct {
 	Keep string `json:"keep,omitempty"`
 }
 
-// Check returns all errors in c; each begins with its key.
-func (c *Config) Check() error {
-	var problems []error
-	if c.MaxMiB < 0 || c.TotalMiB < 0 {
-		problems = append(problems, errors.New("maxMiB and totalMiB must not be negative"))
+// Check adds all problems of c to bad.
+func (c *Config) Check(bad *config.Problems) {
+	if c.MaxMiB < 0 {
+		bad.Add("maxMiB", "must not be negative")
+	}
+	if c.TotalMiB < 0 {
+		bad.Add("totalMiB", "must not be negative")
 	}
 	if _, err := c.keep(); err != nil {
-		problems = append(problems, err)
+		bad.Add("keep", "%w", err)
 	}
-	return errors.Join(problems...)
 }
 
 func (c *Config) keep() (time.Duration, error) {
@@ -57,7 +59,7 @@ func (c *Config) keep() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(c.Keep)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("keep: %q must be a positive duration such as 720h", c.Keep)
+		return 0, fmt.Errorf("%q must be a positive duration such as 720h", c.Keep)
 	}
 	return d, nil
 }
@@ -75,10 +77,10 @@ type Store struct {
 // Open makes the directory, readable by the host's user only, and deletes expired
 // recordings. Errors are of kind host.Invalid and name the key.
 func Open(dir string, c Config, log *slog.Logger) (*Store, error) {
-	keep, err := c.keep()
-	if err == nil {
-		err = c.Check()
+	if err := config.Check("recordings", c.Check); err != nil {
+		return nil, host.E(host.Invalid, op, "%w", err)
 	}
+	keep, err := c.keep()
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}

@@ -1,13 +1,10 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,16 +14,17 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
+	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"sigs.k8s.io/yaml"
 )
 
 // Config is the configuration file. Paths in it are relative to the file's own
-// directory. It is read once and not changed afterwards.
+// directory. It is not changed once it is read.
 type Config struct {
 	Listen    string           `json:"listen"`    // host:port, or unix:PATH for a proxy on the same machine
 	PublicURL string           `json:"publicURL"` // what browsers see; required off loopback
@@ -43,8 +41,16 @@ type Config struct {
 	// Recordings bounds the recordings of terminals, which are kept below Data.
 	Recordings recording.Config `json:"recordings,omitzero"`
 	Log        Log              `json:"log,omitzero"`
-	// Ignored are variables BULKHEAD_… that are no key.
-	Ignored []string `json:"-"`
+	// File is where the configuration was read from; nil if it was not.
+	File *config.File `json:"-"`
+}
+
+// ignored are variables BULKHEAD_… that are no key.
+func (c *Config) ignored() []string {
+	if c.File == nil {
+		return nil
+	}
+	return c.File.Ignored
 }
 
 // Capabilities is the keys of the capabilities.
@@ -103,61 +109,40 @@ type Log struct {
 	Format string `json:"format,omitempty"` // text or json; default text
 }
 
-// Load reads the file and the environment: a variable BULKHEAD_KEY, with the
-// key's path in capitals joined by "_" (BULKHEAD_DIRECTORY_FILES), replaces
-// the file's value and is itself YAML. Unknown keys are errors. The result is
-// checked as far as that needs nothing but the file system.
+// Load reads the file and the environment as config.Read does, and checks the result
+// as far as that needs nothing but the file system. Each problem is a line that names
+// the file, the line and the field.
 func Load(path string, environ []string) (*Config, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
 	c := &Config{Listen: "127.0.0.1:8080", Data: "./data"}
-	if err := errors.Join(decode(text, c), emptyPolicies(text)); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if slices.Contains(environ, "BULKHEAD_POLICY_DIR=") {
-		return nil, errors.New("BULKHEAD_POLICY_DIR: is empty")
-	}
-	if err := override(c, environ); err != nil {
+	var err error
+	if c.File, err = config.Read(path, environ, c); err != nil {
 		return nil, err
 	}
-	base, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	c.resolve(base)
-	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	c.resolve(c.File.Dir)
+	var bad config.Problems
+	c.check(&bad)
+	if err := c.File.Locate(bad.Err()); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
-// emptyPolicies reports policies that are given as nothing, as by a variable that
-// is not set. What serves then would be the shipped rules alone.
-func emptyPolicies(text []byte) error {
-	var c struct {
-		Policy map[string]any `json:"policy"`
-	}
-	_ = strictyaml.Unmarshal(text, &c, strictyaml.Small) // decode says what is wrong with it
-	shadow, _ := c.Policy["shadow"].(map[string]any)
-	var problems []error
-	for _, of := range []struct {
-		at   string
-		keys map[string]any
-	}{{"policy", c.Policy}, {"policy.shadow", shadow}} {
-		for _, key := range []string{"dir", "bundle"} {
-			if v, given := of.keys[key]; given && (v == nil || v == "") {
-				problems = append(problems, fmt.Errorf("%s.%s: is empty; leave it out if there is none", of.at, key))
+// checkPolicies reports policies that are given as nothing, as by a variable that is
+// not set. What serves then would be the shipped rules alone.
+func (c *Config) checkPolicies(bad *config.Problems) {
+	empty := func(at string, s *authz.Source) {
+		if s == nil {
+			s = &authz.Source{}
+		}
+		for key, given := range map[string]bool{"dir": s.Dir != "", "bundle": s.Bundle != nil} {
+			if !given && c.File.Has(at+"."+key) {
+				bad.At(at).Add(key, "is empty; leave it out if there is none")
 			}
 		}
 	}
-	return errors.Join(problems...)
+	empty("policy", &c.Policy.Source)
+	empty("policy.shadow", c.Policy.Shadow)
 }
-
-// decode reads YAML into v. Its errors name unknown fields by their whole path,
-// and other mistakes by line.
-func decode(text []byte, v any) error { return strictyaml.Unmarshal(text, v, strictyaml.Small) }
 
 // resolve makes paths absolute, so that nothing depends on where the host was
 // started.
@@ -185,72 +170,68 @@ func (c *Config) resolve(base string) {
 	}
 }
 
-func (c *Config) check() error {
-	var problems []error
-	bad := func(field, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
-	}
+func (c *Config) check(bad *config.Problems) {
 	_, path := c.network()
 	_, _, err := net.SplitHostPort(c.Listen)
 	local := path == "" && (err != nil || netaddr.IsLoopback(netaddr.Host(c.Listen))) // one complaint about listen is enough
 	if path == "" && err != nil {
-		bad("listen", "%q is neither host:port nor unix:PATH", c.Listen)
+		bad.Add("listen", "%q is neither host:port nor unix:PATH", c.Listen)
 	}
 	if c.Data == "" {
-		bad("data", "is missing")
+		bad.Add("data", "is missing")
 	}
-	c.Directory.check(c.Clusters, bad)
+	c.Directory.check(bad.At("directory"), c.Clusters)
 	if c.TLS != nil && (c.TLS.Cert == "" || c.TLS.Key == "") {
-		bad("tls", "needs cert and key")
+		bad.Add("tls", "needs cert and key")
 	}
-	problems = append(problems, c.Auth.Check(local)...)
-	problems = append(problems, c.Limits.Rates.Check()...)
+	c.Auth.Check(bad.At("auth"), local)
 	if c.PublicURL == "" && !local {
-		bad("publicURL", "is required when listen is not loopback")
+		bad.Add("publicURL", "is required when listen is not loopback")
 	}
 	if c.PublicURL != "" {
 		if _, err := parsePublicURL(c.PublicURL); err != nil {
-			bad("publicURL", "%v", err)
+			bad.Add("publicURL", "%v", err)
 		}
 	}
 	policy := c.Policy.config()
-	if err := policy.Check(); err != nil {
-		problems = append(problems, err)
-	}
-	for _, err := range c.State.Check() {
-		problems = append(problems, fmt.Errorf("state.%w", err))
-	}
-	if c.Limits.SessionsPerUser < 0 {
-		bad("limits.sessionsPerUser", "is negative")
-	}
-	if c.Limits.MaxSession < 0 {
-		bad("limits.maxSession", "is negative")
-	}
-	if c.Limits.Idle < 0 {
-		bad("limits.idle", "is negative")
-	}
-	if err := c.Recordings.Check(); err != nil {
-		bad("recordings", "%v", err)
-	}
-	problems = append(problems, c.Limits.User.Check("limits.user")...)
-	problems = append(problems, c.Limits.Plugins.Check("limits.plugins")...)
+	policy.Check(bad.At("policy"))
+	c.checkPolicies(bad)
+	c.State.Check(bad.At("state"))
+	c.Limits.check(bad.At("limits"))
+	c.Recordings.Check(bad.At("recordings"))
 	if _, err := c.Log.level(); err != nil {
-		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+		bad.Add("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
-		bad("log.format", "%q is neither text nor json", c.Log.Format)
+		bad.Add("log.format", "%q is neither text nor json", c.Log.Format)
 	}
-	problems = append(problems, cluster.CheckConfigs(c.Clusters), c.Capabilities.Check())
+	cluster.CheckConfigs(bad.At("clusters"), c.Clusters)
+	c.Capabilities.Check(bad)
 	names, catalog := map[string]bool{}, c.Catalog()
 	for i, p := range c.Plugins {
-		at := fmt.Sprintf("plugins[%d]", i)
+		at := bad.Index("plugins", i)
 		if names[p.Name] {
-			bad(at+".name", "%q is used twice", p.Name)
+			at.Add("name", "%q is used twice", p.Name)
 		}
-		problems = append(problems, p.Check(at, catalog, c.Limits.Plugins)...)
+		p.Check(at, catalog, c.Limits.Plugins)
 		names[p.Name] = true
 	}
-	return errors.Join(problems...)
+}
+
+// bounds are those of the session table.
+func (l *Limits) bounds() session.Bounds {
+	return session.Bounds{PerUser: l.SessionsPerUser, Longest: time.Duration(l.MaxSession), Idle: time.Duration(l.Idle)}
+}
+
+func (l *Limits) check(bad *config.Problems) {
+	for field, negative := range map[string]bool{"sessionsPerUser": l.SessionsPerUser < 0, "maxSession": l.MaxSession < 0, "idle": l.Idle < 0} {
+		if negative {
+			bad.Add(field, "is negative")
+		}
+	}
+	l.Rates.Check(bad.At("rates"))
+	l.User.Check(bad.At("user"))
+	l.Plugins.Check(bad.At("plugins"))
 }
 
 // network tells where to listen: on a Unix socket, if there is a path.

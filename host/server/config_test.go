@@ -140,8 +140,8 @@ func TestTheEnvironmentReplacesTheFile(t *testing.T) {
 		"BULKHEAD_POLICY_DIRR=./p", "BULKHEAD_TLS_CERT=/c", "BULKHEAD_TLS_KEY=/k", "BULKHEAD_SERVICE_HOST=10.0.0.1", "BULKHEAD_SERVICE_PORT_HTTP=80",
 		"BULKHEAD_PORT=tcp://10.0.0.1:80", "BULKHEAD_ETCD_PORT_2379_TCP_ADDR=10.0.0.2", "BULKHEAD_ETCD_SERVICE_PORT=2379",
 	})
-	if err != nil || !slices.Equal(c.Ignored, []string{"BULKHEAD_POLICY_DIRR"}) {
-		t.Errorf("ignored are %v, %v", c.Ignored, err)
+	if err != nil || !slices.Equal(c.File.Ignored, []string{"BULKHEAD_POLICY_DIRR"}) {
+		t.Errorf("ignored are %v, %v", c.File.Ignored, err)
 	}
 	for _, bad := range []string{"BULKHEAD_CLUSTERS={", "BULKHEAD_LIMITS_SESSIONSPERUSER=many", "BULKHEAD_CLUSTERS=[{nam: x}]", "BULKHEAD_POLICY_DIR="} {
 		if _, err := Load(path, []string{bad}); err == nil || !strings.Contains(err.Error(), strings.SplitN(bad, "=", 2)[0]) {

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
@@ -31,34 +32,33 @@ type DirectoryCluster struct {
 	ReplaceShippedRoles []string `json:"replaceShippedRoles,omitempty"`
 }
 
-func (d *Directory) check(clusters []cluster.Config, bad func(field, format string, args ...any)) {
+func (d *Directory) check(bad *config.Problems, clusters []cluster.Config) {
 	if d.Files == "" && len(d.Clusters) == 0 {
-		bad("directory.files", "is required without directory.clusters; set one of them")
+		bad.Add("files", "is required without directory.clusters; set one of them")
 	}
 	seen := map[string]bool{}
 	for i, x := range d.Clusters {
-		at := fmt.Sprintf("directory.clusters[%d]", i)
+		at := bad.Index("clusters", i)
 		if !slices.ContainsFunc(clusters, func(c cluster.Config) bool { return c.Name == x.Name }) {
-			bad(at+".name", "%q is not the name of a cluster in clusters", x.Name)
+			at.Add("name", "%q is not the name of a cluster in clusters", x.Name)
 		}
 		if seen[x.Name] {
-			bad(at+".name", "%q is listed twice; list all its namespaces in one entry", x.Name)
+			at.Add("name", "%q is listed twice; list all its namespaces in one entry", x.Name)
 		}
 		seen[x.Name] = true
 		if len(x.Namespaces) == 0 {
-			bad(at+".namespaces", "is required; list the namespaces to read entries from")
+			at.Add("namespaces", "is required; list the namespaces to read entries from")
 		}
 		for j, ns := range x.Namespaces {
-			field := fmt.Sprintf("%s.namespaces[%d]", at, j)
 			if !dnsname.IsLabel(ns) {
-				bad(field, "%q is not a valid namespace name", ns)
+				at.Index("namespaces", j).Add("", "%q is not a valid namespace name", ns)
 			} else if slices.Index(x.Namespaces, ns) != j {
-				bad(field, "%q is listed twice", ns)
+				at.Index("namespaces", j).Add("", "%q is listed twice", ns)
 			}
 		}
 		for j, ns := range x.ReplaceShippedRoles {
 			if !slices.Contains(x.Namespaces, ns) {
-				bad(fmt.Sprintf("%s.replaceShippedRoles[%d]", at, j), "%q must be one of namespaces", ns)
+				at.Index("replaceShippedRoles", j).Add("", "%q must be one of namespaces", ns)
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func newSeat(t testing.TB, perUser int, o state.Options) *seat {
 			(*f)()
 		}
 		return err
-	}, session.Options{PerUser: perUser, Lapsed: s.store.Lapsed})
+	}, session.Options{Bounds: session.Bounds{PerUser: perUser}, Lapsed: s.store.Lapsed})
 	ender := session.NewEnder(s.table, s.store)
 	s.people, err = authn.New(authn.Config{
 		PublicURL: &url.URL{Scheme: "http", Host: "127.0.0.1:8080"},

@@ -64,8 +64,8 @@ type Server struct {
 // names the configuration's field; nothing is left open then.
 func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{config: c, log: log, started: time.Now()}
-	for _, name := range c.Ignored {
-		log.Warn("an environment variable is no key of the configuration and is ignored", "name", name)
+	for _, name := range c.ignored() {
+		log.Warn("an environment variable is not a key of the configuration and is ignored", "name", name)
 	}
 	defer func() {
 		if err != nil {
@@ -111,8 +111,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 	}
 	s.closing(func(context.Context) error { return s.state.Close() })
 	s.sessions = session.NewTable(s.state.Revoked, session.Options{
-		PerUser: s.config.Limits.SessionsPerUser, Lapsed: s.state.Lapsed, Decide: s.policy.Redecide, Logger: s.log,
-		Longest: time.Duration(s.config.Limits.MaxSession), Idle: time.Duration(s.config.Limits.Idle),
+		Bounds: s.config.Limits.bounds(), Lapsed: s.state.Lapsed, Decide: s.policy.Redecide, Logger: s.log,
 	})
 	s.ender = session.NewEnder(s.sessions, s.state)
 	publishing, stop := context.WithCancel(ctx)

@@ -11,9 +11,11 @@ import (
 // of the two applies. A session always ends with its login. A later call replaces the
 // bounds of an earlier one.
 func (s *Session) Limit(longest, idle time.Duration) {
-	longest, idle = shorter(longest, s.table.longest), shorter(idle, s.table.idle)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.limited = true // first, so that SetBounds finds it
+	bounds := s.table.bounds.Load()
+	longest, idle = shorter(longest, bounds.Longest), shorter(idle, bounds.Idle)
 	s.Touch()
 	s.arm(longest, idle)
 }
@@ -23,6 +25,19 @@ func (s *Session) Limit(longest, idle time.Duration) {
 func (s *Session) tighten(longest, idle time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tightenLocked(longest, idle)
+}
+
+// tightenLimited is tighten for sessions for which Limit was called.
+func (s *Session) tightenLimited(longest, idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limited {
+		s.tightenLocked(longest, idle)
+	}
+}
+
+func (s *Session) tightenLocked(longest, idle time.Duration) {
 	longest, idle = shorter(longest, s.longest), shorter(idle, s.unused)
 	if longest != s.longest || idle != s.unused {
 		s.arm(longest, idle)

@@ -37,6 +37,7 @@ type Session struct {
 	unused  time.Duration
 	limit   *time.Timer // absolute end: the login's or the session's own
 	idle    *time.Timer
+	limited bool // Limit was called
 	closed  bool // it has left the table
 
 	standing  []*StandingDecision

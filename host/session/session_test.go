@@ -35,7 +35,7 @@ func person(user host.UserID, login host.LoginID) *host.Principal {
 
 func newTable(perUser int) (*Table, *logins) {
 	l := &logins{}
-	return NewTable(l.revoked, Options{PerUser: perUser}), l
+	return NewTable(l.revoked, Options{Bounds: Bounds{PerUser: perUser}}), l
 }
 
 func open(t testing.TB, table *Table, p *host.Principal) *Session {

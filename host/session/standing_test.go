@@ -223,7 +223,7 @@ func TestTheTablesOwnBoundsCountBesideThePolicys(t *testing.T) {
 			t.Errorf("the table says %s, policy %s: %s", c.own, c.said, got)
 		}
 	}
-	table := NewTable(func(*host.Principal) error { return nil }, Options{Idle: time.Millisecond})
+	table := NewTable(func(*host.Principal) error { return nil }, Options{Bounds: Bounds{Idle: time.Millisecond}})
 	s := open(t, table, person("ann", "1"))
 	defer s.Close()
 	s.Limit(0, time.Hour)
@@ -307,5 +307,37 @@ func TestTheBoundsOfACallAreNotTheSessions(t *testing.T) {
 		table.Redecide(t.Context())
 		time.Sleep(time.Hour)
 		wantAlive(t, s)
+	})
+}
+
+// New bounds of the table shorten what runs and never lengthen it; a session without
+// bounds of its own, such as a call's, keeps its time.
+func TestNewBoundsOfTheTableReachWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(func(*host.Principal) error { return nil }, Options{Bounds: Bounds{Longest: time.Hour}})
+		stream, call := open(t, table, person("ann", "1")), open(t, table, person("ann", "1"))
+		defer stream.Close()
+		defer call.Close()
+		stream.Limit(0, 0)
+		table.SetBounds(Bounds{PerUser: 2, Longest: 2 * time.Hour})
+		table.SetBounds(Bounds{PerUser: 2, Longest: 10 * time.Minute})
+		if _, err := table.Open(t.Context(), person("ann", "1"), host.SessionInfo{}); host.KindOf(err) != host.Limited {
+			t.Errorf("a third session: %v", err)
+		}
+		table.SetBounds(Bounds{Longest: 30 * time.Minute})
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		wantDead(t, stream, host.ErrTooLong)
+		if !call.Alive() {
+			t.Errorf("a call without bounds has ended: %v", call.Cause())
+		}
+		later := open(t, table, person("ann", "1"))
+		defer later.Close()
+		later.Limit(0, 0)
+		time.Sleep(29 * time.Minute)
+		synctest.Wait()
+		if !later.Alive() {
+			t.Errorf("a session has bounds that were replaced: %v", later.Cause())
+		}
 	})
 }

@@ -19,8 +19,7 @@ const (
 
 // Options adjust a table. The zero value is usable.
 type Options struct {
-	// PerUser is how many sessions a user may have open; 0 means 100.
-	PerUser int
+	Bounds // at first; see SetBounds
 	// Lapsed, if set, returns nil until this replica is fenced. Once it returns an
 	// error, sessions that check their authority end with it, so that a process that
 	// was suspended has no further effect when it resumes. It must answer from memory.
@@ -29,11 +28,17 @@ type Options struct {
 	// again. It decides about running sessions, so it must not deny because the
 	// decision log is full.
 	Decide func(context.Context, *host.Question) host.Decision
+	// Logger logs panics of OnEnd functions; nil discards them.
+	Logger *slog.Logger
+}
+
+// Bounds limit sessions. The zero value is usable.
+type Bounds struct {
+	// PerUser is how many sessions a user may have open; 0 means 100.
+	PerUser int
 	// Longest and Idle bound every session for which Limit is called, in addition to
 	// the bounds of that call; 0 means no bound.
 	Longest, Idle time.Duration
-	// Logger logs panics of OnEnd functions; nil discards them.
-	Logger *slog.Logger
 }
 
 // Table holds the live sessions by user. It is safe for concurrent use; users
@@ -41,10 +46,8 @@ type Options struct {
 type Table struct {
 	revoked func(*host.Principal) error
 	lapsed  func() error
-	perUser int
+	bounds  atomic.Pointer[Bounds]
 	decide  func(context.Context, *host.Question) host.Decision
-	longest time.Duration
-	idle    time.Duration
 	log     *slog.Logger
 	changes atomic.Uint64 // counts calls of Redecide
 	seed    maphash.Seed
@@ -71,12 +74,10 @@ type owned struct {
 // must return an error from the moment at which a logout is committed.
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 	t := &Table{
-		revoked: revoked, lapsed: opts.Lapsed, perUser: opts.PerUser, log: opts.Logger, seed: maphash.MakeSeed(),
-		decide: opts.Decide, longest: opts.Longest, idle: opts.Idle,
+		revoked: revoked, lapsed: opts.Lapsed, log: opts.Logger, seed: maphash.MakeSeed(),
+		decide: opts.Decide,
 	}
-	if t.perUser == 0 {
-		t.perUser = defaultPerUser
-	}
+	t.setBounds(opts.Bounds)
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -84,6 +85,32 @@ func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 		t.shards[i].users = make(map[host.UserID]*owned)
 	}
 	return t
+}
+
+// SetBounds replaces the table's bounds. Sessions that are open get those in time that
+// are shorter than what they have, counted from their start and their last use; a user
+// who has too many keeps them and opens no more.
+func (t *Table) SetBounds(b Bounds) {
+	before := t.setBounds(b)
+	longest, idle := shortened(before.Longest, b.Longest), shortened(before.Idle, b.Idle)
+	if longest == 0 && idle == 0 {
+		return
+	}
+	for i := range t.shards {
+		for _, s := range t.shards[i].snapshot("") {
+			s.tightenLimited(longest, idle)
+		}
+	}
+}
+
+func (t *Table) setBounds(b Bounds) (before Bounds) {
+	if b.PerUser == 0 {
+		b.PerUser = defaultPerUser
+	}
+	if old := t.bounds.Swap(&b); old != nil {
+		before = *old
+	}
+	return before
 }
 
 // Open makes a session of p. For a call, ctx is the request's context; a session that
@@ -102,7 +129,7 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionIn
 	info.User, info.Login = p.User, p.Login.ID
 	s := &Session{table: t, shard: t.shardOf(p.User), principal: p, info: info, changes: t.changes.Load()}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sessionKey{}, s))
-	if err := s.shard.open(s, t.revoked, t.perUser); err != nil {
+	if err := s.shard.open(s, t.revoked, t.bounds.Load().PerUser); err != nil {
 		s.cancel(err)
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 )
@@ -57,44 +58,42 @@ func (o *Options) Paths() []*string {
 	return []*string{&o.KeyFile, &o.PasswordFile, &o.TLS.CA, &o.TLS.Cert, &o.TLS.Key}
 }
 
-// Check returns one problem for each invalid field. It opens nothing.
-func (o *Options) Check() (problems []error) {
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+// Check adds every field that cannot be right to bad. It opens nothing.
+func (o *Options) Check(bad *config.Problems) {
 	secure := false
 	for i, endpoint := range o.Endpoints {
 		u, err := url.Parse(endpoint)
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.User != nil:
-			bad("endpoints[%d]: %q is not a URL like https://etcd-0:2379", i, endpoint)
+			bad.Index("endpoints", i).Add("", "%q is not a URL like https://etcd-0:2379", endpoint)
 		case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
-			bad("endpoints[%d]: %q must be https off loopback", i, endpoint)
+			bad.Index("endpoints", i).Add("", "%q must be https off loopback", endpoint)
 		case i > 0 && secure != (u.Scheme == "https"):
-			bad("endpoints[%d]: http and https cannot be mixed", i)
+			bad.Index("endpoints", i).Add("", "http and https cannot be mixed")
 		}
 		secure = err == nil && u.Scheme == "https"
 	}
 	if len(o.Endpoints) == 0 && (o.User != "" || o.PasswordFile != "" || o.TLS != TLS{} || o.Prefix != "") {
-		bad("endpoints: are missing; user, passwordFile, tls and prefix have no effect without them")
+		bad.Add("endpoints", "are missing; user, passwordFile, tls and prefix have no effect without them")
 	}
 	if len(o.Endpoints) > 0 && o.KeyFile == "" {
-		bad("keyFile: is required with endpoints, the same for all replicas; create one with: openssl rand -out state.key 32")
+		bad.Add("keyFile", "is required with endpoints, the same for all replicas; create one with: openssl rand -out state.key 32")
 	}
 	if o.Prefix != "" && (!strings.HasSuffix(o.Prefix, "/") || len(o.Prefix) > maxName) {
-		bad("prefix: %q must end with / and have at most %d bytes", o.Prefix, maxName)
+		bad.Add("prefix", "%q must end with / and have at most %d bytes", o.Prefix, maxName)
 	}
 	if (o.User == "") != (o.PasswordFile == "") {
-		bad("user: user and passwordFile must be given together")
+		bad.Add("user", "user and passwordFile must be given together")
 	}
 	if (o.TLS.Cert == "") != (o.TLS.Key == "") {
-		bad("tls: cert and key must be given together")
+		bad.Add("tls", "cert and key must be given together")
 	}
 	if len(o.Endpoints) > 0 && !secure && o.TLS != (TLS{}) {
-		bad("tls: has no effect with http endpoints; remove it or use https")
+		bad.Add("tls", "has no effect with http endpoints; remove it or use https")
 	}
 	if r := time.Duration(o.KeyRotation); r != 0 && r < minKeyAge {
-		bad("keyRotation: %v must be at least %v", r, minKeyAge)
+		bad.Add("keyRotation", "%v must be at least %v", r, minKeyAge)
 	}
-	return problems
 }
 
 func (o *Options) prefix() string {

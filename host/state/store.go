@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 const (
@@ -88,8 +89,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, host.E(host.Invalid, "state.open", "data: is missing; name a directory")
 	}
-	if err := errors.Join(cfg.Check()...); err != nil {
-		return nil, host.E(host.Invalid, "state.open", "state: %w", err)
+	if err := config.Check("state", cfg.Check); err != nil {
+		return nil, host.E(host.Invalid, "state.open", "%w", err)
 	}
 	if cfg.timing == (timing{}) {
 		cfg.timing = embeddedTiming

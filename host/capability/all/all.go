@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 )
 
@@ -22,9 +23,10 @@ type Config struct {
 	Azure []azure.Config `json:"azure,omitempty"` // subscriptions that the azure capability reaches
 }
 
-// Check returns all problems, one line each, with the field. It opens nothing.
-func (c *Config) Check() error {
-	return errors.Join(c.Helm.Check(), azure.CheckConfigs(c.Azure))
+// Check adds everything that is wrong to bad, which is at the root. Nothing is opened.
+func (c *Config) Check(bad *config.Problems) {
+	c.Helm.Check(bad.At("helm"))
+	azure.CheckConfigs(bad.At("azure"), c.Azure)
 }
 
 // Paths are the fields that name files.

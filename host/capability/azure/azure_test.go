@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure/azuretest"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -66,7 +67,7 @@ var everything = map[string][]capability.Grant{"azure": {{
 
 func newPerson(t testing.TB, list ...azure.Config) *person {
 	t.Helper()
-	if err := azure.CheckConfigs(list); err != nil {
+	if err := config.Check("azure", func(bad *config.Problems) { azure.CheckConfigs(bad, list) }); err != nil {
 		t.Fatal(err)
 	}
 	p := &person{t: t, authority: &authority{}, log: &logtest.Log{}, ctx: t.Context()}

@@ -2,8 +2,6 @@ package azure
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,6 +11,7 @@ import (
 
 	_ "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime" // fills in Resource Manager's endpoints
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 )
 
@@ -74,26 +73,23 @@ var (
 	}
 )
 
-// CheckConfigs returns all problems, one line each, with the field. It opens nothing.
-func CheckConfigs(list []Config) error {
-	var problems []error
+// CheckConfigs adds everything that is wrong to bad, which is at the list. Nothing is
+// opened.
+func CheckConfigs(bad *config.Problems, list []Config) {
 	seen := map[string]bool{}
 	for i := range list {
 		c := &list[i]
-		bad := func(field, format string, args ...any) {
-			problems = append(problems, fmt.Errorf("azure[%d].%s: %s", i, field, fmt.Sprintf(format, args...)))
-		}
+		bad := bad.Index("", i)
 		if !dnsname.IsLabel(c.Name) || seen[c.Name] {
-			bad("name", "%q is not a lower-case DNS label, or is used twice", c.Name)
+			bad.Add("name", "%q is not a lower-case DNS label, or is used twice", c.Name)
 		}
 		seen[c.Name] = true
 		if !uuidRE.MatchString(c.Subscription) {
-			bad("subscription", "%q is not the id of a subscription", c.Subscription)
+			bad.Add("subscription", "%q is not the id of a subscription", c.Subscription)
 		}
 		c.checkCredential(bad)
-		c.Cloud.check(bad)
+		c.Cloud.check(bad.At("cloud"))
 	}
-	return errors.Join(problems...)
 }
 
 // needs are the fields of each kind of credential; true if the field is required.
@@ -105,10 +101,10 @@ var needs = map[string]map[string]bool{
 	"cli":         {"tenant": false},
 }
 
-func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
+func (c *Config) checkCredential(bad *config.Problems) {
 	takes, ok := needs[c.Credential]
 	if !ok {
-		bad("credential", "%q must be workload, managed, secret, certificate or cli", c.Credential)
+		bad.Add("credential", "%q must be workload, managed, secret, certificate or cli", c.Credential)
 		return
 	}
 	for _, f := range []struct{ field, value string }{
@@ -117,17 +113,17 @@ func (c *Config) checkCredential(bad func(field, format string, args ...any)) {
 	} {
 		switch required, ok := takes[f.field]; {
 		case !ok && f.value != "":
-			bad(f.field, "is not used with the credential %s; remove it", c.Credential)
+			bad.Add(f.field, "is not used with the credential %s; remove it", c.Credential)
 		case required && f.value == "":
-			bad(f.field, "is required with the credential %s", c.Credential)
+			bad.Add(f.field, "is required with the credential %s", c.Credential)
 		}
 	}
 }
 
-func (c *Cloud) check(bad func(field, format string, args ...any)) {
+func (c *Cloud) check(bad *config.Problems) {
 	custom := c.Endpoint != "" || c.Authority != "" || c.Audience != ""
 	if _, ok := clouds[c.Name]; !ok || custom && c.Name != "" {
-		bad("cloud", "must be public, government or china, or have an endpoint and an authority")
+		bad.Add("", "must be public, government or china, or have an endpoint and an authority")
 	}
 	if !custom {
 		return
@@ -135,7 +131,7 @@ func (c *Cloud) check(bad func(field, format string, args ...any)) {
 	for _, f := range []struct{ field, value string }{{"endpoint", c.Endpoint}, {"authority", c.Authority}} {
 		u, err := url.Parse(f.value)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil || f.field == "endpoint" && strings.Trim(u.Path, "/") != "" {
-			bad("cloud."+f.field, "%q is not an https URL", f.value)
+			bad.Add(f.field, "%q is not an https URL", f.value)
 		}
 	}
 }

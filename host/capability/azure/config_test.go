@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure/azuretest"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 func TestEachKindOfCredentialSignsIn(t *testing.T) {
@@ -127,7 +128,7 @@ func TestMistakesInAnInstanceNameTheField(t *testing.T) {
 		if err := json.Unmarshal([]byte(config), &list); err != nil {
 			t.Fatalf("%s: %v", config, err)
 		}
-		err := azure.CheckConfigs(list)
+		err := config.Check("azure", func(bad *config.Problems) { azure.CheckConfigs(bad, list) })
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)
 		}

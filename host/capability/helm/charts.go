@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dnsname"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
@@ -51,53 +52,50 @@ type source interface {
 // charts is the repositories, by name.
 type charts struct{ sources map[string]source }
 
-// Check returns all problems of c, each with its field, such as
-// "helm.repositories[0].url". It opens nothing.
-func (c Config) Check() error {
-	var problems []error
+// Check adds everything wrong with c that shows without opening a directory to bad.
+func (c Config) Check(bad *config.Problems) {
 	seen := map[string]bool{}
 	for i, r := range c.Repositories {
-		at := fmt.Sprintf("helm.repositories[%d]", i)
+		bad := bad.Index("repositories", i)
 		if !dnsname.IsLabel(r.Name) || seen[r.Name] {
-			problems = append(problems, fmt.Errorf("%s.name: %q is not a lower-case name, or is used twice", at, r.Name))
+			bad.Add("name", "%q is not a lower-case name, or is used twice", r.Name)
 		}
-		if err := r.check(); err != nil {
-			problems = append(problems, fmt.Errorf("%s.%w", at, err))
+		if field, text := r.problem(); text != "" {
+			bad.Add(field, "%s", text)
 		}
 		seen[r.Name] = true
 	}
-	return errors.Join(problems...)
 }
 
-// check returns an error that names the field.
-func (r *Repository) check() error {
+// problem returns a field of where charts are that is wrong, and why.
+func (r *Repository) problem() (field, text string) {
 	if (r.Path == "") == (r.URL == "") {
-		return errors.New("path: give either path or url, not both")
+		return "path", "give either path or url, not both"
 	}
 	if r.Path != "" {
 		if r.User+r.TokenFile+r.TokenEnv+r.CAFile != "" {
-			return errors.New("path: user, tokenFile, tokenEnv and caFile require url")
+			return "path", "user, tokenFile, tokenEnv and caFile require url"
 		}
-		return nil
+		return "", ""
 	}
 	u, err := url.Parse(r.URL)
 	switch {
 	case err != nil:
-		return errors.New("url: is malformed")
+		return "url", "is malformed"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("url: must have neither user, query nor fragment; credentials are user and tokenFile or tokenEnv")
+		return "url", "must have neither user, query nor fragment; credentials are user and tokenFile or tokenEnv"
 	case u.Host == "" || !(u.Scheme == "https" || u.Scheme == "oci" || u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
-		return errors.New("url: must begin with https:// or oci://")
+		return "url", "must begin with https:// or oci://"
 	case u.Scheme == "oci" && !ociPathRE.MatchString(u.Path):
-		return errors.New("url: must be oci://REGISTRY/PATH in lower case")
+		return "url", "must be oci://REGISTRY/PATH in lower case"
 	case r.TokenFile != "" && r.TokenEnv != "":
-		return errors.New("tokenEnv: give either tokenFile or tokenEnv, not both")
+		return "tokenEnv", "give either tokenFile or tokenEnv, not both"
 	case r.User != "" && r.TokenFile+r.TokenEnv == "":
-		return errors.New("user: requires tokenFile or tokenEnv")
+		return "user", "requires tokenFile or tokenEnv"
 	case strings.Contains(r.User, ":"):
-		return errors.New("user: must not contain a colon")
+		return "user", "must not contain a colon"
 	}
-	return nil
+	return "", ""
 }
 
 // ociPathRE is the path in a registry below which charts are, in the grammar of the OCI
@@ -114,25 +112,26 @@ func (c *Config) Paths() []*string {
 	return list
 }
 
-func openCharts(config Config, log *slog.Logger) (*charts, error) {
-	if err := config.Check(); err != nil {
-		return nil, err
+func openCharts(c Config, log *slog.Logger) (*charts, error) {
+	var bad config.Problems
+	at := bad.At("helm")
+	if c.Check(at); bad.Err() != nil {
+		return nil, bad.Err()
 	}
-	c := &charts{sources: map[string]source{}}
-	var problems []error
-	for i, r := range config.Repositories {
+	list := &charts{sources: map[string]source{}}
+	for i, r := range c.Repositories {
 		s, err := openSource(r, log)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("helm.repositories[%d].%w", i, err))
+			at.Index("repositories", i).Add("", "%w", err)
 			continue
 		}
-		c.sources[r.Name] = s
+		list.sources[r.Name] = s
 	}
-	if err := errors.Join(problems...); err != nil {
-		c.close()
+	if err := bad.Err(); err != nil {
+		list.close()
 		return nil, err
 	}
-	return c, nil
+	return list, nil
 }
 
 // openSource opens a repository that was checked. Its error names the field.

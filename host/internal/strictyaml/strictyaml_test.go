@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -186,4 +187,15 @@ func FuzzAgreesWithKubernetes(f *testing.F) {
 			t.Fatalf("%q: got %#v, want %#v", text, ours, theirs)
 		}
 	})
+}
+
+func TestLinesAreThoseOfValues(t *testing.T) {
+	got := Lines([]byte("# a comment\na: &x\n  b: [1,\n    2]\nc:\n- d: *x\n"), Small)
+	want := map[string]int{"a": 2, "a.b": 3, "a.b[0]": 3, "a.b[1]": 4, "c": 5, "c[0]": 6, "c[0].d": 6}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if got := Lines([]byte("a: [\n"), Small); len(got) != 0 {
+		t.Errorf("lines of what is not YAML: %v", got)
+	}
 }

@@ -1,48 +1,44 @@
 package source
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/keys"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
-// Check returns all problems of c that can be found without opening anything. Each begins
-// with at, the path of c in the configuration, and the field.
-func (c *Config) Check(at string) error {
-	if c.Dir != "" && c.Bundle != nil {
-		return fmt.Errorf("%s: has both dir and bundle; remove one", at)
+// Check adds every mistake in c that can be seen without opening anything to problems.
+func (c *Config) Check(problems *config.Problems) {
+	b := c.Bundle
+	if b == nil {
+		return
 	}
-	if c.Bundle == nil {
-		return nil
+	if c.Dir != "" {
+		problems.Add("", "has both dir and bundle; remove one")
+		return
 	}
-	b, p := c.Bundle, problems{at: at + ".bundle"}
-	b.Problems(func(field, text string) { p.bad(true, field, "%s", text) })
-	p.bad(b.Unsigned && len(b.Keys) > 0, ".unsigned", "cannot be combined with keys; remove one")
-	p.bad(b.Remote() && !b.Unsigned && len(b.Keys) == 0, ".keys",
+	problems = problems.At("bundle")
+	bad := func(is bool, field, format string, args ...any) {
+		if is {
+			problems.Add(field, format, args...)
+		}
+	}
+	b.Problems(func(field, text string) { problems.Add(strings.TrimPrefix(field, "."), "%s", text) })
+	bad(b.Unsigned && len(b.Keys) > 0, "unsigned", "cannot be combined with keys; remove one")
+	bad(b.Remote() && !b.Unsigned && len(b.Keys) == 0, "keys",
 		"is missing: without keys, anyone who can write to the source decides; set unsigned: true to accept that")
-	p.bad(b.Scope != "" && len(b.Keys) == 0, ".scope", "requires keys")
-	p.bad(b.MinSerial > 0 && len(b.Keys) == 0, ".minSerial", "requires keys")
-	p.bad(b.MinSerial > maxSerial, ".minSerial", "is over %d", uint64(maxSerial))
+	bad(b.Scope != "" && len(b.Keys) == 0, "scope", "requires keys")
+	bad(b.MinSerial > 0 && len(b.Keys) == 0, "minSerial", "requires keys")
+	bad(b.MinSerial > maxSerial, "minSerial", "is over %d", uint64(maxSerial))
 	seen := map[string]bool{}
 	for i, k := range b.Keys {
-		field := fmt.Sprintf(".keys[%d]", i)
-		p.bad(k.ID == "" || seen[k.ID], field+".id", "%q is empty or used twice", k.ID)
-		p.bad(k.File == "", field+".file", "is missing")
-		p.bad(k.Algorithm != "" && !keys.IsSupportedAlgorithm(k.Algorithm), field+".algorithm", "%q is not supported", k.Algorithm)
+		field := fmt.Sprintf("keys[%d]", i)
+		bad(k.ID == "" || seen[k.ID], field+".id", "%q is empty or used twice", k.ID)
+		bad(k.File == "", field+".file", "is missing")
+		bad(k.Algorithm != "" && !keys.IsSupportedAlgorithm(k.Algorithm), field+".algorithm", "%q is not supported", k.Algorithm)
 		seen[k.ID] = true
-	}
-	return errors.Join(p.errs...)
-}
-
-type problems struct {
-	at   string
-	errs []error
-}
-
-func (p *problems) bad(is bool, field, format string, args ...any) {
-	if is {
-		p.errs = append(p.errs, fmt.Errorf("%s%s: %s", p.at, field, fmt.Sprintf(format, args...)))
 	}
 }
 

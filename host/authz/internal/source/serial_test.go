@@ -15,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // place is where bundles come from, in the hands of somebody who has all old ones.
@@ -160,7 +161,7 @@ func TestTheLeastSerialHoldsForAFreshHost(t *testing.T) {
 		"policy.bundle.minSerial: requires keys": {Location: artifact.Location{URL: "https://example.com/b"}, Unsigned: true, MinSerial: 1},
 		"policy.bundle.minSerial: is over":       {Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}}, MinSerial: 1 << 60},
 	} {
-		if err := (&Config{Bundle: &b}).Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := config.Check("policy", (&Config{Bundle: &b}).Check); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

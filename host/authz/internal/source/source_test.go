@@ -27,6 +27,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,7 +74,7 @@ func packed(t *testing.T, revision string, s *Signing) []byte {
 func open(t *testing.T, b Bundle, keep string) Source {
 	t.Helper()
 	cfg := Config{Bundle: &b}
-	if err := cfg.Check("policy"); err != nil {
+	if err := config.Check("policy", cfg.Check); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open(cfg, keep, slog.New(slog.DiscardHandler))
@@ -425,7 +426,7 @@ func TestMistakesInASourceNameTheirField(t *testing.T) {
 		"policy.bundle.keys[1].id":     {Bundle: &Bundle{Location: artifact.Location{File: "b"}, Keys: []Key{{ID: "a", File: "a"}, {ID: "a", File: "a"}}}},
 		"policy.bundle.user":           {Bundle: &Bundle{Location: artifact.Location{URL: "https://example.com/b", Access: artifact.Access{User: "u"}}, Unsigned: true}},
 	} {
-		if err := c.Check("policy"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := config.Check("policy", c.Check); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
