@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
@@ -22,7 +26,12 @@ func serveCommand() *cobra.Command {
 
 Every key of the configuration can also be given in the environment, as
 BULKHEAD_ and the key's path in capitals: BULKHEAD_LISTEN, BULKHEAD_DIRECTORY_FILES.
-The value is YAML. Paths in the file are relative to the file.`,
+The value is YAML. Paths in the file are relative to the file.
+
+When the file changes, and on SIGHUP, it is read again: what is configured otherwise
+than before is built and replaces what served, the rest goes on undisturbed. A file
+that cannot be used changes nothing; the log, "bulkhead status" and /readyz say so.
+Only listen, data and state need a restart.`,
 		Args: cobra.NoArgs,
 	}
 	file := configFlag(c)
@@ -36,12 +45,33 @@ The value is YAML. Paths in the file are relative to the file.`,
 			return err
 		}
 		fmt.Fprintf(c.OutOrStdout(), "bulkhead serves at %s\n", s.URL())
+		defer reloadOnHangup(c.Context(), s)()
 		if err := errors.Join(s.Serve(c.Context()), s.Close()); err != nil {
 			return &runError{err}
 		}
 		return nil
 	}
 	return c
+}
+
+// reloadOnHangup has s read its configuration again on each SIGHUP, until stop.
+func reloadOnHangup(ctx context.Context, s *server.Server) (stop func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-hangup:
+				_, _ = s.Reload(ctx, false) // which logs what is wrong
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(hangup); cancel(); <-done }
 }
 
 func configCommand() *cobra.Command {
@@ -78,8 +108,46 @@ func configCommand() *cobra.Command {
 		}
 		return err
 	}
-	c.AddCommand(check, show, schemaCommand())
+	c.AddCommand(check, show, diffConfigCommand(), schemaCommand())
 	group(c)
+	return c
+}
+
+func diffConfigCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "diff OLD NEW", Args: cobra.ExactArgs(2),
+		Short: "Say in which keys two configuration files differ, and which of them need a restart",
+		Long: `Say in which keys two configuration files differ, and which of them need a restart.
+Both are read as the host reads them, with the environment. Paths are relative to their
+file, so keep both in one directory. What plugins get as their own configuration is not
+shown. A host that runs says the same of its file at
+POST /api/admin/config/reload?dryRun=true.`,
+	}
+	asJSON := c.Flags().Bool("json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, files []string) error {
+		var both [2]*server.Config
+		for i, file := range files {
+			var err error
+			if both[i], err = server.Load(file, os.Environ()); err != nil {
+				return err
+			}
+		}
+		changes := server.Difference(both[0], both[1])
+		if *asJSON {
+			return printJSON(c.OutOrStdout(), changes)
+		}
+		for _, x := range changes {
+			line := plain(x.Path)
+			if x.Old != "" || x.New != "" {
+				line += ": " + plain(cmp.Or(x.Old, "none")) + " -> " + plain(cmp.Or(x.New, "none"))
+			}
+			if server.NeedsRestart(x.Path) {
+				line += " (needs a restart)"
+			}
+			fmt.Fprintln(c.OutOrStdout(), line)
+		}
+		return nil
+	}
 	return c
 }
 

@@ -116,13 +116,13 @@ func TestWhatIsNoKeyIsRefused(t *testing.T) {
 
 func TestDifferencesAreFieldsByName(t *testing.T) {
 	from := sample{Listen: "x", Parts: []part{{Name: "a", Tags: []string{"1"}, Free: map[string]string{"k": "secret"}}, {Name: "b"}}}
-	to := sample{Listen: "x", Store: &store{Max: 1}, Parts: []part{{Name: "c"}, {Name: "a", Tags: []string{"1", "2"}, Free: map[string]string{"k": "other"}}}}
+	to := sample{Listen: "x", Store: &store{Max: 1}, Parts: []part{{Name: "c", Free: map[string]string{"k": "secret"}}, {Name: "a", Tags: []string{"1", "2"}, Free: map[string]string{"k": "other"}}}}
 	hide := func(path string) bool { return strings.HasSuffix(path, ".free") }
 	want := []Change{
 		{"parts[a].free", "", ""},
 		{"parts[a].tags", `["1"]`, `["1","2"]`},
 		{"parts[b]", `{"name":"b"}`, ""},
-		{"parts[c]", "", `{"name":"c"}`},
+		{"parts[c]", "", `{"free":"…","name":"c"}`},
 		{"store", "", `{"max":1}`},
 	}
 	if got := Difference(from, to, hide); !slices.Equal(got, want) {
@@ -130,6 +130,9 @@ func TestDifferencesAreFieldsByName(t *testing.T) {
 	}
 	if got := Difference(from, from, hide); len(got) != 0 {
 		t.Errorf("a configuration differs from itself in %q", got)
+	}
+	if got := Difference(sample{}, from, hide); len(got) != 3 || got[1].Path != "parts[a]" || strings.Contains(got[1].New, "secret") {
+		t.Errorf("a list that is new is %q", got)
 	}
 	swapped := sample{Listen: "x", Parts: []part{from.Parts[1], from.Parts[0]}}
 	if got := Difference(from, swapped, nil); !slices.Equal(got, []Change{{"parts", "a, b", "b, a"}}) {

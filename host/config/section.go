@@ -81,13 +81,14 @@ func (d *differ) compare(path string, from, to any) {
 			return
 		}
 	}
-	if a, b := text(from), text(to); a != b {
-		d.changes = append(d.changes, Change{path, a, b})
+	if text(from) != text(to) {
+		d.changes = append(d.changes, Change{path, text(d.shown(path, from)), text(d.shown(path, to))})
 	}
 }
 
 func (d *differ) members(path string, from, to map[string]any, sep string) {
-	keys := maps.Clone(from)
+	keys := map[string]any{}
+	maps.Copy(keys, from)
 	maps.Copy(keys, to)
 	for key := range keys {
 		at := join(path, key)
@@ -96,6 +97,23 @@ func (d *differ) members(path string, from, to map[string]any, sep string) {
 		}
 		d.compare(at, from[key], to[key])
 	}
+}
+
+// shown returns a value without what is not shown in it.
+func (d *differ) shown(path string, v any) any {
+	object, ok := v.(map[string]any)
+	if !ok || d.hide == nil {
+		return v
+	}
+	out := map[string]any{}
+	for key, inner := range object {
+		if at := join(path, key); d.hide(at) {
+			out[key] = "…"
+		} else {
+			out[key] = d.shown(at, inner)
+		}
+	}
+	return out
 }
 
 // byName returns the elements of a list of objects that have names of their own; an

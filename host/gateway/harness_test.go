@@ -21,6 +21,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
@@ -155,6 +156,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 		Kinds: new(all.Config).Catalog(), Uploads: store,
 		Plugins: fleet.New(fleet.Config{Store: store, Registry: noPlugins{}, Logger: log}),
 		Policy:  &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
+		Configuration: settings{},
 	})
 	door.Mount(s.Gateway, door.Config{Lease: probe})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}
@@ -180,4 +182,13 @@ func (s *surface) as(t *testing.T, name string) *surfacetest.Person {
 		t.Fatalf("sign-in: %v", got)
 	}
 	return p
+}
+
+// settings is a configuration that serves and does not change.
+type settings struct{}
+
+func (settings) ConfigStatus() config.Status { return config.Status{Revision: "abc"} }
+
+func (settings) Reload(context.Context, bool) (*config.Report, error) {
+	return &config.Report{Outcome: config.Unchanged}, nil
 }

@@ -18,9 +18,12 @@ import (
 // Options is what a Registry is made of.
 type Options struct {
 	Sandbox *sandbox.Sandbox   // required
-	Broker  *capability.Broker // required; see SetBroker
-	Limits  Limits             // what a plugin's own limits leave open
-	User    UserLimits         // of each user, over all plugins
+	Broker  *capability.Broker // for Swap; see SetBroker
+	// Hold, if set, keeps what a broker uses open for a generation that has it, until
+	// release. It is called with a lock held, and must not call the registry.
+	Hold   func(*capability.Broker) (release func())
+	Limits Limits     // what a plugin's own limits leave open
+	User   UserLimits // of each user, over all plugins
 	// Dir keeps modules by digest and the history of each name, so that rolling back
 	// needs no network; it is made with mode 0700. Empty: nothing is kept, and rolling
 	// back fetches again.

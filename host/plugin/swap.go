@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Origin is who says what a name runs. A name belongs to one of them.
@@ -213,7 +214,10 @@ type attempt struct {
 	mode   mode
 	report *Report
 	slot   *slot // nil in a dry run of a name that is not there
-	broker *capability.Broker
+	// broker and base are the registry's of the moment, unless Prepare gives others.
+	broker  *capability.Broker
+	base    *Limits
+	release func() // ends the hold on what the broker uses; g's, once g is linked
 
 	wasm []byte
 	g    *Generation
@@ -234,10 +238,14 @@ func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error)
 		err = a.run(ctx)
 	}
 	if err != nil {
-		a.report.Outcome = Failed
-		a.fail(err)
+		a.failed(err)
 	}
 	return a.report, err
+}
+
+func (a *attempt) failed(err error) {
+	a.report.Outcome = Failed
+	a.fail(err)
 }
 
 // task makes ctx end with the registry. done is to be called, unless there is an error.
@@ -270,11 +278,24 @@ func (a *attempt) step(step Step, do func() error) error {
 
 // begin checks what can be checked without the module, and takes the name's turn.
 func (a *attempt) begin(ctx context.Context) error {
-	s := &a.swap
 	a.mu.Lock()
-	a.broker = a.Registry.broker
-	base := a.limits
+	if a.base == nil {
+		base := a.limits
+		a.broker, a.base = a.Registry.broker, &base
+	}
+	if a.options.Hold != nil { // under the lock that SetBroker takes
+		a.release = a.options.Hold(a.broker)
+	}
 	a.mu.Unlock()
+	err := a.check(ctx)
+	if err != nil && a.release != nil {
+		a.release()
+	}
+	return err
+}
+
+func (a *attempt) check(ctx context.Context) error {
+	s := &a.swap
 	if err := checkName(s.Name); err != nil {
 		return host.E(host.Invalid, "", "name: %w", err)
 	}
@@ -288,7 +309,7 @@ func (a *attempt) begin(ctx context.Context) error {
 		return host.E(host.Invalid, "", "config: is not valid JSON")
 	}
 	var bad config.Problems
-	s.Config.Check(&bad, a.broker.Catalog(), base)
+	s.Config.Check(&bad, a.broker.Catalog(), *a.base)
 	if s.Canary != nil {
 		s.Canary.check(bad.At("canary"))
 	}
@@ -352,6 +373,9 @@ func (a *attempt) end() {
 		a.g.unhold()
 		<-a.g.gone
 	}
+	if a.release != nil {
+		a.release()
+	}
 	if a.slot != nil {
 		<-a.slot.turn
 		a.mu.Lock()
@@ -378,32 +402,8 @@ func (a *attempt) fail(err error) {
 }
 
 func (a *attempt) run(ctx context.Context) error {
-	if err := a.step(StepFetch, func() error { return a.fetch(ctx) }); err != nil {
-		return err
-	}
-	if err := a.step(StepVerify, a.verify); err != nil {
-		return err
-	}
-	if err := a.step(StepAdmission, func() error { return a.admit(ctx) }); err != nil {
-		return err
-	}
-	if done, err := a.unchanged(); done || err != nil {
-		return err
-	}
-	if err := a.step(StepCompile, func() error { return explain(a.code.Compile(ctx), a.g.manifest) }); err != nil {
-		return err
-	}
-	if err := a.step(StepGrants, a.grant); err != nil {
-		return err
-	}
-	waits := false
-	if err := a.step(StepCompare, func() (err error) { waits, err = a.compare(); return err }); err != nil || waits {
-		return err
-	}
-	if err := a.step(StepTemplate, func() error { return a.template(ctx) }); err != nil {
-		return err
-	}
-	if err := a.step(StepHealth, func() error { return a.g.health(ctx) }); err != nil {
+	publish, err := a.prepare(ctx)
+	if err != nil || !publish {
 		return err
 	}
 	if a.mode.dry {
@@ -413,9 +413,45 @@ func (a *attempt) run(ctx context.Context) error {
 	return a.step(StepPublish, func() error { return a.publish(ctx) })
 }
 
+// prepare takes the steps before StepPublish, and reports whether that one is to follow.
+func (a *attempt) prepare(ctx context.Context) (publish bool, err error) {
+	if err := a.step(StepFetch, func() error { return a.fetch(ctx) }); err != nil {
+		return false, err
+	}
+	if err := a.step(StepVerify, a.verify); err != nil {
+		return false, err
+	}
+	if a.known() && a.unchanged() {
+		return false, nil
+	}
+	if err := a.step(StepAdmission, func() error { return a.admit(ctx) }); err != nil {
+		return false, err
+	}
+	if a.unchanged() {
+		return false, nil
+	}
+	if err := a.step(StepCompile, func() error { return explain(a.code.Compile(ctx), a.g.manifest) }); err != nil {
+		return false, err
+	}
+	if err := a.step(StepGrants, a.grant); err != nil {
+		return false, err
+	}
+	waits := false
+	if err := a.step(StepCompare, func() (err error) { waits, err = a.compare(); return err }); err != nil || waits {
+		return false, err
+	}
+	if err := a.step(StepTemplate, func() error { return a.template(ctx) }); err != nil {
+		return false, err
+	}
+	if err := a.step(StepHealth, func() error { return a.g.health(ctx) }); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 func (a *attempt) fetch(ctx context.Context) (err error) {
 	c := &a.swap.Config
-	most := max(0, c.Limits.Over(a.base()).Module.WithDefaults().ModuleBytes)
+	most := max(0, c.Limits.Over(*a.base).Module.WithDefaults().ModuleBytes)
 	if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
 		return nil
 	}
@@ -430,18 +466,34 @@ func (a *attempt) fetch(ctx context.Context) (err error) {
 	return err
 }
 
-func (a *attempt) base() Limits {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.limits
-}
-
 func (a *attempt) verify() error {
 	a.report.Digest = digestOf(a.wasm)
 	if want := a.swap.Digest; want != "" && want != a.report.Digest {
 		return host.E(host.Unprocessable, "", "digest: the module has %s, the configuration says %s", a.report.Digest, want)
 	}
 	return nil
+}
+
+// known makes the candidate without looking at the module, if what serves is the same
+// one, whose manifest is known.
+func (a *attempt) known() bool {
+	serving := a.Get(a.swap.Name)
+	if serving == nil || serving.digest != a.report.Digest || a.mode.again {
+		return false
+	}
+	a.report.Plugin, a.report.Version = serving.manifest.Name, serving.manifest.Version
+	a.candidate(serving.manifest)
+	return true
+}
+
+func (a *attempt) candidate(m *manifest.Manifest) {
+	c := a.swap.Config
+	limits := c.Limits.Over(*a.base).resolve(m.Limits)
+	a.g = &Generation{
+		name: c.Name, manifest: m, digest: a.report.Digest, config: c, limits: limits,
+		routes: newRoutes(c.Name, m.Routes), people: a.people, shares: newShares(limits.Instances),
+		broker: a.broker, log: a.log.With("plugin", c.Name),
+	}
 }
 
 // admit reads the manifest and has a child check and rewrite the code.
@@ -451,28 +503,22 @@ func (a *attempt) admit(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", a.swap.Source, err)
 	}
 	a.report.Plugin, a.report.Version = m.Name, m.Version
-	config := a.swap.Config
-	limits := config.Limits.Over(a.base()).resolve(m.Limits)
-	a.g = &Generation{
-		name: config.Name, manifest: m, digest: a.report.Digest, config: config, limits: limits,
-		routes: newRoutes(config.Name, m.Routes), people: a.people, shares: newShares(limits.Instances),
-		broker: a.broker, log: a.log.With("plugin", config.Name),
-	}
-	a.code, err = a.options.Sandbox.Admit(ctx, a.wasm, config.Name, limits.sandbox())
+	a.candidate(m)
+	a.code, err = a.options.Sandbox.Admit(ctx, a.wasm, a.g.name, a.g.limits.sandbox())
 	return explain(err, m)
 }
 
 // unchanged reports whether the name has what is asked for already, and then makes that
 // what it stays with.
-func (a *attempt) unchanged() (bool, error) {
+func (a *attempt) unchanged() bool {
 	if a.slot == nil || a.mode.again {
-		return false, nil
+		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.slot.live.Load()
 	if l == nil {
-		return false, nil
+		return false
 	}
 	switch {
 	case l.canary != nil && l.canary.same(a.g) && a.swap.canary() != nil && reflect.DeepEqual(l.rule, *a.swap.canary()):
@@ -483,14 +529,14 @@ func (a *attempt) unchanged() (bool, error) {
 			a.show(a.slot, &live{serving: l.serving})
 		}
 	default:
-		return false, nil
+		return false
 	}
 	a.report.Outcome = Unchanged
 	if !a.mode.dry {
 		a.slot.failed, a.slot.waiting = nil, nil
 		a.notify()
 	}
-	return true, nil
+	return true
 }
 
 // same reports whether other would do the same.
@@ -578,8 +624,13 @@ func (a *attempt) template(ctx context.Context) error {
 		return explain(err, g.manifest)
 	}
 	g.module = module
+	release := a.release
+	a.release = nil
 	g.begin(func() error {
 		err := module.Close(context.Background())
+		if release != nil {
+			release()
+		}
 		a.dropped(g)
 		return err
 	})

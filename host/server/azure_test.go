@@ -391,7 +391,7 @@ func noSecretIsKept(t *testing.T, w *world, logged *logtest.Log) {
 	if err != nil || files == 0 {
 		t.Errorf("%d files searched, %v", files, err)
 	}
-	printed, err := w.server.config.YAML()
+	printed, err := w.server.first.YAML()
 	if err != nil {
 		t.Fatal(err)
 	}

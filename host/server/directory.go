@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -64,24 +63,63 @@ func (d *Directory) check(bad *config.Problems, clusters []cluster.Config) {
 	}
 }
 
-// openDirectory opens the directory of users, from files and from clusters.
-func (s *Server) openDirectory(ctx context.Context) error {
-	c := directory.Config{Dir: s.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Kinds: s.config.Catalog(), Logger: s.log}
-	for i, x := range s.config.Directory.Clusters {
-		f, err := s.clusters.Follow(ctx, x.Name, x.Namespaces, directory.Resources()...)
-		if err != nil {
-			return fmt.Errorf("directory.clusters[%d]: %w", i, err)
+// openDirectory opens the directory of users, from files and from clusters. It is taken
+// over as long as its own section and the clusters that it names are the same: a new one
+// would know nobody of a cluster that does not answer now.
+func (b *building) openDirectory() error {
+	var read []cluster.Config
+	for _, x := range b.config.Directory.Clusters {
+		i := slices.IndexFunc(b.config.Clusters, func(c cluster.Config) bool { return c.Name == x.Name })
+		read = append(read, b.config.Clusters[i]) // Directory.check has found it
+	}
+	people, p, err := partOf(b, "directory", []any{b.config.Directory, read}, nil, func() (*directory.Directory, func(), error) {
+		return b.newDirectory(read)
+	})
+	if err == nil {
+		b.people, b.peopleID = people, p.id
+	}
+	return err
+}
+
+// newDirectory opens a directory, which has a set of its own of the clusters that it
+// reads.
+func (b *building) newDirectory(read []cluster.Config) (_ *directory.Directory, _ func(), err error) {
+	set, err := b.clusters.Reopen(b.life, read, b.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := directory.Config{Dir: b.config.Directory.Files, Base: policies.Roles(), Replace: map[string][]string{}, Kinds: b.config.Catalog(), Logger: b.log}
+	var followers []*cluster.Follower
+	closeAll := func() {
+		for _, f := range followers {
+			f.Close()
 		}
-		s.closing(func(context.Context) error { f.Close(); return nil })
+		set.Close()
+	}
+	defer func() {
+		if err != nil {
+			closeAll()
+		}
+	}()
+	for i, x := range b.config.Directory.Clusters {
+		f, err := set.Follow(b.life, x.Name, x.Namespaces, directory.Resources()...)
+		if err != nil {
+			return nil, nil, config.At(fmt.Sprintf("directory.clusters[%d]", i), err)
+		}
+		followers = append(followers, f)
 		c.Clusters = append(c.Clusters, followed{x.Name, f})
 		c.Replace[x.Name] = x.ReplaceShippedRoles
 	}
-	var err error
-	if s.people, err = directory.Open(ctx, c); err != nil {
-		return err
+	people, err := directory.Open(b.life, c)
+	if err != nil {
+		return nil, nil, err
 	}
-	s.closing(func(context.Context) error { return s.people.Close() })
-	return nil
+	return people, func() {
+		if err := people.Close(); err != nil {
+			b.log.Warn("the directory was not closed in order", "error", err)
+		}
+		closeAll()
+	}, nil
 }
 
 // followed adapts a cluster's custom resources to directory.Source.
@@ -101,10 +139,16 @@ func (f followed) Objects() ([]directory.Object, bool) {
 	return out, known
 }
 
-// persons adapts the directory to authn.Directory.
-type persons struct{ *directory.Directory }
+// persons is the directory of now. It implements authn.Directory.
+type persons struct{ *base }
 
 func (p persons) PersonOf(who *host.Principal) (authn.Person, bool) {
-	x, ok := p.Directory.PersonOf(who)
+	x, ok := p.current.Load().people.PersonOf(who)
 	return authn.Person{Name: x.Name, Roles: x.Roles, Teams: x.Teams}, ok
+}
+
+// Revision tells the revisions of one directory from those of another.
+func (p persons) Revision() uint64 {
+	rt := p.current.Load()
+	return rt.peopleID<<40 ^ rt.people.Revision()
 }

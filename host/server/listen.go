@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -37,4 +38,26 @@ func bind(path string, mask int) (net.Listener, error) {
 	before := syscall.Umask(mask)
 	defer syscall.Umask(before)
 	return net.Listen("unix", path)
+}
+
+// encrypted is the listener whose connections have TLS while the configuration has a
+// certificate: that of the moment at which they are made.
+type encrypted struct {
+	net.Listener
+	*base
+}
+
+func (l encrypted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	certificate := l.current.Load().certificate
+	if certificate == nil {
+		return c, nil
+	}
+	return tls.Server(c, &tls.Config{
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.Get(), nil },
+	}), nil
 }

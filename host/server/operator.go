@@ -78,7 +78,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 // openOperator serves the admin socket until Close. The data directory is this
 // process's own by then, so a socket that is there was left behind.
 func (s *Server) openOperator(ctx context.Context) error {
-	l, err := listenOperator(s.config.Data, s.log)
+	l, err := listenOperator(s.first.Data, s.log)
 	if errors.Is(err, errNoPeer) {
 		s.log.Warn("there is no admin socket", "error", err)
 		return nil
@@ -86,7 +86,7 @@ func (s *Server) openOperator(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	srv := s.newServer(operatorRoutes(s.gateway))
+	srv := s.newServer(operatorRoutes(s))
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return authn.AsOperator(ctx, c.RemoteAddr().String())
 	}

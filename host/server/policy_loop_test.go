@@ -86,7 +86,7 @@ spec: {id: lea@example.com, roles: [`+role+`]}
 	}
 	until := time.Now().Add(2 * time.Second)
 	lend("{name: lent, until: " + until.Format(time.RFC3339Nano) + "}")
-	eventually(t, "the limit to be read", func() bool { return w.server.people.Revision() > 1 })
+	eventually(t, "the limit to be read", func() bool { return w.server.current.Load().people.Revision() > 1 })
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}

@@ -56,8 +56,14 @@ listener's certificate ` + "`/readyz`" + ` shows ` + "`tls: degraded`" + `.
 | ` + "`helm.repositories[].path`" + ` | for the next chart; ` + "`tokenFile`, `caFile`" + ` from the next download |
 | ` + "`policy.dir`, `directory.files`" + ` | within a second, or 5 s where the file system does not tell |
 
-Read at the start alone: ` + "`state.keyFile`" + `, which seals what is stored; ` + "`state.passwordFile`" + `, so prefer certificates; ` + "`plugins[].source`" + `; the
-configuration itself.
+` + "`state.keyFile`" + `, which seals what is stored, and ` + "`state.passwordFile`" + ` are read at the start alone, so prefer certificates.
+
+## What needs a restart
+
+` + "`listen`, `data` and `state`" + `. Every other key counts as soon as the file is read again: when it changes, on SIGHUP, and by
+` + "`POST /api/admin/config/reload`" + `, which also reads ` + "`plugins[].source`" + ` again. What is configured as before goes on undisturbed: terminals,
+streams, calls, connections. A file that cannot be used as a whole changes nothing, the log names each problem with its line, and
+` + "`/readyz`" + ` shows ` + "`configuration: degraded`" + `. The environment is that of the start.
 
 `
 

@@ -2,13 +2,10 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -16,129 +13,229 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
-	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
-	"github.com/seed-a3fb47d6/bulkhead/host/directory"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
-	"github.com/seed-a3fb47d6/bulkhead/host/recording"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
 
-// Server is one running host. Open, then Serve, then Close.
-type Server struct {
-	config      *Config
-	log         *slog.Logger
-	listener    net.Listener
-	certificate *follow.Value[*tls.Certificate] // nil without TLS
-	public      *url.URL
-	started     time.Time
-	stopping    atomic.Bool
+// base is what outlives configurations: what listens, what remembers, and what runs
+// plugins.
+type base struct {
+	log      *slog.Logger
+	listener net.Listener
+	started  time.Time
+	stopping atomic.Bool
+	life     context.Context // ends with the host
+	serial   atomic.Uint64   // numbers parts
 
-	clusters *cluster.Set
+	// Opened with the first runtime; see openFacts.
+	state    *state.Store
 	sessions *session.Table
 	ender    *session.Ender
 	plugins  *plugin.Registry
 	fleet    *fleet.Fleet
-	gateway  *gateway.Gateway
-	state    *state.Store
-	people   *directory.Directory
-	policy   *authz.Engine
+
+	current atomic.Pointer[Runtime]
+	retired sync.WaitGroup // runtimes that are being closed
+	brokers sync.Map       // parts, by their *capability.Broker
+	mu      sync.Mutex
+	changed chan struct{} // closed when another runtime is published
+
+	configuration interface {
+		admin.Configuration
+		problem() error
+	}
 
 	closers []func(context.Context) error // in order of opening
+}
+
+// Server is one running host. Open, then Serve, then Close.
+type Server struct {
+	*base
+	*reloads
 }
 
 // Open takes the listener, opens everything and loads the plugins. Requests
 // are answered from Serve on. An error is one that the operator can mend and
 // names the configuration's field; nothing is left open then.
+//
+// If the configuration was read from a file, the host follows the file from then on;
+// see Reload. log follows the section log if it is one of Log.Logger.
 func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: c, log: log, started: time.Now()}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Server{base: &base{log: log, started: time.Now(), life: life, changed: make(chan struct{})}}
+	s.reloads = newReloads(s.base, c)
 	for _, name := range c.ignored() {
 		log.Warn("an environment variable is not a key of the configuration and is ignored", "name", name)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = c.File.Locate(errors.Join(err, s.Close()))
 		}
 	}()
+	s.closing(func(context.Context) error { end(); return nil })
+	opening := context.AfterFunc(ctx, end)
 	if s.listener, err = listen(c); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, config.At("listen", err)
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
-	if t := c.TLS; t != nil {
-		if s.certificate, err = follow.KeyPair(t.Cert, t.Key, log); err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
+	if err := s.open(ctx); err != nil {
+		return nil, err
 	}
-	if s.public, err = c.public(s.listener.Addr()); err != nil {
-		return nil, fmt.Errorf("publicURL: %w", err)
-	}
-	for _, open := range []func(context.Context) error{s.openCluster, s.openDirectory, s.openFacts, s.openPlugins, s.openFleet, s.openGateway, s.followFacts, s.openStatus, s.openOperator} {
+	for _, open := range []func(context.Context) error{s.openFleet, s.followFacts, s.openStatus, s.openOperator, s.follow} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if !opening() {
+		return nil, context.Cause(ctx)
 	}
 	return s, nil
 }
 
 // closing registers what Close does, last opened first.
-func (s *Server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
+func (b *base) closing(f func(context.Context) error) { b.closers = append(b.closers, f) }
 
-// openFacts opens the policy engine and the state store.
-func (s *Server) openFacts(ctx context.Context) error {
-	var err error
-	policy := s.config.Policy.config()
-	policy.Keep, policy.Directory, policy.Logger = filepath.Join(s.config.Data, "policy"), s.people, s.log
-	policy.Labels = map[string]string{"app": "bulkhead", "version": Version()}
-	s.policy, err = authz.Open(ctx, policy)
-	if err != nil {
-		return err
+// openFacts opens the store and what knows it, for the first runtime, which is next:
+// the session table and the registry of plugins. Later runtimes find them open.
+func (b *base) openFacts(next *Runtime) (err error) {
+	if b.state != nil {
+		return nil
 	}
-	s.closing(func(context.Context) error { return s.policy.Close() })
-	if s.state, err = state.Open(ctx, state.Config{Dir: s.config.Data, Options: s.config.State, Logger: s.log}); err != nil {
-		return fmt.Errorf("data: %w", err)
+	c := next.config
+	if b.state, err = state.Open(b.life, state.Config{Dir: c.Data, Options: c.State, Logger: b.log}); err != nil {
+		b.state = nil
+		return config.At("data", err)
 	}
-	s.closing(func(context.Context) error { return s.state.Close() })
-	s.sessions = session.NewTable(s.state.Revoked, session.Options{
-		Bounds: s.config.Limits.bounds(), Lapsed: s.state.Lapsed, Decide: s.policy.Redecide, Logger: s.log,
+	b.closing(func(context.Context) error { return b.state.Close() })
+	b.sessions = session.NewTable(b.state.Revoked, session.Options{
+		Bounds: c.Limits.bounds(), Lapsed: b.state.Lapsed, Decide: b.redecide, Logger: b.log,
 	})
-	s.ender = session.NewEnder(s.sessions, s.state)
-	publishing, stop := context.WithCancel(ctx)
+	b.ender = session.NewEnder(b.sessions, b.state)
+	publishing, stop := context.WithCancel(b.life)
 	var published sync.WaitGroup
-	published.Go(func() { s.sessions.Publish(publishing, s.state) })
-	s.closing(func(context.Context) error { stop(); published.Wait(); return nil })
-	s.closing(func(ctx context.Context) error { s.sessions.Shutdown(ctx); return nil })
+	published.Go(func() { b.sessions.Publish(publishing, b.state) })
+	b.closing(func(context.Context) error { stop(); published.Wait(); return nil })
+	b.closing(func(ctx context.Context) error { b.sessions.Shutdown(ctx); return nil })
+	b.closing(func(context.Context) error { b.publish(nil); b.retired.Wait(); return nil })
+	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(c.Data, "compiled"), Logger: b.log})
+	if err != nil {
+		return config.At("data", err)
+	}
+	b.plugins, err = plugin.NewRegistry(plugin.Options{
+		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
+		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, nil),
+	})
+	if err != nil {
+		return config.At("data", err)
+	}
+	b.closing(b.plugins.Close)
+	b.fleet = fleet.New(fleet.Config{Store: b.state, Registry: b.plugins, Logger: b.log})
 	return nil
 }
 
-// followFacts ends the sessions of users whom directory or policy do not permit any
-// more, whichever replica brought the change.
-func (s *Server) followFacts(ctx context.Context) error {
-	absent := func(p *host.Principal) bool {
-		_, ok := s.people.PersonOf(p)
-		return !ok
+// pin returns the runtime of now and keeps its parts open until unpin; nil once the
+// host has ended.
+func (b *base) pin() *Runtime {
+	for {
+		rt := b.current.Load()
+		if rt == nil {
+			return nil
+		}
+		if n := rt.holds.Load(); n > 0 && rt.holds.CompareAndSwap(n, n+1) {
+			return rt
+		}
 	}
+}
+
+// unpin ends a pin. What nothing uses any more closes in the background: the caller may
+// be a request.
+func (b *base) unpin(rt *Runtime) {
+	if rt != nil && rt.holds.Add(-1) == 0 {
+		b.retired.Go(rt.close)
+	}
+}
+
+// publish makes next the runtime that serves; nil at the end.
+func (b *base) publish(next *Runtime) {
+	old := b.current.Swap(next)
+	b.mu.Lock()
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+	if old != nil {
+		b.unpin(old)
+	}
+}
+
+// published returns a channel that is closed when another runtime is published. Call it
+// before you look at the current one.
+func (b *base) published() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
+// decide asks the policy of now. Everything that asks policy does so through it and
+// redecide, so that no part of an earlier configuration decides anything.
+func (b *base) decide(ctx context.Context, q *host.Question) host.Decision {
+	rt := b.pin()
+	defer b.unpin(rt)
+	if rt == nil {
+		return host.Decision{}
+	}
+	return rt.policy.Decide(ctx, q)
+}
+
+// redecide asks about what runs already.
+func (b *base) redecide(ctx context.Context, q *host.Question) host.Decision {
+	rt := b.pin()
+	defer b.unpin(rt)
+	if rt == nil {
+		return host.Decision{}
+	}
+	return rt.policy.Redecide(ctx, q)
+}
+
+// would asks without a record.
+func (b *base) would(ctx context.Context, q *host.Question) host.Decision {
+	rt := b.pin()
+	defer b.unpin(rt)
+	if rt == nil {
+		return host.Decision{}
+	}
+	return rt.policy.Would(ctx, q)
+}
+
+// followFacts ends the sessions of users whom login methods, directory or policy do not
+// permit any more, whichever replica or configuration brought the change.
+func (s *Server) followFacts(ctx context.Context) error {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			people, policy := s.people.Changed(), s.policy.Changed()
-			s.ender.EndWhere(absent, host.ErrNoLonger)
+			published := s.published()
+			rt := s.current.Load()
+			people, policy := rt.people.Changed(), rt.policy.Changed()
+			s.ender.EndWhere(func(p *host.Principal) bool {
+				_, ok := rt.people.PersonOf(p)
+				return !ok || !rt.signIn.Accepts(p)
+			}, host.ErrNoLonger)
 			s.sessions.Redecide(context.WithoutCancel(ctx))
 			select {
 			case <-people:
 			case <-policy:
+			case <-published:
 			case <-stop:
 				return
 			}
@@ -146,52 +243,6 @@ func (s *Server) followFacts(ctx context.Context) error {
 	}()
 	s.closing(func(context.Context) error { close(stop); <-done; return nil })
 	return nil
-}
-
-// openCluster opens what capabilities reach and the directory may be read from.
-func (s *Server) openCluster(ctx context.Context) error {
-	var err error
-	s.clusters, err = cluster.Open(ctx, s.config.Clusters, s.log)
-	if err != nil {
-		return err
-	}
-	s.closing(func(context.Context) error { s.clusters.Close(); return nil })
-	return nil
-}
-
-// openPlugins loads every plugin of the configuration. All that cannot be
-// loaded are named at once.
-func (s *Server) openPlugins(ctx context.Context) error {
-	recordings, err := recording.Open(s.config.RecordingsDir(), s.config.Recordings, s.log)
-	if err != nil {
-		return err
-	}
-	providers, closing, err := s.config.Capabilities.Open(&all.Host{Clusters: s.clusters, Recordings: recordings, Sealer: s.state, Logger: s.log})
-	s.closing(func(context.Context) error { closing(); return nil })
-	if err != nil {
-		return err
-	}
-	broker := capability.NewBroker(s.policy.Decide, s.log, providers...)
-	box, err := sandbox.New(sandbox.Config{CacheDir: filepath.Join(s.config.Data, "compiled"), Logger: s.log})
-	if err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	s.plugins, err = plugin.NewRegistry(plugin.Options{
-		Sandbox: box, Broker: broker, Limits: s.config.Limits.Plugins, User: s.config.Limits.User,
-		Dir: filepath.Join(s.config.Data, "plugins"), Logger: s.log,
-		Fetch: fleet.Fetch(s.state, nil),
-	})
-	if err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	s.closing(s.plugins.Close)
-	var problems []error
-	for i, p := range s.config.Plugins {
-		if _, err := s.plugins.Swap(ctx, plugin.Swap{Config: p, Origin: plugin.File}); err != nil {
-			problems = append(problems, fmt.Errorf("plugins[%d]: %w", i, err))
-		}
-	}
-	return errors.Join(problems...)
 }
 
 // startTimeout bounds how long a start waits for the plugins that administrators
@@ -202,7 +253,6 @@ const startTimeout = 2 * time.Minute
 // cannot be loaded is reported and does not keep the host from serving: it could not be
 // mended otherwise.
 func (s *Server) openFleet(ctx context.Context) error {
-	s.fleet = fleet.New(fleet.Config{Store: s.state, Registry: s.plugins, Logger: s.log})
 	s.closing(func(context.Context) error { s.fleet.Close(); return nil })
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -210,34 +260,61 @@ func (s *Server) openFleet(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) openGateway(context.Context) error {
-	people, err := authn.New(authn.Config{
-		PublicURL: s.public, State: s.state, Sessions: s.ender, Directory: persons{s.people},
-		Options: s.config.Auth, Rates: s.config.Limits.Rates, Logger: s.log,
-	})
-	if err != nil {
-		return err
-	}
-	s.gateway = gateway.New(gateway.Config{
-		Listen: s.listener.Addr().String(), PublicURL: s.public, Authn: people, Sessions: s.sessions, Decide: s.policy.Decide, Logger: s.log,
+// mount makes the gateway with everything that mounts itself there.
+func (b *building) mount() {
+	rt, c := b.Runtime, b.config
+	b.gateway = gateway.New(gateway.Config{
+		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log,
 		Health: gateway.Health{
-			Version: Version(), Started: s.started, Methods: s.config.Auth.Methods(), OAuthConfigured: s.config.Auth.OAuthConfigured(),
-			Checks:   s.checks,
-			Degraded: s.degraded,
-			Clusters: s.countClusters,
-			Stopping: s.stopping.Load,
+			Version: Version(), Started: b.started, Methods: c.Auth.Methods(), OAuthConfigured: c.Auth.OAuthConfigured(),
+			Checks:   b.checks,
+			Degraded: b.base.degraded,
+			Clusters: b.countClusters,
+			Stopping: b.stopping.Load,
 		},
 	})
-	kinds := s.config.Catalog()
-	account.Mount(s.gateway, account.Config{SignIn: people, Sessions: s.ender, Plugins: s.plugins.List, Would: s.policy.Would})
-	admin.Mount(s.gateway, admin.Config{Sessions: s.ender, Directory: s.people, HostView: s.hostView, Kinds: kinds, Plugins: s.fleet, Uploads: s.state,
-		Policy: &policytool.Tools{Engine: s.policy, Kinds: kinds, Directory: s.people, Log: s.config.Policy.Log.File}})
-	door.Mount(s.gateway, door.Config{Lease: func(name string, p *host.Principal) (door.Plugin, bool) { return s.plugins.Lease(name, p) }})
-	return nil
+	kinds := c.Catalog()
+	account.Mount(rt.gateway, account.Config{SignIn: b.signIn, Sessions: b.ender, Plugins: b.plugins.List, Would: b.would})
+	admin.Mount(rt.gateway, admin.Config{Sessions: b.ender, Directory: rt.people, HostView: b.hostView, Kinds: kinds,
+		Policy: policyOf{b.base, kinds}, Configuration: b.configuration, Plugins: b.fleet, Uploads: b.state})
+	door.Mount(rt.gateway, door.Config{Lease: func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) }})
+}
+
+// ServeHTTP answers a request by the gateway of now.
+func (b *base) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.current.Load().gateway.ServeHTTP(w, r)
+}
+
+// policyOf is the tools for the policy of now. It implements admin.Policy.
+type policyOf struct {
+	*base
+	kinds *capability.Catalog
+}
+
+func (p policyOf) tools(rt *Runtime) *policytool.Tools {
+	return &policytool.Tools{Engine: rt.policy, Kinds: p.kinds, Directory: rt.people, Log: rt.config.Policy.Log.File}
+}
+
+func (p policyOf) Status() authz.Status {
+	rt := p.pin()
+	defer p.unpin(rt)
+	return p.tools(rt).Status()
+}
+
+func (p policyOf) Explain(ctx context.Context, q *host.Question) *policytool.Explanation {
+	rt := p.pin()
+	defer p.unpin(rt)
+	return p.tools(rt).Explain(ctx, q)
+}
+
+func (p policyOf) Compare(ctx context.Context, bundle []byte) (*policytool.DiffReport, error) {
+	rt := p.pin()
+	defer p.unpin(rt)
+	return p.tools(rt).Compare(ctx, bundle)
 }
 
 // hostView is what this host has, for explaining a question about a plugin.
-func (s *Server) hostView(plugin string) *policytool.HostView {
+func (s *base) hostView(plugin string) *policytool.HostView {
 	v := &policytool.HostView{}
 	if p := s.plugins.Get(plugin); p != nil {
 		known := p.View()
@@ -246,7 +323,7 @@ func (s *Server) hostView(plugin string) *policytool.HostView {
 	for _, p := range s.plugins.List() {
 		v.Plugins = append(v.Plugins, p.Name)
 	}
-	for _, c := range s.config.Clusters {
+	for _, c := range s.current.Load().config.Clusters {
 		v.Clusters = append(v.Clusters, c.Name)
 	}
 	return v
@@ -256,30 +333,31 @@ func (s *Server) hostView(plugin string) *policytool.HostView {
 // an earlier one serves is no reason to send them elsewhere: every replica
 // follows the same, and one slip would take out all of them. One that can decide
 // nothing is: whatever is sent here is denied.
-func (s *Server) checks() map[string]error {
-	checks := map[string]error{"state": s.state.Ready()}
-	if err := s.policy.Deciding(); err != nil {
+func (b *base) checks() map[string]error {
+	checks := map[string]error{"state": b.state.Ready()}
+	if err := b.current.Load().policy.Deciding(); err != nil {
 		checks["policy"] = err
 	}
 	return checks
 }
 
-func (s *Server) degraded() map[string]error {
-	degraded := map[string]error{"directory": s.people.Degraded(), "plugins": s.fleet.Problem()}
-	if s.certificate != nil {
-		degraded["tls"] = s.certificate.Problem()
+func (b *base) degraded() map[string]error {
+	rt := b.current.Load()
+	degraded := map[string]error{"directory": rt.people.Degraded(), "configuration": b.configuration.problem(), "plugins": b.fleet.Problem()}
+	if rt.certificate != nil {
+		degraded["tls"] = rt.certificate.Problem()
 	}
-	if s.config.Policy.Log.Enabled() {
-		degraded["decisionLog"] = s.policy.LogProblem()
+	if rt.config.Policy.Log.Enabled() {
+		degraded["decisionLog"] = rt.policy.LogProblem()
 	}
-	if s.policy.Deciding() == nil {
-		degraded["policy"] = s.policy.Ready()
+	if rt.policy.Deciding() == nil {
+		degraded["policy"] = rt.policy.Ready()
 	}
 	return degraded
 }
 
-func (s *Server) countClusters() (up, all int) {
-	list := s.clusters.Ready()
+func (b *base) countClusters() (up, all int) {
+	list := b.current.Load().clusters.Ready()
 	for _, c := range list {
 		if c.Ready {
 			up++
@@ -289,7 +367,7 @@ func (s *Server) countClusters() (up, all int) {
 }
 
 // URL is where the host is reached.
-func (s *Server) URL() string { return s.public.String() }
+func (s *Server) URL() string { return s.current.Load().public.String() }
 
 func (s *Server) newServer(h http.Handler) *http.Server {
 	return &http.Server{
@@ -308,16 +386,9 @@ func (s *Server) newServer(h http.Handler) *http.Server {
 // nil in the first case, with all requests answered and all sessions ended, as
 // far as the time for an orderly end allows.
 func (s *Server) Serve(ctx context.Context) error {
-	srv := s.newServer(s.gateway)
+	srv := s.newServer(s)
 	failed := make(chan error, 1)
-	go func() {
-		if s.config.TLS != nil {
-			srv.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Get(), nil }}
-			failed <- srv.ServeTLS(s.listener, "", "")
-		} else {
-			failed <- srv.Serve(s.listener)
-		}
-	}()
+	go func() { failed <- srv.Serve(encrypted{s.listener, s.base}) }()
 	select {
 	case err := <-failed:
 		return err

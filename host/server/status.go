@@ -13,22 +13,24 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 )
 
 // Status is what a host writes down of itself for the operator on its machine, who
 // can then look also while nobody can sign in.
 type Status struct {
-	At       time.Time                `json:"at"` // when it was written
-	Started  time.Time                `json:"started"`
-	Version  string                   `json:"version"`
-	PID      int                      `json:"pid"`
-	Checks   map[string]string        `json:"checks"`   // what must work, by name: why it does not, or ""
-	Degraded map[string]string        `json:"degraded"` // what the host can serve without, likewise
-	Policy   authz.Status             `json:"policy"`
-	Problems []directory.Problem      `json:"directoryProblems"`
-	Sources  []directory.SourceStatus `json:"directoryClusters"`
-	Clusters []cluster.Status         `json:"clusters"`
+	At            time.Time                `json:"at"` // when it was written
+	Started       time.Time                `json:"started"`
+	Version       string                   `json:"version"`
+	PID           int                      `json:"pid"`
+	Checks        map[string]string        `json:"checks"`   // what must work, by name: why it does not, or ""
+	Degraded      map[string]string        `json:"degraded"` // what the host can serve without, likewise
+	Configuration config.Status            `json:"configuration"`
+	Policy        authz.Status             `json:"policy"`
+	Problems      []directory.Problem      `json:"directoryProblems"`
+	Sources       []directory.SourceStatus `json:"directoryClusters"`
+	Clusters      []cluster.Status         `json:"clusters"`
 }
 
 // Stale is how old a status is when its host no longer runs, or hangs.
@@ -85,9 +87,12 @@ func (s *Server) status() *Status {
 		}
 		return out
 	}
+	rt := s.pin()
+	defer s.unpin(rt)
 	return &Status{
 		Started: s.started.Round(0), Version: Version(), PID: os.Getpid(), Checks: text(s.checks()), Degraded: text(s.degraded()),
-		Policy: s.policy.Status(), Problems: s.people.Problems(), Sources: s.people.Sources(), Clusters: s.clusters.Ready(),
+		Configuration: s.ConfigStatus(),
+		Policy:        rt.policy.Status(), Problems: rt.people.Problems(), Sources: rt.people.Sources(), Clusters: rt.clusters.Ready(),
 	}
 }
 
@@ -103,7 +108,7 @@ func (s *Server) openStatus(ctx context.Context) error {
 
 // writeStatus keeps the status file current until ctx is done, and removes it then.
 func (s *Server) writeStatus(ctx context.Context) {
-	path := filepath.Join(s.config.Data, statusFile)
+	path := filepath.Join(s.first.Data, statusFile)
 	defer func() {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("the status file cannot be removed", "error", err)

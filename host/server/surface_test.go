@@ -54,7 +54,7 @@ func read(t testing.TB, path string) string {
 
 func TestEveryRouteNamesAnAction(t *testing.T) {
 	w := withoutCluster(t)
-	surface, err := w.server.gateway.Surface()
+	surface, err := w.server.current.Load().gateway.Surface()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestEveryRouteNamesAnAction(t *testing.T) {
 func TestNothingAnswersAnonymously(t *testing.T) {
 	w := withoutCluster(t)
 	nobody := w.anonymous(t)
-	surface, err := w.server.gateway.Surface()
+	surface, err := w.server.current.Load().gateway.Surface()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@
 package all
 
 import (
-	"errors"
 	"log/slog"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
@@ -46,16 +45,18 @@ type Host struct {
 	Logger     *slog.Logger
 }
 
-// entries are the capabilities. The last one claims every question in words that no
-// other claims.
+// entries are the capabilities, each with its section of Config. The last one claims
+// every question in words that no other claims.
 var entries = []struct {
-	kind func(*Config) *capability.Kind
-	open func(*Config, *Host) (capability.Provider, error)
+	kind    func(*Config) *capability.Kind
+	section func(*Config) any
+	uses    uses
+	open    func(*Config, *Host) (capability.Provider, error)
 }{
-	{func(*Config) *capability.Kind { return exec.NewKind() }, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
-	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
-	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
-	{func(*Config) *capability.Kind { return kube.NewKind() }, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
+	{func(*Config) *capability.Kind { return exec.NewKind() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
+	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
+	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config) any { return c.Azure }, 0, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
+	{func(*Config) *capability.Kind { return kube.NewKind() }, nil, clusters, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
 }
 
 // Catalog returns the kinds of a host with this configuration, which need not have been
@@ -68,28 +69,37 @@ func (c *Config) Catalog() *capability.Catalog {
 	return capability.NewCatalog(kinds...)
 }
 
-// Open opens the providers. Errors name the field, for example
-// "helm.repositories[0].path". closing releases the providers; it is set even if
-// there is an error.
-func (c *Config) Open(h *Host) (providers []capability.Provider, closing func(), err error) {
-	var problems []error
-	var closers []func()
+// uses is what of a Host that a configuration describes a provider uses.
+type uses uint8
+
+const (
+	clusters uses = 1 << iota
+	recordings
+)
+
+// Opening opens the provider of one capability.
+type Opening struct {
+	Name    string // of the capability
+	Section any    // of the configuration that it has; nil: none
+	// Clusters and Recordings say whether the provider uses those of the Host.
+	Clusters, Recordings bool
+	// Open opens the provider, whose Close, if it has one, releases it. Errors name the
+	// field, for example "helm.repositories[0].path".
+	Open func(*Host) (capability.Provider, error)
+}
+
+// Openings returns how the provider of each capability is opened, in the order of the
+// catalog.
+func (c *Config) Openings() []Opening {
+	var list []Opening
 	for _, e := range entries {
-		p, err := e.open(c, h)
-		if err != nil {
-			problems = append(problems, err)
-			continue
+		o := Opening{Name: e.kind(c).Name, Clusters: e.uses&clusters != 0, Recordings: e.uses&recordings != 0, Open: func(h *Host) (capability.Provider, error) { return e.open(c, h) }}
+		if e.section != nil {
+			o.Section = e.section(c)
 		}
-		providers = append(providers, p)
-		if closer, ok := p.(interface{ Close() }); ok {
-			closers = append(closers, closer.Close)
-		}
+		list = append(list, o)
 	}
-	return providers, func() {
-		for i := len(closers) - 1; i >= 0; i-- {
-			closers[i]()
-		}
-	}, errors.Join(problems...)
+	return list
 }
 
 // Child must be called at the start of main. In a child process that a provider

@@ -105,7 +105,7 @@ const (
 func TestMistakesInAnInstanceNameTheField(t *testing.T) {
 	t.Parallel()
 	good := `"name":"prod","subscription":"` + subscription + `"`
-	for config, want := range map[string]string{
+	for text, want := range map[string]string{
 		`[{` + good + `,"credential":"managed"}]`:                                                   "",
 		`[{` + good + `,"credential":"workload","cloud":"china"}]`:                                  "",
 		`[{` + good + `,"credential":"cli","cloud":{"name":"government"}}]`:                         "",
@@ -125,12 +125,12 @@ func TestMistakesInAnInstanceNameTheField(t *testing.T) {
 		`[{` + good + `,"credential":"cli","cloud":{"name":"china","endpoint":"https://a","authority":"https://b"}}]`: "azure[0].cloud: must be",
 	} {
 		var list []azure.Config
-		if err := json.Unmarshal([]byte(config), &list); err != nil {
-			t.Fatalf("%s: %v", config, err)
+		if err := json.Unmarshal([]byte(text), &list); err != nil {
+			t.Fatalf("%s: %v", text, err)
 		}
 		err := config.Check("azure", func(bad *config.Problems) { azure.CheckConfigs(bad, list) })
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", config, err, want)
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 		again, err := json.Marshal(list)
 		if err != nil {

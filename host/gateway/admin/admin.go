@@ -1,6 +1,6 @@
 // Package admin has the routes of administration: the sessions of all users, the
-// directory, policy, and plugins. Policy decides each route by its own action, with "admin"
-// as the plugin.
+// directory, policy, plugins and the configuration. Policy decides each route by its own
+// action, with "admin" as the plugin.
 package admin
 
 import (
@@ -37,6 +37,8 @@ type Config struct {
 	Kinds    *capability.Catalog // of the host's capabilities
 	Plugins  Plugins
 	Uploads  Uploads
+	// Configuration is the host's.
+	Configuration Configuration
 }
 
 type admin struct {
@@ -56,6 +58,8 @@ func Mount(g *gateway.Gateway, c Config) {
 		{Method: "GET", Path: "/api/admin/policies", Action: "admin:policies.read", Handle: a.policies},
 		{Method: "GET", Path: "/api/admin/policies/explain", Action: "admin:policies.explain.read", Handle: a.explain},
 		{Method: "POST", Path: "/api/admin/policies/diff", Action: "admin:policies.diff", Handle: a.diff},
+		{Method: "GET", Path: "/api/admin/config", Action: "admin:config.read", Handle: a.configStatus},
+		{Method: "POST", Path: "/api/admin/config/reload", Action: "admin:config.reload", Handle: a.reload},
 	}...) {
 		handle := r.Handle
 		_, name, _ := r.Action.Split()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
@@ -61,6 +62,20 @@ func (entries) Sources() []directory.SourceStatus {
 	return []directory.SourceStatus{{Cluster: "dev", Known: true, Objects: 2}, {Cluster: "prod", Problem: "cannot be reached", Since: time.Unix(0, 0).UTC()}}
 }
 
+// settings is a configuration that was refused and cannot be loaded.
+type settings struct{}
+
+func (settings) ConfigStatus() config.Status {
+	return config.Status{Revision: "abc", Refused: &config.Refusal{Reason: "auth: has no login method"}}
+}
+
+func (settings) Reload(_ context.Context, dryRun bool) (*config.Report, error) {
+	if !dryRun {
+		return nil, &host.Error{Kind: host.Unprocessable, Message: "the configuration is refused", Detail: "auth: has no login method"}
+	}
+	return &config.Report{Outcome: config.Checked, Changes: []config.Change{{Path: "listen", Old: `"a"`, New: `"b"`}}}, nil
+}
+
 func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy, *tools) {
 	t.Helper()
 	return serve(t, &surfacetest.Fleet{})
@@ -71,7 +86,7 @@ func serve(t *testing.T, fleet *surfacetest.Fleet) (*surfacetest.Surface, *surfa
 	policy, asked := &surfacetest.Policy{}, &tools{}
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
 		admin.Mount(g, admin.Config{
-			Sessions: fleet, Directory: entries{}, Policy: asked, Plugins: &asked.installed, Uploads: &asked.installed, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
+			Sessions: fleet, Directory: entries{}, Policy: asked, Plugins: &asked.installed, Uploads: &asked.installed, Configuration: settings{}, HostView: func(string) *policytool.HostView { return &policytool.HostView{Plugins: []string{"probe"}} },
 		})
 	}), policy, asked
 }
@@ -238,6 +253,32 @@ func TestWhatAnAdministratorEndsIsNamed(t *testing.T) {
 	} {
 		if got := ann.Do("DELETE", "/api/admin/sessions"+path, ""); got.Status != status || !fleet.Idle() {
 			t.Errorf("%q: %v, want %d", path, got, status)
+		}
+	}
+}
+
+// Reading the configuration's state and reloading it are actions of their own; a refusal
+// says why, and a dry run what would change.
+func TestAdministratorsReloadTheConfiguration(t *testing.T) {
+	s, _, _ := open(t)
+	ann := s.As(t, "ann")
+	if got := ann.Do("GET", "/api/admin/config", ""); got.Status != 200 || !strings.Contains(got.Body, "has no login method") {
+		t.Errorf("%v", got)
+	}
+	if got := ann.Do("POST", "/api/admin/config/reload?dryRun=true", ""); got.Status != 200 || !strings.Contains(got.Body, `"path":"listen"`) {
+		t.Errorf("%v", got)
+	}
+	if got := ann.Do("POST", "/api/admin/config/reload", ""); got.Status != 422 || !strings.Contains(got.Body, "has no login method") {
+		t.Errorf("%v", got)
+	}
+	for _, query := range []string{"?dryrun=true", "?dryRun=yes", "?dryRun=true&dryRun=false", "?x=1"} {
+		if got := ann.Do("POST", "/api/admin/config/reload"+query, ""); got.Status != 400 {
+			t.Errorf("%s: %v", query, got)
+		}
+	}
+	for _, path := range []string{"/api/admin/config", "/api/admin/config/reload"} {
+		if got := s.As(t, "nia").Do(map[bool]string{true: "POST", false: "GET"}[strings.HasSuffix(path, "reload")], path, ""); got.Status != 403 {
+			t.Errorf("%s, without rights: %v", path, got)
 		}
 	}
 }
