@@ -222,17 +222,66 @@ func TestAFileThatIsMovedAwayIsBegunAgain(t *testing.T) {
 	}
 }
 
-func TestAFileHasOneWriter(t *testing.T) {
+func TestNoOtherProcessWritesAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d.jsonl")
 	c := Config{File: &File{Path: path}}
-	first := open(t, c)
-	if _, err := c.open(&decisions); err == nil || !strings.Contains(err.Error(), path+" is written by another process") {
-		t.Errorf("a second writer: %v", err)
+	lock := func() (*os.File, error) {
+		other, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = other.Close() })
+		return other, syscall.Flock(int(other.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	}
-	if err := first.Close(); err != nil {
+	other, err := lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.open(&decisions); err == nil || !strings.Contains(err.Error(), path+" is written by another process") {
+		t.Errorf("a file of another process: %v", err)
+	}
+	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
 	open(t, c)
+	if _, err := lock(); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("another process may write: %v", err)
+	}
+}
+
+// A new configuration opens its log before the earlier one has written the last record.
+func TestDestinationsOfOneProcessShareAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.jsonl")
+	earlier, later := Config{File: &File{Path: path}}, Config{File: &File{Path: path, MaxMiB: 7}}
+	write := func(sinks map[string]sink, n int) {
+		t.Helper()
+		if err := sinks["file"].Write(t.Context(), []map[string]any{{"n": n}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := earlier.open(&decisions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := later.open(&decisions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(b, 1)
+	write(a, 2)
+	if err := a["file"].Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(b, 3)
+	if err := b["file"].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(path); string(text) != "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n" {
+		t.Errorf("%q", text)
+	}
+	if len(shared.files) != 0 {
+		t.Error("the file is still open")
+	}
 }
 
 func TestAServerGetsOPAsShape(t *testing.T) {

@@ -10,14 +10,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
 // file appends lines. A regular file at the path belongs to the host: it is renamed when
 // it is full, and no other process may write it. A device, a pipe or a link such as
 // /dev/stdout belongs to another owner; the host only appends to it.
+//
+// Destinations at one path in this process share a file, which is closed with the last of
+// them: a new configuration begins to write before the earlier one has ended.
 type file struct {
-	path string
+	path  string
+	users int // guarded by shared
+
+	mu   sync.Mutex // guards what follows
 	max  int64
 	keep int
 	f    *os.File // nil: must be opened
@@ -50,12 +57,31 @@ func openFile(c *File) (*file, error) {
 	if err := c.checkRotation(); err != nil {
 		return nil, err
 	}
-	s := &file{path: c.Path, max: int64(cmp.Or(c.MaxMiB, defaultMaxMiB)) << 20, keep: cmp.Or(c.Keep, defaultKeep)}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-		return nil, err
+	shared.Lock()
+	defer shared.Unlock()
+	s := shared.files[c.Path]
+	if s == nil {
+		s = &file{path: c.Path}
+		if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+			return nil, err
+		}
+		if err := s.open(); err != nil {
+			return nil, err
+		}
+		shared.files[c.Path] = s
 	}
-	return s, s.open()
+	s.users++
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max, s.keep = int64(cmp.Or(c.MaxMiB, defaultMaxMiB))<<20, cmp.Or(c.Keep, defaultKeep)
+	return s, nil
 }
+
+// shared is the open files of this process, by path.
+var shared = struct {
+	sync.Mutex
+	files map[string]*file
+}{files: map[string]*file{}}
 
 func (s *file) open() error {
 	f, err := os.OpenFile(s.path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
@@ -128,6 +154,8 @@ func (s *file) Write(_ context.Context, records []map[string]any) error {
 			return &refused{records: len(records), whole: true, err: err}
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.follow(); err != nil {
 		return err
 	}
@@ -181,6 +209,12 @@ func (s *file) numbered(n int) string {
 }
 
 func (s *file) Close() error {
+	shared.Lock()
+	defer shared.Unlock()
+	if s.users--; s.users > 0 {
+		return nil
+	}
+	delete(shared.files, s.path)
 	if s.f == nil {
 		return nil
 	}

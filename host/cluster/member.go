@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/connrotation"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
 )
 
@@ -70,7 +71,7 @@ func newMember(c Config, at string, logger *slog.Logger) (*member, error) {
 		m.record(err)
 		return m, nil
 	}
-	return nil, fmt.Errorf("%s.%s: %w", at, field, err)
+	return nil, config.At(at+"."+field, err)
 }
 
 // start watches the cluster until ctx ends or the member is closed.

@@ -72,6 +72,15 @@ func (p *Problems) Add(field, format string, args ...any) {
 	top.list = append(top.list, &Problem{join(p.path, field), fmt.Errorf(format, args...)})
 }
 
+// AddError adds err, at the field below that it names if it is from At.
+func (p *Problems) AddError(err error) {
+	if one, ok := errors.AsType[*Problem](err); ok {
+		p.Add(one.Path, "%w", one.Err)
+		return
+	}
+	p.Add("", "%w", err)
+}
+
 // Err returns all problems joined, in the order in which they were added, or nil.
 func (p *Problems) Err() error {
 	list := p.top().list

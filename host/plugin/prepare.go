@@ -30,8 +30,7 @@ func (r *Registry) Prepare(ctx context.Context, s Swap, b *capability.Broker, ba
 			a.end()
 		}
 	}
-	if err != nil {
-		a.failed(err)
+	if err != nil { // for the caller to report, who refuses more than this plugin
 		done()
 		return nil, err
 	}

@@ -379,6 +379,9 @@ func (a *attempt) end() {
 	if a.slot != nil {
 		<-a.slot.turn
 		a.mu.Lock()
+		if s := a.slot; s.live.Load() == nil && len(s.alive) == 0 && s.failed == nil && s.waiting == nil {
+			s.removed = true // the name was taken for this attempt, which is given up
+		}
 		a.forget(a.slot)
 		a.mu.Unlock()
 	}

@@ -96,7 +96,7 @@ func TestMistakesShowBeforeAnythingIsOpened(t *testing.T) {
 		{"name: dev, kubeconfig", "name: No Name, kubeconfig", "clusters[0].name"},
 		{"clusters: [", "clusters: [{name: prod}, ", "clusters[0].kubeconfig: is required"},
 		{"{name: demo, path", "{name: Demo, path", "helm.repositories[0].name"},
-		{"{name: demo, path", "{name: demo, url: \"http://example.com\", path", "helm.repositories[0].path: either"},
+		{"{name: demo, path", "{name: demo, url: \"http://example.com\", path", "helm.repositories[0].path: give"},
 	} {
 		w.write(t, "bulkhead.yaml", strings.Replace(good, c.old, c.new, 1)+
 			"azure: [{name: dev, subscription: 00000000-0000-0000-0000-000000000000, credential: cli}]\n")

@@ -162,7 +162,7 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 	before := w.server.current.Load()
 	for _, c := range []struct{ old, new, want string }{
 		{"auth:", "auht:", `unknown field "auht"`},
-		{"auth: {dev: {}}", "auth: [", "line 3"},
+		{"auth: {dev: {}}", "auth: [", "is not YAML"},
 		{"auth: {dev: {}}", "auth: {}", "bulkhead.yaml: line 2: auth: has no login method"},
 		{"listen: 127.0.0.1:0", "listen: 127.0.0.1:1", "bulkhead.yaml: line 1: listen: a change of listen needs a restart"},
 		{"listen:", "data: ./other\nlisten:", "bulkhead.yaml: line 1: data: a change of data needs a restart"},
@@ -332,7 +332,7 @@ func TestNothingIsLeftOfEarlierConfigurations(t *testing.T) {
 	w := light(t, "")
 	absent := filepath.Join(w.dir, "absent.kubeconfig")
 	variant := func(i int) {
-		w.write(t, "policies/rules.rego", "package example\n\nx := true\n")
+		w.write(t, "policies/rules.rego", "package bulkhead.authz\n\ndecision := data.bulkhead.default.decision\n")
 		w.write(t, "bulkhead.yaml", strings.Replace(lightConfig(t), "{name: echo,", fmt.Sprintf("{name: echo, config: {n: %d},", i), 1)+fmt.Sprintf(
 			"clusters: [{name: c%d, kubeconfig: %q, waitForKubeconfig: true}]\npolicy: {dir: ./policies, log: {file: {path: ./log%d}}}\nrecordings: {maxMiB: %d}\n", i%2, absent, i%3, i+1))
 		w.reload(t)

@@ -138,7 +138,7 @@ func TestMistakesInAnInstanceNameTheField(t *testing.T) {
 		}
 		var back []azure.Config
 		if err := json.Unmarshal(again, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(list) {
-			t.Errorf("%s is written as %s: %v", config, again, err)
+			t.Errorf("%s is written as %s: %v", text, again, err)
 		}
 	}
 	if err := json.Unmarshal([]byte(`{"endpiont":"x"}`), new(azure.Cloud)); err == nil {

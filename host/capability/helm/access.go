@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 )
 
@@ -58,7 +59,7 @@ func newAccess(r *Repository, base *url.URL, log *slog.Logger) (*access, error) 
 		}
 		return "", nil
 	}, files...); err != nil {
-		return nil, fmt.Errorf("%s: %w", field, err)
+		return nil, config.At(field, err)
 	}
 	followed, err := follow.NewTransport(r.CAFile, log, func(t *http.Transport) {
 		t.MaxIdleConns = 4

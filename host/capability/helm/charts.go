@@ -122,7 +122,7 @@ func openCharts(c Config, log *slog.Logger) (*charts, error) {
 	for i, r := range c.Repositories {
 		s, err := openSource(r, log)
 		if err != nil {
-			at.Index("repositories", i).Add("", "%w", err)
+			at.Index("repositories", i).AddError(err)
 			continue
 		}
 		list.sources[r.Name] = s
@@ -139,13 +139,13 @@ func openSource(r Repository, log *slog.Logger) (source, error) {
 	if r.Path != "" {
 		root, err := os.OpenRoot(r.Path)
 		if err != nil {
-			return nil, fmt.Errorf("path: %w", err)
+			return nil, config.At("path", err)
 		}
 		return &directory{r.Path}, root.Close()
 	}
 	u, err := url.Parse(r.URL)
 	if err != nil {
-		return nil, errors.New("url: is malformed")
+		return nil, config.At("url", errors.New("is malformed"))
 	}
 	place, oci := strings.CutPrefix(strings.TrimRight(r.URL, "/"), ociScheme)
 	if oci {
