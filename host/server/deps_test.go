@@ -16,7 +16,7 @@ const module = "github.com/seed-a3fb47d6/bulkhead/"
 var levels = map[string]int{
 	"sdk/abi": 0, "sdk/manifest": 0, "policies": 0,
 	"sdk": 1, "host": 1,
-	"host/internal/strictyaml": 1, "host/internal": 2, "host/config": 2,
+	"host/internal/text": 0, "host/internal/strictyaml": 1, "host/internal": 2, "host/config": 2,
 	"host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/recording": 3, "host/artifact": 3, "host/audit": 3,
 	"host/session": 4, "host/capability": 4,
 	"host/directory": 5, "host/authz": 5,
