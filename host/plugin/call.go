@@ -34,6 +34,9 @@ func (c *Call) Release() {
 	c.held = nil
 }
 
+// OnRelease has Release call free.
+func (c *Call) OnRelease(free func()) { c.held = append(c.held, free) }
+
 // usual is how many bytes of a request's frame are not its body.
 const usual = 1 << 10
 
@@ -57,7 +60,7 @@ func (c *Call) request(ctx context.Context) *abi.Request {
 
 // answered counts the answer for the caller until Release.
 func (c *Call) answered(g *Generation, free func()) {
-	c.held = append(c.held, func() {
+	c.OnRelease(func() {
 		free()
 		g.people.settle(c.Caller.Principal.User)
 	})
