@@ -110,3 +110,28 @@ func TestLogoutEndsALongPollAndTheStateStaysReadable(t *testing.T) {
 		t.Errorf("got %+v", now)
 	}
 }
+
+// Azure's answer may name two addresses. That of the operation counts, and its body
+// says how the change stands.
+func TestAnOperationsOwnStateCounts(t *testing.T) {
+	t.Parallel()
+	f := azuretest.Start(t)
+	p := newPerson(t, f.Config("prod"))
+	f.Fail(azuretest.Fault{Method: "POST", Status: 202, Body: "{}", Location: f.Endpoint + "/subscriptions/" + f.Subscription + "/operationStatuses/7", Times: 1})
+	var begun, now outcome
+	if resp := p.get("POST", web+"/restart", &begun); resp.Status != 202 || begun.ID == "" {
+		t.Fatalf("%d %+v", resp.Status, begun)
+	}
+	for body, want := range map[string]string{`{"status":"Updating"}`: "InProgress", `{"status":"Canceled"}`: "Canceled", `{"status":"Succeeded"}`: "Succeeded"} {
+		f.Heal()
+		f.Fail(azuretest.Fault{Method: "GET", Path: "operationStatuses/7", Body: body})
+		if p.get("GET", stateOf(begun.ID, "0"), &now); now.Status != want {
+			t.Errorf("%s: %+v", body, now)
+		}
+	}
+	for _, wait := range []string{"-1", "21", "soon", "18446744074"} {
+		if _, err := p.do("GET", stateOf(begun.ID, wait)); host.KindOf(err) != host.Invalid {
+			t.Errorf("a wait of %s seconds: %v", wait, err)
+		}
+	}
+}

@@ -224,3 +224,31 @@ func TestTheStateOfAChangeIsAskedOfItsOwnInstance(t *testing.T) {
 		}
 	}
 }
+
+// Azure tells the state of a change in two ways (Azure Resource Manager, "asynchronous
+// operations"). Where it named a Location, the last answer is the resource itself, whose
+// own status is not that of the change.
+func TestTheStateOfAChangeIsReadByTheProtocolThatAzureChose(t *testing.T) {
+	for _, c := range []struct {
+		async  bool
+		status int
+		body   string
+		want   string
+	}{
+		{true, 200, `{"status":"Running"}`, "InProgress"},
+		{true, 200, `{"status":"succeeded"}`, "Succeeded"},
+		{true, 200, `{"status":"Failed","error":{"code":"Conflict"}}`, "Failed"},
+		{true, 202, ``, "InProgress"},
+		{true, 200, `{}`, "Succeeded"},
+		{false, 202, `{"status":"Succeeded"}`, "InProgress"},
+		{false, 200, `{"status":"Stopped"}`, "Succeeded"},
+		{false, 200, `{"status":"Failed","error":{"code":"Conflict"}}`, "Succeeded"},
+		{false, 204, ``, "Succeeded"},
+	} {
+		p := &pending{Async: c.async}
+		out, _ := p.read(&answer{status: c.status, body: []byte(c.body)})
+		if out.Status != c.want || (out.Error != nil) != (c.want == "Failed") || (out.RetryAfter > 0) != (c.want == "InProgress") {
+			t.Errorf("%+v: %+v", c, out)
+		}
+	}
+}

@@ -124,7 +124,7 @@ func TestARefusedSocketIsClosedWithACodeWhereAskedFor(t *testing.T) {
 	}
 	surfacetest.WantClose(t, conn, 4403, "no_")
 	conn, _ = ann.Dial("/ws/nothing?bulkhead-refusal=close")
-	surfacetest.WantClose(t, conn, 4404, "no such plugin")
+	surfacetest.WantClose(t, conn, 4404, "the plugin does not exist")
 	if conn, got := ann.Dial("/ws/probe?bulkhead-refusal=other"); conn != nil || got.Status != 400 {
 		t.Errorf("%v", got)
 	}
