@@ -69,7 +69,7 @@ func TestAFileOfAShippedNameAloneReplacesNothing(t *testing.T) {
 func TestAForkUnderAnotherNameIsRefusedWithAHint(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "ours.rego", string(shippedFiles(t)["default.rego"]))
-	if _, err := ReadPolicy(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "ours.rego: a fork of a shipped file replaces it only under its name") {
+	if _, err := ReadPolicy(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "ours.rego: a fork of a shipped file replaces it only if it has the same name") {
 		t.Errorf("read with %v", err)
 	}
 }

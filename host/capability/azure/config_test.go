@@ -164,7 +164,7 @@ func TestFilesThatCannotBeUsedNameTheField(t *testing.T) {
 	base := azure.Config{Name: "prod", Subscription: subscription, Tenant: tenant, ClientID: "c"}
 	for want, edit := range map[string]func(*azure.Config){
 		"azure[0]: clientSecretFile:":                                              func(c *azure.Config) { c.Credential, c.ClientSecretFile = "secret", filepath.Join(dir, "absent") },
-		"azure[0]: clientCertificateFile: holds no certificate":                    func(c *azure.Config) { c.Credential, c.ClientCertificateFile = "certificate", bad },
+		"azure[0]: clientCertificateFile: contains no certificate":                 func(c *azure.Config) { c.Credential, c.ClientCertificateFile = "certificate", bad },
 		"azure[0]: cloud.caFile: " + bad + ": contains no certificate in PEM form": func(c *azure.Config) { c.Credential, c.Cloud.CAFile = "cli", bad },
 		"azure[0]: cloud.caFile: open":                                             func(c *azure.Config) { c.Credential, c.Cloud.CAFile = "cli", filepath.Join(dir, "absent") },
 	} {
