@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
@@ -20,6 +21,7 @@ func recorded(t *testing.T, w authz.World, n int, question func(i int) *host.Que
 	path := filepath.Join(t.TempDir(), "decisions.jsonl")
 	e, err := authz.Open(t.Context(), authz.Config{
 		Directory: w.Directory(), Log: audit.Config{File: &audit.File{Path: path}, Mask: &[]string{"/nowhere"}},
+		Deadline: 20 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
