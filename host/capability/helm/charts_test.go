@@ -150,7 +150,7 @@ func TestChartsOfAnHTTPRepository(t *testing.T) {
 		t.Errorf("got %v, %v", ch, err)
 	}
 	for ref, want := range map[string]string{
-		"stable/forged": "digest", "stable/away": "not https", "stable/moved": "redirect is refused", "stable/absent": "no chart",
+		"stable/forged": "digest", "stable/away": "not https", "stable/moved": "redirect is refused", "stable/absent": "does not exist",
 	} {
 		if _, err := c.load(t.Context(), ref, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", ref, err)

@@ -130,7 +130,7 @@ func (a *access) pull(ctx context.Context, place string) ([]byte, digests, error
 	i := slices.IndexFunc(manifest.Layers, func(l ocispec.Descriptor) bool { return l.MediaType == chartLayer })
 	switch {
 	case i < 0:
-		return nil, digests{}, errors.New("the artifact in the registry is not a helm chart")
+		return nil, digests{}, errors.New("the artifact in the registry is not a Helm chart")
 	case manifest.Layers[i].Size > maxArchive:
 		return nil, digests{}, fmt.Errorf("it is over %d bytes", maxArchive)
 	}

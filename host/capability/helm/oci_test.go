@@ -102,7 +102,7 @@ func TestChartsOfAnOCIRegistry(t *testing.T) {
 		"oci/absent":           host.NotFound,
 		"oci/absent 1.0.0":     host.NotFound,
 		"oci/hello latest":     host.Invalid,
-		"oci/image":            "is not a chart of helm",
+		"oci/image":            "is not a Helm chart",
 		"index/hello":          "1.0.0",
 		"index/forged":         "digest is not the one in the index",
 		"index/absent":         host.NotFound,

@@ -383,7 +383,7 @@ spec:
 	}{
 		"fails": {422, "the port is taken"}, "needs": {422, "a host is needed"}, "syntax": {422, "templates/x.yaml"},
 		"noyaml": {422, "YAML parse error"}, "nokind": {422, "no matches for kind"}, "invalid": {400, "ConfigMap"},
-		"schema": {422, "a"}, "leads": {422, "it may refer to itself alone"}, "newkube": {422, "kubeVersion"},
+		"schema": {422, "a"}, "leads": {422, "it may refer only to itself"}, "newkube": {422, "kubeVersion"},
 		"foreign": {409, "kube-root-ca.crt"}, "hook": {422, "failed"},
 	} {
 		s.fresh("wrong-" + name)
