@@ -195,7 +195,7 @@ func (r *Registry) Approve(ctx context.Context, name, digest string) (*Report, e
 }
 
 func unknownName(name string) error {
-	return &StepError{name, StepCheck, host.E(host.NotFound, "", "there is no such plugin")}
+	return &StepError{name, StepCheck, host.E(host.NotFound, "", "the plugin does not exist")}
 }
 
 // mode is what an attempt does besides swapping.

@@ -139,8 +139,8 @@ var broken = []struct {
 	swap func(*testing.T, *plugin.Swap)
 }{
 	{plugin.StepCheck, "limits.fuel: must not be negative", func(_ *testing.T, s *plugin.Swap) { s.Limits.Fuel = -1 }},
-	{plugin.StepCheck, "canary.percent: 101 is not within 0 to 100", func(_ *testing.T, s *plugin.Swap) { s.Canary = &plugin.Canary{Percent: 101} }},
-	{plugin.StepCheck, "grants.nothing: there is no such capability", func(_ *testing.T, s *plugin.Swap) {
+	{plugin.StepCheck, "canary.percent: 101 must be from 0 to 100", func(_ *testing.T, s *plugin.Swap) { s.Canary = &plugin.Canary{Percent: 101} }},
+	{plugin.StepCheck, "grants.nothing: the capability does not exist", func(_ *testing.T, s *plugin.Swap) {
 		s.Grants = map[string][]capability.Grant{"nothing": {{}}}
 	}},
 	{plugin.StepCheck, "rollout.regression.errors: 0.5 is less than 1", func(_ *testing.T, s *plugin.Swap) { s.Rollout.Regression.Errors = 0.5 }},
