@@ -76,7 +76,7 @@ frozen if input.capability.cluster == "prod"
 		{[]string{"ola", "gitops:helm.upgrade", "--reason", strings.Repeat("x", 257)}, 2, []string{"the stated reason is over 256 bytes"}, nil},
 		{[]string{"ola", "gitops:helm.upgrade", "--reason", "  "}, 2, []string{"the stated reason is empty"}, nil},
 		{[]string{"ola", "gitops:helm.upgrade", "--reason", " INC-1 "}, 0, []string{`stating "INC-1"`}, nil},
-		// Somebody without rights is not listed, disabled, or listed without any.
+		// A user without rights is not listed, is disabled, or is listed without any.
 		{[]string{"nil", "gitops:helm.read"}, 1, []string{`The directory does not list "nil".`, "1 entries or parts of entries of others"}, nil},
 		{[]string{"dis", "gitops:helm.read"}, 1, []string{`The user "dis" is disabled in the directory.`}, []string{"ignored"}},
 		{[]string{"bare", "gitops:helm.read"}, 1, []string{`lists "bare" without any permission`}, nil},
@@ -88,10 +88,10 @@ frozen if input.capability.cluster == "prod"
 		// What the shipped rules lack is said once, and what is cut is counted.
 		{[]string{"vic", "gitops:helm.upgrade"}, 1, []string{"no action permission", "and 3 more"}, []string{"did not hold", "__local"}},
 		{[]string{"vic", "gitops:helm.read", "-p", filepath.Join(dir, "own")}, 1, []string{
-			`by a rule of the operator: site {"ticket":"OPS-1"}.`, `did not hold  site.rego:5  contains(input.route.plugin, "exec")`,
+			`by a rule of the operator: site {"ticket":"OPS-1"}.`, `did not hold   site.rego:5  contains(input.route.plugin, "exec")`,
 		}, []string{"(since"}},
 		{[]string{"vic", "exec:open", "prod/shop/pods/exec:web", "-p", filepath.Join(dir, "own")}, 1, []string{
-			"did not hold  site.rego:4  not frozen   (since this holds: frozen)",
+			"did not hold   site.rego:4  not frozen   (since this holds: frozen)",
 		}, nil},
 	} {
 		stdout, stderr, code := bulkhead(t, append([]string{"policy", "explain", "-d", filepath.Join(dir, "people")}, c.args...)...)

@@ -134,8 +134,8 @@ func TestInspectTakesAConfiguration(t *testing.T) {
 		code int
 		want []string
 	}{
-		{nil, 0, []string{"64 MiB of memory an instance", "no limit on fuel", " of 60000", "bodyBytes "}},
-		{[]string{"-c", file}, 1, []string{"16 MiB of memory an instance", "limits.module.functions"}},
+		{nil, 0, []string{"64 MiB of memory per instance", "no limit on fuel", " of 60000", "bodyBytes "}},
+		{[]string{"-c", file}, 1, []string{"16 MiB of memory per instance", "limits.module.functions"}},
 		{[]string{"-c", file, "--plugin", "bare"}, 1, []string{"7000 fuel per call", " of 50000", `needs capability "helm"`}},
 		{[]string{"-c", file, "--plugin", "absent"}, 2, nil},
 		{[]string{"--plugin", "bare"}, 2, nil},
@@ -240,7 +240,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "viewer"}, "ALLOWED", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--unlisted", "--role", "vewer"}, "role vewer: it does not exist in the directory", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "gitops:pods.read", "dev/shop/pods:web"}, `conditions    {"impersonate":{"groups":["bulkhead:role:viewer"]`, 0},
-		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--role", ""}, "roles: one is empty", 2},
+		{[]string{"policy", "explain", "-d", at("people"), "new@example.com", "gitops:helm.read", "--role", ""}, "roles: each must have 1 to 256 bytes", 2},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "azure:monitor.read", "prod/rg1/monitor"}, "plugin * without entries", 1},
 		{[]string{"policy", "explain", "-d", at("people"), "ada@example.com", "azure:virtualmachinescalesets.restart", "prod/rg1/virtualmachinescalesets:s"}, "entry {", 0},
 		{[]string{"policy", "explain", "-d", at("people"), "vic@example.com", "x:y", "prod"}, "INSTANCE/RESOURCEGROUP/TYPE", 2},
@@ -255,7 +255,7 @@ func TestPolicyToolsSayWhatTheyFindAndExitSo(t *testing.T) {
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log}, "--directory", 2},
 		{[]string{"policy", "diff", "log", at("lists"), "-l", log, "-d", at("people")}, "1 decisions would change", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", in}, "1 records that are not decisions", 1},
-		{[]string{"policy", "diff", "log", "shipped", "-l", empty}, "no decision in it could be replayed", 1},
+		{[]string{"policy", "diff", "log", "shipped", "-l", empty}, "none of its decisions could be replayed", 1},
 		{[]string{"policy", "diff", "log", "shipped", "-l", text}, "decision log: record 1", 2},
 		{[]string{"policy", "diff", "log", "", "-l", log}, "an argument is empty", 2},
 		{[]string{"policy", "build", at("bad"), "-o", at("x.tar.gz")}, "nothing was written", 1},
