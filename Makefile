@@ -53,7 +53,7 @@ test: cc signin lint ## everything, with the race detector, on a real cluster
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test -ldflags "$$(./ldflags.sh)" ./...) && \
 	echo "testing azure-fake" && (cd examples/azure-fake && CGO_ENABLED=0 go test ./...) && \
-	echo "testing with the race detector" && go test -race -timeout 20m ./...
+	echo "testing with the race detector" && go test -race -timeout 30m ./...
 
 # One of the sandbox's guests is C. Without the compiler it is left out.
 .PHONY: clang
@@ -69,7 +69,7 @@ bench: clang ## measure, side by side in one run
 	cd examples/peers && CGO_ENABLED=0 go test -run '^$$' -bench . -timeout 30m
 
 # Tests that do ten or a hundred times as much when asked to.
-SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad
+SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad|TestNothingIsLeftOfEarlierConfigurations
 .PHONY: soak
 soak: ## tests that take long, at their full length
 	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state
