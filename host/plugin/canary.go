@@ -13,9 +13,9 @@ type Canary struct {
 	// Percent is the share of users, from 0 to 100. The choice is stable: all requests of a
 	// user, on every replica, go to the same generation.
 	Percent float64       `json:"percent,omitempty"`
-	Users   []host.UserID `json:"users,omitempty"`
-	Roles   []string      `json:"roles,omitempty"`
-	Teams   []string      `json:"teams,omitempty"` // ids
+	Users   []host.UserID `json:"users,omitempty"` // ids
+	Roles   []string      `json:"roles,omitempty"` // names; users who have one of them
+	Teams   []string      `json:"teams,omitempty"` // ids; members of one of them
 	// PromoteAfter is the time after which the canary is promoted and serves all users,
 	// unless it was rolled back; 0: it waits for an administrator.
 	PromoteAfter host.Duration `json:"promoteAfter,omitempty"`
