@@ -40,8 +40,35 @@ route.`,
 		fmt.Fprintln(c.OutOrStdout(), *out)
 		return nil
 	}
-	c.AddCommand(build, inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
+	c.AddCommand(build, packCommand(), inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
 	c.AddCommand(onlineCommands()...)
 	group(c)
+	return c
+}
+
+func packCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "pack MODULE",
+		Short: "Check a compiled module against its manifest.json and embed that",
+		Long: `Check a module that a compiler made, in Rust, C, AssemblyScript or any other
+language, against a manifest: that it exports what the manifest's routes need and
+imports only the capabilities that the manifest asks for. Then write one .wasm
+file with the manifest inside, in place of any manifest that the module has.
+After an error the old file is as it was.
+
+For a plugin in Go, "bulkhead plugin build" compiles and packs.`,
+		Example: "  bulkhead plugin pack target/hello.wasm -m manifest.json -o hello.wasm",
+		Args:    cobra.ExactArgs(1),
+	}
+	from := c.Flags().StringP("manifest", "m", pack.ManifestFile, "the manifest's file")
+	out := c.Flags().StringP("output", "o", "", "file to write (default: the manifest's name with .wasm, here)")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		written, err := pack.Pack(args[0], *from, *out, pack.Options{Capabilities: kinds().Names()})
+		if err != nil {
+			return &runError{err}
+		}
+		fmt.Fprintln(c.OutOrStdout(), written)
+		return nil
+	}
 	return c
 }

@@ -44,7 +44,7 @@ func checkExports(w *module, m *manifest.Manifest) (errs []error) {
 			errs = append(errs, fmt.Errorf("export %s is %s, want %s", name, got, signature))
 		}
 	}
-	const sdk = "does the plugin import the sdk package?"
+	const sdk = "does the plugin use an SDK?"
 	need(abi.ExportMemory, "memory", sdk)
 	need(abi.ExportAlloc, alloc, sdk)
 	need(abi.ExportStart, entry, sdk)
@@ -52,7 +52,7 @@ func checkExports(w *module, m *manifest.Manifest) (errs []error) {
 	i := slices.IndexFunc(m.Routes, func(r manifest.Route) bool { return r.Kind != manifest.Unary })
 	if i >= 0 {
 		r := m.Routes[i]
-		need(abi.ExportSession, entry, fmt.Sprintf("route %q is of kind %s and needs a handler of package sdk/session", r.Name, r.Kind))
+		need(abi.ExportSession, entry, fmt.Sprintf("route %q is of kind %s and needs a session handler, in Go one of package sdk/session", r.Name, r.Kind))
 	}
 	return errs
 }

@@ -1,5 +1,6 @@
-// Package pack builds a plugin: it makes one .wasm file of a directory with Go sources and
-// a manifest.json. It is a build tool; plugins do not import it.
+// Package pack makes a plugin's one .wasm file, module and manifest: from a directory
+// with Go sources and a manifest.json, or from a module that another language's
+// compiler made. It is a build tool; plugins do not import it.
 package pack
 
 import (
@@ -39,37 +40,50 @@ type Options struct {
 // requests, embeds the manifest, and replaces out atomically. After an error out is
 // unchanged. The error contains the compiler's output.
 func Build(ctx context.Context, dir, out string, o Options) error {
-	text, m, err := readManifest(filepath.Join(dir, ManifestFile))
+	text, m, err := readManifest(filepath.Join(dir, ManifestFile), o)
 	if err != nil {
 		return err
-	}
-	for i, c := range m.Capabilities {
-		if o.Capabilities != nil && !c.Optional && !slices.Contains(o.Capabilities, c.Name) {
-			return fmt.Errorf("%s: manifest: capabilities[%d].name: the capability %q does not exist; the capabilities are %s",
-				filepath.Join(dir, ManifestFile), i, c.Name, strings.Join(o.Capabilities, ", "))
-		}
 	}
 	module, err := compile(ctx, dir, o)
 	if err != nil {
 		return err
 	}
+	return join(dir, module, text, m, out)
+}
+
+// Pack checks a module that a compiler made, whatever the language, against the
+// manifest in a file, as Build does, embeds the manifest in place of any that the
+// module has, and replaces out atomically. out may be the module itself; if it is
+// empty, it is the manifest's name with .wasm, in the working directory. After an error
+// out is unchanged. Pack returns the name of the file that it wrote.
+func Pack(module, manifestFile, out string, o Options) (written string, err error) {
+	text, m, err := readManifest(manifestFile, o)
+	if err != nil {
+		return "", err
+	}
+	wasm, err := readModuleFile(module)
+	if err != nil {
+		return "", err
+	}
+	out = cmp.Or(out, m.Name+".wasm")
+	return out, join(module, wasm, text, m, out)
+}
+
+// join checks a module against its manifest and writes both to out; from names the
+// module in errors.
+func join(from string, module, text []byte, m *manifest.Manifest, out string) error {
 	if err := check(module, m); err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	packed, err := manifest.Embed(module, text)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	return replace(out, packed)
 }
 
-func readManifest(path string) ([]byte, *manifest.Manifest, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize+1))
+func readManifest(path string, o Options) ([]byte, *manifest.Manifest, error) {
+	text, err := readBounded(path, manifest.MaxSize)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,7 +91,31 @@ func readManifest(path string) ([]byte, *manifest.Manifest, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
+	for i, c := range m.Capabilities {
+		if o.Capabilities != nil && !c.Optional && !slices.Contains(o.Capabilities, c.Name) {
+			return nil, nil, fmt.Errorf("%s: manifest: capabilities[%d].name: the capability %q does not exist; the capabilities are %s",
+				path, i, c.Name, strings.Join(o.Capabilities, ", "))
+		}
+	}
 	return text, m, nil
+}
+
+func readModuleFile(path string) ([]byte, error) {
+	wasm, err := readBounded(path, MaxModule)
+	if err == nil && len(wasm) > MaxModule {
+		err = fmt.Errorf("%s: the module is larger than %d bytes", path, MaxModule)
+	}
+	return wasm, err
+}
+
+// readBounded reads a file, of a longer one limit+1 bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
 // compile runs the go command and returns the module.

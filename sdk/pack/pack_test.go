@@ -73,7 +73,7 @@ func TestAFailedBuildSaysWhyAndLeavesTheFileAlone(t *testing.T) {
 		{"compiler error", "testdata/broken", "main.go:3:15: undefined: thisIsNotDefined"},
 		{"no program", "testdata/library", "testdata/library"},
 		{"capability not asked for", "testdata/greedy", `"capabilities": [{"name": "kube"`},
-		{"socket without session", "testdata/mute", `route "talk" is of kind socket and needs a handler of package sdk/session`},
+		{"socket without session", "testdata/mute", `route "talk" is of kind socket and needs a session handler, in Go one of package sdk/session`},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			dir := t.TempDir()
@@ -106,6 +106,53 @@ func TestACapabilityThatNoHostHasDoesNotBuildUnlessItIsOptional(t *testing.T) {
 	const want = `capabilities[1].name: the capability "telepathy" does not exist; the capabilities are helm, kube`
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "later") {
 		t.Errorf("error is %v, want %q", err, want)
+	}
+}
+
+// What another compiler made is a module too. It is packed again without a trace of
+// the manifest that it had.
+func TestAModuleIsPackedWithAManifestWhateverMadeIt(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	module := file("hello.wasm", string(build(t, "testdata/hello")))
+	other := `{"name": "other", "version": "1.0.0", "routes": [{"name": "hello", "method": "GET", "path": "/", "action": "hello.read"}]}`
+	out := filepath.Join(dir, "out.wasm")
+	for range 2 {
+		if written, err := Pack(module, file("other.json", other), out, Options{}); err != nil || written != out {
+			t.Fatalf("wrote %q: %v", written, err)
+		}
+		packed, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := manifest.Extract(packed); err != nil || string(got) != other {
+			t.Errorf("the manifest is %s: %v", got, err)
+		}
+		module = out
+	}
+	t.Chdir(dir)
+	if written, err := Pack(module, "other.json", "", Options{}); err != nil || written != "other.wasm" {
+		t.Errorf("without a name it wrote %q: %v", written, err)
+	}
+	talk := strings.Replace(other, `"name": "hello",`, `"name": "talk", "kind": "socket",`, 1)
+	for name, c := range map[string]struct{ module, manifest, want string }{
+		"no module":         {"nowhere.wasm", "other.json", "nowhere.wasm"},
+		"not a module":      {file("text", "hello"), "other.json", "text: not a WebAssembly 1 core module"},
+		"bad manifest":      {"hello.wasm", file("bad.json", "{\n\"name\": 7}"), "bad.json: manifest: line 2"},
+		"socket, no export": {"hello.wasm", file("talk.json", talk), `hello.wasm: the module does not export bulkhead_session; route "talk" is of kind socket`},
+	} {
+		if _, err := Pack(c.module, c.manifest, file("kept.wasm", "old"), Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+		if kept, _ := os.ReadFile("kept.wasm"); string(kept) != "old" {
+			t.Errorf("%s: the old file now holds %d bytes", name, len(kept))
+		}
 	}
 }
 
