@@ -47,8 +47,14 @@ cc:
 signin:
 	@host/server/testdata/signin/setup.sh >/dev/null || [ -z "$$CI" ]
 
+# The compilers of the SDKs in other languages. What cannot be installed is said, and its
+# tests are left out, but not in CI.
+.PHONY: sdks
+sdks:
+	@sdk/conformance/setup.sh || [ -z "$$CI$$BULKHEAD_SDKS" ]
+
 .PHONY: test
-test: cc signin lint ## everything, with the race detector, on a real cluster
+test: cc signin sdks lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test -ldflags "$$(./ldflags.sh)" ./...) && \
@@ -63,7 +69,7 @@ clang:
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends clang lld || echo "that failed; going on without it"; }
 
 .PHONY: bench
-bench: clang ## measure, side by side in one run
+bench: clang sdks ## measure, side by side in one run
 	@sed -n 's/^model name[^:]*: */machine: /p' /proc/cpuinfo 2>/dev/null | head -1; go version
 	go test -run '^$$' -bench . -benchtime 3s -timeout 30m ./host/... ./sdk/...
 	cd examples/peers && CGO_ENABLED=0 go test -run '^$$' -bench . -timeout 30m
