@@ -33,6 +33,7 @@ var languages = []language{
 	{"go", "", "sdk/conformance/plugin", "sdk/pack/testdata/hello", ""},
 	{"rust", "sdk/rust/build.sh", "sdk/rust/conformance", "sdk/rust/hello", "sdk/rust/pods"},
 	{"c", "sdk/c/build.sh", "sdk/c/conformance", "sdk/c/hello", "sdk/c/pods"},
+	{"assemblyscript", "sdk/assemblyscript/build.sh", "sdk/assemblyscript/conformance", "sdk/assemblyscript/hello", "sdk/assemblyscript/pods"},
 }
 
 // plugin packs the plugin in a directory below the repository. It skips the test if the
