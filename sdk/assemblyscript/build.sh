@@ -6,8 +6,9 @@ set -euo pipefail
 sdk=$(cd "$(dirname "$0")" && pwd)
 [ $# = 2 ] || { echo "usage: build.sh DIR MODULE" >&2; exit 2; }
 for tool in node npm; do
-  command -v "$tool" >/dev/null || { echo "no $tool (Debian: nodejs, npm; version 18 or newer)" >&2; exit 3; }
+  command -v "$tool" >/dev/null || { echo "no $tool (Debian: nodejs, npm)" >&2; exit 3; }
 done
+node -e 'process.exit(+(parseInt(process.versions.node) < 20))' || { echo "Node.js $(node --version) is too old, the compiler needs 20" >&2; exit 3; }
 asc=$sdk/node_modules/assemblyscript/bin/asc.js
 if [ ! -f "$asc" ] || [ "$sdk/package-lock.json" -nt "$sdk/node_modules/.package-lock.json" ]; then
   (cd "$sdk" && npm ci --no-audit --no-fund --silent) || { echo "npm cannot install the compiler" >&2; exit 3; }

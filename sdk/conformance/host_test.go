@@ -189,14 +189,19 @@ func newWorld(t testing.TB, wasm, config string, limits plugin.Limits) (*world, 
 		return host.Decision{Allow: w.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
 	}
 	broker := capability.NewBroker(decide, log, w.kube, streams{w.exec}, newScripted("helm", false))
-	w.registry = plugin.NewRegistry(box, broker, plugin.Limits{BodyBytes: abi.MaxBody}, plugin.UserLimits{}, log)
+	w.registry, err = plugin.NewRegistry(plugin.Options{
+		Sandbox: box, Broker: broker, Limits: plugin.Limits{BodyBytes: abi.MaxBody}, Dir: filepath.Join(t.TempDir(), "plugins"), Logger: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := w.registry.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
 	c := plugin.Config{Name: "mine", Source: wasm, Config: json.RawMessage(config), Grants: granted, Limits: limits}
-	if err := w.registry.Load(t.Context(), c); err != nil {
+	if _, err := w.registry.Swap(t.Context(), plugin.Swap{Config: c, Origin: plugin.File}); err != nil {
 		return nil, err
 	}
 	w.plugin = w.registry.Get("mine")

@@ -15,6 +15,6 @@ need() { # NAME PROGRAM PACKAGES…
 }
 target='--print target-libdir --target wasm32-unknown-unknown'
 need Rust "ls \"\$(rustc $target)\" || ls \"\$(/usr/bin/rustc $target)\"" rustc libstd-rust-dev-wasm32 lld
-need AssemblyScript "command -v node && command -v npm" nodejs npm
+need AssemblyScript "node -e 'process.exit(+(parseInt(process.versions.node) < 20))' && command -v npm" nodejs npm
 need C "command -v clang && command -v wasm-ld" clang lld
 exit $missing
