@@ -37,7 +37,8 @@ var languages = []language{
 }
 
 // plugin packs the plugin in a directory below the repository. It skips the test if the
-// toolchain is missing, except in CI, where that is a failure.
+// toolchain is missing, except in CI, where that is a failure unless it is too old: which
+// Node.js a CI machine has is not for the tests to choose.
 func (l language) plugin(t testing.TB, dir string) string {
 	t.Helper()
 	if l.script == "" {
@@ -48,7 +49,7 @@ func (l language) plugin(t testing.TB, dir string) string {
 	b.once.Do(func() { b.run(l.script, dir) })
 	if b.missing != "" {
 		const hint = "; `make sdks` installs what the SDKs need"
-		if os.Getenv("CI") != "" || os.Getenv("BULKHEAD_SDKS") == "required" {
+		if !b.old && (os.Getenv("CI") != "" || os.Getenv("BULKHEAD_SDKS") == "required") {
 			t.Fatal(b.missing + hint)
 		}
 		t.Skip("left out: " + b.missing + hint)
@@ -65,6 +66,7 @@ type build struct {
 	once    sync.Once
 	path    string
 	missing string // the toolchain, in words
+	old     bool   // it is there, but too old
 	err     error
 }
 
@@ -86,8 +88,8 @@ func (b *build) run(script, dir string) {
 	wasm := b.path + ".module"
 	cmd := exec.Command(filepath.Join(root, script), filepath.Join(root, dir), wasm)
 	text, err := cmd.CombinedOutput()
-	if x, ok := errors.AsType[*exec.ExitError](err); ok && x.ExitCode() == 3 {
-		b.missing = string(bytes.TrimSpace(text))
+	if x, ok := errors.AsType[*exec.ExitError](err); ok && (x.ExitCode() == 3 || x.ExitCode() == 4) {
+		b.missing, b.old = string(bytes.TrimSpace(text)), x.ExitCode() == 4
 		return
 	}
 	if err != nil {
