@@ -223,9 +223,9 @@ func TestRegistrationMistakesPanicWithTheName(t *testing.T) {
 	fine := func(*sdk.Request) (*sdk.Response, error) { return nil, nil }
 	for want, register := range map[string]func(){
 		`"hello" is registered twice`: func() { sdk.Handle("hello", fine) },
-		`"Hello" is not`:              func() { sdk.Handle("Hello", fine) },
-		`"" is not`:                   func() { sdk.Handle("", fine) },
-		`"a-" is not`:                 func() { sdk.Handle("a-", fine) },
+		`"Hello" must be`:             func() { sdk.Handle("Hello", fine) },
+		`"" must be`:                  func() { sdk.Handle("", fine) },
+		`"a-" must be`:                func() { sdk.Handle("a-", fine) },
 		`"new" is nil`:                func() { sdk.Handle("new", nil) },
 		`function is nil`:             func() { sdk.OnStart(nil) },
 	} {
