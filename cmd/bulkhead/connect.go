@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// connection is the flags by which a command finds its host.
+// connection has the flags that select the host of a command.
 type connection struct {
 	config, host, tokenFile *string
 }

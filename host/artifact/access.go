@@ -95,8 +95,8 @@ func (a *Access) client(home *url.URL, log *slog.Logger) (*http.Client, error) {
 	return &http.Client{Transport: &careful{followed, home}, CheckRedirect: redirect}, nil
 }
 
-// careful refuses plain http to other machines, whoever asks for it: a redirect, the
-// place for uploads that a registry names, or its token server. Credentials go home and
+// careful refuses plain http to other machines, also when a redirect, the upload address
+// of a registry, or its token server requires it. Credentials go home and
 // to the registry's token server, which is asked with GET and a password
 // (distribution.github.io/distribution/spec/auth/token), and not along with an upload.
 type careful struct {

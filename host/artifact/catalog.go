@@ -163,7 +163,7 @@ func entries(index *ocispec.Index, in Reference) ([]Entry, error) {
 		}
 		version := e.Name + " " + e.Version
 		if other, twice := seen[version]; twice {
-			return nil, refuse(StepFormat, fmt.Sprintf("manifests[%d]", i), "%s is there twice, as %s and as %s; which is meant is not guessed, so remove one", version, other, e.Reference)
+			return nil, refuse(StepFormat, fmt.Sprintf("manifests[%d]", i), "%s is listed twice, as %s and as %s; remove one", version, other, e.Reference)
 		}
 		seen[version] = e.Reference
 		list = append(list, e)
@@ -243,7 +243,7 @@ func Find(catalogs []*Catalog, name, version string) (Entry, error) {
 			}
 			if from != nil && from != c {
 				return Entry{}, &Refusal{Origin: name, Step: StepReference, Field: "source", Text: fmt.Sprintf(
-					"is in the catalogues %s and %s; which is meant is not guessed, so write the reference from one of them", from.Source, c.Source)}
+					"is in two catalogues, %s and %s; use the reference that one of them gives", from.Source, c.Source)}
 			}
 			from = c
 			if version == "" || e.Version == version {
@@ -256,14 +256,14 @@ func Find(catalogs []*Catalog, name, version string) (Entry, error) {
 		if version != "" {
 			what += " " + version
 		}
-		return Entry{}, &Refusal{Origin: what, Step: StepReference, Field: "source", Text: "is in none of the catalogues; list them with \"bulkhead plugin catalog\""}
+		return Entry{}, &Refusal{Origin: what, Step: StepReference, Field: "source", Text: "is in no catalogue; list their plugins with \"bulkhead plugin catalog\""}
 	}
 	slices.SortFunc(found, func(a, b Entry) int { return newer(a.Version, b.Version) })
 	return found[0], nil
 }
 
 // AddToCatalog copies a plugin with its signatures into the repository of a catalogue
-// and adds it to the catalogue's index, which it makes if there is none. An entry of the
+// and adds it to the catalogue's index, which it creates if it is missing. An entry of the
 // same name and version is replaced. The plugin is verified as p says; the catalogue has
 // to be signed again. It returns the catalogue's reference, pinned. Errors are Refusals.
 func (c *Client) AddToCatalog(ctx context.Context, p Package, catalog Reference, a Access) (Reference, Entry, error) {

@@ -693,7 +693,7 @@ func TestNothingLoadsThatIsNotAsThePolicySays(t *testing.T) {
 	pull("a certificate where a key is asked for", certified.String(), f.by("ops"))
 	pull("a key where a certificate is asked for", good.String(), f.keyless(trust))
 	pull("a trust root without a log or timestamps", certified.String(), f.keyless(s.root(f.path("bare.json"), false, false)))
-	pull("a trust root that is none", certified.String(), f.keyless(put(t, f.path("none.json"), []byte("{}"))))
+	pull("an invalid trust root", certified.String(), f.keyless(put(t, f.path("none.json"), []byte("{}"))))
 
 	// Formats.
 	manifestOf := func(change func(m *ocispec.Manifest), blob []byte) []byte {

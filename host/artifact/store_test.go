@@ -334,10 +334,10 @@ func TestACatalogueListsPluginsAndIsSigned(t *testing.T) {
 			`"annotations":{"org.opencontainers.image.title":"` + name + `","org.opencontainers.image.version":"` + version + `","vnd.bulkhead.host-api":"1-2"}}`
 	}
 	for name, manifests := range map[string]string{
-		"one version twice":      entry("echo", "1.0.0") + "," + entry("echo", "1.0.0"),
-		"a name that is a path":  entry("../echo", "1.0.0"),
-		"a version that is none": entry("echo", "latest"),
-		"too many entries":       strings.TrimSuffix(strings.Repeat("{},", maxPlugins+1), ","),
+		"one version twice":     entry("echo", "1.0.0") + "," + entry("echo", "1.0.0"),
+		"a name that is a path": entry("../echo", "1.0.0"),
+		"not a version":         entry("echo", "latest"),
+		"too many entries":      strings.TrimSuffix(strings.Repeat("{},", maxPlugins+1), ","),
 	} {
 		text := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","artifactType":"` + TypeCatalog + `","manifests":[` + manifests + `]}`
 		index, err := readCatalog([]byte(text))

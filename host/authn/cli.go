@@ -44,8 +44,8 @@ type code struct {
 	Challenge string       `json:"challenge"`
 }
 
-// CLICheck is a short text by which a user sees that the page in the browser is about
-// the program in the terminal. Both show it for the same challenge.
+// CLICheck returns a short text that the page in the browser and the program in the
+// terminal both show, so that the user can compare them.
 func CLICheck(challenge string) string {
 	sum := sha256.Sum256([]byte("check\x00" + challenge))
 	text := base32.StdEncoding.EncodeToString(sum[:5])

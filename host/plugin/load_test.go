@@ -21,12 +21,12 @@ import (
 // swaps is how many TestSwapUnderLoad makes: 1000 in make soak.
 var swaps = map[bool]int{true: 1000, false: 40}[os.Getenv("BULKHEAD_SOAK") != ""]
 
-// mappings is how many memory mappings this process has.
+// mappings is how many memory mappings this process has; 0 where the system does not say.
 func mappings(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Skip(err)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
 	}
 	return strings.Count(string(text), "\n")
 }

@@ -348,8 +348,8 @@ func TestNothingIsLeftOfEarlierConfigurations(t *testing.T) {
 			return true
 		})
 		open, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Skip(err)
+		if err != nil && !os.IsNotExist(err) { // other systems have no such directory
+			t.Fatal(err)
 		}
 		return runtime.NumGoroutine(), len(open)
 	}

@@ -152,7 +152,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // which does not name a URL that is none
+			err = u.Err // without the URL
 		}
 		return fmt.Errorf("%s: %w", c.Where, err)
 	}
