@@ -98,10 +98,10 @@ type installing struct {
 }
 
 func installCommand(kind string) *cobra.Command {
-	c := &cobra.Command{Use: kind + " NAME SOURCE", Args: cobra.ExactArgs(2)}
+	c := &cobra.Command{Use: kind + " NAME FILE", Args: cobra.ExactArgs(2)}
 	source := `
-SOURCE is a .wasm file, which is uploaded, or a reference that the host fetches:
-oci://REGISTRY/REPO:TAG or https://….
+FILE is a .wasm file, which is uploaded. To install from a registry, fetch and verify
+the file with bulkhead plugin pull first.
 
 Before anything changes, the host tries the version and compares it with the one
 that serves. What it may do that the other may not is shown, and needs consent: on a
@@ -116,16 +116,16 @@ printed.`
 configuration file. What it leaves out the plugin does not get.
 ` + onlineHelp
 		c.Example = "  bulkhead plugin install echo build/plugins/echo.wasm\n" +
-			"  bulkhead plugin install gitops oci://registry.example.com/gitops:1.2 --entry gitops.yaml --dry-run\n" +
+			"  bulkhead plugin install gitops gitops.wasm --entry gitops.yaml --dry-run\n" +
 			"  bulkhead plugin install gitops gitops.wasm --entry gitops.yaml --consent sha256:… --host https://console.example.com"
 	case "upgrade":
-		c.Use, c.Args = "upgrade NAME [SOURCE]", cobra.RangeArgs(1, 2)
+		c.Use, c.Args = "upgrade NAME [FILE]", cobra.RangeArgs(1, 2)
 		c.Short = "Replace a version of a plugin on every replica"
 		c.Long = c.Short + `. Sessions stay on the version they began on
 until they end.
 ` + source + `
 
-What --entry does not give stays as it is; without SOURCE the module does.
+What --entry does not give stays as it is; without FILE the module does.
 ` + onlineHelp
 		c.Example = "  bulkhead plugin upgrade echo build/plugins/echo.wasm\n  bulkhead plugin upgrade gitops --entry gitops.yaml"
 	case "canary":
@@ -168,10 +168,8 @@ func (f *installing) request(args []string) (q fleet.Request, file string, err e
 	}
 	if len(args) == 2 {
 		given = append(given, "module")
-		if source := args[1]; strings.HasPrefix(source, "oci://") || strings.HasPrefix(source, "https://") {
-			q.Source = source
-		} else {
-			file = source
+		if file = args[1]; strings.Contains(file, "://") {
+			return q, "", fmt.Errorf("%s is a reference; fetch and verify it with \"bulkhead plugin pull %s -o FILE\", and install FILE", file, file)
 		}
 	}
 	if f.kind == "canary" {
@@ -191,7 +189,7 @@ func (f *installing) request(args []string) (q fleet.Request, file string, err e
 			}
 		}
 		if len(given) == 0 {
-			return q, "", errors.New("nothing is to be changed; give a SOURCE or --entry")
+			return q, "", errors.New("nothing is to be changed; give a FILE or --entry")
 		}
 	}
 	return q, file, nil

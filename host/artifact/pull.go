@@ -100,7 +100,7 @@ func (p Package) open() (*task, error) {
 		return nil, &Refusal{Origin: "the package", Step: StepReference, Field: "source", Text: err.Error(), Err: err}
 	}
 	t := &task{Package: p, ref: ref}
-	if p.Verification.required() {
+	if p.Verification.Required() {
 		if t.policy, err = p.Verification.open(); err != nil {
 			return nil, about(ref, StepReference, err)
 		}

@@ -48,7 +48,10 @@ func ReadSigningKey(path string, password func() ([]byte, error)) (*SigningKey, 
 	if err != nil {
 		return nil, err
 	}
-	private, err := cryptoutils.UnmarshalPEMToPrivateKey(strictyaml.TrimBOM(text), func(bool) ([]byte, error) { return password() })
+	private, err := cryptoutils.UnmarshalPEMToPrivateKey(strictyaml.TrimBOM(text), func(bool) ([]byte, error) {
+		secret, err := password()
+		return append([]byte{}, secret...), err // nil would mean a key in clear
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read as a private key: %w; check the file and its password", path, err)
 	}

@@ -124,7 +124,7 @@ func (s *Store) Cached(digest string, v Verification) (*Artifact, error) {
 	if _, err := checkDigest(digest); err != nil {
 		return nil, &Refusal{Origin: "the copy on disk", Step: StepReference, Field: "digest", Text: "is " + err.Error()}
 	}
-	if v.required() {
+	if v.Required() {
 		var err error
 		if t.policy, err = v.open(); err != nil {
 			return nil, about(Reference{scheme: schemeFile, path: digest}, StepReference, err)

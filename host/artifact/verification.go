@@ -104,8 +104,8 @@ func (v *Verification) Paths() []*string {
 	return list
 }
 
-// required reports whether v asks for a signature.
-func (v *Verification) required() bool { return len(v.AllOf)+len(v.AnyOf) > 0 }
+// Required reports whether v requires a signature.
+func (v *Verification) Required() bool { return len(v.AllOf)+len(v.AnyOf) > 0 }
 
 // each visits the identities with their fields below verification.
 func (v *Verification) each(visit func(field string, id Identity)) {
@@ -118,8 +118,8 @@ func (v *Verification) each(visit func(field string, id Identity)) {
 }
 
 func (v *Verification) problems(ref Reference, at string, bad func(is bool, field, format string, args ...any)) {
-	bad(!v.required() && !v.Unsigned && !ref.Local(), at, "lists no identity that must have signed; add anyOf or allOf, or unsigned: true to use it without a signature")
-	bad(v.required() && v.Unsigned, at+".unsigned", "contradicts anyOf and allOf; remove one of them")
+	bad(!v.Required() && !v.Unsigned && !ref.Local(), at, "lists no identity that must have signed; add anyOf or allOf, or unsigned: true to use it without a signature")
+	bad(v.Required() && v.Unsigned, at+".unsigned", "contradicts anyOf and allOf; remove one of them")
 	bad(len(v.AllOf)+len(v.AnyOf) > maxIdentities, at, "has over %d identities; remove some", maxIdentities)
 	certificates, seen := false, map[Identity]bool{}
 	v.each(func(field string, id Identity) {

@@ -69,7 +69,6 @@ type Plugin struct {
 // Version is one version of an installed plugin. The configuration is left out: it may
 // hold secrets.
 type Version struct {
-	Source  string                        `json:"source"`
 	Digest  string                        `json:"digest"`
 	Plugin  string                        `json:"plugin,omitempty"`
 	Version string                        `json:"version,omitempty"`
@@ -92,10 +91,8 @@ type OnReplica struct {
 // Request is what an administrator wants to run. It is whole: a field that is left out
 // and not in Keep is none, and grants that are left out are no grants.
 type Request struct {
-	// Source is a reference to a registry or an https URL. Empty: Digest names an upload.
-	Source string `json:"source,omitempty"`
-	// Digest pins the module ("sha256:" and 64 hexadecimal digits). Required without
-	// Source.
+	// Digest names an upload ("sha256:" and 64 hexadecimal digits). It is required unless
+	// Keep has module.
 	Digest  string                        `json:"digest,omitempty"`
 	Grants  map[string][]capability.Grant `json:"grants,omitempty"`
 	Config  json.RawMessage               `json:"config,omitempty"`
@@ -117,9 +114,9 @@ var keepers = []string{"module", "grants", "config", "limits", "rollout"}
 
 // version returns what q describes. current is what is desired now, nil if nothing is.
 func (q *Request) version(current *spec) (v version, err error) {
-	v = version{Source: q.Source, Digest: q.Digest, Grants: q.Grants, Config: q.Config, Limits: q.Limits, Rollout: q.Rollout, Consent: q.Consent}
+	v = version{Digest: q.Digest, Grants: q.Grants, Config: q.Config, Limits: q.Limits, Rollout: q.Rollout, Consent: q.Consent}
 	given := map[string]bool{
-		"module": q.Source != "" || q.Digest != "", "grants": q.Grants != nil, "config": q.Config != nil,
+		"module": q.Digest != "", "grants": q.Grants != nil, "config": q.Config != nil,
 		"limits": q.Limits != plugin.Limits{}, "rollout": !isZero(q.Rollout),
 	}
 	for _, field := range q.Keep {
@@ -133,7 +130,7 @@ func (q *Request) version(current *spec) (v version, err error) {
 		}
 		switch of := &current.Serve; field {
 		case "module":
-			v.Source, v.Digest = of.Source, of.Digest
+			v.Digest = of.Digest
 		case "grants":
 			v.Grants = of.Grants
 		case "config":
@@ -144,14 +141,8 @@ func (q *Request) version(current *spec) (v version, err error) {
 			v.Rollout = of.Rollout
 		}
 	}
-	switch {
-	case v.Source == "" && v.Digest == "":
-		return v, host.E(host.Unprocessable, "", "source: is missing; name a reference, or the digest of an upload")
-	case v.Source == "":
-		v.Source = uploadSource + v.Digest
-	case strings.HasPrefix(v.Source, uploadSource) && v.Source == uploadSource+v.Digest: // kept
-	case !strings.HasPrefix(v.Source, "oci://") && !strings.HasPrefix(v.Source, "https://"):
-		return v, host.E(host.Unprocessable, "", "source: %q is neither oci:// nor https://; upload a file instead of naming a path on the host", v.Source)
+	if v.Digest == "" {
+		return v, host.E(host.Unprocessable, "", "digest: is missing; upload the module and give its digest")
 	}
 	return v, nil
 }
@@ -418,7 +409,7 @@ func describe(d state.Desired) *Plugin {
 }
 
 func (v *version) public(rule *plugin.Canary) *Version {
-	return &Version{v.Source, v.Digest, v.Plugin, v.Version, v.Grants, v.Limits, v.By, v.At, rule}
+	return &Version{v.Digest, v.Plugin, v.Version, v.Grants, v.Limits, v.By, v.At, rule}
 }
 
 // judge says how the fleet does, by the fresh replicas' own reports on this revision.

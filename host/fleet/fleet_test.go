@@ -565,12 +565,10 @@ func TestARequestIsWhole(t *testing.T) {
 		t.Errorf("grants that are left out: %v; config that is kept: %s; %v", spec.Serve.Grants, spec.Serve.Config, err)
 	}
 	for want, q := range map[string]*Request{
-		"source: is missing":          {},
-		"upload a file":               {Source: "/etc/passwd"},
-		"is none of module":           {Digest: "sha256:3", Keep: []string{"secrets"}},
-		"leave out one":               {Digest: "sha256:3", Config: json.RawMessage(`{}`), Keep: []string{"config"}},
-		"nothing is installed":        {Digest: "sha256:3", Keep: []string{"grants"}},
-		"neither oci:// nor https://": {Source: "upload:sha256:3", Digest: "sha256:4"},
+		"digest: is missing":   {},
+		"is none of module":    {Digest: "sha256:3", Keep: []string{"secrets"}},
+		"leave out one":        {Digest: "sha256:3", Config: json.RawMessage(`{}`), Keep: []string{"config"}},
+		"nothing is installed": {Digest: "sha256:3", Keep: []string{"grants"}},
 	} {
 		name := "echo"
 		if want == "nothing is installed" {

@@ -23,8 +23,7 @@ const maxEarlier = 4
 
 // version is one version of a plugin with everything that it may do.
 type version struct {
-	Source  string                        `json:"source"`
-	Digest  string                        `json:"digest"`
+	Digest  string                        `json:"digest"`  // of an upload
 	Plugin  string                        `json:"plugin"`  // by its manifest
 	Version string                        `json:"version"` // likewise
 	Grants  map[string][]capability.Grant `json:"grants,omitempty"`
@@ -38,7 +37,7 @@ type version struct {
 }
 
 func (v *version) config(name string) plugin.Config {
-	c := plugin.Config{Name: name, Source: v.Source, Digest: v.Digest, Grants: v.Grants, Config: v.Config, Limits: v.Limits, Rollout: v.Rollout}
+	c := plugin.Config{Name: name, Source: uploadSource + v.Digest, Digest: v.Digest, Grants: v.Grants, Config: v.Config, Limits: v.Limits, Rollout: v.Rollout}
 	c.Rollout.Canary = nil // a canary is one of the description, and not of a version
 	return c
 }
@@ -84,7 +83,7 @@ func (s *spec) uploads() (list []string) {
 		versions = append(versions, s.Canary.version)
 	}
 	for _, v := range versions {
-		if strings.HasPrefix(v.Source, uploadSource) && !slices.Contains(list, v.Digest) {
+		if !slices.Contains(list, v.Digest) {
 			list = append(list, v.Digest)
 		}
 	}
@@ -147,11 +146,8 @@ type Uploaded interface {
 }
 
 // Fetch returns what fetches a plugin's module for a registry: from the store if it was
-// uploaded, by other otherwise. Nil: from a file.
+// uploaded, by other otherwise.
 func Fetch(store Uploaded, other func(context.Context, *plugin.Config, int) ([]byte, error)) func(context.Context, *plugin.Config, int) ([]byte, error) {
-	if other == nil {
-		other = plugin.ReadFile
-	}
 	return func(ctx context.Context, c *plugin.Config, most int) ([]byte, error) {
 		digest, uploaded := strings.CutPrefix(c.Source, uploadSource)
 		if !uploaded {

@@ -275,8 +275,12 @@ func (a *attempt) prepare(ctx context.Context) (publish bool, err error) {
 func (a *attempt) fetch(ctx context.Context) (err error) {
 	c := &a.swap.Config
 	most := max(0, c.Limits.Over(*a.base).Module.WithDefaults().ModuleBytes)
-	if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
-		return nil
+	// A module whose signature counts is verified each time, by Fetch, under the policy
+	// of now.
+	if !c.Verification.Required() {
+		if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
+			return nil
+		}
 	}
 	fetch := a.options.Fetch
 	if fetch == nil {

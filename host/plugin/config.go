@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -22,11 +23,16 @@ import (
 type Config struct {
 	// Name is the plugin's name in paths, actions and permissions.
 	Name string `json:"name"`
-	// Source is the path of the plugin's .wasm file.
+	// Source is where the plugin's .wasm is: a path, https://…,
+	// oci://REGISTRY/REPOSITORY:TAG@DIGEST or oci-layout:DIR:TAG. What is not a local file
+	// needs verification.
 	Source string `json:"source"`
 	// Digest is the SHA-256 of the module, as sha256:HEX; any other content is refused. A
 	// module that is already cached is not fetched again.
 	Digest string `json:"digest,omitempty"`
+	artifact.Access
+	// Verification is who must have signed the plugin.
+	Verification artifact.Verification `json:"verification,omitzero"`
 	// Grants are the plugin's grants, by capability. An empty list grants nothing.
 	Grants map[string][]capability.Grant `json:"grants,omitempty"`
 	// Config is passed to the plugin unchanged.
@@ -51,6 +57,18 @@ func (c *Config) Check(bad *config.Problems, catalog *capability.Catalog, base L
 	catalog.Check(bad.At("grants"), c.Grants)
 	c.Rollout.check(bad.At("rollout"))
 	c.Limits.Over(base).Check(bad.At("limits"))
+}
+
+// Package is what c says of where the module is and who must have signed it.
+func (c *Config) Package() artifact.Package {
+	return artifact.Package{Source: c.Source, Digest: c.Digest, Access: c.Access, Verification: c.Verification}
+}
+
+// In makes the relative paths in c paths below dir.
+func (c *Config) In(dir string) {
+	p := c.Package()
+	p.In(dir)
+	c.Source, c.Access, c.Verification = p.Source, p.Access, p.Verification
 }
 
 func checkName(name string) error {

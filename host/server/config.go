@@ -157,7 +157,7 @@ func (c *Config) resolve(base string) {
 		paths = append(paths, &c.Clusters[i].Kubeconfig)
 	}
 	for i := range c.Plugins {
-		paths = append(paths, &c.Plugins[i].Source)
+		c.Plugins[i].In(base)
 	}
 	paths = append(paths, c.Capabilities.Paths()...)
 	for _, p := range paths {
@@ -214,6 +214,9 @@ func (c *Config) check(bad *config.Problems) {
 			at.Add("name", "%q is used twice", p.Name)
 		}
 		p.Check(at, catalog, c.Limits.Plugins)
+		if source := p.Package(); p.Source != "" {
+			source.Problems(func(field, text string) { at.Add(strings.TrimPrefix(field, "."), "%s", text) })
+		}
 		names[p.Name] = true
 	}
 }

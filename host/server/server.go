@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -132,9 +133,13 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	if err != nil {
 		return config.At("data", err)
 	}
+	packages, err := artifact.OpenStore(filepath.Join(c.Data, "packages"), 0, b.log)
+	if err != nil {
+		return config.At("data", err)
+	}
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
-		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, nil),
+		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(packages)),
 	})
 	if err != nil {
 		return config.At("data", err)
