@@ -25,6 +25,13 @@ func connectionFlags(c *cobra.Command) connection {
 	}
 }
 
+// foundHost says in help which host open returns.
+const foundHost = `
+The host is the one on this machine, found by --config and asked over its admin
+socket as the operator, or the one of --host, asked as the user of bulkhead login
+or --token-file.
+`
+
 // open returns the host: the one of --host, or the one on this machine.
 func (f connection) open() (*remote.Client, error) {
 	if *f.host == "" {

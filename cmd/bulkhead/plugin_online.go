@@ -25,11 +25,7 @@ import (
 	"golang.org/x/term"
 )
 
-const onlineHelp = `
-The host is the one on this machine, found by --config and asked over its admin
-socket as the operator, or the one of --host, asked as the user of bulkhead login
-or --token-file.
-
+const onlineHelp = foundHost + `
 Exit codes: 0 done, 1 the host refused, or a step failed on a replica, or it took
 longer than --timeout, 2 bad usage, 3 the consent of an administrator is missing.`
 

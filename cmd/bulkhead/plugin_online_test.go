@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 )
@@ -50,6 +51,12 @@ func (s *scripted) serve(w http.ResponseWriter, r *http.Request) {
 		answer(401, map[string]string{"error": "not signed in"})
 	case r.Method == "POST" && r.URL.Path == "/api/admin/uploads":
 		answer(201, map[string]any{"digest": "sha256:up", "bytes": len(body)})
+	case r.URL.Path == "/api/admin/config/reload" && r.URL.Query().Get("dryRun") == "true":
+		answer(200, config.Report{Outcome: config.Checked, Changes: []config.Change{{Path: "limits.idle", New: `"20m0s"`}}})
+	case r.URL.Path == "/api/admin/config/reload" && s.fails:
+		answer(422, map[string]string{"error": "the configuration is refused; the earlier one serves on", "detail": "bulkhead.yaml: line 2: auth: has no login method"})
+	case r.URL.Path == "/api/admin/config/reload":
+		answer(200, config.Report{Outcome: config.Applied, Changes: []config.Change{{Path: "plugins[echo].limits.fuel", Old: "1", New: "2"}}, Plugins: map[string]string{"echo": "published"}})
 	case r.Method == "PUT" && r.URL.Query().Get("dryRun") == "true":
 		answer(200, map[string]any{"report": plugin.Report{Name: "echo", Plugin: "echo", Version: "2.0", Digest: "sha256:up", Outcome: plugin.Passed, Comparison: &plugin.Comparison{
 			From: "1.0", To: "2.0", Digest: "sha256:new", More: []plugin.Change{{Field: "grants.helm", New: "all\x1b[2J"}}, Less: []plugin.Change{{Field: "limits.fuel", Old: "2", New: "1"}},
@@ -131,6 +138,7 @@ func TestPluginsAreManagedFromTheCommandLine(t *testing.T) {
 		{"upgrade echo", 2, "", "nothing is to be changed", ""},
 		{"install echo " + wasm + " --entry " + file("bad.yaml", "grant: {}\n"), 2, "", "bad.yaml", ""},
 		{"install echo " + filepath.Join(dir, "absent.wasm"), 2, "", "absent.wasm", ""},
+		{"install echo oci://registry.example.com/echo:v1", 2, "", "bulkhead plugin pull oci://registry.example.com/echo:v1 -o FILE", ""},
 	} {
 		args := append([]string{"plugin"}, strings.Fields(c.args)...)
 		out, err, code := bulkhead(t, append(args, "--host", s.URL, "--token-file", token)...)
@@ -157,13 +165,43 @@ func TestPluginsAreManagedFromTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestAHostThatDoesNotRunHereIsNamed(t *testing.T) {
-	dir := t.TempDir()
-	config := filepath.Join(dir, "bulkhead.yaml")
-	if err := os.WriteFile(config, []byte("auth: {dev: {}}\ndirectory: {files: .}\n"), 0o600); err != nil {
+func TestTheConfigurationIsComparedAndReloadedFromTheCommandLine(t *testing.T) {
+	s := script(t)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a-token"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err, code := bulkhead(t, "plugin", "status", "-c", config); code != 1 || !strings.Contains(err, "no host runs here") {
+	for _, c := range []struct {
+		args     string
+		fails    bool
+		code     int
+		out, err string
+	}{
+		{"diff", false, 0, "limits.idle: none -> \"20m0s\"\n", ""},
+		{"diff --json", false, 0, `"path": "limits.idle"`, ""},
+		{"diff " + token, false, 2, "", "give two files"},
+		{"reload", false, 0, "applied\nplugins[echo].limits.fuel: 1 -> 2\nplugin echo: published\n", ""},
+		{"reload --json", false, 0, `"outcome": "applied"`, ""},
+		{"reload", true, 1, "", "line 2: auth: has no login method"},
+	} {
+		s.mu.Lock()
+		s.fails = c.fails
+		s.mu.Unlock()
+		args := append([]string{"config"}, strings.Fields(c.args)...)
+		out, err, code := bulkhead(t, append(args, "--host", s.URL, "--token-file", token)...)
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(err, c.err) {
+			t.Errorf("%s: exit code %d, out %q, err %q", c.args, code, out, err)
+		}
+	}
+}
+
+func TestAHostThatDoesNotRunHereIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bulkhead.yaml")
+	if err := os.WriteFile(file, []byte("auth: {dev: {}}\ndirectory: {files: .}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err, code := bulkhead(t, "plugin", "status", "-c", file); code != 1 || !strings.Contains(err, "no host runs here") {
 		t.Errorf("%d %q", code, err)
 	}
 }
