@@ -90,7 +90,7 @@ func (a *Access) client(home *url.URL, log *slog.Logger) (*http.Client, error) {
 		t.ResponseHeaderTimeout, t.MaxResponseHeaderBytes = headerTimeout, maxHeader
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("caFile: %w", err)
 	}
 	return &http.Client{Transport: &careful{followed, home}, CheckRedirect: redirect}, nil
 }

@@ -117,27 +117,6 @@ func (s *Store) fetch(ctx context.Context, t *task) (*Artifact, error) {
 	return a, nil
 }
 
-// Cached returns the plugin whose file has digest from disk, verified under v as it is
-// now. An error wraps fs.ErrNotExist if there is no copy.
-func (s *Store) Cached(digest string, v Verification) (*Artifact, error) {
-	t := &task{Package: Package{Digest: digest, Verification: v}}
-	if _, err := checkDigest(digest); err != nil {
-		return nil, &Refusal{Origin: "the copy on disk", Step: StepReference, Field: "digest", Text: "is " + err.Error()}
-	}
-	if v.Required() {
-		var err error
-		if t.policy, err = v.open(); err != nil {
-			return nil, about(Reference{scheme: schemeFile, path: digest}, StepReference, err)
-		}
-	}
-	a, err := s.find(t)
-	if err == nil {
-		warnUnsigned(s.log, t, a)
-		s.use(a.Digest)
-	}
-	return a, err
-}
-
 // use keeps a file from being collected until Collect says otherwise.
 func (s *Store) use(digest string) {
 	s.mu.Lock()

@@ -51,7 +51,7 @@ func TestARestartAndARollbackNeedNoNetwork(t *testing.T) {
 		t.Errorf("no warning: %s", log)
 	}
 	for i, d := range digests {
-		if a, err := s.Cached(d, f.by("ops")); err != nil || a.Digest != digests[i] {
+		if a, err := s.cached(d, f.by("ops")); err != nil || a.Digest != digests[i] {
 			t.Errorf("by digest: %+v, %v", a, err)
 		}
 	}
@@ -63,13 +63,13 @@ func TestARestartAndARollbackNeedNoNetwork(t *testing.T) {
 	}
 	// The policy counts as it is now, not as it was.
 	f.key("other")
-	if a, err := s.Cached(digests[0], f.by("other")); err == nil || !strings.Contains(err.Error(), "has no valid signature by any of these") {
+	if a, err := s.cached(digests[0], f.by("other")); err == nil || !strings.Contains(err.Error(), "has no valid signature by any of these") {
 		t.Errorf("under another policy: %+v, %v", a, err)
 	}
-	if a, err := s.Cached(digests[0], Verification{}); err == nil || !strings.Contains(err.Error(), "lists no identity that must have signed") {
+	if a, err := s.cached(digests[0], Verification{}); err == nil || !strings.Contains(err.Error(), "lists no identity that must have signed") {
 		t.Errorf("without a policy: %+v, %v", a, err)
 	}
-	if _, err := s.Cached("sha256:"+strings.Repeat("0", 64), f.by("ops")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.cached("sha256:"+strings.Repeat("0", 64), f.by("ops")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what was never fetched: %v", err)
 	}
 }
@@ -138,7 +138,7 @@ func TestWhatIsNotInUseIsCollectedAndTheStoreIsBounded(t *testing.T) {
 	}
 	old, current := fetch("1.0.0"), fetch("1.0.1")
 	kept := func(d string) bool {
-		_, err := s.Cached(d, Verification{Unsigned: true})
+		_, err := s.cached(d, Verification{Unsigned: true})
 		return err == nil
 	}
 	age := func() {
@@ -349,4 +349,25 @@ func TestACatalogueListsPluginsAndIsSigned(t *testing.T) {
 		}
 	}
 	golden(t, "catalog", refused, f.dir)
+}
+
+// cached returns the plugin whose file has digest from disk, verified under v as it is
+// now. An error wraps fs.ErrNotExist if there is no copy.
+func (s *Store) cached(digest string, v Verification) (*Artifact, error) {
+	t := &task{Package: Package{Digest: digest, Verification: v}}
+	if _, err := checkDigest(digest); err != nil {
+		return nil, &Refusal{Origin: "the copy on disk", Step: StepReference, Field: "digest", Text: "is " + err.Error()}
+	}
+	if v.Required() {
+		var err error
+		if t.policy, err = v.open(); err != nil {
+			return nil, about(Reference{scheme: schemeFile, path: digest}, StepReference, err)
+		}
+	}
+	a, err := s.find(t)
+	if err == nil {
+		warnUnsigned(s.log, t, a)
+		s.use(a.Digest)
+	}
+	return a, err
 }

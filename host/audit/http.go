@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/retryafter"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
@@ -38,7 +39,7 @@ func openServer(c *Server) (*server, error) {
 		t.MaxIdleConns, t.MaxResponseHeaderBytes = 1, maxAnswer
 	})
 	if err != nil {
-		return nil, err
+		return nil, config.At("caFile", err)
 	}
 	client := &http.Client{
 		Transport: followed, Timeout: uploadTimeout,

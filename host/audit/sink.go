@@ -3,8 +3,9 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 // A sink writes records, which are JSON values. One goroutine calls its methods.
@@ -23,10 +24,11 @@ func (c *Config) open(stream *Stream) (map[string]sink, error) {
 			sinks[name] = s
 			return nil
 		}
+		err = config.At(name, err)
 		for _, s := range sinks {
 			err = errors.Join(err, s.Close())
 		}
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
 	if c.File != nil {
 		s, err := openFile(c.File)

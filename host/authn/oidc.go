@@ -82,7 +82,7 @@ func newClient(at, caFile string, log *slog.Logger) (*http.Client, error) {
 		t.ResponseHeaderTimeout = exchangeTimeout
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s.%w", at, err)
+		return nil, config.At(at+".caFile", err)
 	}
 	return &http.Client{
 		Transport: &bounded{followed, rate.NewLimiter(5, 10)},

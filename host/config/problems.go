@@ -26,10 +26,14 @@ func (p *Problem) Error() string {
 func (p *Problem) Unwrap() error { return p.Err }
 
 // At returns err as the problem of the field at path, or nil if err is nil. It is for
-// what only shows when a part is opened, such as a file that does not exist.
+// what only shows when a part is opened, such as a file that does not exist. If err is
+// itself a problem, its path is below the given one.
 func At(path string, err error) error {
-	if err == nil {
+	switch inner := err.(type) {
+	case nil:
 		return nil
+	case *Problem:
+		return &Problem{join(path, inner.Path), inner.Err}
 	}
 	return &Problem{path, err}
 }

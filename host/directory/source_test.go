@@ -210,8 +210,8 @@ func TestAnUnreachableClusterKeepsItsLastEntries(t *testing.T) {
 		t.Fatalf("a cluster that was never read: %+v, %v", d.Sources(), d.Degraded())
 	}
 	change(t, d, func() {
-		dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
 		dev.edit(func() { dev.known, dev.problem = true, nil })
+		dev.put("User", "a", "ann", user("ann@example.com", "viewer"))
 	})
 	if _, ok := d.Person("ann@example.com"); !ok || d.Degraded() != nil {
 		t.Fatalf("once it was read: %v, %+v", ok, d.Sources())

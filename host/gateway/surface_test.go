@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -164,11 +163,6 @@ func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 	if got := s.as(t, "").Do("PATCH", "/auth/me", "{}"); got.Status != 401 || got.Header.Get("Allow") != "" {
 		t.Errorf("without a login: %v", got)
 	}
-}
-
-func ask(status, body string, headers ...string) string {
-	q := url.Values{"status": {status}, "body": {body}, "header": headers}
-	return "/api/probe/answer?" + q.Encode()
 }
 
 // What net/http would refuse by itself, in text of its own, the gateway refuses

@@ -28,3 +28,23 @@ func fetcher(store *artifact.Store) func(context.Context, *plugin.Config, int) (
 		return a.Bytes, nil
 	}
 }
+
+// collectPackages removes the copies of packages that no plugin runs, waits with or can
+// be rolled back to.
+func (b *base) collectPackages() {
+	var inUse []string
+	for _, s := range b.plugins.Status() {
+		for _, g := range s.Generations {
+			inUse = append(inUse, g.Digest)
+		}
+		for _, v := range s.Earlier {
+			inUse = append(inUse, v.Digest)
+		}
+		if s.Waiting != nil {
+			inUse = append(inUse, s.Waiting.Digest)
+		}
+	}
+	if _, err := b.packages.Collect(inUse); err != nil {
+		b.log.Warn("copies of packages that are no longer used were not removed", "error", err)
+	}
+}

@@ -192,7 +192,9 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	report.Plugins, err = plugins.publish(ctx)
 	r.publish(next)
 	r.renewPlugins(ctx, next, serving)
-	return errors.Join(err, r.removePlugins(ctx, c, serving, report))
+	err = errors.Join(err, r.removePlugins(ctx, c, serving, report))
+	r.collectPackages()
+	return err
 }
 
 // follow reloads when the file changes, until Close.

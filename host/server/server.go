@@ -44,6 +44,7 @@ type base struct {
 	sessions *session.Table
 	ender    *session.Ender
 	plugins  *plugin.Registry
+	packages *artifact.Store
 	fleet    *fleet.Fleet
 
 	current atomic.Pointer[Runtime]
@@ -133,13 +134,13 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	if err != nil {
 		return config.At("data", err)
 	}
-	packages, err := artifact.OpenStore(filepath.Join(c.Data, "packages"), 0, b.log)
+	b.packages, err = artifact.OpenStore(filepath.Join(c.Data, "packages"), 0, b.log)
 	if err != nil {
 		return config.At("data", err)
 	}
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
-		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(packages)),
+		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)),
 	})
 	if err != nil {
 		return config.At("data", err)

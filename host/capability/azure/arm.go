@@ -24,6 +24,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -94,7 +95,7 @@ func httpClient(c *Cloud, log *slog.Logger) (*http.Client, error) {
 		t.ResponseHeaderTimeout = tryTimeout
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cloud.%w", err)
+		return nil, config.At("cloud.caFile", err)
 	}
 	return &http.Client{Transport: followed, CheckRedirect: follow.NoRedirects}, nil
 }

@@ -67,7 +67,7 @@ func newAccess(r *Repository, base *url.URL, log *slog.Logger) (*access, error) 
 		t.DisableCompression = true
 	})
 	if err != nil {
-		return nil, err
+		return nil, config.At("caFile", err)
 	}
 	a.client = &http.Client{Transport: &guarded{a, followed}, Timeout: downloadTimeout, CheckRedirect: a.redirect}
 	return a, nil

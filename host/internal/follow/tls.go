@@ -28,13 +28,6 @@ func authorities(file string, text []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Authorities follows a bundle of certificates of authorities, a PEM file.
-func Authorities(file string, log *slog.Logger) (*Value[*x509.CertPool], error) {
-	return Open(log, func(contents [][]byte) (*x509.CertPool, error) {
-		return authorities(file, contents[0])
-	}, file)
-}
-
 // Transport is an HTTP transport that trusts the authorities that a file holds at the
 // time of each request. It is safe for concurrent use.
 type Transport struct{ current *Value[*http.Transport] }
@@ -42,7 +35,8 @@ type Transport struct{ current *Value[*http.Transport] }
 // NewTransport returns a transport with the settings of http.DefaultTransport, after
 // change, and with the authorities in caFile, or the system's if that is empty. It
 // uses TLS 1.2 or later. When the file changes, requests in progress finish on their
-// connections and later ones use new connections. An error begins with "caFile: ".
+// connections and later ones use new connections. An error names
+// the file.
 func NewTransport(caFile string, log *slog.Logger, change func(*http.Transport)) (*Transport, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -66,7 +60,7 @@ func NewTransport(caFile string, log *slog.Logger, change func(*http.Transport))
 		return t, nil
 	}, caFile)
 	if err != nil {
-		return nil, fmt.Errorf("caFile: %w", err)
+		return nil, err
 	}
 	return &Transport{v}, nil
 }

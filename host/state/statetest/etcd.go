@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -209,17 +208,6 @@ func (c *Cluster) Restart() {
 		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 			c.t.Fatalf("a member did not start: %q, %v", line, err)
 		}
-	}
-}
-
-// Pause stops one member as it is; Resume lets it go on.
-func (c *Cluster) Pause(i int)  { c.signal(i, syscall.SIGSTOP) }
-func (c *Cluster) Resume(i int) { c.signal(i, syscall.SIGCONT) }
-
-func (c *Cluster) signal(i int, s syscall.Signal) {
-	c.t.Helper()
-	if err := c.members[i].cmd.Process.Signal(s); err != nil {
-		c.t.Fatal(err)
 	}
 }
 

@@ -317,6 +317,3 @@ func (l Logins) SignOut(ctx context.Context, text string) error {
 	}
 	return errors.Join(err, l.change(func(all map[string]Login) { delete(all, base) }))
 }
-
-// List returns the hosts of the logins that are kept, and their users.
-func (l Logins) List() (map[string]Login, error) { return l.load() }

@@ -237,7 +237,7 @@ func TestWithoutABrowserTheUserCopiesTheCode(t *testing.T) {
 	if _, err := logins.SignIn(t.Context(), h.URL, s); err == nil || !strings.Contains(err.Error(), "bulkhead login") {
 		t.Errorf("a wrong code: %v", err)
 	}
-	all, err := logins.List()
+	all, err := logins.load()
 	if err != nil || all[h.URL].User != "ann" {
 		t.Errorf("a failed sign-in changes %v, %v", all, err)
 	}
@@ -271,7 +271,7 @@ func TestATokenIsRenewedWhileItIsUsed(t *testing.T) {
 	if err := c.Do(t.Context(), "GET", "/auth/me", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	all, err := logins.List()
+	all, err := logins.load()
 	if err != nil || all[h.URL].Token == first.Token || all[h.URL].User != "ann" || !all[h.URL].Until.Equal(first.Until) {
 		t.Errorf("%+v, %v; was %+v", all, err, first)
 	}
