@@ -9,12 +9,13 @@ import (
 )
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Build, inspect, sign, publish and install plugins"}
+	c := &cobra.Command{Use: "plugin", Short: "Write, build, test, sign, publish and install plugins"}
 	build := &cobra.Command{
 		Use:   "build DIR",
-		Short: "Compile the Go plugin in DIR and embed its manifest.json",
-		Long: `Compile the Go plugin in DIR for wasip1 and write one .wasm file that contains the
-manifest. The command checks that the module exports what its routes need and
+		Short: "Compile the plugin in DIR and embed its manifest.json",
+		Long: `Compile the plugin in DIR and write one .wasm file that contains the manifest. If
+DIR/build.sh exists it compiles the plugin, to the file that its argument names;
+otherwise the plugin is a Go package and is compiled for wasip1. The command checks that the module exports what its routes need and
 imports only the capabilities that DIR/manifest.json requests. A capability that
 this version of the host does not know must be optional. After an error the old
 file is unchanged.
@@ -41,6 +42,7 @@ route.`,
 		return nil
 	}
 	c.AddCommand(build, packCommand(), inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
+	c.AddCommand(authorCommands()...)
 	c.AddCommand(onlineCommands()...)
 	group(c)
 	return c

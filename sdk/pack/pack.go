@@ -1,6 +1,6 @@
 // Package pack makes a plugin's one .wasm file, module and manifest: from a directory
-// with Go sources and a manifest.json, or from a module that another language's
-// compiler made. It is a build tool; plugins do not import it.
+// with sources and a manifest.json, or from a module that a compiler made. It is a build
+// tool; plugins do not import it.
 package pack
 
 import (
@@ -20,8 +20,13 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// ManifestFile is the manifest's name in a plugin's directory.
-const ManifestFile = "manifest.json"
+// Names of files in a plugin's directory.
+const (
+	ManifestFile = "manifest.json"
+	// ScriptFile, if it exists, compiles the plugin to the module that its one argument
+	// names. Without it the plugin is a Go package.
+	ScriptFile = "build.sh"
+)
 
 // MaxModule bounds the compiled module, in bytes.
 const MaxModule = 32 << 20
@@ -35,10 +40,10 @@ type Options struct {
 	Capabilities []string
 }
 
-// Build checks dir/manifest.json, compiles the package in dir for wasip1, checks that the
-// module exports what its routes need and imports only capabilities that the manifest
-// requests, embeds the manifest, and replaces out atomically. After an error out is
-// unchanged. The error contains the compiler's output.
+// Build checks dir/manifest.json, compiles the plugin in dir, with dir/build.sh or as a Go
+// package for wasip1, checks that the module exports what its routes need and imports only
+// capabilities that the manifest requests, embeds the manifest, and replaces out
+// atomically. After an error out is unchanged. The error contains the compiler's output.
 func Build(ctx context.Context, dir, out string, o Options) error {
 	text, m, err := readManifest(filepath.Join(dir, ManifestFile), o)
 	if err != nil {
@@ -118,7 +123,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
-// compile runs the go command and returns the module.
+// compile compiles the plugin in dir and returns the module.
 func compile(ctx context.Context, dir string, o Options) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "bulkhead-pack-")
 	if err != nil {
@@ -126,24 +131,38 @@ func compile(ctx context.Context, dir string, o Options) ([]byte, error) {
 	}
 	defer os.RemoveAll(tmp)
 	wasm := filepath.Join(tmp, "plugin.wasm")
-	// The names of functions stay (no -s): they take 2 % and make a guest's stack
-	// trace readable.
-	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), "build", "-buildmode=c-shared",
-		"-ldflags=-w", "-trimpath", "-buildvcs=false", "-o", wasm, ".")
+	cmd, what, hint := goBuild(ctx, wasm, o), "go build", "is the package main?"
+	if script, err := filepath.Abs(filepath.Join(dir, ScriptFile)); err == nil && isFile(script) {
+		cmd, what, hint = exec.CommandContext(ctx, script, wasm), ScriptFile, "its one argument is the file to write"
+		cmd.Env = append(os.Environ(), o.Env...)
+	}
 	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), o.Env...), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	cmd.WaitDelay = 5 * time.Second
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build in %s: %w\n%s", dir, errors.Join(err, ctx.Err()), bytes.TrimSpace(output))
+		return nil, fmt.Errorf("%s in %s: %w\n%s", what, dir, errors.Join(err, ctx.Err()), bytes.TrimSpace(output))
 	}
 	info, err := os.Stat(wasm)
 	if err != nil {
-		return nil, fmt.Errorf("%s: go build made no module; is the package main?", dir)
+		return nil, fmt.Errorf("%s: %s made no module; %s", dir, what, hint)
 	}
 	if info.Size() > MaxModule {
 		return nil, fmt.Errorf("%s: the module has %d bytes, the limit is %d", dir, info.Size(), MaxModule)
 	}
 	return os.ReadFile(wasm)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// goBuild compiles the package in the working directory to wasm. The names of functions
+// stay (no -s): they take 2 % and make a guest's stack trace readable.
+func goBuild(ctx context.Context, wasm string, o Options) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), "build", "-buildmode=c-shared",
+		"-ldflags=-w", "-trimpath", "-buildvcs=false", "-o", wasm, ".")
+	cmd.Env = append(append(os.Environ(), o.Env...), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	return cmd
 }
 
 // replace writes a file under a temporary name next to path and renames it.

@@ -167,3 +167,36 @@ func TestBuildCanBeCancelledAndNeedsTheGoCommand(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAScriptCompilesAPluginThatIsNotGo(t *testing.T) {
+	module := build(t, "testdata/hello")
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "module")
+	write := func(name, text string, mode os.FileMode) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(file, module, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("testdata/hello/manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(ManifestFile, string(text), 0o600)
+	out := filepath.Join(dir, "plugin.wasm")
+	for _, c := range []struct{ script, want string }{
+		{"cp '" + file + "' \"$1\"", ""},
+		{"echo line 3: no such function >&2; exit 1", "build.sh in " + dir + ": exit status 1\nline 3: no such function"},
+		{"exit 0", "build.sh made no module"},
+	} {
+		write(ScriptFile, "#!/bin/sh\n"+c.script+"\n", 0o700)
+		err := Build(t.Context(), dir, out, Options{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.script, err, c.want)
+		}
+	}
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, module) {
+		t.Errorf("the script's module was not packed: %d bytes, %v", len(got), err)
+	}
+}
