@@ -18,6 +18,8 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 // Bounds of a catalogue.
@@ -82,23 +84,12 @@ func annotate(e Entry) map[string]string {
 		ocispec.AnnotationTitle: e.Name, ocispec.AnnotationVersion: e.Version, annotationHostAPI: e.HostAPI.String(),
 	}
 	if e.Description != "" {
-		a[ocispec.AnnotationDescription] = clip(e.Description, maxDescription)
+		a[ocispec.AnnotationDescription] = text.Cut(e.Description, maxDescription)
 	}
 	if len(e.Capabilities) > 0 {
 		a[annotationCapabilities] = strings.Join(e.Capabilities, ",")
 	}
 	return a
-}
-
-// clip shortens text to at most n bytes, at a character.
-func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
 }
 
 // readEntry reads the annotations of a descriptor.

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -90,22 +89,11 @@ func (s *Service) CLIPage(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, signInPage+"?"+url.Values{"redirect": {here}}.Encode(), http.StatusSeeOther)
 		return nil
 	}
-	var page bytes.Buffer
 	d := struct {
 		Nonce, Check, Challenge, Port, State string
 		Who                                  *host.Principal
 	}{newNonce(), CLICheck(challenge), challenge, port, state, who.Principal}
-	if err := cliTemplate.Execute(&page, d); err != nil {
-		return &host.Error{Kind: host.Internal, Op: "authn.cli", Err: err}
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+d.Nonce+"'; style-src 'nonce-"+d.Nonce+
-		"'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	_, _ = w.Write(page.Bytes())
-	return nil
+	return writePage(w, "authn.cli", cliTemplate, d.Nonce, d)
 }
 
 // CLIAllow handles POST /auth/cli {"challenge": HASH} of who, from the page: it makes a

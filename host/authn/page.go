@@ -76,14 +76,20 @@ func (s *Service) Page(w http.ResponseWriter, r *http.Request) error {
 		d.Methods = append(d.Methods, pageMethod{name, "/auth/login?" + url.Values{"method": {name}, "redirect": {redirect}}.Encode()})
 	}
 	slices.SortFunc(d.Methods, func(a, b pageMethod) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	return writePage(w, "authn.page", pageTemplate, d.Nonce, d)
+}
+
+// writePage writes a page that loads nothing, runs only the scripts with nonce, and is
+// shown in no frame. op names the caller in an error.
+func writePage(w http.ResponseWriter, op string, t *template.Template, nonce string, data any) error {
 	var page bytes.Buffer
-	if err := pageTemplate.Execute(&page, d); err != nil {
-		return &host.Error{Kind: host.Internal, Op: "authn.page", Err: err}
+	if err := t.Execute(&page, data); err != nil {
+		return &host.Error{Kind: host.Internal, Op: op, Err: err}
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+d.Nonce+"'; style-src 'nonce-"+d.Nonce+
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+
 		"'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	_, _ = w.Write(page.Bytes())

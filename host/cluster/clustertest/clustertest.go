@@ -27,6 +27,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/buildlock"
 )
 
 // Name is the cluster's name in the Set that Cluster.Open makes.
@@ -80,7 +81,7 @@ func start() (*Cluster, error) {
 			AuditLog:       filepath.Join(dir, "audit.log"),
 		}, nil
 	}
-	program, err := find()
+	program, err := buildlock.Program("devcluster", "BULKHEAD_DEVCLUSTER")
 	if err != nil {
 		return nil, err
 	}

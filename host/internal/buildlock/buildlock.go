@@ -4,18 +4,40 @@ package buildlock
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// Take waits until no other process holds the lock called name. The lock ends with
-// release, or with the process.
-func Take(name string) (release func(), err error) {
-	return lock(filepath.Join(os.TempDir(), name+".lock"))
+// Program returns the path of the program that the module examples/NAME builds with its
+// build.sh: the one that the environment variable env names, or one that is built from
+// the sources above the working directory if necessary. Other processes that want the
+// same program wait meanwhile.
+func Program(name, env string) (string, error) {
+	if program := os.Getenv(env); program != "" {
+		return program, nil
+	}
+	source, err := upwards(filepath.Join("examples", name))
+	if err != nil {
+		return "", fmt.Errorf("%w; set %s", err, env)
+	}
+	// The lock ends with release, or with the process.
+	release, err := lock(filepath.Join(os.TempDir(), "bulkhead-"+name+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	cmd := exec.Command("bash", filepath.Join(source, "build.sh"))
+	cmd.Stderr = os.Stderr // shows progress
+	program, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd.Args[1], err)
+	}
+	return strings.TrimSpace(string(program)), nil
 }
 
-// Upwards finds the directory of a module, such as examples/devcluster, in the
-// working directory or above it.
-func Upwards(module string) (string, error) {
+// upwards finds the directory of a module in the working directory or above it.
+func upwards(module string) (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -10,13 +10,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,24 +162,4 @@ func (f *Fake) do(method, path string, in, out any) {
 	}
 }
 
-var find = sync.OnceValues(func() (string, error) {
-	if program := os.Getenv("BULKHEAD_AZUREFAKE"); program != "" {
-		return program, nil
-	}
-	source, err := buildlock.Upwards(filepath.Join("examples", "azure-fake"))
-	if err != nil {
-		return "", fmt.Errorf("%w; set BULKHEAD_AZUREFAKE", err)
-	}
-	release, err := buildlock.Take("bulkhead-azure-fake")
-	if err != nil {
-		return "", err
-	}
-	defer release()
-	cmd := exec.Command("bash", filepath.Join(source, "build.sh"))
-	cmd.Stderr = os.Stderr // shows progress
-	program, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmd.Args[1], err)
-	}
-	return strings.TrimSpace(string(program)), nil
-})
+var find = sync.OnceValues(func() (string, error) { return buildlock.Program("azure-fake", "BULKHEAD_AZUREFAKE") })
