@@ -60,7 +60,7 @@ var owners = []struct {
 	{"golang.org/x/oauth2", []string{"host/authn"}, "one place that holds client secrets"},
 	{"github.com/Azure/azure-sdk-for-go", []string{"host/capability/azure"}, "credentials and what they may be sent to stay in one place"},
 	{"go.yaml.in/yaml", []string{"host/internal/strictyaml", "host/directory"}, "what a text stands for is measured before it is used"},
-	{"sigs.k8s.io/yaml", []string{"host/server"}, "host/internal/strictyaml reads YAML; this writes it"},
+	{"sigs.k8s.io/yaml", []string{"host/server", "host/capability/helm"}, "host/internal/strictyaml reads YAML; this writes it"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "packages do not know the command line"},
 }
 

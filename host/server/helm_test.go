@@ -11,7 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
 )
 
-// helmRoutes are the six routes and what an editor gets for an empty request:
+// helmRoutes are the routes and what an editor gets for an empty request:
 // past authorization, at the check of the fields.
 var helmRoutes = []struct {
 	method, path string
@@ -20,6 +20,9 @@ var helmRoutes = []struct {
 	{"GET", "/api/gitops/helm-releases?cluster=dev", false},
 	{"GET", "/api/gitops/helm-history?cluster=dev&namespace=shop&release=none", false},
 	{"GET", "/api/gitops/helm-values?cluster=dev&namespace=shop&release=none", false},
+	{"GET", "/api/gitops/helm-notes?cluster=dev&namespace=shop&release=none", false},
+	{"GET", "/api/gitops/helm-manifest?cluster=dev&namespace=shop&release=none", false},
+	{"GET", "/api/gitops/helm-diff?cluster=dev&namespace=shop&release=none", false},
 	{"POST", "/api/gitops/helm-upgrade", true},
 	{"POST", "/api/gitops/helm-rollback", true},
 	{"POST", "/api/gitops/helm-uninstall", true},

@@ -1,11 +1,12 @@
-// Gitops is the console's Helm feature: releases, their history and values,
-// upgrade, rollback, uninstall. It checks what was asked and shapes answers;
+// Gitops is the console's Helm feature: releases, their history, values, notes
+// and manifests, upgrade, rollback, uninstall. It checks what was asked and shapes answers;
 // Helm itself, the cluster's credentials and the person's rights are the
 // host's.
 package main
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/helm"
@@ -15,6 +16,9 @@ import (
 type config struct {
 	DefaultCluster   string `json:"defaultCluster"`   // when a request names none
 	DefaultNamespace string `json:"defaultNamespace"` // the same, for reading one release
+	// Clusters are those that a list of releases covers when its request names none;
+	// empty: the default cluster.
+	Clusters []string `json:"clusters"`
 }
 
 var settings config
@@ -24,6 +28,9 @@ func init() {
 	sdk.Handle("helm-releases", releases)
 	sdk.Handle("helm-history", history)
 	sdk.Handle("helm-values", values)
+	sdk.Handle("helm-notes", notes)
+	sdk.Handle("helm-manifest", manifestOf)
+	sdk.Handle("helm-diff", diff)
 	sdk.Handle("helm-upgrade", upgrade)
 	sdk.Handle("helm-rollback", rollback)
 	sdk.Handle("helm-uninstall", uninstall)
@@ -38,6 +45,11 @@ func start(s *sdk.Start) error {
 	}
 	if settings.DefaultCluster != "" && !validName(settings.DefaultCluster) {
 		return sdk.Errorf(500, "config: defaultCluster %q is not a cluster's name", settings.DefaultCluster)
+	}
+	for i, name := range settings.Clusters {
+		if !validName(name) || slices.Contains(settings.Clusters[:i], name) {
+			return sdk.Errorf(500, "config: clusters[%d]: %q is not a cluster's name, or is there twice", i, name)
+		}
 	}
 	return nil
 }

@@ -47,11 +47,16 @@ func TestReadsAskForWhatTheQueryNames(t *testing.T) {
 		{"/helm-releases", "helm://dev", `{}`, `{"releases":[]}`},
 		{"/helm-releases?cluster=prod&namespace=shop", "helm://prod/shop",
 			`{"releases":[{"name":"web","namespace":"shop","revision":2,"updated":"2026-01-02T03:04:05Z","status":"deployed","chart":"demo","version":"1.0.0","appVersion":"9"}]}`,
-			`{"releases":[{"name":"web","namespace":"shop","revision":2,"updated":"2026-01-02T03:04:05Z","status":"deployed","chart":"demo","version":"1.0.0","appVersion":"9"}]}`},
+			`{"releases":[{"cluster":"prod","name":"web","namespace":"shop","revision":2,"updated":"2026-01-02T03:04:05Z","status":"deployed","chart":"demo","version":"1.0.0","appVersion":"9"}]}`},
 		{"/helm-history?release=web&namespace=shop", "helm://dev/shop/web/history?max=20", `{"history":[{"revision":1,"description":"Install complete"}]}`,
 			`{"history":[{"revision":1,"updated":"","status":"","chart":"","version":"","appVersion":"","description":"Install complete"}]}`},
-		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":{"replicas":2}}`, `{"format":"json","values":{"replicas":2}}`},
-		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":null}`, `{"format":"json","values":{}}`},
+		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":{"replicas":2}}`, `{"values":{"replicas":2},"format":"json"}`},
+		{"/helm-values?release=web", "helm://dev/default/web/values", `{"values":null}`, `{"values":{},"format":"json"}`},
+		{"/helm-values?release=web&revision=3&all=true", "helm://dev/default/web/values?all=true&revision=3", `{"values":{"p":"<redacted>"},"redacted":["/p"]}`,
+			`{"values":{"p":"\u003credacted\u003e"},"redacted":["/p"],"format":"json"}`},
+		{"/helm-notes?release=web&revision=2", "helm://dev/default/web/notes?revision=2", `{"revision":2,"notes":"hello"}`, `{"revision":2,"notes":"hello"}`},
+		{"/helm-manifest?release=web&namespace=shop", "helm://dev/shop/web/manifest", `{"revision":2,"manifest":"a: 1\n","redacted":true}`, `{"revision":2,"manifest":"a: 1\n","redacted":true}`},
+		{"/helm-diff?release=web&from=1&to=2", "helm://dev/default/web/diff?from=1&to=2", `{"from":1,"to":2,"objects":[]}`, `{"from":1,"to":2,"objects":[]}`},
 	} {
 		helm := &calls{body: c.helm}
 		resp := serve(t, helm).Do(sdktest.Request{Path: c.path})
@@ -149,6 +154,17 @@ func TestReadsRefuseBadNames(t *testing.T) {
 	for path, want := range map[string]string{
 		"/helm-values":                             "release is required",
 		"/helm-values?release=-x":                  "invalid release",
+		"/helm-values?release=web&revision=-1":     "revision must be a positive integer",
+		"/helm-notes":                              "release is required",
+		"/helm-manifest?namespace=shop":            "release is required",
+		"/helm-diff?from=x":                        "release is required",
+		"/helm-diff?release=web&from=x":            "from must be a positive integer",
+		"/helm-diff?release=web&to=0":              "to must be a positive integer",
+		"/helm-releases?limit=0":                   "limit must be a number from 1 to 500",
+		"/helm-releases?limit=501":                 "limit must be a number from 1 to 500",
+		"/helm-releases?continue=other/":           "invalid continue",
+		"/helm-releases?continue=dev/shop":         "invalid continue",
+		"/helm-releases?continue=dev/shop/a/b":     "invalid continue",
 		"/helm-history?release=web&namespace=a/b":  "invalid namespace",
 		"/helm-releases?namespace=..%2Fx":          "invalid namespace",
 		"/helm-releases?cluster=dev%2Fkube-system": "invalid cluster",
@@ -225,6 +241,9 @@ func TestWithoutTheGrantEveryRouteIsRefused(t *testing.T) {
 		{Path: "/helm-releases"},
 		{Path: "/helm-history?release=web"},
 		{Path: "/helm-values?release=web"},
+		{Path: "/helm-notes?release=web"},
+		{Path: "/helm-manifest?release=web"},
+		{Path: "/helm-diff?release=web"},
 		post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c"}`),
 		post("/helm-rollback", `{"release":"web","namespace":"shop","revision":1}`),
 		post("/helm-uninstall", `{"release":"web","namespace":"shop"}`),
@@ -238,11 +257,11 @@ func TestWithoutTheGrantEveryRouteIsRefused(t *testing.T) {
 
 func TestAMisspeltConfigKeepsThePluginFromStarting(t *testing.T) {
 	for _, config := range []map[string]any{
-		{"defaultClutser": "dev"}, {"defaultCluster": 7}, {"defaultCluster": "a/b"},
+		{"defaultClutser": "dev"}, {"defaultCluster": 7}, {"defaultCluster": "a/b"}, {"defaultCluster": "dev", "clusters": []string{"a", "a"}},
 	} {
 		h := sdktest.New(t, manifest)
 		h.Config(config)
-		if err := h.Start(); err == nil || !strings.Contains(err.Error(), "defaultClu") {
+		if err := h.Start(); err == nil || !strings.Contains(err.Error(), "defaultClu") && !strings.Contains(err.Error(), "clusters[1]") {
 			t.Errorf("%v: got %v", config, err)
 		}
 	}

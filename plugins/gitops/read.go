@@ -5,37 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/helm"
 )
 
 const historyLimit = 20
-
-type releasesBody struct {
-	Releases []helm.Release        `json:"releases"`
-	Errors   []helm.NamespaceError `json:"errors,omitempty"`
-}
-
-// releases answers {"releases": […]}, and with "errors" if the cluster does not
-// let the person read some of the namespaces.
-func releases(r *sdk.Request) (*sdk.Response, error) {
-	cluster, err := clusterOf(r.Query("cluster"))
-	if err != nil {
-		return nil, err
-	}
-	namespace := r.Query("namespace")
-	if namespace != "" {
-		if err := checkName("namespace", namespace); err != nil {
-			return nil, err
-		}
-	}
-	list, err := cluster.Releases(namespace)
-	if err != nil {
-		return nil, err
-	}
-	return sdk.JSON(200, releasesBody{orEmpty(list.Releases), list.Errors})
-}
 
 type historyBody struct {
 	History []helm.Revision `json:"history"`
@@ -69,24 +45,102 @@ func history(r *sdk.Request) (*sdk.Response, error) {
 	return sdk.JSON(200, historyBody{History: []helm.Revision{}, Error: text})
 }
 
-// values answers {"values": {…}, "format": "json"}.
+type valuesBody struct {
+	*helm.Values
+	Format string `json:"format"`
+}
+
+// values answers {"values": {…}, "format": "json"}, and with "redacted" if some of them
+// are secret.
 func values(r *sdk.Request) (*sdk.Response, error) {
-	release := r.Query("release")
-	if release == "" {
-		return nil, sdk.Errorf(400, "release is required")
-	}
-	cluster, namespace, err := releaseOf(r, release)
+	cluster, namespace, release, err := oneRelease(r)
 	if err != nil {
 		return nil, err
 	}
-	set, err := cluster.Values(namespace, release, 0, false)
+	revision, err := revisionOf(r, "revision")
 	if err != nil {
 		return nil, err
 	}
-	if len(set) == 0 || string(set) == "null" {
-		set = json.RawMessage("{}")
+	set, err := cluster.Values(namespace, release, revision, r.Query("all") == "true")
+	if err != nil {
+		return nil, err
 	}
-	return sdk.JSON(200, map[string]any{"values": set, "format": "json"})
+	if len(set.Values) == 0 || string(set.Values) == "null" {
+		set.Values = json.RawMessage("{}")
+	}
+	return sdk.JSON(200, valuesBody{set, "json"})
+}
+
+// notes answers the notes of a revision.
+func notes(r *sdk.Request) (*sdk.Response, error) {
+	cluster, namespace, release, err := oneRelease(r)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := revisionOf(r, "revision")
+	if err != nil {
+		return nil, err
+	}
+	return shown(cluster.Notes(namespace, release, revision))
+}
+
+// manifestOf answers the manifest of a revision.
+func manifestOf(r *sdk.Request) (*sdk.Response, error) {
+	cluster, namespace, release, err := oneRelease(r)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := revisionOf(r, "revision")
+	if err != nil {
+		return nil, err
+	}
+	return shown(cluster.Manifest(namespace, release, revision))
+}
+
+// diff answers how the manifests of two revisions differ.
+func diff(r *sdk.Request) (*sdk.Response, error) {
+	cluster, namespace, release, err := oneRelease(r)
+	if err != nil {
+		return nil, err
+	}
+	from, err := revisionOf(r, "from")
+	if err != nil {
+		return nil, err
+	}
+	to, err := revisionOf(r, "to")
+	if err != nil {
+		return nil, err
+	}
+	return shown(cluster.Diff(namespace, release, from, to))
+}
+
+func shown[T any](what *T, err error) (*sdk.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	return sdk.JSON(200, what)
+}
+
+// oneRelease reads the release that a query must name.
+func oneRelease(r *sdk.Request) (cluster helm.Cluster, namespace, release string, err error) {
+	if release = r.Query("release"); release == "" {
+		return "", "", "", sdk.Errorf(400, "release is required")
+	}
+	cluster, namespace, err = releaseOf(r, release)
+	return cluster, namespace, release, err
+}
+
+// revisionOf reads a revision of a query; 0 if it names none.
+func revisionOf(r *sdk.Request, key string) (int, error) {
+	text := r.Query(key)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		return 0, sdk.Errorf(400, "%s must be a positive integer", key)
+	}
+	return n, nil
 }
 
 // releaseOf reads where the release that a query names is.

@@ -63,11 +63,63 @@ type Result struct {
 	Output  string  `json:"output"`
 }
 
-// List is a list of releases. Errors has the namespaces that the user may not read in the
-// cluster; the list contains the others.
+// Page is the part of a list that is requested. The zero value is the whole list.
+type Page struct {
+	Limit  int    // most releases; 0: all, at most 500
+	After  string // List.Next of the part before; empty: from the beginning
+	Within int    // seconds that the list may take; 0: the host's own limit of 30
+}
+
+// List is a list of releases, by namespace and name. Errors has the namespaces that the
+// user may not read in the cluster; the list contains the others. Next is Page.After of
+// the next part, empty if there is none.
 type List struct {
 	Releases []Release        `json:"releases"`
 	Errors   []NamespaceError `json:"errors"`
+	Next     string           `json:"next"`
+}
+
+// Values are the values of a release, a JSON object. Redacted has JSON Pointers to those
+// that are secret and that the user may not see.
+type Values struct {
+	Values   json.RawMessage `json:"values"`
+	Redacted []string        `json:"redacted,omitempty"`
+}
+
+// Notes are the notes of a revision. Redacted is set if a secret in them is hidden.
+type Notes struct {
+	Revision int    `json:"revision"`
+	Notes    string `json:"notes"`
+	Redacted bool   `json:"redacted,omitempty"`
+}
+
+// Manifest is the manifest of a revision, in YAML. Redacted is set if a secret in it is
+// hidden.
+type Manifest struct {
+	Revision int    `json:"revision"`
+	Manifest string `json:"manifest"`
+	Redacted bool   `json:"redacted,omitempty"`
+}
+
+// Diff is how the manifests of two revisions differ. Redacted is set if secrets in it are
+// hidden; those that differ are marked.
+type Diff struct {
+	From     int          `json:"from"`
+	To       int          `json:"to"`
+	Objects  []ObjectDiff `json:"objects"`
+	Redacted bool         `json:"redacted,omitempty"`
+}
+
+// ObjectDiff is one object of a Diff. Change is "added", "removed" or "changed"; Diff is a
+// unified diff of its YAML, empty with Omitted if it is too long to be compared.
+type ObjectDiff struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace,omitempty"`
+	Name       string `json:"name"`
+	Change     string `json:"change"`
+	Diff       string `json:"diff"`
+	Omitted    bool   `json:"omitted,omitempty"`
 }
 
 // NamespaceError is why a namespace is missing from a List. Status is an HTTP status such
@@ -81,7 +133,7 @@ type NamespaceError struct {
 
 // Releases lists the releases of a namespace; an empty namespace means all that the user
 // may see.
-func (c Cluster) Releases(namespace string) (*List, error) {
+func (c Cluster) Releases(namespace string, page Page) (*List, error) {
 	var segments []string
 	if namespace != "" {
 		segments = []string{"namespace", namespace}
@@ -89,6 +141,13 @@ func (c Cluster) Releases(namespace string) (*List, error) {
 	target, err := rest.URL("helm", string(c), segments...)
 	if err != nil {
 		return nil, err
+	}
+	query := numbers(map[string]int{"limit": page.Limit, "within": page.Within})
+	if page.After != "" {
+		query.Set("after", page.After)
+	}
+	if len(query) > 0 {
+		target += "?" + query.Encode()
 	}
 	var out List
 	if err := rest.Do(fetch, "GET", target, nil, &out); err != nil {
@@ -100,32 +159,56 @@ func (c Cluster) Releases(namespace string) (*List, error) {
 // History lists the newest revisions of a release, up to limit; zero means the host's
 // default.
 func (c Cluster) History(namespace, release string, limit int) ([]Revision, error) {
-	query := url.Values{}
-	if limit > 0 {
-		query.Set("max", strconv.Itoa(limit))
-	}
 	var out struct {
 		History []Revision `json:"history"`
 	}
-	err := c.release("GET", namespace, release, "/history", query, nil, &out)
+	err := c.release("GET", namespace, release, "/history", numbers(map[string]int{"max": limit}), nil, &out)
 	return out.History, err
 }
 
-// Values returns the values of a release as a JSON object. Revision zero means the newest;
-// with all, the result includes the chart's defaults.
-func (c Cluster) Values(namespace, release string, revision int, all bool) (json.RawMessage, error) {
-	query := url.Values{}
-	if revision > 0 {
-		query.Set("revision", strconv.Itoa(revision))
-	}
+// Values returns the values of a release. Revision zero means the newest; with all, the
+// result includes the chart's defaults.
+func (c Cluster) Values(namespace, release string, revision int, all bool) (*Values, error) {
+	query := numbers(map[string]int{"revision": revision})
 	if all {
 		query.Set("all", "true")
 	}
-	var out struct {
-		Values json.RawMessage `json:"values"`
+	return read[Values](c, namespace, release, "/values", query)
+}
+
+// Notes returns the notes of a release. Revision zero means the newest.
+func (c Cluster) Notes(namespace, release string, revision int) (*Notes, error) {
+	return read[Notes](c, namespace, release, "/notes", numbers(map[string]int{"revision": revision}))
+}
+
+// Manifest returns the manifest of a release. Revision zero means the newest.
+func (c Cluster) Manifest(namespace, release string, revision int) (*Manifest, error) {
+	return read[Manifest](c, namespace, release, "/manifest", numbers(map[string]int{"revision": revision}))
+}
+
+// Diff compares the manifests of two revisions. Zero for "to" means the newest, zero for
+// "from" the one before "to".
+func (c Cluster) Diff(namespace, release string, from, to int) (*Diff, error) {
+	return read[Diff](c, namespace, release, "/diff", numbers(map[string]int{"from": from, "to": to}))
+}
+
+// numbers returns a query of the numbers that are not zero.
+func numbers(of map[string]int) url.Values {
+	query := url.Values{}
+	for key, n := range of {
+		if n > 0 {
+			query.Set(key, strconv.Itoa(n))
+		}
 	}
-	err := c.release("GET", namespace, release, "/values", query, nil, &out)
-	return out.Values, err
+	return query
+}
+
+func read[T any](c Cluster, namespace, release, what string, query url.Values) (*T, error) {
+	out := new(T)
+	if err := c.release("GET", namespace, release, what, query, nil, out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Upgrade installs a release or upgrades it.

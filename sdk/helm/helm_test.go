@@ -38,10 +38,18 @@ func asked(t *testing.T, body string, f func(helm.Cluster) error) (calls []strin
 
 func TestCallsAreTheWireContract(t *testing.T) {
 	for want, f := range map[string]func(helm.Cluster) error{
-		"GET helm://dev ":                         func(c helm.Cluster) error { _, err := c.Releases(""); return err },
-		"GET helm://dev/shop ":                    func(c helm.Cluster) error { _, err := c.Releases("shop"); return err },
-		"GET helm://dev/shop/web/history?max=20 ": func(c helm.Cluster) error { _, err := c.History("shop", "web", 20); return err },
-		"GET helm://dev/shop/web/history ":        func(c helm.Cluster) error { _, err := c.History("shop", "web", 0); return err },
+		"GET helm://dev ":      func(c helm.Cluster) error { _, err := c.Releases("", helm.Page{}); return err },
+		"GET helm://dev/shop ": func(c helm.Cluster) error { _, err := c.Releases("shop", helm.Page{}); return err },
+		"GET helm://dev?after=shop%2Fweb&limit=50&within=5 ": func(c helm.Cluster) error {
+			_, err := c.Releases("", helm.Page{Limit: 50, After: "shop/web", Within: 5})
+			return err
+		},
+		"GET helm://dev/shop/web/notes ":               func(c helm.Cluster) error { _, err := c.Notes("shop", "web", 0); return err },
+		"GET helm://dev/shop/web/manifest?revision=2 ": func(c helm.Cluster) error { _, err := c.Manifest("shop", "web", 2); return err },
+		"GET helm://dev/shop/web/diff ":                func(c helm.Cluster) error { _, err := c.Diff("shop", "web", 0, 0); return err },
+		"GET helm://dev/shop/web/diff?from=1&to=3 ":    func(c helm.Cluster) error { _, err := c.Diff("shop", "web", 1, 3); return err },
+		"GET helm://dev/shop/web/history?max=20 ":      func(c helm.Cluster) error { _, err := c.History("shop", "web", 20); return err },
+		"GET helm://dev/shop/web/history ":             func(c helm.Cluster) error { _, err := c.History("shop", "web", 0); return err },
 		"GET helm://dev/shop/web/values?all=true&revision=3 ": func(c helm.Cluster) error {
 			_, err := c.Values("shop", "web", 3, true)
 			return err
@@ -76,10 +84,20 @@ func TestAnswersAreTyped(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	_, err = asked(t, `{"values":{"a":{"b":1.50}}}`, func(c helm.Cluster) error {
+	_, err = asked(t, `{"values":{"a":{"b":1.50}},"redacted":["/c"]}`, func(c helm.Cluster) error {
 		got, err := c.Values("shop", "web", 0, false)
-		if string(got) != `{"a":{"b":1.50}}` {
-			t.Errorf("got %s", got)
+		if err == nil && (string(got.Values) != `{"a":{"b":1.50}}` || len(got.Redacted) != 1) {
+			t.Errorf("got %s", got.Values)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = asked(t, `{"from":1,"to":2,"objects":[{"kind":"Secret","name":"web","change":"changed","diff":"x"}],"redacted":true}`, func(c helm.Cluster) error {
+		got, err := c.Diff("shop", "web", 1, 2)
+		if err == nil && (!got.Redacted || len(got.Objects) != 1 || got.Objects[0] != helm.ObjectDiff{Kind: "Secret", Name: "web", Change: "changed", Diff: "x"}) {
+			t.Errorf("got %+v", got)
 		}
 		return err
 	})
@@ -93,9 +111,9 @@ func TestNamesThatWouldChangeTheURLAreRefusedByName(t *testing.T) {
 		"release is required":            func(c helm.Cluster) error { _, err := c.Uninstall("shop", ""); return err },
 		"namespace is required":          func(c helm.Cluster) error { _, err := c.Uninstall("", "web"); return err },
 		`release "a/b" is not a name`:    func(c helm.Cluster) error { _, err := c.Uninstall("shop", "a/b"); return err },
-		`namespace ".." is not a name`:   func(c helm.Cluster) error { _, err := c.Releases(".."); return err },
-		"cluster is required":            func(helm.Cluster) error { _, err := helm.Cluster("").Releases(""); return err },
-		`cluster "d/shop" is not a name`: func(helm.Cluster) error { _, err := helm.Cluster("d/shop").Releases(""); return err },
+		`namespace ".." is not a name`:   func(c helm.Cluster) error { _, err := c.Releases("..", helm.Page{}); return err },
+		"cluster is required":            func(helm.Cluster) error { _, err := helm.Cluster("").Releases("", helm.Page{}); return err },
+		`cluster "d/shop" is not a name`: func(helm.Cluster) error { _, err := helm.Cluster("d/shop").Releases("", helm.Page{}); return err },
 	} {
 		calls, err := asked(t, `{}`, f)
 		if x, ok := errors.AsType[*sdk.Error](err); !ok || x.Status != 400 || x.Message != want || len(calls) != 0 {

@@ -1,10 +1,13 @@
 // Package helm is the capability "helm": releases of a cluster through the helm
 // SDK, as the user.
 //
-//	GET    helm://CLUSTER                                     list, over all permitted namespaces
-//	GET    helm://CLUSTER/NAMESPACE                           list
+//	GET    helm://CLUSTER?limit=0&after=NAMESPACE/RELEASE&within=30   list, over all permitted namespaces
+//	GET    helm://CLUSTER/NAMESPACE                           list, with the same query
 //	GET    helm://CLUSTER/NAMESPACE/RELEASE/history?max=20    history, newest first
 //	GET    helm://CLUSTER/NAMESPACE/RELEASE/values?revision=0&all=false
+//	GET    helm://CLUSTER/NAMESPACE/RELEASE/notes?revision=0
+//	GET    helm://CLUSTER/NAMESPACE/RELEASE/manifest?revision=0
+//	GET    helm://CLUSTER/NAMESPACE/RELEASE/diff?from=0&to=0   manifests of two revisions; 0: the newest and the one before
 //	POST   helm://CLUSTER/NAMESPACE/RELEASE/upgrade           installs what is absent
 //	POST   helm://CLUSTER/NAMESPACE/RELEASE/rollback
 //	DELETE helm://CLUSTER/NAMESPACE/RELEASE                   uninstall
@@ -41,4 +44,10 @@
 // may write Secrets can write anything into them. Reads are therefore bounded
 // (records.go). A revision that cannot be used is left out of lists and histories, and
 // refused as the start or target of a change.
+//
+// A user who may read releases sees no secret by that: what the release declares in
+// Secrets is replaced wherever it occurs in values, notes, manifests and differences, and
+// so are values whose key says that they are secret (conceal.go). Policy may permit them,
+// as the kube call "get secrets" with via "helm.show"; it is asked only if there is
+// something to hide.
 package helm

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +35,16 @@ const (
 	actList      = "list"
 	actHistory   = "history"
 	actValues    = "values"
+	actNotes     = "notes"
+	actManifest  = "manifest"
 	actUpgrade   = "upgrade"
 	actRollback  = "rollback"
 	actUninstall = "uninstall"
+)
+
+var (
+	reads  = []string{actList, actHistory, actValues, actNotes, actManifest}
+	writes = []string{actUpgrade, actRollback, actUninstall}
 )
 
 // Config is the key "helm" of the host's configuration.
@@ -50,7 +58,7 @@ func NewKind() *capability.Kind {
 		Name: name,
 		Dimensions: []capability.Dimension{
 			{Name: capability.Clusters}, {Name: capability.Namespaced},
-			{Name: capability.Actions, Values: []string{actList, actHistory, actValues, actUpgrade, actRollback, actUninstall}},
+			{Name: capability.Actions, Values: slices.Concat(reads, writes)},
 		},
 		Classify: classify,
 		Spans: func(c *host.CapabilityCall) string {
@@ -79,7 +87,7 @@ func asked(p *capability.Phrase) (host.CapabilityCall, host.Resource, error) {
 	of.Resource = releaseResource
 	c, route := of.OfCluster(name, verb)
 	c.Effect = host.EffectChange
-	if slices.Contains([]string{actList, actHistory, actValues}, verb) {
+	if slices.Contains(reads, verb) {
 		c.Effect = host.EffectRead
 	}
 	return c, route, nil
@@ -131,11 +139,19 @@ type request struct {
 	action                      string
 	max, revision               int
 	all                         bool
+	diff                        bool // of the manifests of two revisions
+	from, to                    int
+	limit                       int // of a list; 0: all
+	after                       key // of a list: only the releases after this one
+	within                      time.Duration
 	upgrade                     upgradeBody
 	values                      map[string]any
 }
 
-const maxReleaseName = 53 // in bytes; helm's own bound
+const (
+	maxReleaseName = 53 // in bytes; helm's own bound
+	maxPageSize    = 500
+)
 
 // actions are the actions by method and path below the release, with their query keys.
 var actions = map[string]struct {
@@ -144,6 +160,9 @@ var actions = map[string]struct {
 }{
 	"GET /history":   {actHistory, []string{"max"}},
 	"GET /values":    {actValues, []string{"revision", "all"}},
+	"GET /notes":     {actNotes, []string{"revision"}},
+	"GET /manifest":  {actManifest, []string{"revision"}},
+	"GET /diff":      {actManifest, []string{"from", "to"}},
 	"POST /upgrade":  {actUpgrade, nil},
 	"POST /rollback": {actRollback, nil},
 	"DELETE ":        {actUninstall, nil},
@@ -171,7 +190,10 @@ func parse(r *abi.Request) (*request, error) {
 			return nil, host.E(host.Invalid, name, "the URL must name a release")
 		}
 		q.action = actList
-		return q, t.Only(name)
+		if err := t.Only(name, "limit", "after", "within"); err != nil {
+			return nil, err
+		}
+		return q, q.readPage(t)
 	}
 	if q.release = s[1]; len(q.release) > maxReleaseName || !dnsname.IsSubdomain(q.release) {
 		return nil, host.E(host.Invalid, name, "%q is not a valid release name", q.release)
@@ -184,11 +206,31 @@ func parse(r *abi.Request) (*request, error) {
 	if !ok {
 		return nil, host.E(host.Invalid, name, "a release has no %s %q", r.Method, rest)
 	}
-	q.action = a.name
+	q.action, q.diff = a.name, rest == "/diff"
 	if err := t.Only(name, a.keys...); err != nil {
 		return nil, err
 	}
 	return q, q.readQuery(t)
+}
+
+// readPage reads which part of a list is requested, and how long the list may take.
+func (q *request) readPage(t *capability.Target) (err error) {
+	if q.limit, err = number(t, "limit", maxPageSize); err != nil {
+		return err
+	}
+	seconds, err := number(t, "within", int(readTimeout/time.Second))
+	if err != nil {
+		return err
+	}
+	q.within = time.Duration(seconds) * time.Second
+	if v := t.Query.Get("after"); v != "" {
+		namespace, release, ok := strings.Cut(v, "/")
+		if !ok || !dnsname.IsLabel(namespace) || len(release) > maxReleaseName || !dnsname.IsSubdomain(release) {
+			return host.E(host.Invalid, name, "the query's after must be NAMESPACE/RELEASE")
+		}
+		q.after = key{namespace: namespace, release: release}
+	}
+	return nil
 }
 
 func (q *request) readQuery(t *capability.Target) (err error) {
@@ -196,6 +238,12 @@ func (q *request) readQuery(t *capability.Target) (err error) {
 		return err
 	}
 	if q.revision, err = number(t, "revision", 1<<30); err != nil {
+		return err
+	}
+	if q.from, err = number(t, "from", 1<<30); err != nil {
+		return err
+	}
+	if q.to, err = number(t, "to", 1<<30); err != nil {
 		return err
 	}
 	if v := t.Query.Get("all"); v != "" {
@@ -247,6 +295,9 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	if !q.read {
 		limit = writeTimeout
 	}
+	if q.within > 0 {
+		limit = q.within
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := q.readBody(q.body); err != nil {
@@ -261,7 +312,8 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 		logger = p.Caller.Logger
 	}
 	do := func() (*abi.Response, error) {
-		return (&run{request: q, client: client, within: p.Narrowing, logger: logger}).recovered(ctx)
+		return (&run{request: q, client: client, within: p.Narrowing, logger: logger,
+			reveal: func() bool { return showsSecrets(ctx, p, q) }}).recovered(ctx)
 	}
 	if !q.read {
 		done, err := h.busy.begin(q)

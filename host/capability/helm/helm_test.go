@@ -22,6 +22,10 @@ func TestActionsAreToldByMethodAndURL(t *testing.T) {
 		"GET helm://dev/shop":                     "helm list releases.helm.sh dev/shop/",
 		"GET helm://dev/shop/web/history?max=20":  "helm history releases.helm.sh dev/shop/web",
 		"GET helm://dev/shop/web/values?all=true": "helm values releases.helm.sh dev/shop/web",
+		"GET helm://dev/shop/web/notes":           "helm notes releases.helm.sh dev/shop/web",
+		"GET helm://dev/shop/web/manifest":        "helm manifest releases.helm.sh dev/shop/web",
+		"GET helm://dev/shop/web/diff?from=1":     "helm manifest releases.helm.sh dev/shop/web",
+		"GET helm://dev?limit=5&after=shop%2Fweb": "helm list releases.helm.sh dev//",
 		"POST helm://dev/shop/web/upgrade":        "helm upgrade releases.helm.sh dev/shop/web",
 		"POST helm://dev/shop/web/rollback":       "helm rollback releases.helm.sh dev/shop/web",
 		"DELETE helm://dev/shop/web":              "helm uninstall releases.helm.sh dev/shop/web",
@@ -38,6 +42,7 @@ func TestWhatIsNoAction(t *testing.T) {
 	for _, request := range []string{
 		"GET helm://dev/shop/web", "POST helm://dev/shop", "DELETE helm://dev", "PUT helm://dev/shop/web/upgrade", "GET helm://dev/shop/web/upgrade",
 		"GET helm://dev/shop/web/history/x", "GET helm://dev/shop/web/history?max=-1", "GET helm://dev/shop/web/history?max=1000", "GET helm://dev/shop/web/history?revision=1",
+		"GET helm://dev/shop/web/diff?from=-1", "GET helm://dev/shop/web/notes?all=true", "GET helm://dev?limit=501", "GET helm://dev?after=shop", "GET helm://dev?after=shop%2FWeb", "GET helm://dev?within=31",
 		"GET helm://dev/shop/web/values?all=maybe", "GET helm://dev/Shop", "GET helm://dev/shop/We_b/history", "GET helm://dev/shop?x=1", "DELETE helm://dev/shop/" + strings.Repeat("x", 54),
 	} {
 		method, target, _ := strings.Cut(request, " ")

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -39,7 +37,7 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 		return nil, r.failure(err)
 	}
 	slices.SortFunc(keys, newestFirst)
-	releases := slices.Collect(byRelease(keys))
+	releases, next := r.page(slices.Collect(byRelease(keys)))
 	found := make([]*releaseInfo, len(releases))
 	if len(namespaces) == 1 && namespaces[0] == "" {
 		partial = capability.NewPartial(len(releases)) // the number of namespaces is unknown
@@ -64,7 +62,28 @@ func (r *run) list(ctx context.Context) (*abi.Response, error) {
 		return nil, r.failure(err)
 	}
 	infos := slices.DeleteFunc(found, func(r *releaseInfo) bool { return r == nil })
-	return answer(listed{infos, unreachable})
+	return answer(listed{infos, unreachable, next})
+}
+
+// page returns the part of sorted releases that the request is about, and where the next
+// part begins; "" if nothing follows.
+func (r *run) page(releases [][]key) (part [][]key, next string) {
+	first := 0
+	if r.after != (key{}) {
+		first, _ = slices.BinarySearchFunc(releases, r.after, func(keys []key, after key) int {
+			if cmp.Or(cmp.Compare(keys[0].namespace, after.namespace), cmp.Compare(keys[0].release, after.release)) <= 0 {
+				return -1
+			}
+			return 1
+		})
+	}
+	part = releases[first:]
+	if r.limit > 0 && len(part) > r.limit {
+		part = part[:r.limit]
+		last := part[len(part)-1][0]
+		next = last.namespace + "/" + last.release
+	}
+	return part, next
 }
 
 // keysIn returns the keys of the revisions in the namespaces. Namespaces that the user
@@ -174,30 +193,4 @@ func (r *run) history(ctx context.Context) (*abi.Response, error) {
 		return nil, r.failure(cmp.Or(damaged, driver.ErrReleaseNotFound))
 	}
 	return answer(map[string]any{"history": infos})
-}
-
-func (r *run) showValues(ctx context.Context) (*abi.Response, error) {
-	s := r.records()
-	var rel *release.Release
-	var err error
-	if r.revision == 0 {
-		rel, err = s.newest(ctx, r.release)
-	} else {
-		if rel, err = s.read(ctx, key{r.namespace, r.release, r.revision}, true, newBudget(maxRelease)); err != nil {
-			err = s.missing(ctx, r.request, err)
-		}
-	}
-	if err != nil {
-		return nil, r.failure(err)
-	}
-	values := rel.Config
-	if r.all {
-		if values, err = chartutil.CoalesceValues(rel.Chart, rel.Config); err != nil {
-			return nil, r.failure(err)
-		}
-	}
-	if values == nil {
-		values = map[string]any{}
-	}
-	return answer(map[string]any{"values": values})
 }

@@ -163,16 +163,16 @@ func (s *records) history(ctx context.Context, releaseName string) ([]key, error
 	return keys, nil
 }
 
-// missing returns err. If err says that q's revision does not exist, but the release
-// does, it returns an error that names the revision.
-func (s *records) missing(ctx context.Context, q *request, err error) error {
+// missing returns err. If err says that the revision of q's release does not exist, but
+// the release does, it returns an error that names the revision.
+func (s *records) missing(ctx context.Context, q *request, revision int, err error) error {
 	if !errors.Is(err, driver.ErrReleaseNotFound) {
 		return err
 	}
 	if _, none := s.history(ctx, q.release); none != nil {
 		return none
 	}
-	return host.E(host.NotFound, name+"."+q.action, "release %q has no revision %d", q.release, q.revision)
+	return host.E(host.NotFound, name+"."+q.action, "release %q has no revision %d", q.release, revision)
 }
 
 func newestFirst(a, b key) int {

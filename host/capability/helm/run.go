@@ -2,6 +2,7 @@ package helm
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,10 @@ type run struct {
 	client *cluster.Client // for the releases' records
 	within capability.Narrowing
 	logger *slog.Logger
+	// reveal reports whether the user may see Secrets in what a release shows; nil in a
+	// child, which leaves it to the host: see choose.
+	reveal    func() bool
+	concealed json.RawMessage
 
 	// The other fields are for changes.
 	objects, lookup *cluster.Client // for the chart's objects, and for reads by its templates
@@ -123,6 +128,13 @@ func (r *run) recovered(ctx context.Context) (resp *abi.Response, err error) {
 		return r.history(ctx)
 	case actValues:
 		return r.showValues(ctx)
+	case actNotes:
+		return r.showNotes(ctx)
+	case actManifest:
+		if r.diff {
+			return r.showDiff(ctx)
+		}
+		return r.showManifest(ctx)
 	case actUpgrade:
 		return r.upgradeOrInstall(ctx)
 	case actRollback:

@@ -27,10 +27,38 @@ type releaseInfo struct {
 	AppVersion string `json:"appVersion"`
 }
 
-// listed is the answer of a list. Errors has the namespaces that could not be read.
+// listed is the answer of a list. Errors has the namespaces that could not be read. Next
+// is the value of "after" for the next part of the list, empty if there is none.
 type listed struct {
 	Releases []*releaseInfo           `json:"releases"`
 	Errors   []capability.Unreachable `json:"errors,omitempty"`
+	Next     string                   `json:"next,omitempty"`
+}
+
+// valuesShown is the answer about values. Redacted has JSON Pointers to values that the
+// user may not see.
+type valuesShown struct {
+	Values   map[string]any `json:"values"`
+	Redacted []string       `json:"redacted,omitempty"`
+}
+
+type notesShown struct {
+	Revision int    `json:"revision"`
+	Notes    string `json:"notes"`
+	Redacted bool   `json:"redacted,omitempty"`
+}
+
+type manifestShown struct {
+	Revision int    `json:"revision"`
+	Manifest string `json:"manifest"` // YAML
+	Redacted bool   `json:"redacted,omitempty"`
+}
+
+type diffShown struct {
+	From     int          `json:"from"`
+	To       int          `json:"to"`
+	Objects  []objectDiff `json:"objects"`
+	Redacted bool         `json:"redacted,omitempty"`
 }
 
 type revisionInfo struct {

@@ -87,7 +87,7 @@ func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
 		return nil, r.failure(err)
 	}
 	if _, err := c.Releases.Get(r.release, r.revision); err != nil {
-		return nil, r.failure(records.missing(ctx, r.request, err))
+		return nil, r.failure(records.missing(ctx, r.request, r.revision, err))
 	}
 	a := action.NewRollback(c)
 	a.Version, a.Timeout, a.MaxHistory = r.revision, r.wait(), keepRevisions

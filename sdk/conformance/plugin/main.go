@@ -183,7 +183,7 @@ func fail(r *sdk.Request) (*sdk.Response, error) {
 
 func call(r *sdk.Request) (*sdk.Response, error) {
 	if r.Query("on") == "helm" {
-		_, err := helm.Cluster("dev").Releases("shop")
+		_, err := helm.Cluster("dev").Releases("shop", helm.Page{})
 		return nil, err
 	}
 	q, err := abi.DecodeRequest(r.Body())
