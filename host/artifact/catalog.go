@@ -39,10 +39,11 @@ const (
 // Catalog lists plugins: an OCI index (image-spec v1.1) with the artifact type
 // TypeCatalog, whose entries are manifests in the same repository.
 type Catalog struct {
-	Source     string   // where it is from, for people; without secrets
-	Digest     string   // of the index
-	Identities []string // who signed it, of those that the policy asked for
-	Entries    []Entry  // by name, the newest version first
+	Source     string   `json:"source"`               // where it is from, for people; without secrets
+	Digest     string   `json:"digest,omitempty"`     // of the index
+	Identities []string `json:"identities,omitempty"` // who signed it, of those that the policy asked for
+	Entries    []Entry  `json:"plugins,omitempty"`    // by name, the newest version first
+	Problem    string   `json:"problem,omitempty"`    // why it cannot be used, in a list of catalogues
 }
 
 // Entry is one version of a plugin in a catalogue.

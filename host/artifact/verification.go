@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -15,6 +16,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/strictyaml"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 // Package is an artifact as the configuration names it.
@@ -37,6 +39,9 @@ type Verification struct {
 	// (application/vnd.dev.sigstore.trustedroot+json), for identities with a certificate:
 	// the certificate authorities, logs and timestamp authorities that count.
 	TrustRoot string `json:"trustRoot,omitempty"`
+	// Plugin is the name that the manifest of a signed plugin must have; "*" allows any. Default the name under which
+	// the plugin is configured: a signature for one plugin is none for another.
+	Plugin string `json:"plugin,omitempty"`
 	// Unsigned accepts an artifact without a signature. Each use is logged as a warning.
 	Unsigned bool `json:"unsigned,omitempty"`
 }
@@ -107,6 +112,12 @@ func (v *Verification) Paths() []*string {
 // Required reports whether v requires a signature.
 func (v *Verification) Required() bool { return len(v.AllOf)+len(v.AnyOf) > 0 }
 
+// Names reports whether v accepts the plugin of this manifest name under the name that
+// it is configured with.
+func (v *Verification) Names(plugin, configured string) bool {
+	return !v.Required() || v.Plugin == anyName || plugin == cmp.Or(v.Plugin, configured)
+}
+
 // each visits the identities with their fields below verification.
 func (v *Verification) each(visit func(field string, id Identity)) {
 	for i, id := range v.AllOf {
@@ -120,6 +131,8 @@ func (v *Verification) each(visit func(field string, id Identity)) {
 func (v *Verification) problems(ref Reference, at string, bad func(is bool, field, format string, args ...any)) {
 	bad(!v.Required() && !v.Unsigned && !ref.Local(), at, "lists no identity that must have signed; add anyOf or allOf, or unsigned: true to use it without a signature")
 	bad(v.Required() && v.Unsigned, at+".unsigned", "contradicts anyOf and allOf; remove one of them")
+	bad(v.Plugin != "" && !v.Required(), at+".plugin", "is for signed plugins; add anyOf or allOf, or remove it")
+	bad(v.Plugin != "" && v.Plugin != anyName && !manifest.ValidName(v.Plugin), at+".plugin", "%q is neither lower-case letters, digits and dashes, nor *", v.Plugin)
 	bad(len(v.AllOf)+len(v.AnyOf) > maxIdentities, at, "has over %d identities; remove some", maxIdentities)
 	certificates, seen := false, map[Identity]bool{}
 	v.each(func(field string, id Identity) {
