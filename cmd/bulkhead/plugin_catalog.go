@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"text/tabwriter"
 
@@ -12,18 +15,32 @@ import (
 func catalogCommand() *cobra.Command {
 	var f packageFlags
 	c := &cobra.Command{
-		Use:   "catalog REF",
-		Short: "List the plugins of a catalogue",
+		Use:   "catalog [REF]",
+		Short: "List the plugins of a catalogue, or of a host's catalogues",
 		Long: `List the plugins of a catalogue: a signed OCI index in a registry or layout. Without
 --key or --certificate-identity no signature is verified, which a warning says. Each
 plugin's own signatures are verified when it is fetched.
-` + references + packageExits,
-		Example: "  bulkhead plugin catalog oci://registry.example.com/catalog:latest --key ops.pub\n  bulkhead plugin catalog oci-layout:./carried:catalog --key ops.pub --json",
-		Args:    cobra.ExactArgs(1),
+` + references + `
+
+Without REF, list what the catalogues of a host offer, which it fetches and verifies
+as packages.catalogs in its configuration says. "bulkhead plugin install NAME" takes a
+plugin from there. The host is the one on this machine, found by --config, or the one
+of --host, asked as the user of bulkhead login or --token-file.
+` + packageExits,
+		Example: "  bulkhead plugin catalog\n  bulkhead plugin catalog oci://registry.example.com/catalog:latest --key ops.pub\n  bulkhead plugin catalog oci-layout:./carried:catalog --key ops.pub --json",
+		Args:    cobra.MaximumNArgs(1),
 	}
 	f.addAccess(c)
 	f.addVerification(c)
+	of := connection{
+		config:    c.Flags().StringP("config", "c", "bulkhead.yaml", "without REF: configuration of the host on this machine"),
+		host:      c.Flags().String("host", "", "without REF: URL of another host"),
+		tokenFile: &f.access.TokenFile,
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return offered(c, of, f.json)
+		}
 		p := f.pkg(args[0])
 		f.unverified(c, &p)
 		list, err := packageClient(c).Catalog(c.Context(), p)
@@ -33,17 +50,63 @@ plugin's own signatures are verified when it is fetched.
 		if f.json {
 			return printJSON(c.OutOrStdout(), map[string]any{"digest": list.Digest, "identities": list.Identities, "plugins": list.Entries})
 		}
-		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "NAME\tVERSION\tHOST API\tCAPABILITIES\tDESCRIPTION\tREFERENCE")
-		for _, e := range list.Entries {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Name, e.Version, e.HostAPI, strings.Join(e.Capabilities, ","), strings.Join(strings.Fields(withoutEscapes(e.Description)), " "), e.Reference)
-		}
-		return w.Flush()
+		return printEntries(c.OutOrStdout(), list.Entries)
 	}
 	sign := signing("sign REF --key KEY", "Sign a catalogue with a key", "Sign a catalogue as \"bulkhead plugin sign\" signs a plugin. Sign it again after each change.")
 	sign.Example = "  bulkhead plugin catalog sign oci://registry.example.com/catalog:latest --key ops.key"
 	c.AddCommand(catalogAddCommand(), sign)
 	return c
+}
+
+func printEntries(out io.Writer, list []artifact.Entry) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tVERSION\tHOST API\tCAPABILITIES\tDESCRIPTION\tREFERENCE")
+	for _, e := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(e.Name), plain(e.Version), e.HostAPI, plain(strings.Join(e.Capabilities, ",")),
+			strings.Join(strings.Fields(withoutEscapes(e.Description)), " "), plain(e.Reference))
+	}
+	return w.Flush()
+}
+
+// offered lists the plugins of a host's catalogues.
+func offered(c *cobra.Command, of connection, asJSON bool) error {
+	for _, flag := range []string{"user", "ca-file", "digest", "key", "all", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer", "trust-root"} {
+		if c.Flags().Changed(flag) {
+			return fmt.Errorf("--%s is for a REF, and there is none; the host asks as its configuration says", flag)
+		}
+	}
+	client, err := of.open()
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Catalogs []artifact.Catalog `json:"catalogs"`
+	}
+	if err := client.Do(c.Context(), http.MethodGet, "/api/admin/catalog", nil, &answer); err != nil {
+		return &runError{err}
+	}
+	if asJSON {
+		if err := printJSON(c.OutOrStdout(), answer.Catalogs); err != nil {
+			return err
+		}
+	} else {
+		var all []artifact.Entry
+		for _, from := range answer.Catalogs {
+			all = append(all, from.Entries...)
+		}
+		if err := printEntries(c.OutOrStdout(), all); err != nil {
+			return err
+		}
+	}
+	if len(answer.Catalogs) == 0 {
+		return &runError{errors.New("the host's configuration has no catalogue; add one to packages.catalogs")}
+	}
+	for _, from := range answer.Catalogs {
+		if from.Problem != "" {
+			return &runError{fmt.Errorf("the catalogue %s cannot be used: %s", plain(from.Source), plain(from.Problem))}
+		}
+	}
+	return nil
 }
 
 func catalogAddCommand() *cobra.Command {

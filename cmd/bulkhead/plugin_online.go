@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/cmd/bulkhead/internal/remote"
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -94,10 +95,12 @@ type installing struct {
 }
 
 func installCommand(kind string) *cobra.Command {
-	c := &cobra.Command{Use: kind + " NAME FILE", Args: cobra.ExactArgs(2)}
+	c := &cobra.Command{Use: kind + " NAME FILE|REF", Args: cobra.ExactArgs(2)}
 	source := `
-FILE is a .wasm file, which is uploaded. To install from a registry, fetch and verify
-the file with bulkhead plugin pull first.
+FILE is a .wasm file, which is uploaded. REF is https://…, oci://…, oci-layout:DIR on the
+host, or catalog:PLUGIN[@VERSION], a plugin of the host's catalogues: the hosts fetch and
+verify it, as packages in their configuration says. A tag is looked up once, and every
+replica runs what it meant then.
 
 Before anything changes, the host tries the version and compares it with the one
 that serves. What it may do that the other may not is shown, and needs consent: on a
@@ -105,23 +108,26 @@ terminal you are asked, otherwise give --consent with the digest that --dry-run
 printed.`
 	switch kind {
 	case "install":
+		c.Use, c.Args = "install NAME [FILE|REF]", cobra.RangeArgs(1, 2)
 		c.Short = "Install a plugin on every replica"
 		c.Long = c.Short + ".\n" + source + `
 
 --entry names a YAML file with grants, config, limits and rollout, as in the
-configuration file. What it leaves out the plugin does not get.
+configuration file. What it leaves out the plugin does not get. Without FILE and REF,
+the newest version of NAME in the host's catalogues is installed.
 ` + onlineHelp
 		c.Example = "  bulkhead plugin install echo build/plugins/echo.wasm\n" +
+			"  bulkhead plugin install hello oci://registry.example.com/plugins/hello:v1\n" +
 			"  bulkhead plugin install gitops gitops.wasm --entry gitops.yaml --dry-run\n" +
 			"  bulkhead plugin install gitops gitops.wasm --entry gitops.yaml --consent sha256:… --host https://console.example.com"
 	case "upgrade":
-		c.Use, c.Args = "upgrade NAME [FILE]", cobra.RangeArgs(1, 2)
+		c.Use, c.Args = "upgrade NAME [FILE|REF]", cobra.RangeArgs(1, 2)
 		c.Short = "Replace a version of a plugin on every replica"
 		c.Long = c.Short + `. Sessions stay on the version they began on
 until they end.
 ` + source + `
 
-What --entry does not give stays as it is; without FILE the module does.
+What --entry does not give stays as it is; without FILE and REF the module does.
 ` + onlineHelp
 		c.Example = "  bulkhead plugin upgrade echo build/plugins/echo.wasm\n  bulkhead plugin upgrade gitops --entry gitops.yaml"
 	case "canary":
@@ -162,11 +168,14 @@ func (f *installing) request(args []string) (q fleet.Request, file string, err e
 			return q, "", fmt.Errorf("--entry: %s: %w", *f.entry, err)
 		}
 	}
-	if len(args) == 2 {
+	switch {
+	case len(args) == 2:
 		given = append(given, "module")
-		if file = args[1]; strings.Contains(file, "://") {
-			return q, "", fmt.Errorf("%s is a reference; fetch and verify it with \"bulkhead plugin pull %s -o FILE\", and install FILE", file, file)
+		if file, q.Reference, err = fileOrReference(args[1]); err != nil {
+			return q, "", err
 		}
+	case f.kind == "install":
+		q.Reference = inCatalog + args[0]
 	}
 	if f.kind == "canary" {
 		rule := &plugin.Canary{Percent: *f.percent, Roles: *f.roles, Teams: *f.teams, PromoteAfter: host.Duration(*f.promoteAfter)}
@@ -185,10 +194,28 @@ func (f *installing) request(args []string) (q fleet.Request, file string, err e
 			}
 		}
 		if len(given) == 0 {
-			return q, "", errors.New("nothing is to be changed; give a FILE or --entry")
+			return q, "", errors.New("nothing is to be changed; give a FILE, a REF or --entry")
 		}
 	}
 	return q, file, nil
+}
+
+// inCatalog begins the reference of a plugin in the host's catalogues.
+const inCatalog = "catalog:"
+
+// fileOrReference tells a file of this machine from what the hosts fetch.
+func fileOrReference(text string) (file, reference string, err error) {
+	if strings.HasPrefix(text, inCatalog) {
+		return "", text, nil
+	}
+	ref, err := artifact.ParseReference(text)
+	if err != nil {
+		return "", "", err
+	}
+	if ref.Local() {
+		return ref.Path(), "", nil
+	}
+	return "", ref.String(), nil
 }
 
 func (f *installing) run(c *cobra.Command, args []string) error {
@@ -234,6 +261,7 @@ func (f *installing) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	q.Digest = cmp.Or(q.Digest, keptOr(&q, tried.Digest)) // what was compared, whatever a tag means by now
+	q.Reference = keptOr(&q, tried.Source)
 	if err := client.Do(ctx, http.MethodPut, path(name, ""), &q, &answer); err != nil {
 		return refusal(err)
 	}
@@ -243,12 +271,12 @@ func (f *installing) run(c *cobra.Command, args []string) error {
 	return f.follow(c, client, name, revisionOf(before))
 }
 
-// keptOr is the digest of a module that is named, "" if the one that serves is kept.
-func keptOr(q *fleet.Request, digest string) string {
+// keptOr is what names the module, "" if the one that serves is kept.
+func keptOr(q *fleet.Request, text string) string {
 	if slices.Contains(q.Keep, "module") {
 		return ""
 	}
-	return digest
+	return text
 }
 
 func ofFile(p *fleet.Plugin) string {
@@ -306,6 +334,9 @@ func (f *installing) show(out io.Writer, r *plugin.Report) error {
 		return printJSON(out, r)
 	}
 	fmt.Fprintf(out, "%s %s, %s: %s\n", plain(r.Plugin), plain(r.Version), r.Digest, r.Outcome)
+	if r.Source != "" {
+		fmt.Fprintln(out, "from", plain(r.Source))
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintln(out, "warning:", plain(w))
 	}

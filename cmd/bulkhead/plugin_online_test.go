@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -57,8 +59,17 @@ func (s *scripted) serve(w http.ResponseWriter, r *http.Request) {
 		answer(422, map[string]string{"error": "the configuration is refused; the earlier one serves on", "detail": "bulkhead.yaml: line 2: auth: has no login method"})
 	case r.URL.Path == "/api/admin/config/reload":
 		answer(200, config.Report{Outcome: config.Applied, Changes: []config.Change{{Path: "plugins[echo].limits.fuel", Old: "1", New: "2"}}, Plugins: map[string]string{"echo": "published"}})
+	case r.URL.Path == "/api/admin/catalog":
+		answer(200, map[string]any{"catalogs": []artifact.Catalog{
+			{Source: "oci://example.com/a", Entries: []artifact.Entry{{Name: "hello", Version: "1.2.0", HostAPI: artifact.HostAPI{Min: 1, Max: 2}, Reference: "oci://example.com/a@sha256:1"}}},
+			{Source: "oci://example.com/b", Problem: "it cannot be reached"},
+		}})
 	case r.Method == "PUT" && r.URL.Query().Get("dryRun") == "true":
-		answer(200, map[string]any{"report": plugin.Report{Name: "echo", Plugin: "echo", Version: "2.0", Digest: "sha256:up", Outcome: plugin.Passed, Comparison: &plugin.Comparison{
+		source := ""
+		if bytes.Contains(body, []byte("reference")) {
+			source = "oci://registry.example.com/hello:v1@sha256:pin"
+		}
+		answer(200, map[string]any{"report": plugin.Report{Name: "echo", Source: source, Plugin: "echo", Version: "2.0", Digest: "sha256:up", Outcome: plugin.Passed, Comparison: &plugin.Comparison{
 			From: "1.0", To: "2.0", Digest: "sha256:new", More: []plugin.Change{{Field: "grants.helm", New: "all\x1b[2J"}}, Less: []plugin.Change{{Field: "limits.fuel", Old: "2", New: "1"}},
 		}}})
 	case r.Method == "PUT":
@@ -138,7 +149,15 @@ func TestPluginsAreManagedFromTheCommandLine(t *testing.T) {
 		{"upgrade echo", 2, "", "nothing is to be changed", ""},
 		{"install echo " + wasm + " --entry " + file("bad.yaml", "grant: {}\n"), 2, "", "bad.yaml", ""},
 		{"install echo " + filepath.Join(dir, "absent.wasm"), 2, "", "absent.wasm", ""},
-		{"install echo oci://registry.example.com/echo:v1", 2, "", "bulkhead plugin pull oci://registry.example.com/echo:v1 -o FILE", ""},
+		{"install hello oci://registry.example.com/hello:v1 --dry-run", 0, "from oci://registry.example.com/hello:v1@sha256:pin", "", `{"reference":"oci://registry.example.com/hello:v1"}`},
+		{"install hello oci://registry.example.com/hello:v1 --consent sha256:new", 0, "active", "", `{"reference":"oci://registry.example.com/hello:v1@sha256:pin","digest":"sha256:up","consent":"sha256:new"}`},
+		{"upgrade hello catalog:hello@1.2.0 --consent sha256:new", 0, "active", "", `{"reference":"catalog:hello@1.2.0","consent":"sha256:new","revision":1,"keep":["grants"`},
+		{"remove hello", 0, "removed", "", ""},
+		{"install hello --dry-run", 0, "from", "", `{"reference":"catalog:hello"}`},
+		{"install hello oci://registry.example.com/hello", 2, "", "has neither a tag nor a digest", ""},
+		{"catalog", 1, "hello  1.2.0", "oci://example.com/b cannot be used", "GET /catalog"},
+		{"catalog --json", 1, `"reference": "oci://example.com/a@sha256:1"`, "", ""},
+		{"catalog --key ops.pub", 2, "", "--key is for a REF", ""},
 	} {
 		args := append([]string{"plugin"}, strings.Fields(c.args)...)
 		out, err, code := bulkhead(t, append(args, "--host", s.URL, "--token-file", token)...)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -70,6 +71,7 @@ type Plugin struct {
 // hold secrets.
 type Version struct {
 	Digest  string                        `json:"digest"`
+	Source  string                        `json:"source,omitempty"` // pinned reference; empty: an upload
 	Plugin  string                        `json:"plugin,omitempty"`
 	Version string                        `json:"version,omitempty"`
 	Grants  map[string][]capability.Grant `json:"grants,omitempty"`
@@ -91,8 +93,12 @@ type OnReplica struct {
 // Request is what an administrator wants to run. It is whole: a field that is left out
 // and not in Keep is none, and grants that are left out are no grants.
 type Request struct {
-	// Digest names an upload ("sha256:" and 64 hexadecimal digits). It is required unless
-	// Keep has module.
+	// Reference is where the module is: https://…, oci://…, oci-layout:DIR with an absolute
+	// path on the host, or catalog:PLUGIN[@VERSION]. The configuration has to allow it. It
+	// is resolved once, and every replica fetches what it was then.
+	Reference string `json:"reference,omitempty"`
+	// Digest is that of the module ("sha256:" and 64 hexadecimal digits). Without Reference
+	// it names an upload, and is required unless Keep has module.
 	Digest  string                        `json:"digest,omitempty"`
 	Grants  map[string][]capability.Grant `json:"grants,omitempty"`
 	Config  json.RawMessage               `json:"config,omitempty"`
@@ -116,7 +122,7 @@ var keepers = []string{"module", "grants", "config", "limits", "rollout"}
 func (q *Request) version(current *spec) (v version, err error) {
 	v = version{Digest: q.Digest, Grants: q.Grants, Config: q.Config, Limits: q.Limits, Rollout: q.Rollout, Consent: q.Consent}
 	given := map[string]bool{
-		"module": q.Digest != "", "grants": q.Grants != nil, "config": q.Config != nil,
+		"module": q.Digest != "" || q.Reference != "", "grants": q.Grants != nil, "config": q.Config != nil,
 		"limits": q.Limits != plugin.Limits{}, "rollout": !isZero(q.Rollout),
 	}
 	for _, field := range q.Keep {
@@ -130,7 +136,7 @@ func (q *Request) version(current *spec) (v version, err error) {
 		}
 		switch of := &current.Serve; field {
 		case "module":
-			v.Digest = of.Digest
+			v.Digest, v.Source = of.Digest, of.Source
 		case "grants":
 			v.Grants = of.Grants
 		case "config":
@@ -141,8 +147,8 @@ func (q *Request) version(current *spec) (v version, err error) {
 			v.Rollout = of.Rollout
 		}
 	}
-	if v.Digest == "" {
-		return v, host.E(host.Unprocessable, "", "digest: is missing; upload the module and give its digest")
+	if v.Digest == "" && q.Reference == "" {
+		return v, host.E(host.Unprocessable, "", "digest: is missing; upload the module and give its digest, or give its reference")
 	}
 	return v, nil
 }
@@ -160,19 +166,48 @@ func (f *Fleet) Check(ctx context.Context, name string, q *Request) (*plugin.Rep
 	if err != nil {
 		return nil, err
 	}
-	v, err := q.version(current)
+	v, err := f.resolve(ctx, name, q, current)
 	if err != nil {
 		return nil, err
 	}
 	return f.check(ctx, name, &v, q.Canary)
 }
 
+// resolve returns what q describes, with the digest and the pinned reference of its
+// module.
+func (f *Fleet) resolve(ctx context.Context, name string, q *Request, current *spec) (version, error) {
+	v, err := q.version(current)
+	if err != nil || q.Reference == "" {
+		return v, err
+	}
+	a, err := f.Packages.Resolve(ctx, name, q.Reference, q.Digest)
+	if err != nil {
+		step := plugin.StepFetch
+		if r, ok := errors.AsType[*artifact.Refusal](err); ok && r.Step != artifact.StepFetch {
+			step = plugin.StepVerify
+		}
+		return v, forAdmin(&plugin.StepError{Name: name, Step: step, Err: err})
+	}
+	v.Digest, v.Source = a.Digest, a.Reference.String()
+	return v, nil
+}
+
+// Catalogs fetches and verifies the catalogues that this replica's configuration names.
+func (f *Fleet) Catalogs(ctx context.Context) []*artifact.Catalog { return f.Packages.Catalogs(ctx) }
+
 // check tries v here, after this replica's own work on the name has ended.
 func (f *Fleet) check(ctx context.Context, name string, v *version, rule *plugin.Canary) (*plugin.Report, error) {
 	if err := f.settle(ctx, name); err != nil {
 		return nil, err
 	}
-	report, err := f.Registry.Check(ctx, plugin.Swap{Config: v.config(name), Origin: plugin.API, Canary: rule})
+	c, err := v.config(name, f.Packages)
+	if err != nil {
+		return nil, forAdmin(err)
+	}
+	report, err := f.Registry.Check(ctx, plugin.Swap{Config: c, Origin: plugin.API, Canary: rule})
+	if report != nil {
+		report.Source = v.Source
+	}
 	return report, forAdmin(err)
 }
 
@@ -241,7 +276,7 @@ func (f *Fleet) Put(ctx context.Context, who *host.Principal, name string, q *Re
 	if now.Revision != q.Revision {
 		return nil, f.changed(now, q.Revision)
 	}
-	v, err := q.version(s)
+	v, err := f.resolve(ctx, name, q, s)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +322,7 @@ func (f *Fleet) write(ctx context.Context, who *host.Principal, now state.Desire
 	d, err = f.Store.PutDesired(ctx, d, now.Revision)
 	if err == nil {
 		f.Logger.Info("what is desired of a plugin was changed", "plugin", d.Name, "revision", d.Revision, "user", string(who.User),
-			"method", who.Login.Method, "version", s.Serve.Version, "digest", s.Serve.Digest, "canary", s.Canary != nil)
+			"method", who.Login.Method, "version", s.Serve.Version, "source", s.Serve.Source, "digest", s.Serve.Digest, "canary", s.Canary != nil)
 	}
 	return err
 }
@@ -409,7 +444,7 @@ func describe(d state.Desired) *Plugin {
 }
 
 func (v *version) public(rule *plugin.Canary) *Version {
-	return &Version{v.Digest, v.Plugin, v.Version, v.Grants, v.Limits, v.By, v.At, rule}
+	return &Version{v.Digest, v.Source, v.Plugin, v.Version, v.Grants, v.Limits, v.By, v.At, rule}
 }
 
 // judge says how the fleet does, by the fresh replicas' own reports on this revision.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
 )
@@ -37,10 +38,22 @@ type Registry interface {
 	Changed() <-chan struct{}
 }
 
+// Packages is what this replica's configuration says of plugins that are installed by
+// reference. Errors are of the type *artifact.Refusal.
+type Packages interface {
+	// Package returns how a reference is fetched and verified for a plugin of this name.
+	Package(name, reference string) (artifact.Package, error)
+	// Resolve fetches and verifies it, also one of a catalogue, as artifact.Store does.
+	Resolve(ctx context.Context, name, reference, digest string) (*artifact.Artifact, error)
+	// Catalogs fetches and verifies the catalogues.
+	Catalogs(ctx context.Context) []*artifact.Catalog
+}
+
 // Config is what a Fleet is made of. Every field is required.
 type Config struct {
 	Store    Store
 	Registry Registry
+	Packages Packages
 	Logger   *slog.Logger
 }
 
@@ -80,7 +93,7 @@ const (
 	Refused  Phase = "refused" // the name belongs to this replica's configuration file
 )
 
-// retryAfter is when a module that could not be fetched is fetched again.
+// retryAfter is when a module that could not be fetched or verified is tried again.
 const retryAfter = 20 * time.Second
 
 // New returns a Fleet that has not begun.
@@ -242,7 +255,7 @@ func (f *Fleet) begin(w *work, d state.Desired) {
 			switch {
 			case e.Step == plugin.StepCheck && host.KindOf(e.Err) == host.Conflict:
 				w.phase = Refused
-			case e.Step == plugin.StepFetch:
+			case e.Step == plugin.StepFetch, e.Step == plugin.StepVerify: // another configuration or signature may come
 				w.retry = time.Now().Add(retryAfter)
 			}
 		}
@@ -295,7 +308,11 @@ func (f *Fleet) apply(ctx context.Context, name string, before, s *spec) error {
 // approved, compared with what ran then; a replica that runs something else, or nothing
 // yet, approves its own comparison.
 func (f *Fleet) swap(ctx context.Context, name string, v *version, rule *plugin.Canary) error {
-	swap := plugin.Swap{Config: v.config(name), Origin: plugin.API, Canary: rule, Consent: v.Consent}
+	c, err := v.config(name, f.Packages)
+	if err != nil {
+		return err
+	}
+	swap := plugin.Swap{Config: c, Origin: plugin.API, Canary: rule, Consent: v.Consent}
 	report, err := f.Registry.Swap(ctx, swap)
 	if e, ok := errors.AsType[*plugin.StepError](err); ok && e.Step == plugin.StepCompare && swap.Consent != "" {
 		swap.Consent = ""

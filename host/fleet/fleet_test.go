@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -108,13 +109,14 @@ type registry struct {
 	waiting map[string]plugin.Swap
 	changed chan struct{}
 	swaps   []string
-	fails   map[string]error // by digest
-	hold    chan struct{}    // swaps wait for it, if it is not nil
+	configs map[string]plugin.Config // that were swapped in last
+	fails   map[string]error         // by digest
+	hold    chan struct{}            // swaps wait for it, if it is not nil
 	number  uint64
 }
 
 func newRegistry() *registry {
-	return &registry{names: map[string]*plugin.Status{}, waiting: map[string]plugin.Swap{}, changed: make(chan struct{}), fails: map[string]error{}}
+	return &registry{configs: map[string]plugin.Config{}, names: map[string]*plugin.Status{}, waiting: map[string]plugin.Swap{}, changed: make(chan struct{}), fails: map[string]error{}}
 }
 
 // consent is needed for each version that is not an earlier one of the name.
@@ -214,6 +216,7 @@ func (r *registry) publish(s plugin.Swap) {
 	}
 	r.names[s.Name] = st
 	r.swaps = append(r.swaps, what)
+	r.configs[s.Name] = s.Config
 	r.notify()
 }
 
@@ -267,6 +270,12 @@ func (r *registry) done() string {
 	return strings.Join(r.swaps, ", ")
 }
 
+func (r *registry) last(name string) plugin.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.configs[name]
+}
+
 // edit changes the plugins of a replica without the fleet.
 func (r *registry) edit(f func()) {
 	r.mu.Lock()
@@ -275,9 +284,54 @@ func (r *registry) edit(f func()) {
 	r.notify()
 }
 
+// packages is what a replica's configuration allows: oci:// references of these names.
+// A tag means what means says; a pinned reference means itself.
+type packages struct {
+	mu      sync.Mutex
+	allowed map[string]bool
+	means   string // digest
+}
+
+var errNotAllowed = &artifact.Refusal{Origin: "a reference", Step: artifact.StepReference, Text: "no source allows it"}
+
+func (p *packages) Package(name, reference string) (artifact.Package, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.allowed[name] {
+		return artifact.Package{}, errNotAllowed
+	}
+	return artifact.Package{Source: reference, Verification: artifact.Verification{AnyOf: []artifact.Identity{{Key: "ops.pub"}}}}, nil
+}
+
+func (p *packages) Resolve(_ context.Context, name, reference, digest string) (*artifact.Artifact, error) {
+	if _, err := p.Package(name, reference); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &artifact.Artifact{Digest: p.means}
+	tag, pin, pinned := strings.Cut(reference, "@")
+	if pinned {
+		a.Digest = pin
+	}
+	if digest != "" && digest != a.Digest {
+		return nil, &artifact.Refusal{Origin: reference, Step: artifact.StepDigest, Text: "the file is another"}
+	}
+	var err error
+	a.Reference, err = artifact.ParseReference(tag + "@" + a.Digest)
+	return a, err
+}
+
+func (p *packages) Catalogs(context.Context) []*artifact.Catalog { return nil }
+
 func start(t *testing.T, s *shared, id string, r *registry) *Fleet {
 	t.Helper()
-	f := New(Config{Store: seen{s, id}, Registry: r, Logger: slog.New(slog.DiscardHandler)})
+	return startWith(t, s, id, r, &packages{})
+}
+
+func startWith(t *testing.T, s *shared, id string, r *registry, p *packages) *Fleet {
+	t.Helper()
+	f := New(Config{Store: seen{s, id}, Registry: r, Packages: p, Logger: slog.New(slog.DiscardHandler)})
 	f.Start(t.Context())
 	t.Cleanup(f.Close)
 	return f
@@ -584,6 +638,60 @@ func TestARequestIsWhole(t *testing.T) {
 	}
 	if _, err := a.Put(t.Context(), ada, "echo", &Request{Digest: "sha256:3", Revision: 1}); host.KindOf(err) != host.Conflict || !strings.Contains(err.Error(), "since revision 1") {
 		t.Errorf("a change from an old revision: %v", err)
+	}
+}
+
+// A tag is looked up once. Every replica runs what it meant then, fetched and verified as
+// its own configuration says.
+func TestAReferenceIsPinnedForEveryReplica(t *testing.T) {
+	one, two := "sha256:"+strings.Repeat("1", 64), "sha256:"+strings.Repeat("2", 64)
+	s, ra, rb := newShared(), newRegistry(), newRegistry()
+	pa, pb := &packages{allowed: map[string]bool{"echo": true}, means: one}, &packages{allowed: map[string]bool{"echo": true}, means: two}
+	a := startWith(t, s, "a", ra, pa)
+	b := startWith(t, s, "b", rb, pb)
+	tag := "oci://example.com/echo:v1"
+	by := func(reference string) func(*Request) {
+		return func(q *Request) { q.Reference, q.Digest = reference, "" }
+	}
+	put(t, a, "echo", "", by(tag))
+	p := active(t, b, "echo")
+	if p.Serve.Digest != one || p.Serve.Source != tag+"@"+one {
+		t.Errorf("%+v", p.Serve)
+	}
+	if got := rb.done(); got != "echo="+one {
+		t.Errorf("replica b did %s", got)
+	}
+	if c := rb.last("echo"); c.Source != tag+"@"+one || c.Digest != one || len(c.Verification.AnyOf) != 1 {
+		t.Errorf("replica b fetches %+v", c)
+	}
+	if list, _ := a.Store.Desired(); len(list[0].Uploads) != 0 {
+		t.Errorf("uploads: %v", list[0].Uploads)
+	}
+	if err := tryPut(t, a, "echo", two, by(tag), func(q *Request) { q.Digest = two }); host.KindOf(err) != host.Unprocessable || !strings.Contains(err.Error(), "verify: ") {
+		t.Errorf("another digest: %v", err)
+	}
+	// The module stays while something else changes.
+	put(t, a, "echo", "", func(q *Request) { q.Keep, q.Config = []string{"module"}, json.RawMessage(`{"a":1}`) })
+	if p = active(t, a, "echo"); p.Serve.Source != tag+"@"+one {
+		t.Errorf("kept: %+v", p.Serve)
+	}
+	// A replica whose configuration allows the reference no more does not take it.
+	pb.mu.Lock()
+	pb.allowed = nil
+	pb.mu.Unlock()
+	if err := tryPut(t, b, "echo", "", by(tag)); err == nil || !strings.Contains(err.Error(), "no source allows it") {
+		t.Errorf("not allowed: %v", err)
+	}
+	pa.mu.Lock()
+	pa.means = two
+	pa.mu.Unlock()
+	put(t, a, "echo", "", by(tag))
+	until(t, "the refusal", func() bool {
+		p := describeOf(t, a, "echo")
+		return p.State == Failed && strings.Contains(p.Because, "replica b: verify: a reference: reference: no source allows it")
+	})
+	if b.Problem() == nil {
+		t.Error("the replica itself does not say so")
 	}
 }
 

@@ -23,9 +23,10 @@ const maxEarlier = 4
 
 // version is one version of a plugin with everything that it may do.
 type version struct {
-	Digest  string                        `json:"digest"`  // of an upload
-	Plugin  string                        `json:"plugin"`  // by its manifest
-	Version string                        `json:"version"` // likewise
+	Digest  string                        `json:"digest"`           // of the module
+	Source  string                        `json:"source,omitempty"` // pinned reference; empty: the module is an upload
+	Plugin  string                        `json:"plugin"`           // by its manifest
+	Version string                        `json:"version"`          // likewise
 	Grants  map[string][]capability.Grant `json:"grants,omitempty"`
 	Config  json.RawMessage               `json:"config,omitempty"`
 	Limits  plugin.Limits                 `json:"limits,omitzero"`
@@ -36,10 +37,21 @@ type version struct {
 	At      time.Time   `json:"at"`
 }
 
-func (v *version) config(name string) plugin.Config {
+// config is v as an entry of the configuration. How a reference is fetched and verified
+// is what this replica's configuration says now; the error is a *plugin.StepError if it
+// allows the reference no more.
+func (v *version) config(name string, allowed Packages) (plugin.Config, error) {
 	c := plugin.Config{Name: name, Source: uploadSource + v.Digest, Digest: v.Digest, Grants: v.Grants, Config: v.Config, Limits: v.Limits, Rollout: v.Rollout}
 	c.Rollout.Canary = nil // a canary is one of the description, and not of a version
-	return c
+	if v.Source == "" {
+		return c, nil
+	}
+	p, err := allowed.Package(name, v.Source)
+	if err != nil {
+		return c, &plugin.StepError{Name: name, Step: plugin.StepVerify, Err: err}
+	}
+	c.Source, c.Access, c.Verification = p.Source, p.Access, p.Verification
+	return c, nil
 }
 
 // same reports whether other would run the same.
@@ -83,7 +95,7 @@ func (s *spec) uploads() (list []string) {
 		versions = append(versions, s.Canary.version)
 	}
 	for _, v := range versions {
-		if !slices.Contains(list, v.Digest) {
+		if v.Source == "" && !slices.Contains(list, v.Digest) {
 			list = append(list, v.Digest)
 		}
 	}

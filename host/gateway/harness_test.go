@@ -154,7 +154,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	admin.Mount(s.Gateway, admin.Config{
 		Sessions: ender, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
 		Kinds: new(all.Config).Catalog(), Uploads: store,
-		Plugins:       fleet.New(fleet.Config{Store: store, Registry: noPlugins{}, Logger: log}),
+		Plugins:       fleet.New(fleet.Config{Store: store, Registry: noPlugins{}, Packages: noPackages{}, Logger: log}),
 		Policy:        &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
 		Configuration: settings{},
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 )
 
@@ -23,6 +24,17 @@ func (noPlugins) Promote(string) error                 { return errNone }
 func (noPlugins) Remove(context.Context, string) error { return errNone }
 func (noPlugins) Status() []plugin.Status              { return nil }
 func (noPlugins) Changed() <-chan struct{}             { return nil }
+
+// noPackages allows no reference.
+type noPackages struct{}
+
+func (noPackages) Package(string, string) (artifact.Package, error) {
+	return artifact.Package{}, errNone
+}
+func (noPackages) Resolve(context.Context, string, string, string) (*artifact.Artifact, error) {
+	return nil, errNone
+}
+func (noPackages) Catalogs(context.Context) []*artifact.Catalog { return nil }
 
 // By the roles that ship, plugins are the administrators' to see on replicas and to
 // change.
@@ -47,8 +59,10 @@ func TestAdministratorsAloneChangePlugins(t *testing.T) {
 		}
 	}
 	for name, status := range map[string]int{"vic": 403, "eve": 403, "ann": 200} {
-		if got := s.as(t, name).Do("GET", "/api/admin/plugins", ""); got.Status != status {
-			t.Errorf("what runs, for %s: %v", name, got)
+		for _, path := range []string{"/api/admin/plugins", "/api/admin/catalog"} {
+			if got := s.as(t, name).Do("GET", path, ""); got.Status != status {
+				t.Errorf("%s, for %s: %v", path, name, got)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -275,9 +276,9 @@ func (a *attempt) prepare(ctx context.Context) (publish bool, err error) {
 func (a *attempt) fetch(ctx context.Context) (err error) {
 	c := &a.swap.Config
 	most := max(0, c.Limits.Over(*a.base).Module.WithDefaults().ModuleBytes)
-	// A module whose signature counts is verified each time, by Fetch, under the policy
-	// of now.
-	if !c.Verification.Required() {
+	// What Fetch verifies, or warns of because it cannot, passes it each time, under the
+	// policy of now.
+	if !c.Verification.Required() && !c.Verification.Unsigned {
 		if a.wasm = a.keep.get(c.Digest, most); a.wasm != nil {
 			return nil
 		}
@@ -297,6 +298,11 @@ func (a *attempt) verify() error {
 	a.report.Digest = digestOf(a.wasm)
 	if want := a.swap.Digest; want != "" && want != a.report.Digest {
 		return host.E(host.Unprocessable, "", "digest: the module has %s, the configuration says %s", a.report.Digest, want)
+	}
+	// A manifest that cannot be read is refused at admission.
+	if m, err := manifestOf(a.wasm); err == nil && !a.swap.Verification.Names(m.Name, a.swap.Name) {
+		return host.E(host.Unprocessable, "", "verification.plugin: what was signed is the plugin %q, and not %q; if that is meant, name it there",
+			m.Name, cmp.Or(a.swap.Verification.Plugin, a.swap.Name))
 	}
 	return nil
 }

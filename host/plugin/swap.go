@@ -85,6 +85,9 @@ type Report struct {
 	Plugin  string  `json:"plugin,omitempty"` // by its manifest, as far as that was read
 	Version string  `json:"version,omitempty"`
 	Digest  string  `json:"digest,omitempty"`
+	// Source is the pinned reference that the module came from; empty if it is an upload
+	// or as the configuration file says.
+	Source string `json:"source,omitempty"`
 	// Generation is the number of the one that was published.
 	Generation uint64      `json:"generation,omitempty"`
 	Steps      []StepTime  `json:"steps"` // that were begun

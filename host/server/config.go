@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
@@ -37,7 +38,9 @@ type Config struct {
 	Clusters  []cluster.Config `json:"clusters,omitempty"` // that capabilities reach
 	Capabilities
 	Plugins []plugin.Config `json:"plugins,omitempty"` // in the order in which they are loaded
-	Limits  Limits          `json:"limits,omitzero"`
+	// Packages allows administrators to install plugins by reference while the host runs.
+	Packages artifact.Packages `json:"packages,omitzero"`
+	Limits   Limits            `json:"limits,omitzero"`
 	// Recordings bounds the recordings of terminals, which are kept below Data.
 	Recordings recording.Config `json:"recordings,omitzero"`
 	Log        Log              `json:"log,omitzero"`
@@ -159,6 +162,7 @@ func (c *Config) resolve(base string) {
 	for i := range c.Plugins {
 		c.Plugins[i].In(base)
 	}
+	c.Packages.In(base)
 	paths = append(paths, c.Capabilities.Paths()...)
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -219,6 +223,7 @@ func (c *Config) check(bad *config.Problems) {
 		}
 		names[p.Name] = true
 	}
+	c.Packages.Problems(func(field, text string) { bad.Add("packages"+field, "%s", text) })
 }
 
 // bounds are those of the session table.

@@ -29,6 +29,29 @@ func fetcher(store *artifact.Store) func(context.Context, *plugin.Config, int) (
 	}
 }
 
+// allowed is what the configuration of now says of plugins that are installed by
+// reference. It implements fleet.Packages.
+type allowed struct{ *base }
+
+func (a allowed) packages() *artifact.Packages {
+	if rt := a.current.Load(); rt != nil {
+		return &rt.config.Packages
+	}
+	return &artifact.Packages{}
+}
+
+func (a allowed) Package(name, reference string) (artifact.Package, error) {
+	return a.packages().Package(name, reference)
+}
+
+func (a allowed) Resolve(ctx context.Context, name, reference, digest string) (*artifact.Artifact, error) {
+	return a.base.packages.Resolve(ctx, a.packages(), name, reference, digest)
+}
+
+func (a allowed) Catalogs(ctx context.Context) []*artifact.Catalog {
+	return a.base.packages.Catalogs(ctx, a.packages())
+}
+
 // collectPackages removes the copies of packages that no plugin runs, waits with or can
 // be rolled back to.
 func (b *base) collectPackages() {

@@ -146,7 +146,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 		return config.At("data", err)
 	}
 	b.closing(b.plugins.Close)
-	b.fleet = fleet.New(fleet.Config{Store: b.state, Registry: b.plugins, Logger: b.log})
+	b.fleet = fleet.New(fleet.Config{Store: b.state, Registry: b.plugins, Packages: allowed{b}, Logger: b.log})
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -24,6 +25,7 @@ import (
 type Plugins interface {
 	Plugins(context.Context) ([]fleet.Plugin, error)
 	Plugin(ctx context.Context, name, tag string) (*fleet.Plugin, error)
+	Catalogs(context.Context) []*artifact.Catalog
 	Check(ctx context.Context, name string, q *fleet.Request) (*plugin.Report, error)
 	Put(ctx context.Context, who *host.Principal, name string, q *fleet.Request) (*plugin.Report, error)
 	Promote(ctx context.Context, who *host.Principal, name string, revision int64) error
@@ -54,6 +56,7 @@ func (a *admin) pluginRoutes() []gateway.Route {
 		{Method: "DELETE", Path: one, Action: "admin:plugins.remove", Handle: a.removePlugin},
 		{Method: "POST", Path: one + "/promote", Action: "admin:plugins.promote", Handle: a.promotePlugin},
 		{Method: "POST", Path: one + "/rollback", Action: "admin:plugins.rollback", Handle: a.rollBackPlugin},
+		{Method: "GET", Path: "/api/admin/catalog", Action: "admin:plugins.catalog.read", Handle: a.catalog},
 		{Method: "POST", Path: "/api/admin/uploads", Action: "admin:plugins.upload", Handle: a.upload},
 	}
 }
@@ -83,6 +86,22 @@ func (a *admin) plugin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	gateway.WriteJSON(w, http.StatusOK, p)
+	return nil
+}
+
+// catalog handles GET /api/admin/catalog: the plugins of each catalogue that the
+// configuration names, verified now.
+func (a *admin) catalog(w http.ResponseWriter, r *http.Request) error {
+	if _, err := only(r); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), swapTimeout)
+	defer cancel()
+	list := a.Plugins.Catalogs(ctx)
+	if list == nil {
+		list = []*artifact.Catalog{}
+	}
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"catalogs": list})
 	return nil
 }
 

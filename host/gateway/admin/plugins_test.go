@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -47,6 +48,11 @@ func (p *installed) Plugin(_ context.Context, name, tag string) (*fleet.Plugin, 
 		return nil, host.E(host.NotFound, "", "no plugin has the name %q", name)
 	}
 	return &fleet.Plugin{Name: name, Tag: "t2"}, nil
+}
+
+func (p *installed) Catalogs(context.Context) []*artifact.Catalog {
+	p.note("catalogs")
+	return []*artifact.Catalog{{Source: "oci://example.com/catalog", Problem: "it cannot be reached"}}
 }
 
 func (p *installed) Check(_ context.Context, name string, q *fleet.Request) (*plugin.Report, error) {
@@ -108,6 +114,8 @@ func TestAdministratorsInstallPlugins(t *testing.T) {
 		{"PUT", "/api/admin/plugins/echo", `{"grant":{}}`, 400, "", "grant"},
 		{"PUT", "/api/admin/plugins/echo", `{"digest":"a"}{"digest":"b"}`, 400, "", "more after the JSON"},
 		{"PUT", "/api/admin/plugins/echo", `{"config":"` + strings.Repeat("x", 257<<10) + `"}`, 413, "", ""},
+		{"GET", "/api/admin/catalog", "", 200, "catalogs", `"problem":"it cannot be reached"`},
+		{"GET", "/api/admin/catalog?name=echo", "", 400, "", "name"},
 		{"POST", "/api/admin/plugins/echo/promote", `{"revision":7}`, 204, "promote echo 7 by ann@example.com", ""},
 		{"POST", "/api/admin/plugins/echo/promote", `{"digest":"sha256:1"}`, 422, "", "digest"},
 		{"POST", "/api/admin/plugins/echo/rollback", `{"revision":7,"digest":"sha256:1"}`, 204, `rollback echo to "sha256:1" 7 by ann@example.com`, ""},
@@ -132,7 +140,7 @@ func TestEachChangeOfAPluginIsAnAction(t *testing.T) {
 	s, policy, asked := open(t)
 	nia := s.As(t, "nia")
 	for request, action := range map[string]host.Action{
-		"GET /api/admin/plugins": "admin:plugins.read", "GET /api/admin/plugins/echo": "admin:plugins.read",
+		"GET /api/admin/catalog": "admin:plugins.catalog.read", "GET /api/admin/plugins": "admin:plugins.read", "GET /api/admin/plugins/echo": "admin:plugins.read",
 		"PUT /api/admin/plugins/echo": "admin:plugins.install", "PUT /api/admin/plugins/echo?dryRun=true": "admin:plugins.install",
 		"POST /api/admin/plugins/echo/promote": "admin:plugins.promote", "POST /api/admin/plugins/echo/rollback": "admin:plugins.rollback",
 		"DELETE /api/admin/plugins/echo": "admin:plugins.remove", "POST /api/admin/uploads": "admin:plugins.upload",

@@ -1,0 +1,193 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
+	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+)
+
+// published is a registry of plugins, with the keys of who may sign.
+type published struct {
+	*httptest.Server
+	dir    string
+	client artifact.Client
+}
+
+func publish(t *testing.T) *published {
+	t.Helper()
+	p := &published{dir: t.TempDir()}
+	p.Server = httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)), registry.WithReferrersSupport(true)))
+	t.Cleanup(p.Close)
+	return p
+}
+
+// at is a reference in the registry.
+func (p *published) at(text string) string {
+	return "oci://" + strings.TrimPrefix(p.URL, "http://") + "/" + text
+}
+
+// key makes the key pair NAME.key and NAME.pub.
+func (p *published) key(t *testing.T, name string) *artifact.SigningKey {
+	t.Helper()
+	private, public, err := artifact.NewKeyPair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string][]byte{name + ".key": private, name + ".pub": public} {
+		if err := os.WriteFile(filepath.Join(p.dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := artifact.ReadSigningKey(filepath.Join(p.dir, name+".key"), func() ([]byte, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// push pushes and signs a module.
+func (p *published) push(t *testing.T, text string, wasm []byte, by *artifact.SigningKey) {
+	t.Helper()
+	ref, err := artifact.ParseReference(p.at(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = p.client.Push(t.Context(), wasm, ref, artifact.Access{}); err == nil {
+		_, _, err = p.client.Sign(t.Context(), ref, artifact.Access{}, by)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put asks for a plugin, first with a dry run, and consents to what it may do.
+func (w *world) put(t *testing.T, name string, q fleet.Request) (plugin.Report, error) {
+	t.Helper()
+	var answer struct{ Report plugin.Report }
+	for _, query := range []string{"?dryRun=true", ""} {
+		text, err := json.Marshal(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.admin(t, "PUT", "/plugins/"+name+query, bytes.NewReader(text), &answer); err != nil {
+			return answer.Report, err
+		}
+		q.Reference, q.Digest = answer.Report.Source, answer.Report.Digest
+		if c := answer.Report.Comparison; c != nil {
+			q.Consent = c.Digest
+		}
+	}
+	return answer.Report, nil
+}
+
+// A plugin is installed from a registry by its tag: what the tag meant then is desired,
+// verified as the configuration says, and there again after a restart without the
+// registry. What the configuration does not allow is refused with what to configure.
+func TestAPluginIsInstalledByReference(t *testing.T) {
+	hub := publish(t)
+	ops, foreign := hub.key(t, "ops"), hub.key(t, "foreign")
+	hub.push(t, "plugins/echo:v1", echoAs(t, "0.1.1"), ops)
+	hub.push(t, "plugins/foreign:v1", echoAs(t, "0.1.2"), foreign)
+	catalog, err := artifact.ParseReference(hub.at("catalog:latest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := artifact.Verification{AnyOf: []artifact.Identity{{Key: filepath.Join(hub.dir, "ops.pub")}}}
+	if _, _, err = hub.client.AddToCatalog(t.Context(), artifact.Package{Source: hub.at("plugins/echo:v1"), Verification: signed}, catalog, artifact.Access{}); err == nil {
+		_, _, err = hub.client.Sign(t.Context(), catalog, artifact.Access{}, ops)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	w := prepare(t, "")
+	const bare = "listen: 127.0.0.1:0\ndata: ./data\nauth: {dev: {}}\ndirectory: {files: ./directory}\nlimits: {rates: {client: -1, account: -1}}\n"
+	w.write(t, "bulkhead.yaml", bare)
+	c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shareCompiled(t, c.Data)
+	open := func() func() {
+		t.Helper()
+		end, err := w.serve(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	end := open()
+	if _, err := w.put(t, "echo", fleet.Request{Reference: hub.at("plugins/echo:v1")}); err == nil || !strings.Contains(err.Error(), "add one to packages.sources") {
+		t.Errorf("nothing is configured: %v", err)
+	}
+	packages := "packages:\n  sources:\n    - {place: " + hub.at("") + ", plugins: [echo, greeter], verification: {anyOf: [{key: " + filepath.Join(hub.dir, "ops.pub") + "}]}}\n" +
+		"  catalogs:\n    - {source: " + hub.at("catalog:latest") + ", verification: {anyOf: [{key: " + filepath.Join(hub.dir, "ops.pub") + "}]}}\n"
+	w.write(t, "bulkhead.yaml", bare+packages)
+	w.reload(t)
+	for reference, want := range map[string]string{
+		hub.at("plugins/foreign:v1"):      "by another signer",
+		hub.at("plugins/absent:v1"):       "fetch: ",
+		"oci://registry.example.com/a:v1": "add one to packages.sources",
+		"catalog:absent":                  "is in no catalogue",
+	} {
+		if _, err := w.put(t, "echo", fleet.Request{Reference: reference}); err == nil || !strings.HasPrefix(err.Error(), "422") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", reference, err, want)
+		}
+	}
+	if _, err := w.put(t, "greeter", fleet.Request{Reference: hub.at("plugins/echo:v1")}); err == nil || !strings.Contains(err.Error(), "verification.plugin: what was signed is the plugin") {
+		t.Errorf("under the name of another plugin: %v", err)
+	}
+	if _, err := w.put(t, "gitops", fleet.Request{Reference: hub.at("plugins/echo:v1")}); err == nil || !strings.Contains(err.Error(), "packages.sources[0] is for other names than gitops") {
+		t.Errorf("under a name that is not allowed: %v", err)
+	}
+
+	report, err := w.put(t, "echo", fleet.Request{Reference: hub.at("plugins/echo:v1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := w.activeOn(t, "echo", "0.1.1", 1)
+	if p.Serve.Source != report.Source || !strings.HasPrefix(p.Serve.Source, hub.at("plugins/echo:v1@sha256:")) || p.Serve.Digest != report.Digest {
+		t.Errorf("desired is %+v", p.Serve)
+	}
+	hub.push(t, "plugins/echo:v1", echoAs(t, "0.1.3"), ops) // the tag is moved
+	var offers struct{ Catalogs []artifact.Catalog }
+	if err := w.admin(t, "GET", "/catalog", nil, &offers); err != nil || len(offers.Catalogs) != 1 || len(offers.Catalogs[0].Entries) != 1 || offers.Catalogs[0].Entries[0].Name != "echo" {
+		t.Errorf("the catalogue: %+v, %v", offers, err)
+	}
+	if report, err = w.put(t, "echo", fleet.Request{Reference: "catalog:echo", Revision: p.Revision}); err != nil || report.Version != "0.1.1" || !strings.Contains(report.Source, "/catalog@sha256:") {
+		t.Errorf("from the catalogue: %+v, %v", report, err)
+	}
+	p = w.activeOn(t, "echo", "0.1.1", 1)
+	end()
+
+	hub.Close()
+	c, err = Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open()()
+	if got := w.as(t, "eve").get("/api/echo/echo"); got.status != 200 {
+		t.Errorf("after a restart without the registry: %v", got)
+	}
+	// An operator who withdraws the source is heeded at the next start or change.
+	w.write(t, "bulkhead.yaml", bare)
+	w.reload(t)
+	if _, err := w.put(t, "echo", fleet.Request{Keep: []string{"module"}, Config: json.RawMessage(`{"a":1}`), Revision: p.Revision}); err == nil || !strings.Contains(err.Error(), "verify: ") {
+		t.Errorf("the source was withdrawn: %v", err)
+	}
+}
