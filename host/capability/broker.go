@@ -5,19 +5,21 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
-// Broker connects plugins to the providers of this host. It is immutable and safe
-// for concurrent use.
+// Broker connects plugins to the providers of this host. Once it is used it is immutable
+// and safe for concurrent use.
 type Broker struct {
 	decide    func(context.Context, *host.Question) host.Decision
 	logger    *slog.Logger
 	catalog   *Catalog
 	providers map[string]Provider
+	observe   func(context.Context, *Exchange)
 }
 
 // NewBroker makes a broker. decide asks policy and must not be nil. NewBroker panics if
@@ -41,6 +43,20 @@ func NewBroker(decide func(context.Context, *host.Question) host.Decision, logge
 	return b
 }
 
+// Exchange is one capability call and its outcome.
+type Exchange struct {
+	Plugin, Capability string
+	Opens              bool         // it opens a stream
+	Request            *abi.Request // as the plugin made it; must not be modified
+	Response           *abi.Response
+	Err                error // for ErrorFrame; nil with a Response or an open stream
+	Took               time.Duration
+}
+
+// Observe makes f be told each call after it was answered. Call it before the broker is
+// used; nil observes nothing.
+func (b *Broker) Observe(f func(context.Context, *Exchange)) { b.observe = f }
+
 // Catalog returns the kinds of the broker's providers.
 func (b *Broker) Catalog() *Catalog { return b.catalog }
 
@@ -63,6 +79,12 @@ func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, erro
 
 // Fetch makes one call for the caller. Errors are for ErrorFrame.
 func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *abi.Request) (resp *abi.Response, err error) {
+	if observe := g.broker.observe; observe != nil {
+		began := time.Now()
+		defer func() {
+			observe(ctx, &Exchange{Plugin: g.plugin, Capability: capability, Request: r, Response: resp, Err: err, Took: time.Since(began)})
+		}()
+	}
 	defer g.recover(c, capability, &err)
 	p, err := g.permit(ctx, c, capability, r)
 	if err != nil {
@@ -95,6 +117,12 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 
 // Open opens a stream for the caller, who must close or splice it.
 func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi.Request) (s Stream, err error) {
+	if observe := g.broker.observe; observe != nil {
+		began := time.Now()
+		defer func() {
+			observe(ctx, &Exchange{Plugin: g.plugin, Capability: capability, Opens: true, Request: r, Err: err, Took: time.Since(began)})
+		}()
+	}
 	defer g.recover(c, capability, &err)
 	if _, ok := g.by[capability]; ok && !g.Streams(capability) {
 		return nil, host.E(host.Invalid, capability, "capability %q has no streams", capability)

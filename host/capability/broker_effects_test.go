@@ -3,6 +3,7 @@ package capability
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,5 +164,34 @@ func TestOneForbiddenNamespaceDoesNotHideTheOthers(t *testing.T) {
 func TestAGrantWithoutDimensionsCoversNothing(t *testing.T) {
 	if (&Grant{}).covers(&host.CapabilityCall{}, nil, "") {
 		t.Error("it covers a call")
+	}
+}
+
+// An observer learns of refused calls too, so that it can say what is missing.
+func TestAnObserverIsToldEachCallWithItsOutcome(t *testing.T) {
+	s := newScene(t, []Grant{{Clusters: []string{"dev"}, Namespaces: []string{"shop"}, Actions: []string{"*"}}}, allow)
+	var seen []string
+	s.granted.broker.Observe(func(_ context.Context, x *Exchange) {
+		outcome := ""
+		switch {
+		case x.Err != nil:
+			outcome = ErrorFrame(x.Err).Origin.String()
+		case x.Opens:
+			outcome = "open"
+		default:
+			outcome = string(x.Response.Body)
+		}
+		seen = append(seen, x.Plugin+" "+x.Capability+" "+x.Request.Method+" "+x.Request.URL+" "+outcome)
+	})
+	_, _ = s.fetch("PUT", "box://dev/shop/a")
+	_, _ = s.fetch("PUT", "box://dev/bank/a")
+	if _, err := s.granted.Open(t.Context(), s.caller, "box", &abi.Request{Method: "GET", URL: "box://dev/shop/b"}); err != nil {
+		t.Fatal(err)
+	}
+	s.box.during = func() { panic("broken") }
+	_, _ = s.fetch("GET", "box://dev/shop/c")
+	want := []string{"p box PUT box://dev/shop/a content", "p box PUT box://dev/bank/a grant", "p box GET box://dev/shop/b open", "p box GET box://dev/shop/c host"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got  %q\nwant %q", seen, want)
 	}
 }

@@ -153,15 +153,36 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 			err = broken("%s returned no frame", abi.ExportHandle)
 		}
 	}
+	took := time.Since(began)
+	g.usage(ctx, c, i, took, err)
 	if c.Caller.Authority.Alive() {
 		if counted, failed := verdict(resp, err); counted {
-			g.counters.add(time.Since(began), i.Fuel(), failed)
+			g.counters.add(took, i.Fuel(), failed)
 		}
 	}
 	if err = c.lost(err); err != nil {
 		return nil, g.failure(ctx, c, err)
 	}
 	return resp, nil
+}
+
+// Usage is what one unary call of a plugin has used.
+type Usage struct {
+	Plugin, Route string
+	Fuel          uint64        // about one for each instruction
+	MemoryBytes   int           // of the instance's memory after the call
+	ChangedBytes  int           // of it in pages that the call changed; -1 if that is not known
+	Took          time.Duration // in the plugin and in the capabilities that it called
+	Err           error         // why there is no answer
+}
+
+// usage tells Options.Called what a call has used.
+func (g *Generation) usage(ctx context.Context, c *Call, i *sandbox.Instance, took time.Duration, err error) {
+	if g.called == nil {
+		return
+	}
+	memory, changed := i.MemoryUse()
+	g.called(ctx, Usage{Plugin: g.name, Route: c.Match.Route.Name, Fuel: i.Fuel(), MemoryBytes: memory, ChangedBytes: changed, Took: took, Err: err})
 }
 
 // lost replaces the outcome of a call whose session has ended by the cause of its end,

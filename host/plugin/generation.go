@@ -39,6 +39,7 @@ type Generation struct {
 	number   uint64
 	since    time.Time // when it was published
 	counters counters
+	called   func(context.Context, Usage) // nil: nobody is told
 	drain
 }
 

@@ -31,7 +31,9 @@ type Options struct {
 	// Fetch returns the module that c.Source and c.Digest name. It fails if the module
 	// has more than most bytes. An error that is a *StepError keeps its step, so that it
 	// can be StepVerify. Nil: ReadFile.
-	Fetch  func(ctx context.Context, c *Config, most int) ([]byte, error)
+	Fetch func(ctx context.Context, c *Config, most int) ([]byte, error)
+	// Called, if set, is told what each unary call has used, before its answer is written.
+	Called func(context.Context, Usage)
 	Logger *slog.Logger // required
 }
 

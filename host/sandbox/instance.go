@@ -126,6 +126,13 @@ func (i *Instance) Fuel() uint64 {
 	return m.spent + uint64(max(0, m.granted-int64(m.counter.Get())))
 }
 
+// MemoryUse returns the size of the instance's memory, and how much of it, in whole pages
+// of 4 KiB, differs from the state in which its caller got it; -1 if the module's instances
+// cannot be restored. It reads the whole memory, so it is for tools.
+func (i *Instance) MemoryUse() (bytes, changed int) {
+	return len(i.memory.Bytes()), i.memory.Changed()
+}
+
 // Has reports whether the module has an optional export.
 func (i *Instance) Has(export string) bool { _, ok := i.module.exports[export]; return ok }
 

@@ -46,6 +46,8 @@ type Config struct {
 	Log        Log              `json:"log,omitzero"`
 	// File is where the configuration was read from; nil if it was not.
 	File *config.File `json:"-"`
+	// Instrument is kept for configurations that are read later.
+	Instrument *Instrument `json:"-"`
 }
 
 // ignored are variables BULKHEAD_… that are no key.

@@ -119,7 +119,8 @@ func (r *reloads) reload(ctx context.Context, dryRun bool) (*config.Report, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.File.Locate(r.checkRestart(c)); err != nil {
+	c.Instrument = r.first.Instrument
+	if err := c.File.Locate(errors.Join(c.adjust(), r.checkRestart(c))); err != nil {
 		return nil, err
 	}
 	serving := r.current.Load()

@@ -170,10 +170,14 @@ func (b *building) openProviders() error {
 		}
 		provider, p, err := partOf(b, providerOf+o.Name, o.Section, uses, func() (capability.Provider, func(), error) {
 			p, err := o.Open(h)
-			if closer, ok := p.(interface{ Close() }); ok && err == nil {
-				return p, closer.Close, nil
+			if err != nil {
+				return nil, nil, err
 			}
-			return p, nil, err
+			served := b.config.Instrument.provider(p)
+			if closer, ok := p.(interface{ Close() }); ok {
+				return served, closer.Close, nil
+			}
+			return served, nil, nil
 		})
 		if err != nil {
 			problems = append(problems, err)
@@ -186,6 +190,7 @@ func (b *building) openProviders() error {
 	}
 	broker, p, err := partOf(b, brokerPart, nil, needs, func() (*capability.Broker, func(), error) {
 		broker := capability.NewBroker(b.decide, b.log, providers...)
+		broker.Observe(b.config.Instrument.exchanged())
 		return broker, func() { b.base.brokers.Delete(broker) }, nil
 	})
 	if err == nil {

@@ -87,6 +87,9 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	}()
 	s.closing(func(context.Context) error { end(); return nil })
 	opening := context.AfterFunc(ctx, end)
+	if err := c.adjust(); err != nil {
+		return nil, err
+	}
 	if s.listener, err = listen(c); err != nil {
 		return nil, config.At("listen", err)
 	}
@@ -141,6 +144,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
 		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)),
+		Called: c.Instrument.called(),
 	})
 	if err != nil {
 		return config.At("data", err)
@@ -200,7 +204,9 @@ func (b *base) decide(ctx context.Context, q *host.Question) host.Decision {
 	if rt == nil {
 		return host.Decision{}
 	}
-	return rt.policy.Decide(ctx, q)
+	d := rt.policy.Decide(ctx, q)
+	rt.config.Instrument.decided(ctx, q, d)
+	return d
 }
 
 // redecide asks about what runs already.
@@ -392,7 +398,7 @@ func (s *Server) newServer(h http.Handler) *http.Server {
 // nil in the first case, with all requests answered and all sessions ended, as
 // far as the time for an orderly end allows.
 func (s *Server) Serve(ctx context.Context) error {
-	srv := s.newServer(s)
+	srv := s.newServer(s.first.Instrument.handler(s))
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(encrypted{s.listener, s.base}) }()
 	select {

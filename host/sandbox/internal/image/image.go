@@ -169,6 +169,26 @@ func (m *Memory) Unmap() error {
 // Grown reports whether the memory is longer than its image, so that it cannot be restored.
 func (m *Memory) Grown() bool { return m.image == nil || uint64(len(m.buf)) != m.image.Size() }
 
+// Changed returns the size of the host pages whose content differs from the image, in bytes,
+// or -1 for a memory without an image. It reads the whole memory.
+func (m *Memory) Changed() (n int) {
+	if m.image == nil {
+		return -1
+	}
+	for at := 0; at < len(m.buf); at += hostPage {
+		page := m.buf[at : at+hostPage]
+		same := m.image.data[min(at, len(m.image.data)):min(at+hostPage, len(m.image.data))]
+		if !bytes.Equal(page[:len(same)], same) || !zeros(page[len(same):]) {
+			n += hostPage
+		}
+	}
+	return n
+}
+
+var zeroPage [hostPage]byte
+
+func zeros(b []byte) bool { return bytes.Equal(b, zeroPage[:len(b)]) }
+
 // Restore restores the memory to its image and returns the number of restored host pages. The
 // memory must not have Grown. After an error its content is undefined and it must not be used
 // again.

@@ -188,3 +188,37 @@ func BenchmarkRestore(b *testing.B) {
 		}
 	}
 }
+
+func TestChangedCountsThePagesThatDiffer(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			data := pattern(64)
+			_, m := instance(t, kind, data, 1<<20)
+			buf := m.Reallocate(uint64(len(data)))
+			if n := m.Changed(); n != 0 {
+				t.Errorf("%d bytes of a new memory differ", n)
+			}
+			buf[0]++
+			buf[1]++
+			buf[len(buf)-1]++ // a page of zeros, which the image leaves out
+			same := buf[5*hostPage:][:1]
+			copy(same, bytes.Clone(same)) // written, but with the same content
+			if n := m.Changed(); n != 2*hostPage {
+				t.Errorf("%d bytes differ, want two pages", n)
+			}
+			grown := m.Reallocate(uint64(len(data) + wasmPage))
+			grown[len(data)+hostPage] = 1
+			if n := m.Changed(); n != 3*hostPage {
+				t.Errorf("%d bytes differ after growth, want three pages", n)
+			}
+		})
+	}
+	m, err := NewMemory(Portable, nil, 1<<20, anySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Unmap()
+	if m.Changed() != -1 {
+		t.Error("a memory without an image has nothing to differ from")
+	}
+}
