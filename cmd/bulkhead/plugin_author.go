@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seed-a3fb47d6/bulkhead/cmd/bulkhead/internal/dev"
+	"github.com/seed-a3fb47d6/bulkhead/cmd/bulkhead/internal/devhost"
 	"github.com/seed-a3fb47d6/bulkhead/cmd/bulkhead/internal/scaffold"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
 	"github.com/spf13/cobra"
@@ -11,7 +13,7 @@ import (
 
 // authorCommands are the commands for those who write a plugin, in its directory.
 func authorCommands() []*cobra.Command {
-	return []*cobra.Command{newCommand(), sdkCommand()}
+	return []*cobra.Command{newCommand(), devCommand(), sdkCommand()}
 }
 
 // pluginDir is the optional argument DIR.
@@ -42,7 +44,41 @@ Exit codes: 0 done, 1 the files cannot be written, 2 bad usage.`,
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s: a plugin in %s; see %s/README.md\n", args[0], *lang, written)
+		fmt.Fprintf(c.OutOrStdout(), "%s: a plugin in %s; next:\n  cd %s\n  bulkhead plugin dev\n", args[0], *lang, written)
+		return nil
+	}
+	return c
+}
+
+func devCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "dev [DIR]",
+		Short: "Run a plugin in a host of its own, and rebuild it when a file is saved",
+		Long: `Build the plugin in DIR and serve it on loopback, with the configuration in
+DIR/` + devhost.ConfigFile + ` (without that file: the shipped roles, no clusters, and an
+admin). When a file is saved the plugin is built again and replaced; requests and
+sessions that run stay on the version they began on. If that fails, the error is
+printed, and the earlier version serves on. A saved configuration, role or user applies
+without a build.
+
+A request without a login is that of ` + devhost.DefaultUser + `, or of the user whom its header
+` + devhost.UserHeader + ` names. Limits, policy and the sandbox are those of a production host.
+Each request is printed with its status, time, fuel and memory, its capability calls
+and what policy decided about them; for a refusal, the lines that would permit it.
+
+The host's data is in a temporary directory, which is removed at the end.
+
+Exit codes: 0 interrupted, 1 it cannot begin, 2 bad usage.`,
+		Example: "  bulkhead plugin dev\n  bulkhead plugin dev ./hello --listen 127.0.0.1:9090 --user ann@example.com",
+		Args:    cobra.MaximumNArgs(1),
+	}
+	listen := c.Flags().String("listen", "", "address to serve at (default: that of the configuration)")
+	user := c.Flags().String("user", devhost.DefaultUser, "user of requests without a login")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		err := dev.Run(c.Context(), dev.Options{Dir: pluginDir(args), Listen: *listen, User: *user, Kinds: kinds(), Out: c.OutOrStdout()})
+		if err != nil {
+			return &runError{err}
+		}
 		return nil
 	}
 	return c
