@@ -64,7 +64,7 @@ func TestAStackIsCountedWhileItIsDeep(t *testing.T) {
 	if held < 320<<10 {
 		t.Errorf("a page of memory and a stack of 256 KiB are counted as %d bytes", held)
 	}
-	before := residentBytes()
+	before := settled()
 	for range 3 {
 		if _, err := i.Call(t.Context(), "run", levels); err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestAStackIsCountedWhileItIsDeep(t *testing.T) {
 			t.Errorf("afterwards the module counts %d bytes more, the holder %d", m.Bytes()-idle, holder.Used()-held)
 		}
 	}
-	if grown := residentBytes() - before; grown > 1<<20 {
+	if grown := settled() - before; grown > 1<<20 {
 		t.Errorf("%d KiB of an idle instance's stack stay", grown>>10)
 	}
 	// Who has no more gets no deeper.

@@ -1,5 +1,5 @@
 ;; Calls through a table, each of which counts its stack.
-;; refused: what counts their work
+;; refused: the code that counts their work
 (module binary "\00asm\01\00\00\00" (section 1 "\01\60\00\00") (section 3 (u32 4) (times 4 "\00")) (section 4 "\01\70\00\01") (section 5 "\01\00\01") (section 7 "\02" (sized "memory") "\02\00" (sized "run") "\00\00")
   (section 10 (u32 4) (sized "\00\00\0b")
     (times 3 (sized "\00\00" (times 340000 "\11\00\00") "\0b"))))
