@@ -26,6 +26,7 @@ var helmRoutes = []struct {
 	{"POST", "/api/gitops/helm-upgrade", true},
 	{"POST", "/api/gitops/helm-rollback", true},
 	{"POST", "/api/gitops/helm-uninstall", true},
+	{"POST", "/api/gitops/helm-test", true},
 }
 
 func TestViewerMayReadEditorMayUpgrade(t *testing.T) {

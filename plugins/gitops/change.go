@@ -7,9 +7,18 @@ import (
 
 // done is the body of every successful change.
 type done struct {
-	Success bool   `json:"success"`
-	Message string `json:"message"`
-	Output  string `json:"output"`
+	Success  bool   `json:"success"`
+	Message  string `json:"message"`
+	Output   string `json:"output"`
+	Redacted bool   `json:"redacted,omitempty"` // a secret in the output or a difference is hidden
+}
+
+// planned is the body of a dry run.
+type planned struct {
+	done
+	DryRun  bool              `json:"dryRun"`
+	Release helm.Release      `json:"release"` // as it would be
+	Objects []helm.ObjectDiff `json:"objects"` // how the manifest would differ
 }
 
 type upgradeBody struct {
@@ -41,7 +50,15 @@ func upgrade(r *sdk.Request) (*sdk.Response, error) {
 	if b.ReuseValues && b.ResetThenReuseValues {
 		return nil, sdk.Errorf(400, "reuseValues and resetThenReuseValues exclude each other")
 	}
+	if b.DryRun && (b.Wait || b.Atomic) {
+		return nil, sdk.Errorf(400, "dryRun excludes wait and atomic")
+	}
 	result, err := cluster.Upgrade(b.Namespace, b.Release, b.Upgrade)
+	if err == nil && b.DryRun {
+		return sdk.JSON(200, planned{
+			done{true, "release " + b.Release + " would be upgraded", result.Output, result.Redacted}, true, result.Release, orEmpty(result.Objects),
+		})
+	}
 	return outcome("upgraded", b.Release, result, err)
 }
 
@@ -49,7 +66,7 @@ type rollbackBody struct {
 	Release   string `json:"release"`
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
-	Revision  int    `json:"revision"`
+	helm.Rollback
 }
 
 // rollback returns a release to an earlier revision.
@@ -68,11 +85,11 @@ func rollback(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := cluster.Rollback(b.Namespace, b.Release, b.Revision)
+	result, err := cluster.Rollback(b.Namespace, b.Release, b.Rollback)
 	return outcome("rolled back", b.Release, result, err)
 }
 
-type uninstallBody struct {
+type releaseBody struct {
 	Release   string `json:"release"`
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
@@ -80,19 +97,45 @@ type uninstallBody struct {
 
 // uninstall removes a release.
 func uninstall(r *sdk.Request) (*sdk.Response, error) {
-	var b uninstallBody
-	if err := r.JSON(&b); err != nil {
-		return nil, err
-	}
-	if b.Release == "" || b.Namespace == "" {
-		return nil, sdk.Errorf(400, "release and namespace are required")
-	}
-	cluster, err := target(b.Cluster, b.Namespace, b.Release)
+	b, cluster, err := readRelease(r)
 	if err != nil {
 		return nil, err
 	}
 	result, err := cluster.Uninstall(b.Namespace, b.Release)
 	return outcome("uninstalled", b.Release, result, err)
+}
+
+// testedBody is the body of a test. Success is false if a test failed.
+type testedBody struct {
+	done
+	Failure string      `json:"failure,omitempty"`
+	Tests   []helm.Test `json:"tests"`
+}
+
+// test runs the tests of a release's chart.
+func test(r *sdk.Request) (*sdk.Response, error) {
+	b, cluster, err := readRelease(r)
+	if err != nil {
+		return nil, err
+	}
+	result, err := cluster.Test(b.Namespace, b.Release)
+	if err != nil {
+		return nil, err
+	}
+	message := "release " + b.Release + " tested"
+	return sdk.JSON(200, testedBody{done{Success: result.Passed, Message: message, Output: result.Output}, result.Failure, orEmpty(result.Tests)})
+}
+
+// readRelease reads a body that names a release and nothing else.
+func readRelease(r *sdk.Request) (b releaseBody, cluster helm.Cluster, err error) {
+	if err := r.JSON(&b); err != nil {
+		return b, "", err
+	}
+	if b.Release == "" || b.Namespace == "" {
+		return b, "", sdk.Errorf(400, "release and namespace are required")
+	}
+	cluster, err = target(b.Cluster, b.Namespace, b.Release)
+	return b, cluster, err
 }
 
 func target(cluster, namespace, release string) (helm.Cluster, error) {
@@ -106,5 +149,5 @@ func outcome(what, release string, result *helm.Result, err error) (*sdk.Respons
 	if err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, done{Success: true, Message: "release " + release + " " + what, Output: result.Output})
+	return sdk.JSON(200, done{Success: true, Message: "release " + release + " " + what, Output: result.Output, Redacted: result.Redacted})
 }

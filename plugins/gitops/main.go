@@ -34,6 +34,7 @@ func init() {
 	sdk.Handle("helm-upgrade", upgrade)
 	sdk.Handle("helm-rollback", rollback)
 	sdk.Handle("helm-uninstall", uninstall)
+	sdk.Handle("helm-test", test)
 }
 
 func main() {}

@@ -75,8 +75,12 @@ func TestChangesSendOneCall(t *testing.T) {
 			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"1.0.0+b","values":"a: 1\n","reuseValues":true,"resetThenReuseValues":false}`, "release web upgraded"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"demo/hello","resetThenReuseValues":true}`,
 			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"","values":"","reuseValues":false,"resetThenReuseValues":true}`, "release web upgraded"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"demo/hello","wait":true,"atomic":true}`,
+			"POST", "helm://dev/shop/web/upgrade", `{"chart":"demo/hello","version":"","values":"","reuseValues":false,"resetThenReuseValues":false,"wait":true,"atomic":true}`, "release web upgraded"},
 		{"/helm-rollback", `{"release":"web","namespace":"shop","cluster":"prod","revision":3}`,
 			"POST", "helm://prod/shop/web/rollback", `{"revision":3}`, "release web rolled back"},
+		{"/helm-rollback", `{"release":"web","namespace":"shop","revision":3,"wait":true}`,
+			"POST", "helm://dev/shop/web/rollback", `{"revision":3,"wait":true}`, "release web rolled back"},
 		{"/helm-uninstall", `{"release":"web","namespace":"shop"}`, "DELETE", "helm://dev/shop/web", ``, "release web uninstalled"},
 	} {
 		helm := &calls{body: `{"release":{"name":"web"},"output":"did it"}`}
@@ -115,6 +119,11 @@ func TestBadInputIsRefusedInOrderAndChangesNothing(t *testing.T) {
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","version":"` + long[:101] + `"}`, "invalid version"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","cluster":"a/b"}`, "invalid cluster"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","reuseValues":true,"resetThenReuseValues":true}`, "reuseValues and resetThenReuseValues exclude each other"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true,"wait":true}`, "dryRun excludes wait and atomic"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true,"atomic":true}`, "dryRun excludes wait and atomic"},
+		{"/helm-test", `[]`, "invalid request body"},
+		{"/helm-test", `{}`, "release and namespace are required"},
+		{"/helm-test", `{"release":"web","namespace":"a/b"}`, "invalid namespace"},
 		{"/helm-rollback", `[]`, "invalid request body"},
 		{"/helm-rollback", `{"revision":1}`, "release and namespace are required"},
 		{"/helm-rollback", `{"release":"-x","namespace":"shop"}`, "revision must be a positive integer"},
@@ -247,6 +256,7 @@ func TestWithoutTheGrantEveryRouteIsRefused(t *testing.T) {
 		post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c"}`),
 		post("/helm-rollback", `{"release":"web","namespace":"shop","revision":1}`),
 		post("/helm-uninstall", `{"release":"web","namespace":"shop"}`),
+		post("/helm-test", `{"release":"web","namespace":"shop"}`),
 	} {
 		resp := h.Do(r)
 		if resp.Status != 403 || resp.Err == nil || resp.Err.Origin != abi.OriginGrant {
@@ -264,5 +274,24 @@ func TestAMisspeltConfigKeepsThePluginFromStarting(t *testing.T) {
 		if err := h.Start(); err == nil || !strings.Contains(err.Error(), "defaultClu") && !strings.Contains(err.Error(), "clusters[1]") {
 			t.Errorf("%v: got %v", config, err)
 		}
+	}
+}
+
+func TestADryRunAnswersWhatWouldDiffer(t *testing.T) {
+	helm := &calls{body: `{"release":{"name":"web","revision":3},"output":"notes","dryRun":true,"objects":[{"kind":"ConfigMap","name":"web","change":"changed","diff":"+x"}],"redacted":true}`}
+	resp := serve(t, helm).Do(post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true}`))
+	for _, want := range []string{`"success":true`, `"message":"release web would be upgraded"`, `"dryRun":true`, `"revision":3`, `"change":"changed"`, `"redacted":true`} {
+		if resp.Status != 200 || !strings.Contains(resp.Text(), want) {
+			t.Errorf("got %d %s, want %s", resp.Status, resp.Text(), want)
+		}
+	}
+}
+
+func TestATestThatFailsIsAnAnswer(t *testing.T) {
+	helm := &calls{body: `{"output":"a test failed","passed":false,"failure":"pod web-test failed","tests":[{"name":"web-test","kind":"Pod","phase":"Failed"}]}`}
+	resp := serve(t, helm).Do(post("/helm-test", `{"release":"web","namespace":"shop"}`))
+	want := `{"success":false,"message":"release web tested","output":"a test failed","failure":"pod web-test failed","tests":[{"name":"web-test","kind":"Pod","phase":"Failed"}]}`
+	if resp.Status != 200 || resp.Text() != want {
+		t.Errorf("got %d %s", resp.Status, resp.Text())
 	}
 }

@@ -55,12 +55,51 @@ type Upgrade struct {
 	Values               string `json:"values"`
 	ReuseValues          bool   `json:"reuseValues"`
 	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
+	// Wait waits until the chart's objects are ready. Atomic waits too, and undoes an
+	// operation that fails: an upgrade is rolled back, an installation uninstalled.
+	Wait   bool `json:"wait,omitempty"`
+	Atomic bool `json:"atomic,omitempty"`
+	// DryRun renders the chart, compares it with the present manifest and changes
+	// nothing. It excludes Wait and Atomic.
+	DryRun bool `json:"dryRun,omitempty"`
 }
 
-// Result is the outcome of a change: the release, and Helm's text for users.
+// Rollback is a rollback to an earlier revision, which becomes a new one. Wait waits until
+// its objects are ready.
+type Rollback struct {
+	Revision int  `json:"revision"`
+	Wait     bool `json:"wait,omitempty"`
+}
+
+// Result is the outcome of a change: the release, and Helm's text for users. Redacted is
+// set if a secret in it is hidden. Of a dry run, Release is the revision that would be
+// written, and Objects is how its manifest differs from the present one.
 type Result struct {
+	Release  Release      `json:"release"`
+	Output   string       `json:"output"`
+	Redacted bool         `json:"redacted"`
+	DryRun   bool         `json:"dryRun"`
+	Objects  []ObjectDiff `json:"objects"`
+}
+
+// Tested is the outcome of a chart's tests. Passed is false if one failed; Failure says
+// which and why.
+type Tested struct {
 	Release Release `json:"release"`
 	Output  string  `json:"output"`
+	Passed  bool    `json:"passed"`
+	Failure string  `json:"failure"`
+	Tests   []Test  `json:"tests"`
+}
+
+// Test is one test of a chart. Phase is Succeeded, Failed, Running or Unknown; Started and
+// Completed are RFC 3339.
+type Test struct {
+	Name      string `json:"name"`
+	Kind      string `json:"kind"`
+	Phase     string `json:"phase"`
+	Started   string `json:"started,omitempty"`
+	Completed string `json:"completed,omitempty"`
 }
 
 // Page is the part of a list that is requested. The zero value is the whole list.
@@ -217,10 +256,17 @@ func (c Cluster) Upgrade(namespace, release string, u Upgrade) (*Result, error) 
 }
 
 // Rollback rolls a release back to an earlier revision, as a new revision.
-func (c Cluster) Rollback(namespace, release string, revision int) (*Result, error) {
-	return c.change("POST", namespace, release, "/rollback", struct {
-		Revision int `json:"revision"`
-	}{revision})
+func (c Cluster) Rollback(namespace, release string, r Rollback) (*Result, error) {
+	return c.change("POST", namespace, release, "/rollback", r)
+}
+
+// Test runs the tests of the chart of a deployed release. A test that fails is no error.
+func (c Cluster) Test(namespace, release string) (*Tested, error) {
+	out := new(Tested)
+	if err := c.release("POST", namespace, release, "/test", nil, nil, out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Uninstall removes a release and its history. Only Output of the Result is

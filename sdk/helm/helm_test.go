@@ -63,8 +63,24 @@ func TestCallsAreTheWireContract(t *testing.T) {
 			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "demo/hello", Version: "^1.0", ReuseValues: true})
 			return err
 		},
-		`POST helm://dev/shop/web/rollback {"revision":2}`: func(c helm.Cluster) error { _, err := c.Rollback("shop", "web", 2); return err },
-		"DELETE helm://dev/shop/web ":                      func(c helm.Cluster) error { _, err := c.Uninstall("shop", "web"); return err },
+		`POST helm://dev/shop/web/upgrade {"chart":"c","version":"","values":"","reuseValues":false,"resetThenReuseValues":false,"wait":true,"atomic":true}`: func(c helm.Cluster) error {
+			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "c", Wait: true, Atomic: true})
+			return err
+		},
+		`POST helm://dev/shop/web/upgrade {"chart":"c","version":"","values":"","reuseValues":false,"resetThenReuseValues":false,"dryRun":true}`: func(c helm.Cluster) error {
+			_, err := c.Upgrade("shop", "web", helm.Upgrade{Chart: "c", DryRun: true})
+			return err
+		},
+		`POST helm://dev/shop/web/rollback {"revision":2}`: func(c helm.Cluster) error {
+			_, err := c.Rollback("shop", "web", helm.Rollback{Revision: 2})
+			return err
+		},
+		`POST helm://dev/shop/web/rollback {"revision":2,"wait":true}`: func(c helm.Cluster) error {
+			_, err := c.Rollback("shop", "web", helm.Rollback{Revision: 2, Wait: true})
+			return err
+		},
+		"POST helm://dev/shop/web/test ": func(c helm.Cluster) error { _, err := c.Test("shop", "web"); return err },
+		"DELETE helm://dev/shop/web ":    func(c helm.Cluster) error { _, err := c.Uninstall("shop", "web"); return err },
 	} {
 		calls, err := asked(t, `{}`, f)
 		if err != nil || len(calls) != 1 || calls[0] != want {
@@ -75,7 +91,7 @@ func TestCallsAreTheWireContract(t *testing.T) {
 
 func TestAnswersAreTyped(t *testing.T) {
 	_, err := asked(t, `{"release":{"name":"web","namespace":"shop","revision":2,"status":"deployed"},"output":"done"}`, func(c helm.Cluster) error {
-		got, err := c.Rollback("shop", "web", 1)
+		got, err := c.Rollback("shop", "web", helm.Rollback{Revision: 1})
 		if err == nil && (got.Release != helm.Release{Name: "web", Namespace: "shop", Revision: 2, Status: "deployed"} || got.Output != "done") {
 			t.Errorf("got %+v", got)
 		}

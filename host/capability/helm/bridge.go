@@ -102,6 +102,9 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 		Subresource: access.Subresource, Namespace: access.Namespace, Object: access.Name, Path: r.URL.Path,
 		Effect: access.Effect(r.ContentLength != 0), Via: via,
 	}
+	if call.Effect != host.EffectRead && b.upgrade.DryRun {
+		return f, host.E(host.Forbidden, name, "a dry run makes no changes: %s", &call)
+	}
 	o, err := b.permit.Also(r.Context(), call)
 	if err != nil {
 		return f, err
@@ -156,6 +159,9 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 		return host.E(host.Forbidden, name, "%s %s is not a record of release %q", r.Method, r.URL.Path, b.release)
 	}
 	if r.Method != http.MethodGet {
+		if b.upgrade.DryRun {
+			return host.E(host.Forbidden, name, "a dry run writes no record")
+		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if k.revision > b.record.revision {

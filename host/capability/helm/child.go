@@ -32,6 +32,7 @@ var operating = child.Role{Name: "bulkhead: helm"}
 type order struct {
 	Cluster, Namespace, Release, Action string
 	Revision                            int
+	Wait                                bool // of a rollback
 	Upgrade                             upgradeBody
 	Chart                               []chart.File // as loaded, subcharts included
 	Operation                           string
@@ -42,8 +43,10 @@ type order struct {
 // outcome is the answer of a child.
 type outcome struct {
 	Response json.RawMessage
-	Error    *failed
-	Warnings string // for the operator, one per line
+	// Concealed is the answer for a user who may not see Secrets, if it is another one.
+	Concealed json.RawMessage
+	Error     *failed
+	Warnings  string // for the operator, one per line
 }
 
 // failed is an encoded host.Error.
@@ -91,24 +94,26 @@ func obey(in io.Reader, out io.Writer) error {
 		return err
 	}
 	var answer outcome
-	answer.Response, answer.Error, answer.Warnings = o.carryOut(context.Background(), rt)
+	o.carryOut(context.Background(), rt, &answer)
 	return json.NewEncoder(out).Encode(&answer)
 }
 
-func (o *order) carryOut(ctx context.Context, rt http.RoundTripper) (json.RawMessage, *failed, string) {
+func (o *order) carryOut(ctx context.Context, rt http.RoundTripper, out *outcome) {
 	var lines clipped
+	defer func() { out.Warnings = lines.String() }()
 	over := func(base string) *cluster.Client { return cluster.Over(ctx, o.Cluster, "http://"+base, rt) }
 	r := &run{
-		request: &request{cluster: o.Cluster, namespace: o.Namespace, release: o.Release, action: o.Action, revision: o.Revision, upgrade: o.Upgrade},
+		request: &request{cluster: o.Cluster, namespace: o.Namespace, release: o.Release, action: o.Action, revision: o.Revision, upgrade: o.Upgrade, wait: o.Wait},
 		client:  over(hostRecords), objects: over(hostObjects), lookup: over(hostLookup),
 		claim: &claim{o.Operation, o.Until}, end: o.End,
 		logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	resp, err := r.prepared(ctx, o)
 	if err != nil {
-		return nil, failure(err), lines.String()
+		out.Error = failure(err)
+		return
 	}
-	return resp, nil, lines.String()
+	out.Response, out.Concealed = resp, r.concealed
 }
 
 // prepared loads the data of the operation and carries it out.

@@ -8,13 +8,13 @@
 //	GET    helm://CLUSTER/NAMESPACE/RELEASE/notes?revision=0
 //	GET    helm://CLUSTER/NAMESPACE/RELEASE/manifest?revision=0
 //	GET    helm://CLUSTER/NAMESPACE/RELEASE/diff?from=0&to=0   manifests of two revisions; 0: the newest and the one before
-//	POST   helm://CLUSTER/NAMESPACE/RELEASE/upgrade           installs what is absent
+//	POST   helm://CLUSTER/NAMESPACE/RELEASE/upgrade           installs what is absent; also as a dry run
 //	POST   helm://CLUSTER/NAMESPACE/RELEASE/rollback
+//	POST   helm://CLUSTER/NAMESPACE/RELEASE/test              runs the chart's tests
 //	DELETE helm://CLUSTER/NAMESPACE/RELEASE                   uninstall
 //
 // Bodies and answers are JSON, see wire.go. Charts come only from repositories that the
-// operator configured, never from a path or an address that a guest names. No call waits
-// for pods.
+// operator configured, never from a path or an address that a guest names.
 //
 // Helm carries out a change in a child process (child.go) without credentials, whose
 // processor time, memory and time are bounded: templates and schemas of a chart are

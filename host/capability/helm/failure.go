@@ -52,6 +52,9 @@ func says(err error, text string) bool { return strings.Contains(err.Error(), te
 // hookFailed matches helm's messages about a hook that failed.
 var hookFailed = regexp.MustCompile(`\b(job|pod) \S+ failed\b|pre-install: |post-install: |hooks failed: |warning: Hook `)
 
+// testFailed matches helm's messages about a test that ended and failed.
+var testFailed = regexp.MustCompile(`\b(job|pod) \S+ failed\b`)
+
 // selfContained refuses a chart if its values.schema.json, or a subchart's, refers to an
 // external document, which the host would fetch. A schema may refer to itself and to the
 // drafts of JSON Schema, which the validator contains.

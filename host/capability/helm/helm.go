@@ -40,11 +40,12 @@ const (
 	actUpgrade   = "upgrade"
 	actRollback  = "rollback"
 	actUninstall = "uninstall"
+	actTest      = "test"
 )
 
 var (
 	reads  = []string{actList, actHistory, actValues, actNotes, actManifest}
-	writes = []string{actUpgrade, actRollback, actUninstall}
+	writes = []string{actUpgrade, actRollback, actUninstall, actTest}
 )
 
 // Config is the key "helm" of the host's configuration.
@@ -145,6 +146,7 @@ type request struct {
 	after                       key // of a list: only the releases after this one
 	within                      time.Duration
 	upgrade                     upgradeBody
+	wait                        bool // of a rollback
 	values                      map[string]any
 }
 
@@ -165,6 +167,7 @@ var actions = map[string]struct {
 	"GET /diff":      {actManifest, []string{"from", "to"}},
 	"POST /upgrade":  {actUpgrade, nil},
 	"POST /rollback": {actRollback, nil},
+	"POST /test":     {actTest, nil},
 	"DELETE ":        {actUninstall, nil},
 }
 

@@ -95,7 +95,7 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	}
 	var text bytes.Buffer
 	if err := gob.NewEncoder(&text).Encode(&order{
-		Cluster: o.cluster, Namespace: o.namespace, Release: o.release, Action: o.action, Revision: o.revision,
+		Cluster: o.cluster, Namespace: o.namespace, Release: o.release, Action: o.action, Revision: o.revision, Wait: o.wait,
 		Upgrade: o.upgrade, Chart: files, Operation: o.id, Until: o.until, End: o.end,
 	}); err != nil {
 		return nil, err
@@ -130,7 +130,11 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	if answer.Error != nil {
 		return nil, o.better(answer.Error.err(op))
 	}
-	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: answer.Response}, nil
+	body := answer.Response
+	if answer.Concealed != nil && !showsSecrets(ctx, o.bridge.permit, o.request) {
+		body = answer.Concealed
+	}
+	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil
 }
 
 // better returns the most informative error: the host's refusal, or, if helm's error has

@@ -57,7 +57,7 @@ func (q *request) readBody(body []byte) error {
 		if err := decode(body, &b); err != nil {
 			return err
 		}
-		if q.revision = b.Revision; b.Revision <= 0 {
+		if q.revision, q.wait = b.Revision, b.Wait; b.Revision <= 0 {
 			return host.E(host.Invalid, name, "revision must be a positive integer")
 		}
 	default:
@@ -71,6 +71,9 @@ func (q *request) readBody(body []byte) error {
 func (q *request) readValues() error {
 	if q.upgrade.ReuseValues && q.upgrade.ResetThenReuseValues {
 		return host.E(host.Invalid, name, "reuseValues and resetThenReuseValues exclude each other")
+	}
+	if q.upgrade.DryRun && (q.upgrade.Wait || q.upgrade.Atomic) {
+		return host.E(host.Invalid, name, "dryRun excludes wait and atomic")
 	}
 	if len(q.upgrade.Values) > maxValues {
 		return host.E(host.TooLarge, name, "values are over %d bytes", maxValues)
@@ -141,6 +144,8 @@ func (r *run) recovered(ctx context.Context) (resp *abi.Response, err error) {
 		return r.rollback(ctx)
 	case actUninstall:
 		return r.uninstall(ctx)
+	case actTest:
+		return r.test(ctx)
 	}
 	return nil, host.E(host.Invalid, name, "the action %q does not exist", r.action)
 }

@@ -88,6 +88,13 @@ type upgradeBody struct {
 	Values               string `json:"values"`  // YAML, one mapping
 	ReuseValues          bool   `json:"reuseValues"`
 	ResetThenReuseValues bool   `json:"resetThenReuseValues"`
+	// Wait waits until the chart's objects are ready. Atomic also undoes an operation
+	// that fails: an upgrade is rolled back, an installation uninstalled.
+	Wait   bool `json:"wait"`
+	Atomic bool `json:"atomic"`
+	// DryRun renders the chart, compares it with the present manifest, and changes
+	// nothing. It excludes Wait and Atomic.
+	DryRun bool `json:"dryRun"`
 }
 
 // keep sets which of the release's values an upgrade keeps. Without it, helm would keep
@@ -97,13 +104,45 @@ func (b *upgradeBody) keep(a *action.Upgrade) {
 	a.ResetValues = !b.ReuseValues && !b.ResetThenReuseValues
 }
 
+// waits reports whether the operation waits for the chart's objects.
+func (b *upgradeBody) waits() bool { return b.Wait || b.Atomic }
+
 type rollbackBody struct {
-	Revision int `json:"revision"`
+	Revision int  `json:"revision"`
+	Wait     bool `json:"wait"` // until the objects are ready
 }
 
+// changed is the answer of a change. Output is the chart's notes, or one line; Redacted
+// is set if a secret in it is hidden.
 type changed struct {
+	Release  releaseInfo `json:"release"`
+	Output   string      `json:"output"`
+	Redacted bool        `json:"redacted,omitempty"`
+}
+
+// planned is the answer of a dry run. Release is the revision that would be written,
+// Objects how its manifest differs from the present one.
+type planned struct {
+	changed
+	DryRun  bool         `json:"dryRun"`
+	Objects []objectDiff `json:"objects"`
+}
+
+// tested is the answer of a test. Passed is false if a test failed; Failure says why.
+type tested struct {
 	Release releaseInfo `json:"release"`
 	Output  string      `json:"output"`
+	Passed  bool        `json:"passed"`
+	Failure string      `json:"failure,omitempty"`
+	Tests   []testInfo  `json:"tests"`
+}
+
+type testInfo struct {
+	Name      string `json:"name"`
+	Kind      string `json:"kind"`
+	Phase     string `json:"phase"`               // Succeeded, Failed, Running or Unknown
+	Started   string `json:"started,omitempty"`   // RFC 3339
+	Completed string `json:"completed,omitempty"` // RFC 3339
 }
 
 func describe(r *release.Release) releaseInfo {
