@@ -108,7 +108,7 @@ func (s *session) update(ctx context.Context) {
 func (s *session) open(ctx context.Context, name string) (err error) {
 	s.host, err = devhost.Open(ctx, devhost.Options{
 		Dir: s.Dir, Name: name, Module: s.module(), Temp: s.temp, Listen: s.Listen, User: s.User,
-		Logger: s.out.logger(), Traced: s.out.request,
+		Logger: devhost.NewLogger(func(line string) { s.out.print("    " + line + "\n") }), Traced: s.out.request,
 	})
 	s.name = name
 	if err != nil {

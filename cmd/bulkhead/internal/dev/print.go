@@ -1,10 +1,8 @@
 package dev
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -120,49 +118,3 @@ func count(n uint64) string {
 	}
 	return fmt.Sprintf("%dM", n/1_000_000)
 }
-
-// logger prints what plugins log and print, and what the host warns of.
-func (p *printer) logger() *slog.Logger { return slog.New(&logHandler{printer: p}) }
-
-type logHandler struct {
-	printer *printer
-	attrs   []slog.Attr
-}
-
-func (h *logHandler) Enabled(context.Context, slog.Level) bool { return true }
-
-// hidden are attributes that the request's line shows already.
-var hidden = map[string]bool{"requestId": true, "user": true, "plugin": true, "output": true, "module": true}
-
-func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	ofPlugin := false
-	var b strings.Builder
-	fmt.Fprintf(&b, "    %s: %s", strings.ToLower(r.Level.String()), r.Message)
-	each := func(a slog.Attr) bool {
-		ofPlugin = ofPlugin || a.Key == "plugin"
-		if !hidden[a.Key] {
-			fmt.Fprintf(&b, " %s=%v", a.Key, a.Value)
-		}
-		return true
-	}
-	for _, a := range h.attrs {
-		each(a)
-	}
-	r.Attrs(each)
-	inRequest := false
-	for _, a := range h.attrs {
-		inRequest = inRequest || a.Key == "requestId"
-	}
-	if r.Level < slog.LevelWarn && (!ofPlugin || !inRequest) {
-		return nil
-	}
-	h.printer.print(b.String() + "\n")
-	return nil
-}
-
-func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{h.printer, append(append([]slog.Attr(nil), h.attrs...), attrs...)}
-}
-
-// WithGroup implements slog.Handler; the host's records have no groups.
-func (h *logHandler) WithGroup(string) slog.Handler { return h }

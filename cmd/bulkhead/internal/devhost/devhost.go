@@ -43,8 +43,11 @@ type Options struct {
 	// Traced gets each request after it was answered. It is called concurrently.
 	Traced func(*Trace)
 	// Answer, if set, answers the calls of all capabilities that grants and policy permit,
-	// instead of the services that they are for.
-	Answer func(ctx context.Context, call *capability.Exchange)
+	// instead of the services that they are for. Streams are refused then.
+	Answer func(*capability.Exchange)
+	// Answered, if set, gets each call that a service has answered. It is called
+	// concurrently.
+	Answered func(*capability.Exchange)
 }
 
 // Host is a running host. Its methods are safe for concurrent use.
@@ -78,8 +81,8 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	c.Instrument = &server.Instrument{
 		Adjust: h.adjust, Handler: h.trace, Decided: decided, Exchanged: exchanged, Called: called,
 	}
-	if o.Answer != nil {
-		c.Instrument.Provider = func(p capability.Provider) capability.Provider { return scripted(p, o.Answer) }
+	if o.Answer != nil || o.Answered != nil {
+		c.Instrument.Provider = func(p capability.Provider) capability.Provider { return between(p, &h.options) }
 	}
 	if h.server, err = server.Open(ctx, c, o.Logger); err != nil {
 		return nil, err
