@@ -70,7 +70,10 @@ plugins:
   - {name: echo, source: %q}
   - name: gitops
     source: %q
-    grants: {helm: [{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]}
+    grants:
+      helm: [{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]
+      kube:
+        - {clusters: ["*"], namespaces: ["*"], resources: ["*.argoproj.io", "*.fluxcd.io", "*.operators.coreos.com", events], verbs: [get, list, patch]}
     config: {defaultCluster: dev}
   - name: exec
     source: %q

@@ -1,7 +1,6 @@
-// Gitops is the console's Helm feature: releases, their history, values, notes
-// and manifests, upgrade, rollback, uninstall. It checks what was asked and shapes answers;
-// Helm itself, the cluster's credentials and the person's rights are the
-// host's.
+// Gitops is the console's GitOps feature: Helm releases, the Applications of Argo CD, the
+// objects of Flux, and the operators of OLM. It checks what was asked and shapes answers;
+// Helm itself, the clusters' credentials and the user's rights are the host's.
 package main
 
 import (
@@ -16,9 +15,11 @@ import (
 type config struct {
 	DefaultCluster   string `json:"defaultCluster"`   // when a request names none
 	DefaultNamespace string `json:"defaultNamespace"` // the same, for reading one release
-	// Clusters are those that a list of releases covers when its request names none;
-	// empty: the default cluster.
+	// Clusters are those that a list covers when its request names none; empty: the
+	// default cluster.
 	Clusters []string `json:"clusters"`
+	// ArgoCDNamespace is that of Applications when a request names none; argocd, if empty.
+	ArgoCDNamespace string `json:"argocdNamespace"`
 }
 
 var settings config
@@ -47,6 +48,10 @@ func start(s *sdk.Start) error {
 	if settings.DefaultCluster != "" && !validName(settings.DefaultCluster) {
 		return sdk.Errorf(500, "config: defaultCluster %q is not a cluster's name", settings.DefaultCluster)
 	}
+	if n := settings.ArgoCDNamespace; n != "" && !validName(n) {
+		return sdk.Errorf(500, "config: argocdNamespace %q is not a namespace's name", n)
+	}
+	warmLists()
 	for i, name := range settings.Clusters {
 		if !validName(name) || slices.Contains(settings.Clusters[:i], name) {
 			return sdk.Errorf(500, "config: clusters[%d]: %q is not a cluster's name, or is there twice", i, name)

@@ -23,8 +23,8 @@ type releaseItem struct {
 	helm.Release
 }
 
-// listError is why a cluster or a namespace is missing from a list. Type is
-// "cluster_error" or "namespace_forbidden".
+// listError is why something is missing from a list. Type is "cluster_error",
+// "cluster_skipped" (there was no time left), "namespace_forbidden" or "kind_forbidden".
 type listError struct {
 	Type      string `json:"type"`
 	Cluster   string `json:"cluster"`
