@@ -53,7 +53,7 @@ decision := object.union(shipped.decision, {"obligations": {"redact": hidden}}) 
 
 default hidden := []
 
-hidden := ["/values/token"] if {
+hidden := ["/values/colour"] if {
 	input.capability.name == "helm"
 	input.capability.verb == "values"
 } else := ["/values/owner"] if {
@@ -74,7 +74,7 @@ func TestPolicyNarrowsRedactsAndBreaksGlass(t *testing.T) {
 	ada, vic, gus := w.as(t, "ada"), w.as(t, "vic"), w.as(t, "gus")
 	for _, namespace := range []string{"shop", "bank"} {
 		target := map[string]any{"cluster": "dev", "namespace": namespace, "release": "policy-" + namespace, "chart": "demo/hello",
-			"values": "replicas: 0\ntoken: hunter2\nowner: ann\n"}
+			"values": "replicas: 0\ncolour: hunter2\nowner: ann\n"}
 		if got := ada.post("/api/gitops/helm-upgrade", target); got.status != 200 {
 			t.Fatal(got)
 		}
