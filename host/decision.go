@@ -35,16 +35,17 @@ type CapabilityCall struct {
 	Name        string `json:"name"` // "kube", "helm", "exec", …
 	Verb        string `json:"verb"`
 	Cluster     string `json:"cluster,omitempty"`
-	Instance    string `json:"instance,omitempty"` // name of a cloud's subscription in the configuration
+	Instance    string `json:"instance,omitempty"` // name of a cloud's subscription, or of a source of git, in the configuration
 	Group       string `json:"group,omitempty"`
 	Resource    string `json:"resource,omitempty"` // "pods", "applications"
 	Subresource string `json:"subresource,omitempty"`
 	Namespace   string `json:"namespace,omitempty"`
 	// ResourceGroup is Azure's, in lower case, since it is not case-sensitive.
 	ResourceGroup string `json:"resourceGroup,omitempty"`
-	Object        string `json:"object,omitempty"` // the object's or release's name
+	Object        string `json:"object,omitempty"` // the object's or release's name; the path in a git repository
 	Host          string `json:"host,omitempty"`
 	Path          string `json:"path,omitempty"`
+	Ref           string `json:"ref,omitempty"` // of a git repository: HEAD, a full ref, or a commit
 	// Spans is set if the call lists over all namespaces or resource groups and the
 	// host can limit it to some of them. The broker sets it.
 	Spans bool `json:"spans,omitempty"`

@@ -78,7 +78,7 @@ sufficient if {
 target_covered if not input.capability
 
 target_covered if {
-	input.capability.name in cluster_capabilities
+	input.capability.name in resource_capabilities
 	input.permissions.resources[0]
 }
 
@@ -89,7 +89,10 @@ target_covered if {
 
 cluster_capabilities := {"exec", "helm", "kube"}
 
-known_capabilities := cluster_capabilities | {"azure"}
+# Those whose calls need a permission of resources.
+resource_capabilities := cluster_capabilities | {"git"}
+
+known_capabilities := resource_capabilities | {"azure"}
 
 # METADATA
 # scope: document

@@ -51,6 +51,7 @@ var (
 		textPart("capability", "object", false, func(q *host.Question) string { return q.Capability.Object }),
 		textPart("capability", "host", false, func(q *host.Question) string { return q.Capability.Host }),
 		textPart("capability", "path", false, func(q *host.Question) string { return q.Capability.Path }),
+		textPart("capability", "ref", false, func(q *host.Question) string { return q.Capability.Ref }),
 		textPart("capability", "effect", false, func(q *host.Question) string { return string(q.Capability.Effect.Normal()) }),
 		textPart("capability", "via", false, func(q *host.Question) string { return q.Capability.Via }),
 		flagPart("capability", "spans", true, func(q *host.Question) bool { return q.Capability.Spans }),

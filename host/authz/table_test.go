@@ -46,6 +46,7 @@ var calls = []string{
 	"exec create pods/exec", "exec create pods/attach",
 	"azure get containerinstances", "azure get containerinstances all", "azure restart containerinstances", "azure get resourcegroups all",
 	"azure get kubernetesservices", "azure get virtualmachinescalesets", "azure get monitor",
+	"git get repositories.git/shop", "git list repositories.git/shop",
 	"teleport get pods",
 }
 
@@ -53,9 +54,12 @@ func callOf(text string) *host.CapabilityCall {
 	text, via, _ := strings.Cut(text, " via ")
 	words := strings.Fields(text)
 	c := &host.CapabilityCall{Name: words[0], Verb: words[1], Object: "web", Via: via}
-	if c.Name == "azure" {
+	switch c.Name {
+	case "azure":
 		c.Instance, c.Resource, c.ResourceGroup = "prod", words[2], "rg1"
-	} else {
+	case "git":
+		c.Instance, c.Host, c.Path, c.Ref = "shop", "git.example.com", "/shop", "HEAD"
+	default:
 		c.Cluster, c.Namespace = "dev", "shop"
 	}
 	switch {

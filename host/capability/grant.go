@@ -21,6 +21,7 @@ type Grant struct {
 	Instances  []string `json:"instances,omitempty"`  // of a cloud, by their names in the configuration
 	// ResourceGroups are Azure's, or "*"; they are not case-sensitive.
 	ResourceGroups []string `json:"resourceGroups,omitempty"`
+	Repositories   []string `json:"repositories,omitempty"` // of git, as SERVER/PATH without ".git": "git.example.com/shop/*", or "*"
 }
 
 // Dimension is one list of a Grant.
@@ -55,9 +56,10 @@ const (
 	Actions        = "actions"
 	Instances      = "instances"
 	ResourceGroups = "resourceGroups"
+	Repositories   = "repositories"
 )
 
-var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, Instances, ResourceGroups}
+var dimensionNames = []string{Clusters, Namespaced, Resources, Verbs, Actions, Instances, ResourceGroups, Repositories}
 
 func (g *Grant) list(d *Dimension) []string { return d.fold(g.written(d.Name)) }
 
@@ -78,6 +80,8 @@ func (g *Grant) written(dimension string) []string {
 		return g.Instances
 	case ResourceGroups:
 		return g.ResourceGroups
+	case Repositories:
+		return g.Repositories
 	}
 	return nil
 }
@@ -97,6 +101,8 @@ func value(c *host.CapabilityCall, dimension string) string {
 		return c.Instance
 	case ResourceGroups:
 		return c.ResourceGroup
+	case Repositories:
+		return c.Host + c.Path
 	}
 	return ""
 }

@@ -156,7 +156,7 @@ func (b *building) openProviders() error {
 	if err != nil {
 		return err
 	}
-	h := &all.Host{Clusters: b.clusters, Recordings: recordings, Sealer: b.state, Logger: b.log}
+	h := &all.Host{Clusters: b.clusters, Recordings: recordings, Sealer: b.state, Data: b.config.Data, Logger: b.log}
 	var providers []capability.Provider
 	var needs []*part
 	var problems []error

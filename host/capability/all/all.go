@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/git"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
@@ -20,12 +21,14 @@ import (
 type Config struct {
 	Helm  helm.Config    `json:"helm,omitzero"`
 	Azure []azure.Config `json:"azure,omitempty"` // subscriptions that the azure capability reaches
+	Git   []git.Config   `json:"git,omitempty"`   // repositories that the git capability reads
 }
 
 // Check adds everything that is wrong to bad, which is at the root. Nothing is opened.
 func (c *Config) Check(bad *config.Problems) {
 	c.Helm.Check(bad.At("helm"))
 	azure.CheckConfigs(bad.At("azure"), c.Azure)
+	git.CheckConfigs(bad.At("git"), c.Git)
 }
 
 // Paths are the fields that name files.
@@ -33,6 +36,9 @@ func (c *Config) Paths() []*string {
 	paths := c.Helm.Paths()
 	for i := range c.Azure {
 		paths = append(paths, c.Azure[i].Paths()...)
+	}
+	for i := range c.Git {
+		paths = append(paths, c.Git[i].Paths()...)
 	}
 	return paths
 }
@@ -42,6 +48,7 @@ type Host struct {
 	Clusters   *cluster.Set
 	Recordings *recording.Store
 	Sealer     azure.Sealer
+	Data       string // the host's data directory
 	Logger     *slog.Logger
 }
 
@@ -56,6 +63,7 @@ var entries = []struct {
 	{func(*Config) *capability.Kind { return exec.NewKind() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
 	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
 	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config) any { return c.Azure }, 0, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
+	{func(c *Config) *capability.Kind { return git.NewKind(c.Git) }, func(c *Config) any { return c.Git }, 0, func(c *Config, h *Host) (capability.Provider, error) { return git.New(c.Git, h.Data, h.Logger) }},
 	{func(*Config) *capability.Kind { return kube.NewKind() }, nil, clusters, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
 }
 
@@ -104,4 +112,7 @@ func (c *Config) Openings() []Opening {
 
 // Child must be called at the start of main. In a child process that a provider
 // started, it does the child's work and does not return.
-func Child() { helm.Child() }
+func Child() {
+	helm.Child()
+	git.Child()
+}

@@ -24,6 +24,8 @@ var exceptions = []struct{ path, capability, reason string }{
 	{"cmd/bulkhead/directory.go", "exec", "what becomes of another console's permission for pods/exec, in --help"},
 	{"host/directory/kobs", "exec", "another console's permission for pods/exec"},
 	{"host/authz/health.go", "kube", "a question that the rules must be able to decide"},
+	{"host/authn", "git", "GitHub, a login method"},
+	{"host/internal/mutants/list.go", "git", "the directory of a work tree's history, which has no packages"},
 	{"host/cluster", "exec", "the API server's subresource of pods, and its protocol"},
 	{"host/cluster", "kube", "client-go's words, such as KubeConfig"},
 	{"host/capability/helm", "kube", "helm's requests of the API server are put to policy as kube's, and helm has a package of that name"},
