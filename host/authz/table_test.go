@@ -35,7 +35,7 @@ var columns = []struct {
 // calls are what plugins ask of the host, a few of every kind. Those with "all"
 // name no namespace or resource group.
 var calls = []string{
-	"kube get pods", "kube list pods", "kube list pods all", "kube get pods/log", "kube create pods", "kube patch deployments.apps",
+	"kube get pods", "kube list pods", "kube list pods all", "kube list apiresources all", "kube get pods/log", "kube create pods", "kube patch deployments.apps",
 	"kube delete pods", "kube deletecollection pods", "kube list nodes all", "kube patch nodes all", "kube get secrets", "kube list secrets all",
 	"kube create serviceaccounts/token", "kube create pods/exec", "kube create pods/attach", "kube create pods/portforward", "kube get services/proxy",
 	"kube list applications.argoproj.io", "kube patch applications.argoproj.io",

@@ -51,6 +51,30 @@ func Path(segments ...string) string {
 	return b.String()
 }
 
+// Resource is a kind that the API server has. Name is the plural in paths, such as
+// "deployments" or "pods/log".
+type Resource struct {
+	Name       string   `json:"name"`
+	Kind       string   `json:"kind"`
+	Namespaced bool     `json:"namespaced"`
+	Verbs      []string `json:"verbs"`
+}
+
+// Resources lists the kinds of an apiVersion, such as "v1" or "apps/v1". The call needs a
+// permission to list the resource apiresources. An apiVersion that the API server does not
+// have is an error with status 404.
+func (c Cluster) Resources(apiVersion string) ([]Resource, error) {
+	path := Path("api", apiVersion)
+	if group, version, ok := strings.Cut(apiVersion, "/"); ok {
+		path = Path("apis", group, version)
+	}
+	var list struct {
+		Resources []Resource `json:"resources"`
+	}
+	err := c.Get(path, &list)
+	return list.Resources, err
+}
+
 // Get reads the object at path into out.
 func (c Cluster) Get(path string, out any) error { return c.do("GET", path, "", nil, out) }
 

@@ -44,6 +44,8 @@ func TestCallsAreWhatTheAPIServerExpects(t *testing.T) {
 	object := map[string]string{"kind": "Pod"}
 	const pods = "/api/v1/namespaces/shop/pods"
 	for want, f := range map[string]func(kube.Cluster) error{
+		"GET kube://dev/api/v1  ":          func(c kube.Cluster) error { _, err := c.Resources("v1"); return err },
+		"GET kube://dev/apis/apps/v1  ":    func(c kube.Cluster) error { _, err := c.Resources("apps/v1"); return err },
 		"GET kube://dev" + pods + "/web  ": func(c kube.Cluster) error { return c.Get(pods+"/web", nil) },
 		"GET kube://dev" + pods + "?continue=c&fieldSelector=a%3Db&labelSelector=app%3Dweb&limit=5  ": func(c kube.Cluster) error {
 			return c.List(pods, kube.ListOptions{LabelSelector: "app=web", FieldSelector: "a=b", Limit: 5, Continue: "c"}, nil)

@@ -5,7 +5,8 @@
 // It defines which requests exist and which parts of a request and its answer pass
 // through. host/cluster interprets a request with the API server's own parser; policy
 // and RBAC decide whether the user may make it. Watches and other answers without an end
-// cannot be fetched.
+// cannot be fetched. The kinds that the API server has of one version of a group, such as
+// apis/apps/v1, are a list of the resource apiresources.
 package kube
 
 import (
@@ -103,7 +104,7 @@ func parse(r *abi.Request) (*request, error) {
 		return nil, err
 	}
 	path := "/" + strings.Join(t.Segments, "/")
-	access, err := cluster.Classify(r.Method, path, t.Query)
+	access, err := accessOf(r.Method, path, t)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +112,19 @@ func parse(r *abi.Request) (*request, error) {
 		return nil, host.E(host.Invalid, name, "a watch has no end and cannot be fetched")
 	}
 	return &request{r.Method, t, path, access, headerOf(r.Header), r.Body}, nil
+}
+
+// apiResources is the resource by which grants and permissions name the kinds of one
+// version of a group. The API server has no resource of this name.
+const apiResources = "apiresources"
+
+func accessOf(method, path string, t *capability.Target) (cluster.Access, error) {
+	s := t.Segments
+	kinds := len(s) == 2 && s[0] == "api" || len(s) == 3 && s[0] == "apis"
+	if kinds && len(t.Query) == 0 && cluster.Discovers(method, path) {
+		return cluster.Access{Verb: "list", Resource: apiResources, Version: s[len(s)-1]}, nil
+	}
+	return cluster.Classify(method, path, t.Query)
 }
 
 // classify parses the request as the API server would.
@@ -137,7 +151,8 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	if err != nil {
 		return nil, err
 	}
-	if q.access.Verb == "list" && q.access.Namespace == "" && !p.Narrowing.All() {
+	// The kinds that exist are the same for every namespace, so they are not narrowed.
+	if q.access.Verb == "list" && q.access.Namespace == "" && q.access.Resource != apiResources && !p.Narrowing.All() {
 		if q.access.Group == "" && q.access.Resource == "namespaces" {
 			return listNamespaces(ctx, client, q, p.Narrowing)
 		}
