@@ -40,9 +40,10 @@ type attempt struct {
 	base    *Limits
 	release func() // ends the hold on what the broker uses; g's, once g is linked
 
-	wasm []byte
-	g    *Generation
-	code *sandbox.Admitted
+	wasm    []byte
+	g       *Generation
+	code    *sandbox.Admitted
+	waiting *Waiting // if the outcome is Waits
 }
 
 func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error) {
@@ -227,11 +228,16 @@ func (a *attempt) fail(err error) {
 
 func (a *attempt) run(ctx context.Context) error {
 	publish, err := a.prepare(ctx)
-	if err != nil || !publish {
+	switch {
+	case err != nil:
 		return err
-	}
-	if a.mode.dry {
+	case a.mode.dry && publish:
 		a.report.Outcome = Passed
+		return nil
+	case a.mode.dry:
+		return nil
+	case !publish:
+		a.conclude()
 		return nil
 	}
 	return a.step(StepPublish, func() error { return a.publish(ctx) })
@@ -341,8 +347,7 @@ func (a *attempt) admit(ctx context.Context) error {
 	return explain(err, m)
 }
 
-// unchanged reports whether the name has what is asked for already, and then makes that
-// what it stays with.
+// unchanged reports whether the name has what is asked for already.
 func (a *attempt) unchanged() bool {
 	if a.slot == nil || a.mode.again {
 		return false
@@ -358,18 +363,54 @@ func (a *attempt) unchanged() bool {
 		a.report.Generation = l.canary.number
 	case l.serving.same(a.g):
 		a.report.Generation = l.serving.number
-		if l.canary != nil && !a.mode.dry {
-			a.show(a.slot, &live{serving: l.serving})
-		}
 	default:
 		return false
 	}
 	a.report.Outcome = Unchanged
-	if !a.mode.dry {
-		a.slot.failed, a.slot.waiting = nil, nil
-		a.notify()
-	}
 	return true
+}
+
+// conclude does what an attempt leaves to do that publishes nothing.
+func (a *attempt) conclude() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slot.failed = nil
+	if a.report.Outcome == Waits {
+		a.slot.waiting = a.waiting
+		a.log.Warn("a plugin waits for an administrator's consent", "plugin", a.swap.Name, "version", a.waiting.Version, "more", a.waiting.Comparison.More)
+	} else {
+		a.slot.waiting = nil
+		a.stay()
+	}
+	a.notify()
+}
+
+// stay makes the name stay with what it has, with what the entry says of its rollout and
+// verification. It needs a.mu, and the name's turn.
+func (a *attempt) stay() {
+	s := a.slot
+	l := s.live.Load()
+	if l == nil {
+		return
+	}
+	g := l.serving
+	switch {
+	case l.canary != nil && l.canary.number == a.report.Generation:
+		g = l.canary
+	case l.canary != nil:
+		a.show(s, &live{serving: l.serving})
+	}
+	if g.number != a.report.Generation || reflect.DeepEqual(g.config, a.swap.Config) {
+		return
+	}
+	g.config = a.swap.Config
+	if v := s.record.Serving; v != nil && g == l.serving && v.Config.Digest == g.digest {
+		kept := *v
+		kept.Config = g.config
+		kept.Config.Digest, kept.Config.Rollout.Canary = g.digest, nil
+		s.record.Serving = &kept
+		a.save(s)
+	}
 }
 
 // same reports whether other would do the same.
@@ -405,6 +446,10 @@ func (a *attempt) compare() (waits bool, err error) {
 	serving := a.before()
 	c := compare(a.broker.Catalog(), serving, a.g)
 	a.report.Comparison = c
+	if serving != nil && !a.mode.back && older(a.g.manifest, serving.manifest) {
+		a.report.Warnings = append(a.report.Warnings, fmt.Sprintf("version %s is older than %s, which serves: this goes back", c.To, c.From))
+		a.log.Warn("an older version of a plugin is to replace a newer one", "plugin", a.swap.Name, "version", c.To, "serves", c.From, "source", a.swap.Source)
+	}
 	if a.mode.dry || a.mode.back || len(c.needs(a.swap.Origin, serving, a.g)) == 0 || c.Digest == a.swap.Consent {
 		return false, nil
 	}
@@ -418,12 +463,7 @@ func (a *attempt) compare() (waits bool, err error) {
 	a.report.Outcome = Waits
 	swap := a.swap
 	swap.Digest = a.g.digest
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.slot.waiting = &Waiting{Since: time.Now(), Version: a.g.manifest.Version, Digest: a.g.digest, Comparison: c, swap: swap}
-	a.slot.failed = nil
-	a.log.Warn("a plugin waits for an administrator's consent", "plugin", a.swap.Name, "version", a.g.manifest.Version, "more", c.More)
-	a.notify()
+	a.waiting = &Waiting{Since: time.Now(), Version: a.g.manifest.Version, Digest: a.g.digest, Comparison: c, swap: swap}
 	return true, nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
+
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
@@ -74,6 +76,16 @@ func compare(catalog *capability.Catalog, from, to *Generation) *Comparison {
 	sum := sha256.Sum256(text)
 	c.Digest = "sha256:" + hex.EncodeToString(sum[:])
 	return c
+}
+
+// older reports whether a is an older version of the plugin b, by semantic versioning.
+func older(a, b *manifest.Manifest) bool {
+	va, err := semver.StrictNewVersion(a.Version)
+	if err != nil || a.Name != b.Name {
+		return false
+	}
+	vb, err := semver.StrictNewVersion(b.Version)
+	return err == nil && va.LessThan(vb)
 }
 
 // grants compares what is effective: what is both requested and granted.

@@ -38,4 +38,7 @@
 // limits. What it may do less is taken at once. In the configuration file, the operator's
 // own changes count as approved: changed grants and limits, a changed digest, and a name
 // that was not there. Through the API everything waits, a first version too.
+//
+// A change of an entry's rollout or verification alone makes no generation: it counts
+// from the next swap, rollback and look at regressions.
 package plugin

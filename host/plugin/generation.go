@@ -35,7 +35,7 @@ type Generation struct {
 	limits   Limits // resolved
 	log      *slog.Logger
 	start    []byte // the Start frame
-	config   Config // that it was made from
+	config   Config // that it was made from, replaced by one that differs in rollout and verification; see attempt.stay
 	number   uint64
 	since    time.Time // when it was published
 	counters counters

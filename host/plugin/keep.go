@@ -139,6 +139,23 @@ func (k *keep) save(name string, r record, inUse map[string]bool) {
 	}
 }
 
+// names are those that have a record.
+func (k *keep) names() (list []string) {
+	if k.dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(k.dir)
+	if err != nil {
+		k.log.Error("the records of plugins cannot be listed", "error", err)
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
 func (k *keep) collect(inUse map[string]bool) error {
 	list, err := os.ReadDir(k.dir)
 	if err != nil {

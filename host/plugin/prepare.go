@@ -42,15 +42,21 @@ func (p *Prepared) Report() *Report { return p.attempt.report }
 
 // Publish makes the plugin serve. The error and the report are those of Swap.
 func (p *Prepared) Publish(ctx context.Context) (*Report, error) {
-	defer p.Discard()
+	a := p.attempt
 	if !p.publish {
-		return p.attempt.report, nil
+		a.conclude()
+		p.Discard()
+		if a.report.Outcome == Waits {
+			a.resume(ctx, a.swap.Name)
+		}
+		return a.report, nil
 	}
-	err := p.attempt.step(StepPublish, func() error { return p.attempt.publish(ctx) })
+	defer p.Discard()
+	err := a.step(StepPublish, func() error { return a.publish(ctx) })
 	if err != nil {
-		p.attempt.failed(err)
+		a.failed(err)
 	}
-	return p.attempt.report, err
+	return a.report, err
 }
 
 // Discard gives up what is not published.

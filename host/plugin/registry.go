@@ -158,6 +158,22 @@ func (r *Registry) save(s *slot) {
 	r.keep.save(s.name, s.record, inUse)
 }
 
+// Retain forgets what names of this origin have served that are not listed and that
+// nothing was asked of since the start: they were removed while the host was away.
+func (r *Registry) Retain(origin Origin, names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range r.keep.names() {
+		if r.slot(name) != nil || slices.Contains(names, name) {
+			continue
+		}
+		if v := r.keep.load(name).Serving; v == nil || v.Origin == origin {
+			r.save(&slot{name: name})
+			r.log.Info("what a plugin served is forgotten, because it was removed", "plugin", name)
+		}
+	}
+}
+
 // forget drops a slot that was removed and has nothing alive. It needs r.mu.
 func (r *Registry) forget(s *slot) {
 	if r.slot(s.name) != s || !s.removed || len(s.alive) > 0 {

@@ -17,7 +17,7 @@ func (r *Registry) watch(s *slot, g, before *Generation) {
 	if r.closed || before == nil {
 		return
 	}
-	rules := g.config.Rollout.withDefaults().Regression
+	rules := g.rules()
 	base, canary := before.counters.read(), s.live.Load().canary == g
 	if rules.Watch < 0 && (!canary || s.live.Load().rule.PromoteAfter == 0) {
 		return
@@ -31,6 +31,9 @@ func (r *Registry) watch(s *slot, g, before *Generation) {
 			case <-r.ctx.Done():
 				return
 			}
+			r.mu.Lock()
+			rules := g.rules() // which a reload may have changed
+			r.mu.Unlock()
 			l := s.live.Load()
 			if l == nil || canary && l.canary != g || !canary && l.serving != g {
 				return
@@ -63,6 +66,9 @@ func (r *Registry) watch(s *slot, g, before *Generation) {
 	})
 }
 
+// rules needs Registry.mu.
+func (g *Generation) rules() Regression { return g.config.Rollout.withDefaults().Regression }
+
 // What is not counted as a difference.
 const (
 	errorSlack   = 0.02
@@ -89,10 +95,10 @@ func (r *Regression) worse(old, now *counts) string {
 
 // regressed rolls back from g.
 func (r *Registry) regressed(s *slot, g *Generation, canary bool, worse string) {
-	failure := &Failure{Step: StepWatch, Reason: "rolled back: " + worse, At: time.Now(), Source: g.config.Source, Digest: g.digest}
 	g.log.Warn("a plugin got worse and is rolled back", "generation", g.number, "version", g.manifest.Version, "because", worse)
+	r.mu.Lock()
+	failure := &Failure{Step: StepWatch, Reason: "rolled back: " + worse, At: time.Now(), Source: g.config.Source, Digest: g.digest}
 	if canary {
-		r.mu.Lock()
 		defer r.mu.Unlock()
 		if l := s.live.Load(); l != nil && l.canary == g {
 			r.dropCanary(s, l)
@@ -100,7 +106,6 @@ func (r *Registry) regressed(s *slot, g *Generation, canary bool, worse string) 
 		}
 		return
 	}
-	r.mu.Lock()
 	var back *Swap
 	if l := s.live.Load(); l != nil && l.serving == g && len(s.record.Earlier) > 0 {
 		back = &Swap{Config: s.record.Earlier[0].Config, Origin: s.origin}

@@ -63,9 +63,15 @@ func (list prepared) publish(ctx context.Context) (map[string]string, error) {
 	return outcomes, errors.Join(problems...)
 }
 
-// removePlugins removes the plugins that only the earlier configuration has.
+// removePlugins removes the plugins that only the earlier configuration has, or had when
+// the host ended.
 func (r *reloads) removePlugins(ctx context.Context, c *Config, serving *Runtime, report *config.Report) error {
 	if serving == nil {
+		var names []string
+		for _, p := range c.Plugins {
+			names = append(names, p.Name)
+		}
+		r.plugins.Retain(plugin.File, names)
 		return nil
 	}
 	var problems []error

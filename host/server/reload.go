@@ -170,10 +170,10 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 		return err
 	}
 	if serving != nil && serving.digest == next.digest && plugins.unchanged() {
-		plugins.discard()
-		next.close() // all its parts are those of what serves
+		_, err := plugins.publish(context.WithoutCancel(ctx)) // nothing waits for consent any more
+		next.close()                                          // all its parts are those of what serves
 		report.Outcome = config.Unchanged
-		return nil
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		plugins.discard()
