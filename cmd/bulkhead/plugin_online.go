@@ -39,6 +39,7 @@ func (e *consentError) Unwrap() error { return e.error }
 func onlineCommands() []*cobra.Command {
 	return []*cobra.Command{
 		installCommand("install"), installCommand("upgrade"), installCommand("canary"),
+		approveCommand(),
 		changeCommand("promote", "Make the canary of a plugin serve everybody"),
 		changeCommand("rollback", "Drop the canary of a plugin, or go back to an earlier version"),
 		changeCommand("remove", "Stop a plugin on every replica"),
@@ -257,7 +258,9 @@ func (f *installing) run(c *cobra.Command, args []string) error {
 	if *f.dryRun {
 		return f.show(c.OutOrStdout(), tried)
 	}
-	if err := f.agree(c, name, &q, tried); err != nil {
+	if tried.Comparison == nil || len(tried.Comparison.More) == 0 {
+		q.Consent = ""
+	} else if err := agree(c, name, &q.Consent, tried.Comparison); err != nil {
 		return err
 	}
 	q.Digest = cmp.Or(q.Digest, keptOr(&q, tried.Digest)) // what was compared, whatever a tag means by now
@@ -371,20 +374,16 @@ func compared(out io.Writer, c *plugin.Comparison) {
 	}
 }
 
-// agree gets the consent for what is new, if anything is.
-func (f *installing) agree(c *cobra.Command, name string, q *fleet.Request, r *plugin.Report) error {
-	if r.Comparison == nil || len(r.Comparison.More) == 0 {
-		q.Consent = ""
-		return nil
-	}
-	digest := r.Comparison.Digest
-	if q.Consent != "" {
-		if q.Consent != digest {
-			return &consentError{fmt.Errorf("--consent is for another comparison; look at what is new now with --dry-run (%s)", digest)}
+// agree gets the consent to what is new, unless it is given.
+func agree(c *cobra.Command, name string, consent *string, what *plugin.Comparison) error {
+	digest := what.Digest
+	if *consent != "" {
+		if *consent != digest {
+			return &consentError{fmt.Errorf("--consent is for another comparison; look at what is new now (%s)", digest)}
 		}
 		return nil
 	}
-	compared(c.ErrOrStderr(), r.Comparison)
+	compared(c.ErrOrStderr(), what)
 	in, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return &consentError{fmt.Errorf("%s may do more than what serves: repeat with --consent %s if you approve it", name, digest)}
@@ -394,7 +393,7 @@ func (f *installing) agree(c *cobra.Command, name string, q *fleet.Request, r *p
 	if err != nil || !slices.Contains([]string{"y", "yes"}, strings.ToLower(line)) {
 		return &consentError{errors.New("not approved; nothing was changed")}
 	}
-	q.Consent = digest
+	*consent = digest
 	return nil
 }
 
@@ -471,6 +470,47 @@ func replicas(p *fleet.Plugin) string {
 		return "1 replica"
 	}
 	return strconv.Itoa(n) + " replicas"
+}
+
+func approveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "approve NAME", Short: "Let a version of the configuration file run that waits for consent", Args: cobra.ExactArgs(1),
+		Long: `Let a version run that the configuration file brought and that waits, because it
+may do more than the one that serves. What is new is shown: on a terminal you are
+asked, otherwise give --consent with the digest of the comparison. The consent counts
+for exactly that module, its grants and its limits, on every replica.
+` + onlineHelp,
+		Example: "  bulkhead plugin approve gitops\n  bulkhead plugin approve gitops --consent sha256:…",
+	}
+	f := onlineFlags(c)
+	consent := c.Flags().String("consent", "", "digest of the comparison that you approve")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		client, err := f.open()
+		if err != nil {
+			return err
+		}
+		name := args[0]
+		p, err := get(c.Context(), client, name, "")
+		switch {
+		case err != nil:
+			return err
+		case p == nil:
+			return &runError{fmt.Errorf("no plugin has the name %q", name)}
+		}
+		if p.Waiting != nil && p.Waiting.Comparison != nil {
+			if err := agree(c, name, consent, p.Waiting.Comparison); err != nil {
+				return err
+			}
+		}
+		if *consent == "" {
+			return &runError{fmt.Errorf("no version of %s waits on the replica that answers%s", name, after(": ", plain(p.Because)))}
+		}
+		if err := client.Do(c.Context(), http.MethodPost, path(name, "/approve"), map[string]any{"consent": *consent}, nil); err != nil {
+			return &runError{err}
+		}
+		return f.follow(c, client, name, -1)
+	}
+	return c
 }
 
 func changeCommand(kind, shortText string) *cobra.Command {
@@ -638,6 +678,12 @@ func printPlugins(out io.Writer, list []fleet.Plugin, all bool) error {
 			state = "not fresh"
 		}
 		row("replica", short(r.Replica), state, string(cmp.Or(r.Phase, "waiting")), r.Version, r.Digest, after(r.Step+": ", r.Reason)+r.Refused)
+	}
+	if w := p.Waiting; w != nil && w.Comparison != nil {
+		row("waiting", w.Version, w.Digest, "for bulkhead plugin approve "+p.Name+" --consent "+w.Comparison.Digest)
+		for _, x := range w.Comparison.More {
+			row("more", x.String())
+		}
 	}
 	for _, v := range p.Earlier {
 		row("earlier", v.Version, v.Digest)

@@ -26,6 +26,7 @@ type scripted struct {
 	requests  []string
 	installed int64 // revision
 	fails     bool
+	approved  bool // what waits of the plugin filed
 }
 
 func script(t *testing.T) *scripted {
@@ -81,6 +82,17 @@ func (s *scripted) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		s.installed++
 		answer(200, map[string]any{"report": plugin.Report{}})
+	case r.Method == "GET" && r.URL.Path == "/api/admin/plugins/filed":
+		p := fleet.Plugin{Name: "filed", Origin: plugin.File, State: fleet.Progressing, Because: "replica R1: waits", Tag: fmt.Sprint(s.approved), Replicas: []fleet.OnReplica{{Replica: "R1", Fresh: true}}}
+		if s.approved {
+			p.State, p.Because = fleet.Active, ""
+		} else {
+			p.Waiting = &plugin.Waiting{Version: "2.0", Digest: "sha256:up", Comparison: &plugin.Comparison{Digest: "sha256:more", More: []plugin.Change{{Field: "actions", New: "filed:write"}}}}
+		}
+		answer(200, p)
+	case r.Method == "POST" && strings.HasSuffix(r.URL.Path, "/approve"):
+		s.approved = true
+		w.WriteHeader(204)
 	case r.Method == "GET" && s.installed == 0:
 		answer(404, map[string]string{"error": "no plugin has the name"})
 	case r.Method == "GET":
@@ -149,6 +161,12 @@ func TestPluginsAreManagedFromTheCommandLine(t *testing.T) {
 		{"upgrade echo", 2, "", "nothing is to be changed", ""},
 		{"install echo " + wasm + " --entry " + file("bad.yaml", "grant: {}\n"), 2, "", "bad.yaml", ""},
 		{"install echo " + filepath.Join(dir, "absent.wasm"), 2, "", "absent.wasm", ""},
+		{"status filed", 1, "plugin approve filed --consent sha256:more", "filed is progressing", ""},
+		{"approve filed", 3, "", "MORE  actions: filed:write", ""},
+		{"approve filed --consent sha256:old", 3, "", "another comparison", ""},
+		{"approve filed --consent sha256:more", 0, "filed: active", "", `POST /plugins/filed/approve {"consent":"sha256:more"}`},
+		{"approve filed", 1, "", "no version of filed waits", ""},
+		{"approve absent", 1, "", `no plugin has the name "absent"`, ""},
 		{"install hello oci://registry.example.com/hello:v1 --dry-run", 0, "from oci://registry.example.com/hello:v1@sha256:pin", "", `{"reference":"oci://registry.example.com/hello:v1"}`},
 		{"install hello oci://registry.example.com/hello:v1 --consent sha256:new", 0, "active", "", `{"reference":"oci://registry.example.com/hello:v1@sha256:pin","digest":"sha256:up","consent":"sha256:new"}`},
 		{"upgrade hello catalog:hello@1.2.0 --consent sha256:new", 0, "active", "", `{"reference":"catalog:hello@1.2.0","consent":"sha256:new","revision":1,"keep":["grants"`},

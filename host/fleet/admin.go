@@ -62,7 +62,10 @@ type Plugin struct {
 	Serve    *Version    `json:"serve,omitempty"`
 	Canary   *Version    `json:"canary,omitempty"`
 	Earlier  []Version   `json:"earlier,omitempty"` // can be rolled back to, the last one first
-	Replicas []OnReplica `json:"replicas"`
+	// Waiting is a version of the configuration file that waits for consent on the replica
+	// that answers; see Approve.
+	Waiting  *plugin.Waiting `json:"waiting,omitempty"`
+	Replicas []OnReplica     `json:"replicas"`
 	// Tag changes whenever another field does.
 	Tag string `json:"tag"`
 }
@@ -391,7 +394,9 @@ func (f *Fleet) Plugins(ctx context.Context) ([]Plugin, error) {
 	reports := map[string]map[string]Running{}
 	plugins := map[string]*Plugin{}
 	for _, d := range view.Desired {
-		plugins[d.Name] = describe(d)
+		if !strings.HasPrefix(d.Name, approvalOf) {
+			plugins[d.Name] = describe(d)
+		}
 	}
 	for _, r := range view.Replicas {
 		if r.Report == nil {
@@ -411,8 +416,12 @@ func (f *Fleet) Plugins(ctx context.Context) ([]Plugin, error) {
 		}
 	}
 	var out []Plugin
+	here := statusByName(f.Registry.Status())
 	for _, name := range sortedKeys(plugins) {
 		p := plugins[name]
+		if st := here[name]; st.Origin == plugin.File {
+			p.Waiting = st.Waiting
+		}
 		for _, r := range view.Replicas {
 			if r.Fresh || reports[r.ID][name] != (Running{}) {
 				p.Replicas = append(p.Replicas, OnReplica{r.ID, r.Fresh, r.ID == f.Store.Replica(), reports[r.ID][name]})
@@ -481,10 +490,10 @@ func (p *Plugin) on(r *OnReplica) (State, string) {
 		return Failed, r.Refused
 	case p.Origin == plugin.File:
 		switch {
-		case r.Waiting != "":
-			return Progressing, "a version of the configuration file waits for consent " + r.Waiting
 		case r.Reason != "":
 			return Failed, r.Step + ": " + r.Reason
+		case r.Waiting != "":
+			return Progressing, "a version of the configuration file waits for consent " + r.Waiting
 		case r.Digest == "":
 			return Progressing, "it does not run there"
 		}

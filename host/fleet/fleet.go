@@ -34,6 +34,7 @@ type Registry interface {
 	Approve(ctx context.Context, name, digest string) (*plugin.Report, error)
 	Promote(name string) error
 	Remove(ctx context.Context, name string) error
+	Retain(origin plugin.Origin, names []string)
 	Status() []plugin.Status
 	Changed() <-chan struct{}
 }
@@ -66,9 +67,11 @@ type Fleet struct {
 	running sync.WaitGroup
 	wake    chan struct{}
 
-	mu      sync.Mutex
-	names   map[string]*work
-	settled chan struct{} // closed when a name's work ends
+	mu    sync.Mutex
+	names map[string]*work
+	// approvals is what this replica does about versions of its configuration file.
+	approvals map[string]*work
+	settled   chan struct{} // closed when a name's work ends
 }
 
 // work is what this replica does about one name.
@@ -98,7 +101,7 @@ const retryAfter = 20 * time.Second
 
 // New returns a Fleet that has not begun.
 func New(c Config) *Fleet {
-	f := &Fleet{Config: c, wake: make(chan struct{}, 1), names: map[string]*work{}, settled: make(chan struct{})}
+	f := &Fleet{Config: c, wake: make(chan struct{}, 1), names: map[string]*work{}, approvals: map[string]*work{}, settled: make(chan struct{})}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
@@ -125,6 +128,12 @@ func (f *Fleet) Start(ctx context.Context) {
 		}
 		break
 	}
+	list, _ := f.Store.Desired()
+	var names []string
+	for _, d := range list {
+		names = append(names, d.Name)
+	}
+	f.Registry.Retain(plugin.API, names)
 	f.running.Go(f.follow)
 }
 
@@ -161,6 +170,10 @@ func (f *Fleet) pass(now time.Time) time.Duration {
 	// Under the lock: the status of a name whose work has ended is from after that.
 	status := statusByName(f.Registry.Status())
 	for _, d := range list {
+		if name, ok := strings.CutPrefix(d.Name, approvalOf); ok {
+			f.approve(name, d, status[name], now)
+			continue
+		}
 		wanted[d.Name] = true
 		w := f.names[d.Name]
 		if w == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -104,15 +105,16 @@ func (s seen) Fleet(context.Context) (*state.Fleet, error) {
 // registry is the plugins of one replica: it publishes what it is given, unless the
 // test says otherwise. The module of a version is its digest.
 type registry struct {
-	mu      sync.Mutex
-	names   map[string]*plugin.Status
-	waiting map[string]plugin.Swap
-	changed chan struct{}
-	swaps   []string
-	configs map[string]plugin.Config // that were swapped in last
-	fails   map[string]error         // by digest
-	hold    chan struct{}            // swaps wait for it, if it is not nil
-	number  uint64
+	mu       sync.Mutex
+	names    map[string]*plugin.Status
+	waiting  map[string]plugin.Swap
+	changed  chan struct{}
+	swaps    []string
+	retained string                   // by the last Retain
+	configs  map[string]plugin.Config // that were swapped in last
+	fails    map[string]error         // by digest
+	hold     chan struct{}            // swaps wait for it, if it is not nil
+	number   uint64
 }
 
 func newRegistry() *registry {
@@ -194,6 +196,13 @@ func (r *registry) Swap(ctx context.Context, s plugin.Swap) (*plugin.Report, err
 func (r *registry) Approve(_ context.Context, name, digest string) (*plugin.Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if st := r.names[name]; st != nil && st.Waiting != nil && st.Waiting.Comparison.Digest == digest { // of the file
+		st.Generations = []plugin.GenerationStatus{{Digest: st.Waiting.Digest, State: plugin.Serving}}
+		st.Waiting = nil
+		r.swaps = append(r.swaps, name+" approved")
+		r.notify()
+		return &plugin.Report{Outcome: plugin.Published}, nil
+	}
 	s, ok := r.waiting[name]
 	if !ok || digest != consentFor(s, r.serving(name)) {
 		return nil, errors.New("nothing waits for this consent")
@@ -247,6 +256,12 @@ func (r *registry) Remove(_ context.Context, name string) error {
 	r.swaps = append(r.swaps, name+" removed")
 	r.notify()
 	return nil
+}
+
+func (r *registry) Retain(origin plugin.Origin, names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retained = fmt.Sprint(origin, names)
 }
 
 func (r *registry) Status() (list []plugin.Status) {
@@ -548,6 +563,72 @@ func TestANameOfTheFileIsRefusedByName(t *testing.T) {
 	}
 	r.edit(func() { delete(r.names, "echo") }) // the file was changed
 	active(t, other, "echo")
+}
+
+// ofFile is the plugin echo of a configuration file, of which a version waits for consent.
+func (r *registry) ofFile(waits, consent string) {
+	r.edit(func() {
+		r.names["echo"] = &plugin.Status{Name: "echo", Origin: plugin.File, Generations: []plugin.GenerationStatus{{Digest: "sha256:1", State: plugin.Serving}},
+			Waiting: &plugin.Waiting{Digest: waits, Comparison: &plugin.Comparison{Digest: consent}}}
+	})
+}
+
+// An administrator's consent to a version that configuration files brought counts on
+// every replica where exactly that version waits, also on one that comes later.
+func TestAVersionOfTheFileIsApprovedForEveryReplica(t *testing.T) {
+	s, ra, rb, rc := newShared(), newRegistry(), newRegistry(), newRegistry()
+	ra.ofFile("sha256:2", "c2")
+	rb.ofFile("sha256:2", "c2")
+	rc.ofFile("sha256:2", "c2")
+	a, b := start(t, s, "a", ra), start(t, s, "b", rb)
+	until(t, "the reports", func() bool { return len(describeOf(t, a, "echo").Replicas) == 2 })
+	if p := describeOf(t, a, "echo"); p.State != Progressing || p.Waiting == nil || p.Waiting.Comparison.Digest != "c2" || !strings.Contains(p.Because, "waits for consent c2") {
+		t.Errorf("%+v", p)
+	}
+	for consent, want := range map[string]string{"": "consent: is missing", "c1": "what waits is c2"} {
+		if err := a.Approve(t.Context(), ada, "echo", consent); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", consent, err)
+		}
+	}
+	if err := a.Approve(t.Context(), ada, "gitops", "c2"); host.KindOf(err) != host.NotFound {
+		t.Errorf("another name: %v", err)
+	}
+	if err := a.Approve(t.Context(), ada, "echo", "c2"); err != nil {
+		t.Fatal(err)
+	}
+	p := active(t, b, "echo")
+	if p.Waiting != nil || ra.done() != "echo approved" || rb.done() != "echo approved" {
+		t.Errorf("%+v; a did %s, b did %s", p, ra.done(), rb.done())
+	}
+	start(t, s, "c", rc)
+	until(t, "the replica that comes later", func() bool { return rc.done() == "echo approved" })
+	rd := newRegistry() // whose file is another
+	rd.ofFile("sha256:9", "c9")
+	start(t, s, "d", rd)
+	until(t, "the replica with another file", func() bool { return strings.Contains(describeOf(t, a, "echo").Because, "c9") })
+	if rd.done() != "" {
+		t.Errorf("the consent to one version lets another run: d did %s", rd.done())
+	}
+	s.mu.Lock()
+	s.stale["d"] = true
+	s.mu.Unlock()
+	// The next version is another question.
+	ra.ofFile("sha256:3", "c3")
+	until(t, "the next version", func() bool { return strings.Contains(describeOf(t, b, "echo").Because, "c3") })
+	if err := b.Approve(t.Context(), ada, "echo", "c2"); host.KindOf(err) != host.Conflict {
+		t.Errorf("an earlier consent: %v", err)
+	}
+	if err := b.Approve(t.Context(), ada, "echo", "c3"); err != nil {
+		t.Fatal(err)
+	}
+	active(t, a, "echo")
+	put(t, b, "gitops", "sha256:1")
+	if err := b.Approve(t.Context(), ada, "gitops", "c1"); host.KindOf(err) != host.Conflict {
+		t.Errorf("a plugin of the API: %v", err)
+	}
+	if rc.retained != "api[consent:echo]" {
+		t.Errorf("replica c retains %s", rc.retained)
+	}
 }
 
 func TestACanaryIsPromotedOrDroppedEverywhere(t *testing.T) {

@@ -22,6 +22,7 @@ func (noPlugins) Approve(context.Context, string, string) (*plugin.Report, error
 }
 func (noPlugins) Promote(string) error                 { return errNone }
 func (noPlugins) Remove(context.Context, string) error { return errNone }
+func (noPlugins) Retain(plugin.Origin, []string)       {}
 func (noPlugins) Status() []plugin.Status              { return nil }
 func (noPlugins) Changed() <-chan struct{}             { return nil }
 
@@ -41,13 +42,16 @@ func (noPackages) Catalogs(context.Context) []*artifact.Catalog { return nil }
 func TestAdministratorsAloneChangePlugins(t *testing.T) {
 	s := open(t)
 	for request, status := range map[string]int{
-		"PUT /api/admin/plugins/echo": 422, "PUT /api/admin/plugins/echo?dryRun=true": 422, "POST /api/admin/plugins/echo/promote": 404,
+		"PUT /api/admin/plugins/echo": 422, "PUT /api/admin/plugins/echo?dryRun=true": 422, "POST /api/admin/plugins/echo/promote": 404, "POST /api/admin/plugins/echo/approve": 404,
 		"POST /api/admin/plugins/echo/rollback": 404, "DELETE /api/admin/plugins/echo": 404, "POST /api/admin/uploads": 201,
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		body := `{"digest":"sha256:1"}`
-		if strings.HasSuffix(path, "/promote") || method == "DELETE" {
+		switch {
+		case strings.HasSuffix(path, "/promote") || method == "DELETE":
 			body = `{}`
+		case strings.HasSuffix(path, "/approve"):
+			body = `{"consent":"sha256:1"}`
 		}
 		for _, name := range []string{"vic", "eve"} {
 			if got := s.as(t, name).Do(method, path, body); got.Status != 403 {

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
 // published is a registry of plugins, with the keys of who may sign.
@@ -189,5 +192,112 @@ func TestAPluginIsInstalledByReference(t *testing.T) {
 	w.reload(t)
 	if _, err := w.put(t, "echo", fleet.Request{Keep: []string{"module"}, Config: json.RawMessage(`{"a":1}`), Revision: p.Revision}); err == nil || !strings.Contains(err.Error(), "verify: ") {
 		t.Errorf("the source was withdrawn: %v", err)
+	}
+}
+
+// echoWith is the echo plugin with another manifest.
+func echoWith(t *testing.T, change func(*manifest.Manifest)) []byte {
+	t.Helper()
+	wasm, err := os.ReadFile(packtest.Build(t, "plugins/echo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := manifest.Extract(wasm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(m)
+	if raw, err = json.Marshal(m); err == nil {
+		wasm, err = manifest.Embed(wasm, raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
+}
+
+// A version that the configuration file brings and that may do more waits; an
+// administrator sees what is new and approves exactly that. A host that was restarted
+// meanwhile serves what served before.
+func TestAVersionOfTheFileIsApproved(t *testing.T) {
+	w := prepare(t, "")
+	module := filepath.Join(w.dir, "echo.wasm")
+	w.write(t, "echo.wasm", string(echoAs(t, "0.1.1")))
+	w.write(t, "bulkhead.yaml", "listen: 127.0.0.1:0\ndata: ./data\nauth: {dev: {}}\ndirectory: {files: ./directory}\nplugins: [{name: echo, source: ./echo.wasm}]\nlimits: {rates: {client: -1, account: -1}}\n")
+	c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shareCompiled(t, c.Data)
+	open := func() func() {
+		t.Helper()
+		end, err := w.serve(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	open()()
+	if err := os.WriteFile(module, echoWith(t, func(m *manifest.Manifest) { m.Routes[0].Action = "post.read" }), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer open()()
+	eve := w.as(t, "eve")
+	expect(t, eve.get("/api/echo/echo"), 200, "what served before the restart")
+	p, err := w.plugin(t, "echo")
+	if err != nil || p.State != fleet.Progressing || p.Waiting == nil || len(p.Waiting.Comparison.More) != 2 || p.Waiting.Comparison.More[0].New != "echo:post.read" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	approve := func(consent string) error {
+		return w.admin(t, "POST", "/plugins/echo/approve", strings.NewReader(`{"consent":"`+consent+`"}`), nil)
+	}
+	if err := approve("sha256:0"); err == nil || !strings.HasPrefix(err.Error(), "409") || !strings.Contains(err.Error(), p.Waiting.Comparison.Digest) {
+		t.Errorf("another consent: %v", err)
+	}
+	if err := approve(p.Waiting.Comparison.Digest); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the approved version to serve", func() bool {
+		p, err = w.plugin(t, "echo")
+		return err == nil && p.State == fleet.Active && p.Waiting == nil
+	})
+	if got := w.server.plugins.Get("echo").Info().Digest; got != p.Replicas[0].Digest {
+		t.Errorf("%s serves", got)
+	}
+	if err := approve(p.Replicas[0].Digest); err == nil || !strings.HasPrefix(err.Error(), "404") {
+		t.Errorf("nothing waits: %v", err)
+	}
+}
+
+// A plugin that was taken out of the file while the host was away leaves nothing behind.
+func TestAPluginThatWasRemovedWhileTheHostWasAwayIsForgotten(t *testing.T) {
+	w := prepare(t, "")
+	with := "listen: 127.0.0.1:0\ndata: ./data\nauth: {dev: {}}\ndirectory: {files: ./directory}\n"
+	for i, plugins := range []string{fmt.Sprintf("plugins: [{name: echo, source: %q}]\n", packtest.Build(t, "plugins/echo")), ""} {
+		w.write(t, "bulkhead.yaml", with+plugins)
+		c, err := Load(filepath.Join(w.dir, "bulkhead.yaml"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shareCompiled(t, c.Data)
+		end, err := w.serve(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		left, err := filepath.Glob(filepath.Join(w.dir, "data", "plugins", "*"))
+		if want := 2 - 2*i; err != nil || len(left) != want {
+			t.Errorf("start %d: %v, %v; want %d files", i+1, left, err, want)
+		}
 	}
 }

@@ -28,6 +28,7 @@ type Plugins interface {
 	Catalogs(context.Context) []*artifact.Catalog
 	Check(ctx context.Context, name string, q *fleet.Request) (*plugin.Report, error)
 	Put(ctx context.Context, who *host.Principal, name string, q *fleet.Request) (*plugin.Report, error)
+	Approve(ctx context.Context, who *host.Principal, name, consent string) error
 	Promote(ctx context.Context, who *host.Principal, name string, revision int64) error
 	Rollback(ctx context.Context, who *host.Principal, name, digest string, revision int64) error
 	Remove(ctx context.Context, who *host.Principal, name string, revision int64) error
@@ -54,6 +55,7 @@ func (a *admin) pluginRoutes() []gateway.Route {
 		{Method: "GET", Path: one, Action: "admin:plugins.read", Handle: a.plugin},
 		{Method: "PUT", Path: one, Action: "admin:plugins.install", Handle: a.putPlugin},
 		{Method: "DELETE", Path: one, Action: "admin:plugins.remove", Handle: a.removePlugin},
+		{Method: "POST", Path: one + "/approve", Action: "admin:plugins.approve", Handle: a.approvePlugin},
 		{Method: "POST", Path: one + "/promote", Action: "admin:plugins.promote", Handle: a.promotePlugin},
 		{Method: "POST", Path: one + "/rollback", Action: "admin:plugins.rollback", Handle: a.rollBackPlugin},
 		{Method: "GET", Path: "/api/admin/catalog", Action: "admin:plugins.catalog.read", Handle: a.catalog},
@@ -133,6 +135,25 @@ func (a *admin) putPlugin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	gateway.WriteJSON(w, http.StatusOK, map[string]any{"report": report})
+	return nil
+}
+
+// approvePlugin handles POST /api/admin/plugins/{name}/approve with {"consent":DIGEST}:
+// the version of the configuration file that waits for this consent runs.
+func (a *admin) approvePlugin(w http.ResponseWriter, r *http.Request) error {
+	if _, err := only(r); err != nil {
+		return err
+	}
+	var q struct {
+		Consent string `json:"consent"`
+	}
+	if err := a.readStrict(w, r, &q); err != nil {
+		return err
+	}
+	if err := a.Plugins.Approve(r.Context(), gateway.RequestOf(r.Context()).Principal, gateway.Vars(r)["name"], q.Consent); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

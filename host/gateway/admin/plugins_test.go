@@ -68,6 +68,11 @@ func (p *installed) Put(_ context.Context, who *host.Principal, name string, q *
 	return &plugin.Report{Name: name, Outcome: plugin.Passed}, nil
 }
 
+func (p *installed) Approve(_ context.Context, who *host.Principal, name, consent string) error {
+	p.note("approve %s of %s by %s", consent, name, who.User)
+	return nil
+}
+
 func (p *installed) Promote(_ context.Context, who *host.Principal, name string, revision int64) error {
 	p.note("promote %s %d by %s", name, revision, who.User)
 	return nil
@@ -114,6 +119,8 @@ func TestAdministratorsInstallPlugins(t *testing.T) {
 		{"PUT", "/api/admin/plugins/echo", `{"grant":{}}`, 400, "", "grant"},
 		{"PUT", "/api/admin/plugins/echo", `{"digest":"a"}{"digest":"b"}`, 400, "", "more after the JSON"},
 		{"PUT", "/api/admin/plugins/echo", `{"config":"` + strings.Repeat("x", 257<<10) + `"}`, 413, "", ""},
+		{"POST", "/api/admin/plugins/echo/approve", `{"consent":"sha256:1"}`, 204, "approve sha256:1 of echo by ann@example.com", ""},
+		{"POST", "/api/admin/plugins/echo/approve", `{"digest":"sha256:1"}`, 400, "", "digest"},
 		{"GET", "/api/admin/catalog", "", 200, "catalogs", `"problem":"it cannot be reached"`},
 		{"GET", "/api/admin/catalog?name=echo", "", 400, "", "name"},
 		{"POST", "/api/admin/plugins/echo/promote", `{"revision":7}`, 204, "promote echo 7 by ann@example.com", ""},
@@ -142,6 +149,7 @@ func TestEachChangeOfAPluginIsAnAction(t *testing.T) {
 	for request, action := range map[string]host.Action{
 		"GET /api/admin/catalog": "admin:plugins.catalog.read", "GET /api/admin/plugins": "admin:plugins.read", "GET /api/admin/plugins/echo": "admin:plugins.read",
 		"PUT /api/admin/plugins/echo": "admin:plugins.install", "PUT /api/admin/plugins/echo?dryRun=true": "admin:plugins.install",
+		"POST /api/admin/plugins/echo/approve": "admin:plugins.approve",
 		"POST /api/admin/plugins/echo/promote": "admin:plugins.promote", "POST /api/admin/plugins/echo/rollback": "admin:plugins.rollback",
 		"DELETE /api/admin/plugins/echo": "admin:plugins.remove", "POST /api/admin/uploads": "admin:plugins.upload",
 	} {
