@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -24,6 +26,7 @@ type Store interface {
 	Report(json.RawMessage) error
 	Fleet(context.Context) (*state.Fleet, error)
 	Replica() string
+	Gaps() uint64
 }
 
 // Registry is the plugins of this replica; *plugin.Registry implements and documents
@@ -67,10 +70,16 @@ type Fleet struct {
 	running sync.WaitGroup
 	wake    chan struct{}
 
+	// After a gap in which the others may have gone on without this replica, what it does
+	// not have yet is held: it is not served.
+	gaps  atomic.Uint64 // of the store, which held is about; stored after whole
+	whole atomic.Bool   // nothing is held
+
 	mu    sync.Mutex
 	names map[string]*work
 	// approvals is what this replica does about versions of its configuration file.
 	approvals map[string]*work
+	held      map[string]bool
 	settled   chan struct{} // closed when a name's work ends
 }
 
@@ -96,6 +105,10 @@ const (
 	Refused  Phase = "refused" // the name belongs to this replica's configuration file
 )
 
+// applyTimeout bounds how long this replica works on a description. Then it has failed,
+// for now, and says so.
+const applyTimeout = 3 * time.Minute
+
 // retryAfter is when a module that could not be fetched or verified is tried again.
 const retryAfter = 20 * time.Second
 
@@ -103,6 +116,8 @@ const retryAfter = 20 * time.Second
 func New(c Config) *Fleet {
 	f := &Fleet{Config: c, wake: make(chan struct{}, 1), names: map[string]*work{}, approvals: map[string]*work{}, settled: make(chan struct{})}
 	f.ctx, f.stop = context.WithCancel(context.Background())
+	f.gaps.Store(c.Store.Gaps())
+	f.whole.Store(true)
 	return f
 }
 
@@ -164,6 +179,7 @@ func (f *Fleet) follow() {
 // to do by itself.
 func (f *Fleet) pass(now time.Time) time.Duration {
 	next := time.Minute
+	gaps := f.Store.Gaps() // before the list, which has what was written until then
 	list, _ := f.Store.Desired()
 	wanted := map[string]bool{}
 	f.mu.Lock()
@@ -195,6 +211,7 @@ func (f *Fleet) pass(now time.Time) time.Duration {
 			next = min(next, max(time.Second, w.retry.Sub(now)))
 		}
 	}
+	f.hold(gaps, list)
 	for name, w := range f.names {
 		if !wanted[name] && !w.busy && now.After(w.retry) {
 			f.remove(name, w, status[name])
@@ -248,9 +265,11 @@ func (f *Fleet) begin(w *work, d state.Desired) {
 	before := w.spec
 	w.revision, w.phase, w.step, w.reason, w.retry = d.Revision, Applying, "", "", time.Time{}
 	f.start(w, func() {
+		ctx, cancel := context.WithTimeout(f.ctx, applyTimeout)
+		defer cancel()
 		s, err := parse(d.Spec)
 		if err == nil {
-			err = f.apply(f.ctx, d.Name, before, s)
+			err = f.apply(ctx, d.Name, before, s)
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -268,7 +287,8 @@ func (f *Fleet) begin(w *work, d state.Desired) {
 			switch {
 			case e.Step == plugin.StepCheck && host.KindOf(e.Err) == host.Conflict:
 				w.phase = Refused
-			case e.Step == plugin.StepFetch, e.Step == plugin.StepVerify: // another configuration or signature may come
+			case e.Step == plugin.StepFetch, e.Step == plugin.StepVerify, // another configuration or signature may come
+				ctx.Err() != nil:
 				w.retry = time.Now().Add(retryAfter)
 			}
 		}
@@ -456,8 +476,13 @@ func (f *Fleet) Problem() error {
 	defer f.mu.Unlock()
 	var errs []error
 	for _, name := range sortedKeys(f.names) {
-		if w := f.names[name]; w.phase == Failing || w.phase == Refused {
+		switch w := f.names[name]; {
+		case w.phase == Failing || w.phase == Refused:
 			errs = append(errs, errors.New(name+": "+w.step+": "+w.reason))
+		case f.held[name]:
+			errs = append(errs, fmt.Errorf("%s: this replica was cut off and applies revision %d; requests are answered 503 until then", name, w.revision))
+		case w.phase == Applying:
+			errs = append(errs, fmt.Errorf("%s: revision %d is being applied", name, w.revision))
 		}
 	}
 	return errors.Join(errs...)

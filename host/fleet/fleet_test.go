@@ -31,10 +31,11 @@ type shared struct {
 	changed  chan struct{}
 	reports  map[string]json.RawMessage
 	stale    map[string]bool // replicas that are not fresh
+	gaps     map[string]uint64
 }
 
 func newShared() *shared {
-	return &shared{desired: map[string]state.Desired{}, changed: make(chan struct{}), reports: map[string]json.RawMessage{}, stale: map[string]bool{}}
+	return &shared{desired: map[string]state.Desired{}, changed: make(chan struct{}), reports: map[string]json.RawMessage{}, stale: map[string]bool{}, gaps: map[string]uint64{}}
 }
 
 // seen is the store as one replica sees it.
@@ -44,6 +45,19 @@ type seen struct {
 }
 
 func (s seen) Replica() string { return s.id }
+
+func (s seen) Gaps() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gaps[s.id]
+}
+
+// back ends a gap of a replica.
+func (s *shared) back(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gaps[id]++
+}
 
 func (s seen) Desired() (list []state.Desired, changed <-chan struct{}) {
 	s.mu.Lock()
@@ -489,6 +503,61 @@ func TestActiveIsNotSaidBeforeEveryFreshReplicaIsDone(t *testing.T) {
 	rb.edit(func() { close(rb.hold); rb.hold = nil })
 	until(t, "replica b", func() bool { return rb.done() != "" })
 	until(t, "replica c alone to be missing", func() bool { return strings.Contains(describeOf(t, a, "echo").Because, "replica c") })
+}
+
+// A replica that was cut off does not serve, once it is back, what the others may have
+// gone on from: it waits for its own swap, says so, and serves what failed nowhere else.
+func TestAReplicaThatIsBackDoesNotServeWhatIsNotDesired(t *testing.T) {
+	s, ra, rb := newShared(), newRegistry(), newRegistry()
+	a, b := start(t, s, "a", ra), start(t, s, "b", rb)
+	for _, name := range []string{"echo", "gitops", "old"} {
+		put(t, a, name, "sha256:1")
+		active(t, b, name)
+	}
+	hold := make(chan struct{})
+	rb.edit(func() { rb.hold = hold })
+	put(t, a, "echo", "sha256:2") // an upgrade in good order
+	until(t, "b to begin", func() bool { return b.Problem() != nil })
+	if err := b.Behind("echo"); err != nil {
+		t.Errorf("during an upgrade: %v", err)
+	}
+	s.back("b")
+	for name, behind := range map[string]bool{"echo": true, "gitops": false, "old": false, "absent": false} {
+		if err := b.Behind(name); (err != nil) != behind || behind && host.KindOf(err) != host.Unavailable {
+			t.Errorf("%s, before the replica looks: %v", name, err)
+		}
+	}
+	put(t, a, "fresh", "sha256:1") // wakes b, too
+	if err := a.Remove(t.Context(), ada, "old", 0); err != nil {
+		t.Fatal(err)
+	}
+	s.back("b")
+	until(t, "b to look", func() bool {
+		p := b.Problem()
+		return p != nil && strings.Contains(p.Error(), "echo: this replica was cut off") && strings.Contains(p.Error(), "fresh: ")
+	})
+	if err := b.Behind("fresh"); err == nil {
+		t.Error("a plugin that it does not have yet")
+	}
+	if p := describeOf(t, a, "echo"); p.State == Active {
+		t.Error("active is said meanwhile")
+	}
+	if err := a.Behind("echo"); err != nil {
+		t.Errorf("the other replica: %v", err)
+	}
+	rb.edit(func() {
+		rb.hold = nil
+		rb.fails["sha256:2"] = &plugin.StepError{Name: "echo", Step: plugin.StepHealth, Err: errors.New("it answers 500")}
+	})
+	close(hold)
+	active(t, a, "fresh")
+	until(t, "b to be done", func() bool { return b.Behind("echo") == nil && b.Behind("fresh") == nil && b.Behind("old") == nil })
+	if p := b.Problem(); p == nil || !strings.Contains(p.Error(), "echo: health: it answers 500") {
+		t.Errorf("what failed: %v", p)
+	}
+	if got := rb.done(); !strings.Contains(got, "old removed") {
+		t.Errorf("b did %s", got)
+	}
 }
 
 // A replica that cannot run a version says at which step and why; the next version is

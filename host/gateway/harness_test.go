@@ -158,7 +158,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 		Policy:        &policytool.Tools{Engine: engine, Kinds: new(all.Config).Catalog(), Directory: people, Log: decisions.File},
 		Configuration: settings{},
 	})
-	door.Mount(s.Gateway, door.Config{Lease: probe})
+	door.Mount(s.Gateway, door.Config{Lease: probe, Behind: func(string) error { return nil }})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Gateway, MaxHeaderBytes: gateway.MaxHeaderBytes}}
 	server.Start()
 	cleanup(server.Close)

@@ -202,6 +202,13 @@ func TestReplicasSwapTogether(t *testing.T) {
 	}
 	probe("one")
 	link.Heal()
+	eventually(t, "the host that was cut off to serve", func() bool {
+		got := on["cut"].get("/api/echo/echo")
+		if runs := cut.server.plugins.Get("echo"); got.status != 503 && (got.status != 200 || runs.Info().Digest != third.Serve.Digest) {
+			t.Fatalf("the host that was cut off answers %v, and runs %s", got, runs.Info().Version)
+		}
+		return got.status == 200
+	})
 	third = one.activeOn(t, "echo", "0.1.3", 2)
 	eventually(t, "the host that was cut off to admit users", func() bool { return on["cut"].get("/auth/me").status == 200 })
 	probe("one", "cut")

@@ -289,7 +289,10 @@ func (b *building) mount() {
 	account.Mount(rt.gateway, account.Config{SignIn: b.signIn, Sessions: b.ender, Plugins: b.plugins.List, Would: b.would})
 	admin.Mount(rt.gateway, admin.Config{Sessions: b.ender, Directory: rt.people, HostView: b.hostView, Kinds: kinds,
 		Policy: policyOf{b.base, kinds}, Configuration: b.configuration, Plugins: b.fleet, Uploads: b.state})
-	door.Mount(rt.gateway, door.Config{Lease: func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) }})
+	door.Mount(rt.gateway, door.Config{
+		Lease:  func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) },
+		Behind: b.fleet.Behind,
+	})
 }
 
 // ServeHTTP answers a request by the gateway of now.

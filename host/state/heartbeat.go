@@ -42,8 +42,9 @@ const (
 type heartbeat struct {
 	timing
 	base     time.Time
-	ticked   atomic.Int64 // time counted by the watchdog; does not advance while the process is stopped
-	fresh    atomic.Int64 // when the newest beat that came back was sent
+	ticked   atomic.Int64  // time counted by the watchdog; does not advance while the process is stopped
+	fresh    atomic.Int64  // when the newest beat that came back was sent
+	gaps     atomic.Uint64 // how often fresh was renewed after the replica had not been fresh
 	alive    atomic.Bool
 	failing  bool        // writes fail; used by the beating goroutine only
 	lapsed   atomic.Bool // OnLapse was called for this lapse
@@ -77,8 +78,17 @@ func (h *heartbeat) now() int64 {
 
 // trust makes the replica fresh: the state has just been loaded.
 func (h *heartbeat) trust() {
-	h.fresh.Store(h.now())
+	h.renew(h.now())
 	h.alive.Store(true)
+}
+
+// renew says that the replica was fresh at that time. A gap counts before anybody can
+// see that it is over.
+func (h *heartbeat) renew(at int64) {
+	if h.older(h.admit) {
+		h.gaps.Add(1)
+	}
+	h.fresh.Store(at)
 }
 
 // resume ends a halt; the replica is fresh once a beat has come back.
@@ -130,7 +140,7 @@ func (h *heartbeat) seen(beat string) {
 	defer h.mu.Unlock()
 	if beat == h.sent && h.seenN < h.n {
 		h.seenN = h.n
-		h.fresh.Store(h.sentAt)
+		h.renew(h.sentAt)
 	}
 }
 
@@ -168,6 +178,11 @@ func (s *Store) Ready() error {
 	}
 	return nil
 }
+
+// Gaps is how often this replica has become fresh again. Others may have gone on without
+// it in between; what they wrote until then is known here, because the watch brings it
+// before the heartbeat that ends the gap. It costs one atomic load.
+func (s *Store) Gaps() uint64 { return s.beat.gaps.Load() }
 
 // Lapsed returns nil until this replica is fenced, and then an error of kind
 // Unavailable. Earlier sessions must have no effect from then on, because this process

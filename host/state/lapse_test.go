@@ -285,3 +285,35 @@ func TestAMarkNeverGoesBackWithTheClock(t *testing.T) {
 		t.Errorf("a sign-in builds upon a not-before that went back: %v, %v", got.At, err)
 	}
 }
+
+// A gap counts once, before the replica can be seen to be fresh again.
+func TestAGapInFreshnessIsCounted(t *testing.T) {
+	h := newHeartbeat(sharedTiming)
+	h.trust()
+	began := h.gaps.Load()
+	beat := func() {
+		t.Helper()
+		beat, _, err := h.next(func(r beatRecord) (string, error) { return fmt.Sprint(r.N), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.taken(beat)
+		h.seen(beat)
+	}
+	for _, c := range []struct {
+		later time.Duration
+		gaps  uint64
+	}{{h.admit - time.Second, 0}, {h.admit - time.Second, 0}, {h.admit + time.Second, 1}, {time.Second, 1}, {h.lapse + time.Hour, 2}} {
+		h.later(c.later)
+		if beat(); h.older(h.admit) || h.gaps.Load()-began != c.gaps {
+			t.Errorf("after %v: %d gaps, want %d", c.later, h.gaps.Load()-began, c.gaps)
+		}
+	}
+	h.halt()
+	if h.resume(); h.gaps.Load()-began != 2 {
+		t.Error("the gap counts before it is over")
+	}
+	if beat(); h.gaps.Load()-began != 3 {
+		t.Error("a halt is no gap")
+	}
+}

@@ -5,6 +5,7 @@ package door
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,6 +38,9 @@ type Config struct {
 	// Lease returns the plugin of this name that serves p now, until it is returned. It
 	// is safe for concurrent use.
 	Lease func(name string, p *host.Principal) (Plugin, bool)
+	// Behind returns why the plugin of this name must not be served here now, nil if it
+	// may. It is asked once a request is admitted.
+	Behind func(name string) error
 }
 
 type door struct {
@@ -105,7 +109,11 @@ func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKi
 	}
 	method := asGet(r.Method)
 	d.find(v, gateway.RequestOf(r.Context()).Principal, name, method)
-	if err := d.admit(parent, r, v, name, method); err != nil {
+	err = d.admit(parent, r, v, name, method)
+	if err == nil || v.plugin == nil && errors.Is(err, v.missing) {
+		err = cmp.Or(d.Behind(name), err)
+	}
+	if err != nil {
 		v.close()
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy) {
 	t.Helper()
 	policy := &surfacetest.Policy{}
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
-		door.Mount(g, door.Config{Lease: func(name string, _ *host.Principal) (door.Plugin, bool) { return surfacetest.Probe{}, name == "probe" }})
+		door.Mount(g, door.Config{Lease: func(name string, _ *host.Principal) (door.Plugin, bool) { return surfacetest.Probe{}, name == "probe" }, Behind: func(string) error { return nil }})
 	}), policy
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -20,6 +21,14 @@ type leases struct {
 	taken map[host.UserID]int
 	out   int
 	bound []func(cause error)
+	// behind is why nothing is to be served.
+	behind error
+}
+
+func (l *leases) behindWith(string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.behind
 }
 
 // lease is one of them.
@@ -73,7 +82,7 @@ func leased(t *testing.T) (*surfacetest.Surface, *leases) {
 	t.Helper()
 	l := &leases{taken: map[host.UserID]int{}}
 	return surfacetest.Open(t, &surfacetest.Policy{}, func(g *gateway.Gateway, _ *session.Table) {
-		door.Mount(g, door.Config{Lease: l.take})
+		door.Mount(g, door.Config{Lease: l.take, Behind: l.behindWith})
 	}), l
 }
 
@@ -117,4 +126,29 @@ func TestASessionOfAReplacedPluginIsClosedWith1012(t *testing.T) {
 	}
 	surfacetest.WantClose(t, conn, host.CloseRestart, "plugin was replaced")
 	surfacetest.Eventually(t, "the lease to be returned", func() bool { return l.left() == 0 })
+}
+
+// A host that was cut off answers 503 while it lacks the desired version of a plugin, also
+// if it does not have the plugin at all. Users without a right learn nothing of that.
+func TestAHostThatIsBehindDoesNotServe(t *testing.T) {
+	s, l := leased(t)
+	ann, nia := s.As(t, "ann"), s.As(t, "nia")
+	l.mu.Lock()
+	l.behind = &host.Error{Kind: host.Unavailable, Message: "this host was cut off", RetryAfter: time.Second}
+	l.mu.Unlock()
+	for _, path := range []string{"/api/probe/seen", "/api/absent/seen", "/ws/probe"} {
+		if got := ann.Do("GET", path, ""); got.Status != 503 || !strings.Contains(got.Body, "cut off") {
+			t.Errorf("%s: %v", path, got)
+		}
+		if got := nia.Do("GET", path, ""); got.Status != 403 {
+			t.Errorf("%s, without a right: %v", path, got)
+		}
+	}
+	l.mu.Lock()
+	l.behind = nil
+	l.mu.Unlock()
+	if got := ann.Do("GET", "/api/probe/seen", ""); got.Status != 200 {
+		t.Errorf("once it has it: %v", got)
+	}
+	surfacetest.Eventually(t, "all leases to be returned", func() bool { return l.left() == 0 })
 }

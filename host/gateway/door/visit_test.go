@@ -23,7 +23,7 @@ func openTo(t *testing.T, p door.Plugin) (*surfacetest.Surface, *surfacetest.Pol
 	t.Helper()
 	policy := &surfacetest.Policy{}
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
-		door.Mount(g, door.Config{Lease: func(name string, _ *host.Principal) (door.Plugin, bool) { return p, name == "probe" }})
+		door.Mount(g, door.Config{Lease: func(name string, _ *host.Principal) (door.Plugin, bool) { return p, name == "probe" }, Behind: func(string) error { return nil }})
 	}), policy
 }
 
