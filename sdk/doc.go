@@ -13,7 +13,8 @@
 //
 //	func main() {}
 //
-// The names are those of the routes in manifest.json. Before a handler runs, the host has
+// The names are those of the routes in manifest.json; Route takes a route's method and path
+// instead. Before a handler runs, the host has
 // authenticated the user, asked policy about the route's action, and bounded body and
 // time. A plugin reaches the outside only through capabilities, with the packages
 // sdk/kube, sdk/helm, sdk/exec and sdk/azure; the manifest requests each capability and

@@ -22,6 +22,19 @@ func Handle(name string, handle func(*Request) (*Response, error)) {
 	})
 }
 
+// Route registers the handler of the unary route with this method and path in the manifest,
+// written as net/http's patterns: "GET /releases/{name}". It is Handle by another key; the
+// parameters must have the names that the manifest gives them.
+func Route(pattern string, handle func(*Request) (*Response, error)) {
+	if handle == nil {
+		guest.HandlePattern(pattern, nil)
+	}
+	guest.HandlePattern(pattern, func(r *abi.Request) (*abi.Response, error) {
+		resp, err := handle(NewRequest(r))
+		return (*abi.Response)(resp), err
+	})
+}
+
 // OnStart registers a function that runs once, before the first request, for example to
 // read the config or to fill caches. After an error the host does not load the plugin, and
 // shows the operator the complete message. Several functions run in the order of their

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
+	"github.com/seed-a3fb47d6/bulkhead/cmd/bulkhead/internal/devhost"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack"
 	"github.com/spf13/cobra"
 )
@@ -20,9 +24,8 @@ imports only the capabilities that DIR/manifest.json requests. A capability that
 this version of the host does not know must be optional. After an error the old
 file is unchanged.
 
-Only a running plugin shows whether each route has a handler: test it with
-sdk/sdktest, which fails for a route without a handler and for a handler without a
-route.`,
+Then it runs the plugin's registration in the sandbox, and compares its handlers with
+the manifest's routes, unless the SDK does not report handlers.`,
 		Example: "  bulkhead plugin build ./plugins/echo -o build/plugins/echo.wasm",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -35,7 +38,7 @@ route.`,
 			}
 			*out = filepath.Base(dir) + ".wasm"
 		}
-		if err := pack.Build(c.Context(), args[0], *out, pack.Options{Capabilities: kinds().Names()}); err != nil {
+		if err := pack.Build(c.Context(), args[0], *out, packing()); err != nil {
 			return &runError{err}
 		}
 		fmt.Fprintln(c.OutOrStdout(), *out)
@@ -46,6 +49,21 @@ route.`,
 	c.AddCommand(onlineCommands()...)
 	group(c)
 	return c
+}
+
+// packing are the checks of build and pack.
+func packing() pack.Options {
+	return pack.Options{Capabilities: kinds().Names(), Check: func(ctx context.Context, packed []byte) error {
+		cache, err := devhost.CompiledCache()
+		if err != nil {
+			return err
+		}
+		box, err := sandbox.New(sandbox.Config{CacheDir: cache})
+		if err != nil {
+			return err
+		}
+		return plugin.CheckHandlers(ctx, box, packed)
+	}}
 }
 
 func packCommand() *cobra.Command {
@@ -65,7 +83,7 @@ For a plugin in Go, "bulkhead plugin build" compiles and packs.`,
 	from := c.Flags().StringP("manifest", "m", pack.ManifestFile, "the manifest's file")
 	out := c.Flags().StringP("output", "o", "", "file to write (default: the manifest's name with .wasm, here)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		written, err := pack.Pack(args[0], *from, *out, pack.Options{Capabilities: kinds().Names()})
+		written, err := pack.Pack(c.Context(), args[0], *from, *out, packing())
 		if err != nil {
 			return &runError{err}
 		}

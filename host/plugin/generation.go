@@ -221,7 +221,7 @@ func (g *Generation) spec() sandbox.Spec {
 			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
 			abi.ExportStart: entry, abi.ExportHandle: entry,
 		},
-		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}},
+		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}, abi.ExportRoutes: {Results: entry.Results}},
 		Context:  func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
 		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.initialize(ctx, i) },
 		Log:      func(ctx context.Context, line string) { g.output(ctx, line) },
@@ -231,10 +231,8 @@ func (g *Generation) spec() sandbox.Spec {
 // initialize runs the plugin's own initialization. Capabilities answer that they
 // are not available then: there is no user to act for.
 func (g *Generation) initialize(ctx context.Context, i *sandbox.Instance) error {
-	if i.Has(abi.ExportInitialize) {
-		if _, err := i.Call(ctx, abi.ExportInitialize); err != nil {
-			return err
-		}
+	if err := g.register(ctx, i); err != nil {
+		return err
 	}
 	for _, r := range g.manifest.Routes {
 		if r.Kind != manifest.Unary && !i.Has(abi.ExportSession) {

@@ -46,6 +46,12 @@ const (
 	// The host calls it once, after start and before the first request; capabilities
 	// refuse meanwhile.
 	ExportHealth = "bulkhead_health"
+	// ExportRoutes is optional: () -> i64, a Response with status 200 whose body lists the
+	// handlers that the plugin has registered, one in a line: "unary" or "session", a
+	// space, and the name of a route or its method and path, such as
+	// "unary GET /releases/{name}". The host calls it after Initialize and before Start,
+	// and refuses a plugin whose manifest has other routes.
+	ExportRoutes = "bulkhead_routes"
 )
 
 // Import modules. A capability's module is ModulePrefix + name + "/v1", so the

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -100,7 +101,7 @@ func (b *build) run(script, dir string) {
 	if strings.HasSuffix(dir, "/conformance") {
 		manifest = filepath.Join("plugin", pack.ManifestFile)
 	}
-	_, b.err = pack.Pack(wasm, manifest, b.path, pack.Options{})
+	_, b.err = pack.Pack(context.Background(), wasm, manifest, b.path, pack.Options{})
 }
 
 // sum is the digest of everything that a plugin is made from, but for the compiler.
@@ -148,6 +149,6 @@ func place(dir, sources string) (string, error) {
 
 // packModule packs a conformance plugin that was compiled elsewhere.
 func packModule(wasm, out string) error {
-	_, err := pack.Pack(wasm, filepath.Join("plugin", pack.ManifestFile), out, pack.Options{})
+	_, err := pack.Pack(context.Background(), wasm, filepath.Join("plugin", pack.ManifestFile), out, pack.Options{})
 	return err
 }

@@ -38,6 +38,8 @@ type Options struct {
 	// Capabilities are the capabilities that hosts have. A manifest that requires
 	// another is refused. nil: any.
 	Capabilities []string
+	// Check, if set, checks the packed file, module and manifest, before it is written.
+	Check func(ctx context.Context, packed []byte) error
 }
 
 // Build checks dir/manifest.json, compiles the plugin in dir, with dir/build.sh or as a Go
@@ -53,7 +55,7 @@ func Build(ctx context.Context, dir, out string, o Options) error {
 	if err != nil {
 		return err
 	}
-	return join(dir, module, text, m, out)
+	return join(ctx, dir, module, text, m, out, o)
 }
 
 // Pack checks a module that a compiler made, whatever the language, against the
@@ -61,7 +63,7 @@ func Build(ctx context.Context, dir, out string, o Options) error {
 // module has, and replaces out atomically. out may be the module itself; if it is
 // empty, it is the manifest's name with .wasm, in the working directory. After an error
 // out is unchanged. Pack returns the name of the file that it wrote.
-func Pack(module, manifestFile, out string, o Options) (written string, err error) {
+func Pack(ctx context.Context, module, manifestFile, out string, o Options) (written string, err error) {
 	text, m, err := readManifest(manifestFile, o)
 	if err != nil {
 		return "", err
@@ -71,18 +73,23 @@ func Pack(module, manifestFile, out string, o Options) (written string, err erro
 		return "", err
 	}
 	out = cmp.Or(out, m.Name+".wasm")
-	return out, join(module, wasm, text, m, out)
+	return out, join(ctx, module, wasm, text, m, out, o)
 }
 
 // join checks a module against its manifest and writes both to out; from names the
 // module in errors.
-func join(from string, module, text []byte, m *manifest.Manifest, out string) error {
+func join(ctx context.Context, from string, module, text []byte, m *manifest.Manifest, out string, o Options) error {
 	if err := check(module, m); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	packed, err := manifest.Embed(module, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", from, err)
+	}
+	if o.Check != nil {
+		if err := o.Check(ctx, packed); err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
 	}
 	return replace(out, packed)
 }

@@ -124,7 +124,7 @@ func TestAModuleIsPackedWithAManifestWhateverMadeIt(t *testing.T) {
 	other := `{"name": "other", "version": "1.0.0", "routes": [{"name": "hello", "method": "GET", "path": "/", "action": "hello.read"}]}`
 	out := filepath.Join(dir, "out.wasm")
 	for range 2 {
-		if written, err := Pack(module, file("other.json", other), out, Options{}); err != nil || written != out {
+		if written, err := Pack(t.Context(), module, file("other.json", other), out, Options{}); err != nil || written != out {
 			t.Fatalf("wrote %q: %v", written, err)
 		}
 		packed, err := os.ReadFile(out)
@@ -137,7 +137,7 @@ func TestAModuleIsPackedWithAManifestWhateverMadeIt(t *testing.T) {
 		module = out
 	}
 	t.Chdir(dir)
-	if written, err := Pack(module, "other.json", "", Options{}); err != nil || written != "other.wasm" {
+	if written, err := Pack(t.Context(), module, "other.json", "", Options{}); err != nil || written != "other.wasm" {
 		t.Errorf("without a name it wrote %q: %v", written, err)
 	}
 	talk := strings.Replace(other, `"name": "hello",`, `"name": "talk", "kind": "socket",`, 1)
@@ -147,7 +147,7 @@ func TestAModuleIsPackedWithAManifestWhateverMadeIt(t *testing.T) {
 		"bad manifest":      {"hello.wasm", file("bad.json", "{\n\"name\": 7}"), "bad.json: manifest: line 2"},
 		"socket, no export": {"hello.wasm", file("talk.json", talk), `hello.wasm: the module does not export bulkhead_session; route "talk" is of kind socket`},
 	} {
-		if _, err := Pack(c.module, c.manifest, file("kept.wasm", "old"), Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Pack(t.Context(), c.module, c.manifest, file("kept.wasm", "old"), Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 		if kept, _ := os.ReadFile("kept.wasm"); string(kept) != "old" {

@@ -73,20 +73,8 @@ func New[T string | []byte](t testing.TB, manifestJSON T) *Harness {
 
 func (h *Harness) checkRoutes() {
 	h.t.Helper()
-	unary, session := guest.Routes(), guest.Sessions()
-	for _, r := range h.manifest.Routes {
-		registered, by := unary, "sdk.Handle"
-		if r.Kind != manifest.Unary {
-			registered, by = session, "session.Handle"
-		}
-		if !slices.Contains(registered, r.Name) {
-			h.t.Errorf("sdktest: route %q of the manifest is not registered with %s", r.Name, by)
-		}
-	}
-	for _, name := range append(unary, session...) {
-		if !slices.ContainsFunc(h.manifest.Routes, func(r manifest.Route) bool { return r.Name == name }) {
-			h.t.Errorf("sdktest: route %q is registered, but not in the manifest", name)
-		}
+	if err := h.manifest.CheckHandlers(manifest.Handlers{Unary: guest.Routes(), Sessions: guest.Sessions()}); err != nil {
+		h.t.Errorf("sdktest: manifest and handlers differ: %v", err)
 	}
 }
 

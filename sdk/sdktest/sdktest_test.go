@@ -50,7 +50,7 @@ func init() {
 	})
 	sdk.Handle("listed", func(*sdk.Request) (*sdk.Response, error) { return nil, kube.Cluster("c").Get("/api", nil) })
 	sdk.Handle("unlisted", func(*sdk.Request) (*sdk.Response, error) {
-		_, err := helm.Cluster("c").Releases("")
+		_, err := helm.Cluster("c").Releases("", helm.Page{})
 		return nil, err
 	})
 	sdk.Handle("trap", func(*sdk.Request) (*sdk.Response, error) { panic("trap") })
@@ -70,7 +70,7 @@ func (w *watched) Errorf(format string, args ...any) {
 func TestAHarnessFailsTheTestWhenManifestAndHandlersDiffer(t *testing.T) {
 	w := &watched{TB: t}
 	sdktest.New(w, strings.NewReplacer(`"name": "who"`, `"name": "whom"`, `"kind": "socket", `, "").Replace(manifest))
-	want := []string{`"whom" of the manifest is not registered with sdk.Handle`, `"talk" of the manifest is not registered with sdk.Handle`, `"who" is registered, but not in the manifest`}
+	want := []string{`route "whom" (GET /who) of the manifest has no handler`, `"talk"`, `the handler "who" has no route in the manifest`}
 	for _, text := range want {
 		if !strings.Contains(strings.Join(w.failures, "\n"), text) {
 			t.Errorf("no failure %q in %q", text, w.failures)

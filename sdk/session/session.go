@@ -73,6 +73,17 @@ func Handle(name string, handle func(*sdk.Request, *Session) error) {
 	})
 }
 
+// Route registers the handler of the socket or event route with this method and path in the
+// manifest, as sdk.Route does for unary routes.
+func Route(pattern string, handle func(*sdk.Request, *Session) error) {
+	if handle == nil {
+		guest.SessionPattern(pattern, nil)
+	}
+	guest.SessionPattern(pattern, func(r *abi.Request) error {
+		return handle(sdk.NewRequest(r), &Session{})
+	})
+}
+
 // Session is one client's connection. Use it only in the goroutine of its handler.
 type Session struct {
 	in, out []byte

@@ -46,8 +46,11 @@ func Handle(frame []byte) []byte {
 	if x != nil {
 		return refuse(x)
 	}
-	f := handlers[r.Host.Route]
-	if f == nil {
+	f, ok := handlers[r.Host.Route]
+	if !ok {
+		f, ok = unary.find(r)
+	}
+	if !ok {
 		return refuse(noHandler(r.Host.Route))
 	}
 	resp, err := f(r)
@@ -57,6 +60,18 @@ func Handle(frame []byte) []byte {
 	return answer(resp)
 }
 
+// Handlers lists the registered handlers as abi.ExportRoutes does.
+func Handlers() []byte {
+	var body []byte
+	for _, name := range Routes() {
+		body = append(append(append(body, "unary "...), name...), '\n')
+	}
+	for _, name := range Sessions() {
+		body = append(append(append(body, "session "...), name...), '\n')
+	}
+	return answer(&abi.Response{Status: 200, Body: body})
+}
+
 // Session runs a session route to its end. The client gets the returned frame only if the
 // session was never used; see abi.ModuleSession.
 func Session(frame []byte) []byte {
@@ -64,8 +79,11 @@ func Session(frame []byte) []byte {
 	if x != nil {
 		return refuse(x)
 	}
-	f := sessions[r.Host.Route]
-	if f == nil {
+	f, ok := sessions[r.Host.Route]
+	if !ok {
+		f, ok = streams.find(r)
+	}
+	if !ok {
 		return refuse(noHandler(r.Host.Route))
 	}
 	if err := f(r); err != nil {

@@ -18,6 +18,8 @@ var (
 	starters []StartFunc
 	handlers = map[string]HandleFunc{}
 	sessions = map[string]SessionFunc{}
+	unary    patterns[HandleFunc]
+	streams  patterns[SessionFunc]
 )
 
 // OnStart registers f to run once before the first request, in order.
@@ -39,6 +41,17 @@ func HandleRoute(name string, f HandleFunc) {
 func HandleSession(name string, f SessionFunc) {
 	claim(name, f == nil)
 	sessions[name] = f
+}
+
+// HandlePattern registers the handler of the unary route with this method and path, such as
+// "GET /releases/{name}". It panics as HandleRoute does.
+func HandlePattern(pattern string, f HandleFunc) {
+	unary = append(unary, newPattern(pattern, f == nil, f))
+}
+
+// SessionPattern does the same for a socket or event route.
+func SessionPattern(pattern string, f SessionFunc) {
+	streams = append(streams, newPattern(pattern, f == nil, f))
 }
 
 func claim(name string, isNil bool) {
@@ -66,8 +79,8 @@ func routeName(s string) bool {
 	return true
 }
 
-// Routes returns the names of the registered unary routes, sorted.
-func Routes() []string { return slices.Sorted(maps.Keys(handlers)) }
+// Routes returns the names, and the methods and paths, of the registered unary routes.
+func Routes() []string { return append(slices.Sorted(maps.Keys(handlers)), unary.texts()...) }
 
-// Sessions returns the names of the registered socket and event routes, sorted.
-func Sessions() []string { return slices.Sorted(maps.Keys(sessions)) }
+// Sessions does the same for socket and event routes.
+func Sessions() []string { return append(slices.Sorted(maps.Keys(sessions)), streams.texts()...) }

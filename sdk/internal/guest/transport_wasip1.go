@@ -31,6 +31,9 @@ func exportStart(ptr unsafe.Pointer, n uint32) uint64 {
 //go:wasmexport bulkhead_handle
 func exportHandle(ptr unsafe.Pointer, n uint32) uint64 { return Enter(Handle, ptr, n) }
 
+//go:wasmexport bulkhead_routes
+func exportRoutes() uint64 { return result(Handlers()) }
+
 // Enter runs an entry on the frame that the host wrote at ptr, which must be
 // what Alloc returned last, and returns where its answer is as ptr<<32|len.
 func Enter(entry func([]byte) []byte, ptr unsafe.Pointer, n uint32) uint64 {
@@ -38,6 +41,9 @@ func Enter(entry func([]byte) []byte, ptr unsafe.Pointer, n uint32) uint64 {
 	if ptr == Pointer(inbound) && int(n) <= len(inbound) {
 		frame = inbound[:n]
 	}
-	out := entry(frame)
+	return result(entry(frame))
+}
+
+func result(out []byte) uint64 {
 	return uint64(uintptr(Pointer(out)))<<32 | uint64(len(out))
 }

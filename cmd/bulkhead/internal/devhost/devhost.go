@@ -115,14 +115,19 @@ func (o *Options) configFile() (string, error) {
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-// shareCompiled keeps compiled code in the user's cache, as compiling takes seconds. The
-// sandbox bounds it.
-func shareCompiled(data string) error {
+// CompiledCache returns the directory of the user's cache for compiled plugins: compiling
+// one takes seconds. The sandbox makes it and bounds it.
+func CompiledCache() (string, error) {
 	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "bulkhead", "compiled"), err
+}
+
+// shareCompiled makes the host with this data directory use CompiledCache.
+func shareCompiled(data string) error {
+	shared, err := CompiledCache()
 	if err != nil {
 		return err
 	}
-	shared := filepath.Join(cache, "bulkhead", "compiled")
 	for _, dir := range []string{shared, data} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
