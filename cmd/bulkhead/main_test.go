@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
@@ -25,7 +25,7 @@ import (
 // streams are the real ones.
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
-	helm.Child()
+	all.Child()
 	policytool.Child()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
 		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "SDKS", "SOAK"} { // for tests, not for the host

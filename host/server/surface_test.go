@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/all"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/logtest"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.CompileChild()
-	helm.Child()
+	all.Child()
 	policytool.Child()
 	statetest.Member()
 	hostProcess()
