@@ -151,9 +151,13 @@ func TestReplicasSwapTogether(t *testing.T) {
 	// A loaded machine may fence a host for a moment, which then answers 503 to everything.
 	whole := func(got answer) bool { return got.status == 200 && got.body != "" || got.status == 503 }
 	probes, served := 0, 0
+	rounds := 50
+	if os.Getenv("BULKHEAD_SOAK") != "" {
+		rounds = 1112 // 10,000 probes in all
+	}
 	probe := func(names ...string) {
 		t.Helper()
-		for range 50 {
+		for range rounds {
 			for _, name := range names {
 				got := on[name].get("/api/echo/echo")
 				if probes++; got.status == 200 {
