@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,6 +62,33 @@ func (r *Request) Values() url.Values {
 
 // Query returns the first value of a query parameter, or "".
 func (r *Request) Query(name string) string { return r.Values().Get(name) }
+
+// Int returns a query parameter as a number from least to most, or otherwise if the request
+// does not have it. Its error has status 400 and names the parameter and the range, so a
+// handler can return it unchanged.
+func (r *Request) Int(name string, otherwise, least, most int) (int, error) {
+	text := r.Query(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, &Error{Status: 400, Message: name + " must be a number from " + strconv.Itoa(least) + " to " + strconv.Itoa(most)}
+	}
+	return n, nil
+}
+
+// Bool returns a query parameter that is true or false, also written 1 and 0; false if the
+// request does not have it. Its error has status 400 and names the parameter.
+func (r *Request) Bool(name string) (bool, error) {
+	switch r.Query(name) {
+	case "true", "1":
+		return true, nil
+	case "false", "0", "":
+		return false, nil
+	}
+	return false, &Error{Status: 400, Message: name + " must be true or false"}
+}
 
 // Header returns the first value of a header, or "". The name is not case-sensitive.
 // Credentials never reach a plugin.

@@ -265,3 +265,37 @@ func BenchmarkHello(b *testing.B) {
 		h.Do(sdktest.Request{Path: "/hello"})
 	}
 }
+
+func TestNumbersAndTruthValuesOfAQueryAreCheckedByName(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "20 <nil>", "?n=1": "1 <nil>", "?n=100": "100 <nil>", "?n=0": "n must be a number from 1 to 100", "?n=101": "n must be a number from 1 to 100",
+		"?n=x": "n must be a number from 1 to 100", "?n=9999999999999999999999": "n must be a number from 1 to 100", "?n=%2B7": "7 <nil>", "?n=": "20 <nil>",
+	} {
+		n, err := request("/x"+query).Int("n", 20, 1, 100)
+		got := fmt.Sprint(n, " ", err)
+		if x, ok := errors.AsType[*sdk.Error](err); ok {
+			if got = x.Message; x.Status != 400 {
+				t.Errorf("%s: status %d", query, x.Status)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	for query, want := range map[string]string{
+		"": "false", "?b=true": "true", "?b=1": "true", "?b=false": "false", "?b=0": "false", "?b=yes": "b must be true or false", "?b=TRUE": "b must be true or false",
+	} {
+		b, err := request("/x" + query).Bool("b")
+		got := fmt.Sprint(b)
+		if x, ok := errors.AsType[*sdk.Error](err); ok {
+			if got = x.Message; x.Status != 400 {
+				t.Errorf("%s: status %d", query, x.Status)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+func request(url string) *sdk.Request { return sdk.NewRequest(&abi.Request{Method: "GET", URL: url}) }

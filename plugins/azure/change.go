@@ -63,12 +63,9 @@ func answer(code int, c *azure.Change) (*sdk.Response, error) {
 // changeState answers how a change stands, after some seconds of waiting for
 // its end if the request asks for that.
 func changeState(r *sdk.Request) (*sdk.Response, error) {
-	wait := 0
-	if s := r.Query("wait"); s != "" {
-		var err error
-		if wait, err = strconv.Atoi(s); err != nil || wait < 0 || wait > maxWait {
-			return nil, sdk.Errorf(400, "wait must be from 0 to %d seconds", maxWait)
-		}
+	wait, err := r.Int("wait", 0, 0, maxWait) // seconds
+	if err != nil {
+		return nil, err
 	}
 	c, err := instanceOf(r).State(r.Query("id"), time.Duration(wait)*time.Second)
 	if err != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strconv"
-
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/azure"
 )
@@ -165,18 +163,15 @@ func containerLogs(r *sdk.Request) (*sdk.Response, error) {
 	if container == "" {
 		return nil, sdk.Errorf(400, "container is required")
 	}
-	tail := logLines
-	if s := r.Query("tail"); s != "" {
-		var err error
-		if tail, err = strconv.Atoi(s); err != nil || tail < 1 || tail > maxLogLines {
-			return nil, sdk.Errorf(400, "tail must be a number from 1 to %d", maxLogLines)
-		}
+	tail, err := r.Int("tail", logLines, 1, maxLogLines)
+	if err != nil {
+		return nil, err
 	}
-	timestamps := r.Query("timestamps")
-	if timestamps != "" && timestamps != "true" && timestamps != "false" {
-		return nil, sdk.Errorf(400, "timestamps must be true or false")
+	timestamps, err := r.Bool("timestamps")
+	if err != nil {
+		return nil, err
 	}
-	text, err := instanceOf(r).Logs(resourceOf(r, azure.ContainerGroups, "containerGroup"), container, tail, timestamps == "true")
+	text, err := instanceOf(r).Logs(resourceOf(r, azure.ContainerGroups, "containerGroup"), container, tail, timestamps)
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func TestBadInputIsRefusedAndAsksNobody(t *testing.T) {
 		metrics + "&metricNames=A&timeStart=5&timeEnd=5":                         "timeStart is not before timeEnd",
 		metrics + "&metricNames=A&timeStart=5&timeEnd=6&aggregationType=average": "aggregationType must be one of Average, Count, Maximum, Minimum, Total",
 		"GET /prod/changes":              "id is required",
-		"GET /prod/changes?id=x&wait=21": "wait must be from 0 to 20 seconds",
+		"GET /prod/changes?id=x&wait=21": "wait must be a number from 0 to 20",
 		"PUT /prod/virtualmachinescalesets/virtualmachinescaleset/virtualmachine/restart?resourceGroup=rg1&virtualMachineScaleSet=s": "virtualMachine is required",
 	} {
 		method, path, _ := strings.Cut(request, " ")

@@ -61,9 +61,12 @@ const maxSleep = 10 * time.Minute
 
 // sleep waits for ?ms= milliseconds.
 func sleep(r *sdk.Request) (*sdk.Response, error) {
-	ms, err := strconv.Atoi(r.Query("ms"))
-	if err != nil || ms < 0 || ms > int(maxSleep/time.Millisecond) {
-		return nil, sdk.Errorf(400, "ms must be a number within 0 to 600000")
+	if r.Query("ms") == "" {
+		return nil, sdk.Errorf(400, "ms is required")
+	}
+	ms, err := r.Int("ms", 0, 0, int(maxSleep/time.Millisecond))
+	if err != nil {
+		return nil, err
 	}
 	time.Sleep(time.Duration(ms) * time.Millisecond)
 	return sdk.Text(200, "slept "+strconv.Itoa(ms)+" ms\n"), nil

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"strconv"
-
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/exec"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/session"
@@ -46,32 +44,12 @@ func targetOf(r *sdk.Request) (exec.Target, error) {
 		return t, sdk.Errorf(400, "command must be 1 to %d arguments, the first not empty", maxArguments)
 	}
 	var err error
-	if t.TTY, err = boolOf(q.Get("tty")); err != nil {
-		return t, sdk.Errorf(400, "tty must be true or false")
+	if t.TTY, err = r.Bool("tty"); err != nil {
+		return t, err
 	}
-	if t.Cols, err = sideOf(q.Get("cols"), 80); err != nil {
-		return t, sdk.Errorf(400, "cols must be a number within 1 to %d", maxSide)
+	if t.Cols, err = r.Int("cols", 80, 1, maxSide); err != nil {
+		return t, err
 	}
-	if t.Rows, err = sideOf(q.Get("rows"), 24); err != nil {
-		return t, sdk.Errorf(400, "rows must be a number within 1 to %d", maxSide)
-	}
-	return t, nil
-}
-
-func boolOf(s string) (bool, error) {
-	if s == "" {
-		return false, nil
-	}
-	return strconv.ParseBool(s)
-}
-
-func sideOf(s string, otherwise int) (int, error) {
-	if s == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err == nil && (n < 1 || n > maxSide) {
-		err = strconv.ErrRange
-	}
-	return n, err
+	t.Rows, err = r.Int("rows", 24, 1, maxSide)
+	return t, err
 }

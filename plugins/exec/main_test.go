@@ -44,9 +44,9 @@ func TestBadInputIsRefusedBeforeTheUpgrade(t *testing.T) {
 		"/?cluster=d&namespace=n&pod=p%2Fq": `pod "p/q" is not a name`,
 		pod + "&command=":                   "command must be 1 to 64 arguments, the first not empty",
 		pod + "&tty=maybe":                  "tty must be true or false",
-		pod + "&cols=0":                     "cols must be a number within 1 to 4096",
-		pod + "&cols=wide":                  "cols must be a number within 1 to 4096",
-		pod + "&rows=5000":                  "rows must be a number within 1 to 4096",
+		pod + "&cols=0":                     "cols must be a number from 1 to 4096",
+		pod + "&cols=wide":                  "cols must be a number from 1 to 4096",
+		pod + "&rows=5000":                  "rows must be a number from 1 to 4096",
 	} {
 		h := sdktest.New(t, manifest)
 		h.Capability("exec", func(*abi.Request) (*abi.Response, error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
@@ -54,7 +53,7 @@ func releases(r *sdk.Request) (*sdk.Response, error) {
 			return nil, err
 		}
 	}
-	limit, err := limitOf(r.Query("limit"))
+	limit, err := r.Int("limit", 0, 1, maxPage)
 	if err != nil {
 		return nil, err
 	}
@@ -109,17 +108,6 @@ func clustersOf(name string) ([]helm.Cluster, error) {
 		list[i] = helm.Cluster(c)
 	}
 	return list, nil
-}
-
-func limitOf(text string) (int, error) {
-	if text == "" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxPage {
-		return 0, sdk.Errorf(400, "limit must be a number from 1 to %d", maxPage)
-	}
-	return n, nil
 }
 
 // startOf reads where a list continues: CLUSTER/NAMESPACE/RELEASE, the last release of the
