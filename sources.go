@@ -4,13 +4,11 @@ package bulkhead
 
 import "embed"
 
-// SDK is the part of the directory sdk that plugins are built from, and the license. Test
-// files of Go packages are in it too, because a pattern cannot exclude them.
+// SDK is the part of the directory sdk that plugins are built from, and the license. Tests
+// and tools in Go are in it too, because a pattern cannot exclude them.
 //
-//go:embed LICENSE sdk/*.go sdk/README.md
-//go:embed sdk/abi/*.go sdk/abi/ABI.md sdk/manifest/*.go sdk/manifest/schema.json
-//go:embed sdk/azure/*.go sdk/exec/*.go sdk/helm/*.go sdk/kube/*.go
-//go:embed sdk/internal sdk/log/*.go sdk/random/*.go sdk/sdktest/*.go sdk/session/*.go
+//go:embed LICENSE sdk/*.go sdk/*/*.go sdk/internal
+//go:embed sdk/README.md sdk/abi/ABI.md sdk/manifest/schema.json
 //go:embed sdk/rust/README.md sdk/rust/build.sh sdk/rust/Cargo.toml sdk/rust/src sdk/rust/hello
 //go:embed sdk/c/README.md sdk/c/build.sh sdk/c/bulkhead.h sdk/c/hello
 //go:embed sdk/assemblyscript/README.md sdk/assemblyscript/build.sh sdk/assemblyscript/package.json

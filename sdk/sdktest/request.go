@@ -87,7 +87,12 @@ func (h *Harness) match(r Request, kinds ...manifest.Kind) (*manifest.Route, *ab
 		r.Method = "GET"
 	}
 	h.checkHeader(&r)
-	path, query, _ := strings.Cut(r.Path, "?")
+	raw, query, _ := strings.Cut(r.Path, "?")
+	path, err := url.PathUnescape(raw) // routes are matched, and parameters found, in the decoded path
+	if err != nil {
+		return nil, nil, &abi.Error{Code: abi.CodeInvalid, Origin: abi.OriginHost, Status: 400, Message: "the path is not encoded properly"}
+	}
+	r.Path = (&url.URL{Path: path, RawQuery: query}).RequestURI()
 	for i := range h.manifest.Routes {
 		route := &h.manifest.Routes[i]
 		params, ok := matchPath(route.Path, path)

@@ -75,7 +75,7 @@ func (l *language) sdk(version string) files {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (isGo && l.foreign(rest) || rest == "hello"):
+		case d.IsDir() && (isGo && (l.foreign(rest) || slices.Contains(tools, rest)) || rest == "hello"):
 			return fs.SkipDir
 		case d.IsDir() || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -100,6 +100,9 @@ func (l *language) sdk(version string) files {
 	}
 	return out
 }
+
+// tools are directories of the Go SDK that plugins do not import.
+var tools = []string{"conformance", "pack"}
 
 // foreign reports whether a directory of the Go SDK is the SDK of another language.
 func (l *language) foreign(dir string) bool {
