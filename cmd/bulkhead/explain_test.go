@@ -135,7 +135,7 @@ clusters: [{name: dev, kubeconfig: ./kubeconfig}]
 plugins:
   - {name: gitops, source: "`+packtest.Build(t, "plugins/gitops")+`", grants: {
       helm: [{clusters: [dev], namespaces: [shop], actions: [list]}],
-      kube: [{clusters: ["*"], namespaces: ["*"], resources: ["*"], verbs: ["*"]}] }} # which the plugin does not ask for
+      kube: [{clusters: ["*"], namespaces: [bank], resources: ["*"], verbs: ["*"]}] }}
   - {name: gone, source: ./gone.wasm}
 `)
 	const release = "dev/shop/releases.helm.sh:web"

@@ -29,7 +29,7 @@ The value is YAML. Paths in the file are relative to the file.
 When the file changes, and on SIGHUP, it is read again: what is configured otherwise
 than before is built and replaces what served, the rest goes on undisturbed. A file
 that cannot be used changes nothing; the log, "bulkhead status" and /readyz say so.
-Only listen, data and state need a restart.`,
+Only listen, metrics, data and state need a restart.`,
 		Args: cobra.NoArgs,
 	}
 	file := configFlag(c)

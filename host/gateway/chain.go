@@ -33,6 +33,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cw.Header().Set("X-Request-Id", req.ID)
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
 	defer g.logAccess(req, r, began)
+	defer g.served(req, r, began)
 	defer g.recoverPanic(cw, r)
 	// The previous request on this connection may have left a deadline.
 	_ = http.NewResponseController(cw).SetWriteDeadline(time.Time{})
@@ -60,6 +61,13 @@ func (g *Gateway) recoverPanic(w http.ResponseWriter, r *http.Request) {
 	}
 	RequestOf(r.Context()).Log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	g.writeError(w, r, &host.Error{Kind: host.Internal, Err: fmt.Errorf("panic: %v", p)})
+}
+
+func (g *Gateway) served(req *Request, r *http.Request, began time.Time) {
+	streams := req.w.status == http.StatusSwitchingProtocols || strings.HasPrefix(req.w.Header().Get("Content-Type"), "text/event-stream")
+	if g.Served != nil && req.w.status != 0 && !streams {
+		g.Served(r.Method, req.route, req.w.status, time.Since(began))
+	}
 }
 
 func (g *Gateway) logAccess(req *Request, r *http.Request, began time.Time) {

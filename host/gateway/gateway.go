@@ -29,7 +29,7 @@ type Authenticator interface {
 	RemoteAddr(*http.Request) string
 }
 
-// Config has the dependencies of a Gateway. Every field is required.
+// Config has the dependencies of a Gateway. Every field but Served is required.
 type Config struct {
 	Listen    string // the listener's address; loopback listeners refuse foreign Host headers
 	PublicURL *url.URL
@@ -38,6 +38,9 @@ type Config struct {
 	Decide    func(context.Context, *host.Question) host.Decision
 	Health    Health
 	Logger    *slog.Logger
+	// Served, if set, is told of each answered request but websockets and event streams:
+	// its method, the template of its route ("" if none matched), the status of the answer.
+	Served func(method, route string, status int, took time.Duration)
 }
 
 // Gateway is the http.Handler of all routes. Mount all routes before it serves; after that
@@ -62,10 +65,10 @@ func New(c Config) *Gateway {
 		Route{"GET", "/readyz", Always, "host:health.read", g.readyz},
 		Route{"GET", "/health", Public, "host:health.read", g.health},
 	)
-	g.router.NotFoundHandler = g.serve(SignedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
+	g.router.NotFoundHandler = g.serve("", SignedIn, "host:unknown.read", func(http.ResponseWriter, *http.Request) error {
 		return host.E(host.NotFound, "", "this path does not exist")
 	})
-	g.router.MethodNotAllowedHandler = g.serve(SignedIn, "host:unknown.read", func(_ http.ResponseWriter, r *http.Request) error {
+	g.router.MethodNotAllowedHandler = g.serve("", SignedIn, "host:unknown.read", func(_ http.ResponseWriter, r *http.Request) error {
 		return MethodNotAllowed(g.Methods(r))
 	})
 	return g
@@ -76,10 +79,10 @@ func newRouter() *mux.Router { return mux.NewRouter().UseEncodedPath().SkipClean
 
 // serve is the inner part of the chain: authentication and the cross-site
 // check for routes that are not public.
-func (g *Gateway) serve(a Access, action host.Action, h Handler) http.Handler {
+func (g *Gateway) serve(path string, a Access, action host.Action, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := RequestOf(r.Context())
-		req.action, req.closes = action, g.closesRefusal(r)
+		req.route, req.action, req.closes = path, action, g.closesRefusal(r)
 		err := error(nil)
 		switch a {
 		case Always:

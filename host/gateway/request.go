@@ -27,12 +27,16 @@ type Request struct {
 	// bodyRead is set once ReadBody has taken over the read deadline.
 	bodyRead bool
 	action   host.Action // for the access log
+	route    string      // its template
 }
 
 // ClosesRefusal reports whether a refusal of this websocket upgrade opens the
 // socket and closes it with a code, since a browser's page cannot see a refused
 // upgrade.
 func (r *Request) ClosesRefusal() bool { return r.closes }
+
+// SetRoute says which route of a plugin answers, as the template of its path.
+func (r *Request) SetRoute(template string) { r.route = template }
 
 // LogEnd logs why a session ended that did not end regularly; err is nil if it did.
 func (r *Request) LogEnd(ctx context.Context, event string, err error) {

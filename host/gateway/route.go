@@ -69,7 +69,7 @@ func (g *Gateway) Mount(routes ...Route) {
 			}
 		}
 		g.table[r.Method+" "+r.Path] = r
-		m := g.router.Handle(r.Path, g.serve(r.Access, r.Action, r.Handle))
+		m := g.router.Handle(r.Path, g.serve(r.Path, r.Access, r.Action, r.Handle))
 		switch r.Method {
 		case AnyMethod:
 		case http.MethodGet:

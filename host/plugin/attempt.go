@@ -331,7 +331,7 @@ func (a *attempt) candidate(m *manifest.Manifest) {
 	a.g = &Generation{
 		name: c.Name, manifest: m, digest: a.report.Digest, config: c, limits: limits,
 		routes: newRoutes(c.Name, m.Routes), people: a.people, shares: newShares(limits.Instances),
-		broker: a.broker, called: a.options.Called, log: a.log.With("plugin", c.Name),
+		broker: a.broker, called: a.options.Called, counted: a.options.Counted, log: a.log.With("plugin", c.Name),
 	}
 }
 

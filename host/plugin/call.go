@@ -155,7 +155,11 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 	}
 	took := time.Since(began)
 	g.usage(ctx, c, i, took, err)
-	if c.Caller.Authority.Alive() {
+	alive := c.Caller.Authority.Alive()
+	if g.counted != nil {
+		g.counted(g.name, c.Match.Route.Name, sourceOf(alive, resp, err), took, i.Fuel())
+	}
+	if alive {
 		if counted, failed := verdict(resp, err); counted {
 			g.counters.add(took, i.Fuel(), failed)
 		}

@@ -112,3 +112,25 @@ func verdict(resp *abi.Response, err error) (counted, failed bool) {
 	}
 	return true, true
 }
+
+// sourceOf is who caused a call's failure, "" if it did not fail; see Options.Counted. A
+// refusal that the plugin passes on is that of its origin, and one with a status below 500
+// of its own is an answer.
+func sourceOf(alive bool, resp *abi.Response, err error) string {
+	if !alive {
+		return "client" // what became of it has nobody to see it
+	}
+	if e, ok := errors.AsType[*abi.Error](err); ok && e.Origin != abi.OriginPlugin {
+		return e.Origin.String()
+	}
+	counted, failed := verdict(resp, err)
+	switch {
+	case !counted && errors.Is(err, sandbox.ErrHolder):
+		return "host" // a limit of the user
+	case !counted:
+		return "client"
+	case failed:
+		return "plugin"
+	}
+	return ""
+}

@@ -40,6 +40,7 @@ type Generation struct {
 	since    time.Time // when it was published
 	counters counters
 	called   func(context.Context, Usage) // nil: nobody is told
+	counted  func(plugin, route, source string, took time.Duration, fuel uint64)
 	drain
 }
 

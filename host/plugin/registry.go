@@ -34,7 +34,12 @@ type Options struct {
 	Fetch func(ctx context.Context, c *Config, most int) ([]byte, error)
 	// Called, if set, is told what each unary call has used, before its answer is written.
 	Called func(context.Context, Usage)
-	Logger *slog.Logger // required
+	// Counted, if set, is told of each unary call: who caused its failure ("plugin",
+	// "policy", "grant", "host", "upstream" or "client"; "" if it did not fail), its time in
+	// the plugin and the capabilities it called, and what it computed, about one for each
+	// instruction.
+	Counted func(plugin, route, source string, took time.Duration, fuel uint64)
+	Logger  *slog.Logger // required
 }
 
 // Registry holds the generations of all plugins by name. It is safe for concurrent

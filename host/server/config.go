@@ -27,9 +27,13 @@ import (
 // Config is the configuration file. Paths in it are relative to the file's own
 // directory. It is not changed once it is read.
 type Config struct {
-	Listen    string           `json:"listen"`    // host:port, or unix:PATH for a proxy on the same machine
-	PublicURL string           `json:"publicURL"` // what browsers see; required off loopback
-	TLS       *TLS             `json:"tls,omitempty"`
+	Listen    string `json:"listen"`    // host:port, or unix:PATH for a proxy on the same machine
+	PublicURL string `json:"publicURL"` // what browsers see; required off loopback
+	TLS       *TLS   `json:"tls,omitempty"`
+	// Metrics is host:port of a second listener, which serves /metrics for Prometheus and, on
+	// loopback, /debug/pprof/. It asks for no login, so it belongs on this machine or in a
+	// network of its own. Without it, neither is served.
+	Metrics   string           `json:"metrics,omitempty"`
 	Data      string           `json:"data"` // directory of embedded state, host key, compiled plugins
 	State     state.Options    `json:"state,omitzero"`
 	Auth      authn.Options    `json:"auth"`
@@ -182,6 +186,9 @@ func (c *Config) check(bad *config.Problems) {
 	local := path == "" && (err != nil || netaddr.IsLoopback(netaddr.Host(c.Listen))) // one complaint about listen is enough
 	if path == "" && err != nil {
 		bad.Add("listen", "%q is neither host:port nor unix:PATH", c.Listen)
+	}
+	if _, _, err := net.SplitHostPort(c.Metrics); c.Metrics != "" && err != nil {
+		bad.Add("metrics", "%q is not host:port", c.Metrics)
 	}
 	if c.Data == "" {
 		bad.Add("data", "is missing")

@@ -69,8 +69,13 @@ func TestAnInstrumentSeesEachRequestAndAdjustsEachConfiguration(t *testing.T) {
 	if got := w.as(t, "ada").do("GET", "/api/echo/echo", nil, nil); got.status != 200 {
 		t.Fatal(got)
 	}
+	eventually(t, "the handler to return", func() bool { // it does after the answer
+		mu.Lock()
+		defer mu.Unlock()
+		return last != nil && len(last.actions) > 0
+	})
 	mu.Lock()
-	if last == nil || len(last.actions) != 1 || last.actions[0] != "echo:echo.read" || last.used.Fuel == 0 ||
+	if len(last.actions) != 1 || last.actions[0] != "echo:echo.read" || last.used.Fuel == 0 ||
 		last.used.MemoryBytes < 1<<20 || last.used.ChangedBytes <= 0 || last.used.Plugin != "echo" {
 		t.Errorf("%+v", last)
 	}

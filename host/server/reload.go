@@ -43,7 +43,7 @@ func newReloads(b *base, first *Config) *reloads {
 
 // restart are the keys that only a restart changes: where the host is found, and what
 // it remembers. TestEachKeyIsHotOrNeedsARestart keeps the reference true.
-var restart = []string{"listen", "data", "state"}
+var restart = []string{"listen", "metrics", "data", "state"}
 
 // open publishes the first configuration.
 func (r *reloads) open(ctx context.Context) error {

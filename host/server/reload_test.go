@@ -396,7 +396,7 @@ func TestEachKeyIsHotOrNeedsARestart(t *testing.T) {
 			t.Errorf("%s is not a key", key)
 		}
 	}
-	if want := "`listen`, `data` and `state`. Every other key"; !strings.Contains(referenceHead, want) || !slices.Equal(restart, []string{"listen", "data", "state"}) {
+	if want := "`listen`, `metrics`, `data` and `state`. Every other key"; !strings.Contains(referenceHead, want) || !slices.Equal(restart, []string{"listen", "metrics", "data", "state"}) {
 		t.Errorf("the reference does not name %v as needing a restart", restart)
 	}
 }

@@ -190,7 +190,7 @@ func (b *building) openProviders() error {
 	}
 	broker, p, err := partOf(b, brokerPart, nil, needs, func() (*capability.Broker, func(), error) {
 		broker := capability.NewBroker(b.decide, b.log, providers...)
-		broker.Observe(b.config.Instrument.exchanged())
+		broker.Observe(b.observed(b.config.Instrument.exchanged()))
 		return broker, func() { b.base.brokers.Delete(broker) }, nil
 	})
 	if err == nil {

@@ -60,7 +60,7 @@ listener's certificate ` + "`/readyz`" + ` shows ` + "`tls: degraded`" + `.
 
 ## What needs a restart
 
-` + "`listen`, `data` and `state`" + `. Every other key counts as soon as the file is read again: when it changes, on SIGHUP, and by
+` + "`listen`, `metrics`, `data` and `state`" + `. Every other key counts as soon as the file is read again: when it changes, on SIGHUP, and by
 ` + "`POST /api/admin/config/reload`" + `, which also reads ` + "`plugins[].source`" + ` again. What is configured as before goes on undisturbed: terminals,
 streams, calls, connections. A file that cannot be used as a whole changes nothing, the log names each problem with its line, and
 ` + "`/readyz`" + ` shows ` + "`configuration: degraded`" + `. The environment is that of the start.

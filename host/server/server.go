@@ -27,6 +27,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
+	"github.com/seed-a3fb47d6/bulkhead/host/telemetry"
 )
 
 // base is what outlives configurations: what listens, what remembers, and what runs
@@ -46,6 +47,9 @@ type base struct {
 	plugins  *plugin.Registry
 	packages *artifact.Store
 	fleet    *fleet.Fleet
+
+	metricsListener net.Listener // nil: there are no metrics
+	metrics         *telemetry.Metrics
 
 	current atomic.Pointer[Runtime]
 	retired sync.WaitGroup // runtimes that are being closed
@@ -94,10 +98,13 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 		return nil, config.At("listen", err)
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
+	if err := s.listenMetrics(c.Metrics); err != nil {
+		return nil, config.At("metrics", err)
+	}
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	for _, open := range []func(context.Context) error{s.openFleet, s.followFacts, s.openStatus, s.openOperator, s.follow} {
+	for _, open := range []func(context.Context) error{s.openFleet, s.followFacts, s.openStatus, s.openOperator, s.openMetrics, s.follow} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -124,7 +131,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	}
 	b.closing(func(context.Context) error { return b.state.Close() })
 	b.sessions = session.NewTable(b.state.Revoked, session.Options{
-		Bounds: c.Limits.bounds(), Lapsed: b.state.Lapsed, Decide: b.redecide, Logger: b.log,
+		Bounds: c.Limits.bounds(), Lapsed: b.state.Lapsed, Decide: b.redecide, Closed: b.metrics.SessionEnded, Logger: b.log,
 	})
 	b.ender = session.NewEnder(b.sessions, b.state)
 	publishing, stop := context.WithCancel(b.life)
@@ -144,7 +151,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
 		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)),
-		Called: c.Instrument.called(),
+		Called: c.Instrument.called(), Counted: b.metrics.PluginCall,
 	})
 	if err != nil {
 		return config.At("data", err)
@@ -205,6 +212,7 @@ func (b *base) decide(ctx context.Context, q *host.Question) host.Decision {
 		return host.Decision{}
 	}
 	d := rt.policy.Decide(ctx, q)
+	b.metrics.Decision(q.Capability != nil, &d)
 	rt.config.Instrument.decided(ctx, q, d)
 	return d
 }
@@ -276,7 +284,7 @@ func (s *Server) openFleet(ctx context.Context) error {
 func (b *building) mount() {
 	rt, c := b.Runtime, b.config
 	b.gateway = gateway.New(gateway.Config{
-		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log,
+		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log, Served: b.metrics.Request,
 		Health: gateway.Health{
 			Version: Version(), Started: b.started, Methods: c.Auth.Methods(), OAuthConfigured: c.Auth.OAuthConfigured(),
 			Checks:   b.checks,

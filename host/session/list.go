@@ -23,6 +23,20 @@ func (t *Table) All() []host.SessionInfo {
 	return infos(all)
 }
 
+// Count returns how many sessions of each kind are open.
+func (t *Table) Count() map[host.SessionKind]int {
+	kinds := map[host.SessionKind]int{}
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.Lock()
+		for s := range sh.sessions("") {
+			kinds[s.info.Kind]++
+		}
+		sh.mu.Unlock()
+	}
+	return kinds
+}
+
 func (sh *shard) snapshot(user host.UserID) []*Session {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

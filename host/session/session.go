@@ -46,7 +46,10 @@ type Session struct {
 }
 
 // end is the end of authority and its cause.
-type end struct{ cause error }
+type end struct {
+	cause error
+	at    time.Time
+}
 
 type stream struct{ close func(error) }
 
@@ -168,7 +171,7 @@ func (s *Session) drop(cause error) bool {
 	if cause == nil {
 		cause = host.ErrDone
 	}
-	return s.end.CompareAndSwap(nil, &end{cause})
+	return s.end.CompareAndSwap(nil, &end{cause, time.Now()})
 }
 
 // teardown closes the streams and ends the context.
@@ -202,6 +205,10 @@ func (s *Session) Close() {
 	s.cancel(s.Cause())
 	if !s.closing.CompareAndSwap(false, true) {
 		return
+	}
+	if closed := s.table.closed; closed != nil {
+		e := s.end.Load()
+		closed(s.info.Kind, e.cause, time.Since(e.at))
 	}
 	s.shard.remove(s)
 	s.mu.Lock()

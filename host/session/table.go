@@ -28,6 +28,9 @@ type Options struct {
 	// again. It decides about running sessions, so it must not deny because the
 	// decision log is full.
 	Decide func(context.Context, *host.Question) host.Decision
+	// Closed, if set, is told the kind of each session that has closed, why it ended, and
+	// the time from then until its work had ended. It must not block.
+	Closed func(kind host.SessionKind, cause error, took time.Duration)
 	// Logger logs panics of OnEnd functions; nil discards them.
 	Logger *slog.Logger
 }
@@ -48,6 +51,7 @@ type Table struct {
 	lapsed  func() error
 	bounds  atomic.Pointer[Bounds]
 	decide  func(context.Context, *host.Question) host.Decision
+	closed  func(host.SessionKind, error, time.Duration)
 	log     *slog.Logger
 	changes atomic.Uint64 // counts calls of Redecide
 	seed    maphash.Seed
@@ -75,7 +79,7 @@ type owned struct {
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 	t := &Table{
 		revoked: revoked, lapsed: opts.Lapsed, log: opts.Logger, seed: maphash.MakeSeed(),
-		decide: opts.Decide,
+		decide: opts.Decide, closed: opts.Closed,
 	}
 	t.setBounds(opts.Bounds)
 	if t.log == nil {

@@ -109,6 +109,9 @@ func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKi
 	}
 	method := asGet(r.Method)
 	d.find(v, gateway.RequestOf(r.Context()).Principal, name, method)
+	if v.match != nil && v.missing == nil {
+		gateway.RequestOf(r.Context()).SetRoute(root(kind) + name + v.match.Route.Path)
+	}
 	err = d.admit(parent, r, v, name, method)
 	if err == nil || v.plugin == nil && errors.Is(err, v.missing) {
 		err = cmp.Or(d.Behind(name), err)
@@ -160,12 +163,21 @@ func (d *door) find(v *visit, principal *host.Principal, name, method string) {
 		v.missing = host.E(host.NotFound, "", "the plugin does not have this route")
 		return
 	}
-	root, what := "/ws/", "a websocket"
+	what := "a websocket"
+	other := host.SessionSocket
 	if socket {
-		root, what = "/api/", "not a websocket"
+		what, other = "not a websocket", host.SessionCall
 	}
 	v.missing = host.E(host.NotFound, "", "the plugin does not have this route here; it is %s: %s %s", what, method,
-		root+v.match.Route.Plugin+strings.TrimSuffix(v.match.Route.Path, "/"))
+		root(other)+v.match.Route.Plugin+strings.TrimSuffix(v.match.Route.Path, "/"))
+}
+
+// root is where the routes of plugins are that have sessions of the kind.
+func root(kind host.SessionKind) string {
+	if kind == host.SessionSocket {
+		return "/ws/"
+	}
+	return "/api/"
 }
 
 // admit asks policy about the route that was found, and opens v's session.
