@@ -76,7 +76,7 @@ bench: clang sdks ## measure, side by side in one run
 	cd examples/peers && CGO_ENABLED=0 go test -run '^$$' -bench . -timeout 30m
 
 # Tests that do ten or a hundred times as much when asked to.
-SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad|TestNothingIsLeftOfEarlierConfigurations
+SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad|TestNothingIsLeftOfEarlierConfigurations|TestNoReleaseIsLeftPending
 .PHONY: soak
 soak: ## tests that take long, at their full length
 	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state

@@ -16,7 +16,7 @@ apiVersion: batch/v1
 kind: Job
 metadata:
   name: {{ .Release.Name }}-hook
-  annotations: {"helm.sh/hook": {{ .Values.hook }}, "helm.sh/hook-delete-policy": before-hook-creation}
+  annotations: {"helm.sh/hook": {{ .Values.hook | quote }}, "helm.sh/hook-delete-policy": before-hook-creation}
 spec:
   suspend: true
   template: {spec: {restartPolicy: Never, containers: [{name: m, image: example.invalid/m:1}]}}

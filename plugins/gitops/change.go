@@ -11,6 +11,7 @@ type done struct {
 	Message  string `json:"message"`
 	Output   string `json:"output"`
 	Redacted bool   `json:"redacted,omitempty"` // a secret in the output or a difference is hidden
+	Repaired string `json:"repaired,omitempty"` // which interrupted operation was found and closed
 }
 
 // planned is the body of a dry run.
@@ -56,7 +57,8 @@ func upgrade(r *sdk.Request) (*sdk.Response, error) {
 	result, err := cluster.Upgrade(b.Namespace, b.Release, b.Upgrade)
 	if err == nil && b.DryRun {
 		return sdk.JSON(200, planned{
-			done{true, "release " + b.Release + " would be upgraded", result.Output, result.Redacted}, true, result.Release, orEmpty(result.Objects),
+			done{Success: true, Message: "release " + b.Release + " would be upgraded", Output: result.Output, Redacted: result.Redacted},
+			true, result.Release, orEmpty(result.Objects),
 		})
 	}
 	return outcome("upgraded", b.Release, result, err)
@@ -149,5 +151,5 @@ func outcome(what, release string, result *helm.Result, err error) (*sdk.Respons
 	if err != nil {
 		return nil, err
 	}
-	return sdk.JSON(200, done{Success: true, Message: "release " + release + " " + what, Output: result.Output, Redacted: result.Redacted})
+	return sdk.JSON(200, done{Success: true, Message: "release " + release + " " + what, Output: result.Output, Redacted: result.Redacted, Repaired: result.Repaired})
 }

@@ -83,9 +83,9 @@ func TestChangesSendOneCall(t *testing.T) {
 			"POST", "helm://dev/shop/web/rollback", `{"revision":3,"wait":true}`, "release web rolled back"},
 		{"/helm-uninstall", `{"release":"web","namespace":"shop"}`, "DELETE", "helm://dev/shop/web", ``, "release web uninstalled"},
 	} {
-		helm := &calls{body: `{"release":{"name":"web"},"output":"did it"}`}
+		helm := &calls{body: `{"release":{"name":"web"},"output":"did it","repaired":"revision 2"}`}
 		resp := serve(t, helm).Do(post(c.path, c.body))
-		want := `{"success":true,"message":"` + c.message + `","output":"did it"}`
+		want := `{"success":true,"message":"` + c.message + `","output":"did it","repaired":"revision 2"}`
 		if resp.Status != 200 || resp.Text() != want {
 			t.Errorf("%s: got %d %s\nwant %s", c.path, resp.Status, resp.Text(), want)
 		}

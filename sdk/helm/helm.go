@@ -75,9 +75,12 @@ type Rollback struct {
 // set if a secret in it is hidden. Of a dry run, Release is the revision that would be
 // written, and Objects is how its manifest differs from the present one.
 type Result struct {
-	Release  Release      `json:"release"`
-	Output   string       `json:"output"`
-	Redacted bool         `json:"redacted"`
+	Release  Release `json:"release"`
+	Output   string  `json:"output"`
+	Redacted bool    `json:"redacted"`
+	// Repaired says which interrupted operation on the release was found and closed
+	// before this one; empty if none.
+	Repaired string       `json:"repaired"`
 	DryRun   bool         `json:"dryRun"`
 	Objects  []ObjectDiff `json:"objects"`
 }

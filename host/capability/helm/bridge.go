@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"k8s.io/apimachinery/pkg/labels"
@@ -51,6 +52,10 @@ type bridge struct {
 	refused error // the first refusal by the host
 	failed  error // the last write that the cluster refused, or that did not reach it
 	record  key   // the newest revision that was written
+	// claimed is set while the last write of that record has a claim; it was renewed at
+	// the given time.
+	claimed bool
+	at      time.Time
 }
 
 // serve answers on conn until it is closed.
@@ -79,6 +84,9 @@ func (b *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit decides about one request.
 func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
+	if err := b.fenced(); err != nil {
+		return f, err
+	}
 	f.As = b.permit.Obligations.Impersonate
 	if cluster.Discovers(r.Method, r.URL.Path) {
 		return f, nil
@@ -131,26 +139,34 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 // record is written.
 func (b *bridge) own(r *http.Request, access cluster.Access) error {
 	mine := access.Group == "" && access.Resource == "secrets" && access.Subresource == "" && access.Namespace == b.namespace && !access.Endless
-	object := access.Name
+	object, claimed := access.Name, false
 	switch access.Verb {
-	case "get", "update", "delete":
+	case "get", "delete":
 	case "list":
 		set, err := labels.ConvertSelectorToLabelsMap(r.URL.Query().Get("labelSelector"))
 		if mine && err == nil && set["owner"] == "helm" && set["name"] == b.release {
 			return nil
 		}
 		mine = false
-	case "create":
+	case "create", "update":
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxSecret+1))
 		if err != nil || len(body) > maxSecret {
 			return host.E(host.Invalid, name, "a release's record is over %d bytes or incomplete", maxSecret)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		var secret struct{ Metadata struct{ Name string } }
+		var secret struct {
+			Metadata struct {
+				Name        string
+				Annotations map[string]string
+			}
+		}
 		if err := json.Unmarshal(body, &secret); err != nil {
 			return host.E(host.Invalid, name, "a release's record is not JSON")
 		}
-		object = secret.Metadata.Name
+		if object == "" {
+			object = secret.Metadata.Name
+		}
+		claimed = decodeClaim(secret.Metadata.Annotations) != nil
 	default:
 		mine = false
 	}
@@ -164,11 +180,39 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if k.revision > b.record.revision {
-			b.record = k
+		if k.revision >= b.record.revision {
+			b.record, b.claimed, b.at = k, claimed, time.Now()
 		}
 	}
 	return nil
+}
+
+// held returns the newest record that the child has written, and whether it is claimed.
+func (b *bridge) held() (record key, claimed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.record, b.claimed
+}
+
+// renewed remembers that the claim was renewed by a request that was sent at this time.
+func (b *bridge) renewed(at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at.After(b.at) {
+		b.at = at
+	}
+}
+
+// fenced returns why the child may not change anything any longer: the claim was not
+// renewed for so long that another operation may soon take the release over. This
+// process may have been suspended, or cut off from the cluster.
+func (b *bridge) fenced() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.claimed || time.Since(b.at) < fenceAfter {
+		return nil
+	}
+	return host.E(host.Unavailable, name, "the operation was stopped: the host could not reach the release's record for %v", fenceAfter)
 }
 
 // refuse remembers the first refusal by the host.

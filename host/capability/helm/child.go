@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -35,8 +36,7 @@ type order struct {
 	Wait                                bool // of a rollback
 	Upgrade                             upgradeBody
 	Chart                               []chart.File // as loaded, subcharts included
-	Operation                           string
-	Until                               time.Time // when the operation has certainly ended
+	Claim                               claim
 	End                                 time.Time // when the parent ends the child
 }
 
@@ -93,19 +93,31 @@ func obey(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var once sync.Once
+	write := func(answer *outcome) (err error) {
+		once.Do(func() { err = json.NewEncoder(out).Encode(answer) })
+		return err
+	}
+	stop := func(err error) {
+		if write(&outcome{Error: failure(err)}) != nil {
+			os.Exit(exitFailed)
+		}
+		os.Exit(exitDone)
+	}
 	var answer outcome
-	o.carryOut(context.Background(), rt, &answer)
-	return json.NewEncoder(out).Encode(&answer)
+	o.carryOut(context.Background(), rt, stop, &answer)
+	return write(&answer)
 }
 
-func (o *order) carryOut(ctx context.Context, rt http.RoundTripper, out *outcome) {
+// carryOut carries out the order. stop ends this process with an error.
+func (o *order) carryOut(ctx context.Context, rt http.RoundTripper, stop func(error), out *outcome) {
 	var lines clipped
 	defer func() { out.Warnings = lines.String() }()
 	over := func(base string) *cluster.Client { return cluster.Over(ctx, o.Cluster, "http://"+base, rt) }
 	r := &run{
 		request: &request{cluster: o.Cluster, namespace: o.Namespace, release: o.Release, action: o.Action, revision: o.Revision, upgrade: o.Upgrade, wait: o.Wait},
 		client:  over(hostRecords), objects: over(hostObjects), lookup: over(hostLookup),
-		claim: &claim{o.Operation, o.Until}, end: o.End,
+		claim: &o.Claim, stop: stop, end: o.End,
 		logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	resp, err := r.prepared(ctx, o)

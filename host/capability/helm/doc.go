@@ -23,11 +23,14 @@
 // user. Policy is not asked about the release's own records.
 //
 // After every change the release can be changed again. One operation per release runs at
-// a time; a second one is a conflict. The child ends before the call does, and the host
-// then marks a record that is still pending as failed, also after a logout and when the
-// host stops (operate.go). A record names the operation that owns it and its end, so that
-// another replica can distinguish an operation in progress from one whose host is gone
-// (pending.go).
+// a time; a second one is a conflict that says whose the first is and since when it runs.
+// The child ends before the call does, and the host then marks a record that is still
+// pending as failed, also after a logout and when the host stops (operate.go). While the
+// operation runs, its record has a claim, which the host renews (claim.go). If the host is
+// killed, suspended or cut off, the claim is not renewed: the next operation, on any
+// replica, sees that within claimLife, marks the record as failed, says so in its answer
+// ("repaired"), and goes on (pending.go). The operation itself stops before that. Nothing
+// depends on clocks being equal. A record is replaced only in the version that was read.
 //
 // A repository is a directory, which is resolved for each chart and may be replaced by
 // switching a symbolic link; an index behind HTTP, revalidated after a minute, whose

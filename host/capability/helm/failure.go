@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"regexp"
@@ -26,7 +27,7 @@ func (r *run) failure(err error) error {
 	case errors.Is(err, driver.ErrReleaseNotFound):
 		return &host.Error{Kind: host.NotFound, Op: op, Message: "release not found", Err: err}
 	case errors.Is(err, driver.ErrReleaseExists), says(err, "another operation (install/upgrade/rollback) is in progress"), says(err, "cannot re-use a name that is still in use"):
-		return inProgress("it began at the same time; try again when it has ended")
+		return r.rival()
 	case says(err, driver.ErrNoDeployedReleases.Error()):
 		return fail(host.Conflict, "the release has no deployed revision to start from")
 	case says(err, "invalid ownership metadata"):
@@ -45,6 +46,17 @@ func (r *run) failure(err error) error {
 		return fail(host.Unprocessable, "the chart cannot be used with these values in this cluster")
 	}
 	return e
+}
+
+// rival is the error of an operation that began at the same time as another one.
+func (r *run) rival() error {
+	s := r.records()
+	if keys, err := s.history(context.Background(), r.release); err == nil {
+		if h, err := s.head(context.Background(), keys[0]); err == nil && h.claim != nil {
+			return inProgress(h.claim.String())
+		}
+	}
+	return inProgress("it began at the same time; try again when it has ended")
 }
 
 func says(err error, text string) bool { return strings.Contains(err.Error(), text) }

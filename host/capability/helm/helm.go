@@ -3,6 +3,7 @@ package helm
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -319,13 +320,14 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 			reveal: func() bool { return showsSecrets(ctx, p, q) }}).recovered(ctx)
 	}
 	if !q.read {
-		done, err := h.busy.begin(q)
+		claim := &claim{ID: rand.Text(), Action: q.action, User: string(p.Caller.Principal.User), Since: time.Now()}
+		done, err := h.busy.begin(q, claim)
 		if err != nil {
 			return nil, err
 		}
 		do = func() (*abi.Response, error) {
 			defer done()
-			return h.operate(ctx, q, p, client, logger)
+			return h.operate(ctx, q, p, claim, client, logger)
 		}
 	}
 	return h.detached(ctx, p.Caller.Principal.User, q, client, do)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/gob"
 	"encoding/json"
 	"errors"
@@ -41,7 +40,7 @@ type operation struct {
 	bridge  *bridge
 	closing *cluster.Client // see cluster.Client.Closing
 	logger  *slog.Logger
-	id      string
+	claim   *claim
 	until   time.Time // when closing ends
 	end     time.Time // when the child is killed
 	limits  child.Limits
@@ -49,9 +48,10 @@ type operation struct {
 }
 
 // operate carries out the change that q requests. Helm's record of it does not stay
-// pending: however the child ends, the host marks the record as failed. ctx is the
-// call's; when it ends the child is killed.
-func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, client *cluster.Client, logger *slog.Logger) (*abi.Response, error) {
+// pending: however the child ends, the host marks the record as failed. If this process
+// ends before that, the claim on the record is not renewed any longer, and the next
+// operation recovers. ctx is the call's; when it ends the child is killed.
+func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, c *claim, client *cluster.Client, logger *slog.Logger) (*abi.Response, error) {
 	now := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -61,7 +61,7 @@ func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, cl
 	room := min(closingTime+2*time.Second, deadline.Sub(now)/4)
 	o := &operation{
 		request: q, charts: h.charts, bridge: &bridge{request: q, client: client, permit: p}, logger: logger,
-		id: rand.Text(), end: deadline.Add(-room), until: deadline.Add(closingTime), limits: h.limits, started: h.started,
+		claim: c, end: deadline.Add(-room), until: deadline.Add(closingTime), limits: h.limits, started: h.started,
 	}
 	var stop context.CancelFunc
 	var err error
@@ -69,10 +69,19 @@ func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, cl
 		return nil, err
 	}
 	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		o.keep(ctx, cancel)
+	}()
 	resp, err := o.run(ctx)
+	cancel(nil)
+	<-kept
 	if unsettled := o.settle(err); unsettled != nil {
-		logger.Error("a release's record is still pending; the next operation after its time replaces it",
-			"release", q.release, "namespace", q.namespace, "cluster", q.cluster, "until", o.until.Add(clockSkew), "error", unsettled)
+		logger.Error("a release's record is still pending; the next operation recovers it",
+			"release", q.release, "namespace", q.namespace, "cluster", q.cluster, "error", unsettled)
 	}
 	return resp, err
 }
@@ -96,7 +105,7 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 	var text bytes.Buffer
 	if err := gob.NewEncoder(&text).Encode(&order{
 		Cluster: o.cluster, Namespace: o.namespace, Release: o.release, Action: o.action, Revision: o.revision, Wait: o.wait,
-		Upgrade: o.upgrade, Chart: files, Operation: o.id, Until: o.until, End: o.end,
+		Upgrade: o.upgrade, Chart: files, Claim: *o.claim, End: o.end,
 	}); err != nil {
 		return nil, err
 	}
@@ -184,17 +193,17 @@ func (o *operation) settle(why error) error {
 	}
 	s := &records{client: o.closing, namespace: o.namespace, logger: o.logger}
 	for range 3 { // a write of the child may still arrive
-		rel, version, err := s.readVersion(context.Background(), k, true, newBudget(maxRelease))
+		rel, h, err := s.readHead(context.Background(), k, true, newBudget(maxRelease))
 		switch {
 		case errors.Is(err, driver.ErrReleaseNotFound):
 			return nil
 		case err != nil:
 			return err
 		}
-		if c, mine := owner(rel.Labels); !mine || c.operation != o.id || !unfinished(rel.Info.Status) {
+		if h.claim == nil || h.claim.ID != o.claim.ID || !unfinished(rel.Info.Status) {
 			return nil
 		}
-		err = s.fail(k, rel, version, cutShort(o.action, why))
+		err = s.fail(k, rel, h.version, cutShort(o.action, why))
 		if host.KindOf(err) != host.Conflict {
 			return err
 		}

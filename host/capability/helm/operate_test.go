@@ -271,7 +271,7 @@ func TestAPendingRecordOfAnotherHelmIsAConflictWithTheRightAdvice(t *testing.T) 
 		"first":     {1, release.StatusPendingInstall, "uninstall the release and install it again"},
 		"upgrade":   {2, release.StatusPendingUpgrade, "roll back to revision 1"},
 		"rollback":  {3, release.StatusPendingRollback, "roll back to revision 2"},
-		"uninstall": {1, release.StatusUninstalling, "uninstall it again"},
+		"uninstall": {1, release.StatusUninstalling, "uninstall the release again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := onStage(t, map[string]map[string]string{"hooked": hooked})
@@ -295,21 +295,40 @@ func TestARecordOfAReplicaThatIsGoneIsReplaced(t *testing.T) {
 	s.fresh("gone")
 	s.must("POST gone/upgrade", upgrade("hooked", "a: 1"))
 	s.must("POST gone/upgrade", upgrade("hooked", "a: 2"))
-	s.set("gone", release.StatusPendingUpgrade, &claim{"other", time.Now().Add(-clockSkew + 10*time.Second)})
+	other := &claim{ID: "other", Action: actUpgrade, User: "ann@example.com", Since: time.Now().Add(-time.Hour)}
 	for _, request := range []string{"POST gone/upgrade", "POST gone/rollback", "DELETE gone"} {
 		body := map[string]string{"POST gone/upgrade": upgrade("hooked", "a: 3"), "POST gone/rollback": `{"revision":1}`}[request]
-		if _, err := s.call(t.Context(), request, body); host.KindOf(err) != host.Conflict || !strings.Contains(err.Error(), "it ends by ") {
-			t.Errorf("%s while the operation may run: %v", request, err)
+		s.set("gone", release.StatusPendingUpgrade, other)
+		ctx, stop := context.WithCancel(t.Context())
+		renewing := make(chan struct{})
+		go func() { // as its host does
+			defer close(renewing)
+			r := s.records()
+			keys, err := r.history(ctx, "gone")
+			for err == nil && ctx.Err() == nil {
+				_, _ = r.renew(ctx, keys[0], "other")
+			}
+		}()
+		_, err := s.call(t.Context(), request, body)
+		stop()
+		<-renewing
+		if host.KindOf(err) != host.Conflict || !strings.Contains(err.Error(), "upgrade by ann@example.com since ") {
+			t.Errorf("%s while the operation runs: %v", request, err)
 		}
 	}
-	s.set("gone", release.StatusPendingUpgrade, &claim{"other", time.Now().Add(-clockSkew - time.Second)})
-	s.must("POST gone/upgrade", upgrade("hooked", "a: 3"))
+	s.set("gone", release.StatusPendingUpgrade, other)
+	resp, err := s.call(t.Context(), "POST gone/upgrade", upgrade("hooked", "a: 3"))
+	if err != nil || !strings.Contains(string(resp.Body), `"repaired":"revision 2 was pending-upgrade (upgrade by ann@example.com since `) {
+		t.Errorf("after it: %s, %v", resp.Body, err)
+	}
 	if got := s.statuses("gone"); !strings.HasSuffix(got, " deployed") || strings.Contains(got, "pending") {
 		t.Errorf("the revisions are %q", got)
 	}
 	r := s.records()
-	if rel, err := r.newest(t.Context(), "gone"); err != nil || rel.Labels[labelOperation] != "" || rel.Labels[labelUntil] != "" {
-		t.Errorf("a finished record is claimed: %v, %v", rel.Labels, err)
+	if keys, err := r.history(t.Context(), "gone"); err != nil {
+		t.Error(err)
+	} else if h, err := r.head(t.Context(), keys[0]); err != nil || h.claim != nil {
+		t.Errorf("a finished record is claimed: %+v, %v", h, err)
 	}
 }
 

@@ -142,7 +142,8 @@ func TestOnlyTheReleasesOwnRecordsAreExcepted(t *testing.T) {
 	}
 	for request, want := range map[string]bool{
 		"GET " + at + "/sh.helm.release.v1.web.v1":                  true,
-		"PUT " + at + "/sh.helm.release.v1.web.v12":                 true,
+		"PUT " + at + "/sh.helm.release.v1.web.v12 " + record(""):   true,
+		"PUT " + at + "/sh.helm.release.v1.web.v13":                 false,
 		"DELETE " + at + "/sh.helm.release.v1.web.v1":               true,
 		"GET " + at + "?labelSelector=name%3Dweb%2Cowner%3Dhelm":    true,
 		"POST " + at + " " + record("sh.helm.release.v1.web.v2"):    true,

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -78,9 +79,15 @@ type records struct {
 	client    *cluster.Client
 	namespace string // of the driver's methods; empty: none
 	logger    *slog.Logger
-	claim     *claim      // written while an operation is in progress; see writes.go
-	began     atomic.Bool // a revision was created
 	skips     atomic.Int64
+
+	// The other fields are for changes; see writes.go.
+	claim *claim      // of the operation in progress
+	began atomic.Bool // a revision was created
+	// stop ends the operation at once, and does not return; helm would only log the error.
+	stop func(error)
+	mu   sync.Mutex
+	seen map[key]seen
 }
 
 // Get reads one revision, given the name of its Secret.
@@ -293,46 +300,56 @@ func (s *records) skip(err error) {
 // errDamaged if the record is not a valid release, and driver.ErrReleaseNotFound if it is
 // absent.
 func (s *records) read(ctx context.Context, k key, whole bool, b *budget) (*release.Release, error) {
-	rel, _, err := s.readVersion(ctx, k, whole, b)
+	rel, _, err := s.readHead(ctx, k, whole, b)
 	return rel, err
 }
 
-// readVersion is read; it also returns the Secret's resource version.
-func (s *records) readVersion(ctx context.Context, k key, whole bool, b *budget) (*release.Release, string, error) {
-	resp, err := s.client.Do(ctx, &cluster.Request{Method: http.MethodGet, Path: secretPath(k.namespace, k.secret()), Limit: maxSecret})
+// get reads the Secret of a revision. The error is errDamaged if it is too large, and
+// driver.ErrReleaseNotFound if it is absent.
+func (s *records) get(ctx context.Context, k key, header http.Header) (*cluster.Response, error) {
+	resp, err := s.client.Do(ctx, &cluster.Request{Method: http.MethodGet, Path: secretPath(k.namespace, k.secret()), Header: header, Limit: maxSecret})
 	switch {
 	case errors.Is(err, cluster.ErrTooLarge):
-		return nil, "", k.damaged(err)
+		return nil, k.damaged(err)
 	case err != nil:
-		return nil, "", err
+		return nil, err
 	case resp.Status == http.StatusNotFound:
-		return nil, "", driver.ErrReleaseNotFound
-	case resp.Err() != nil:
-		return nil, "", resp.Err()
+		return nil, driver.ErrReleaseNotFound
+	}
+	return resp, resp.Err()
+}
+
+// readHead is read; it also returns the record's metadata.
+func (s *records) readHead(ctx context.Context, k key, whole bool, b *budget) (*release.Release, *head, error) {
+	resp, err := s.get(ctx, k, nil)
+	if err != nil {
+		return nil, nil, err
 	}
 	var secret struct {
 		Metadata struct {
-			Labels          map[string]string
-			ResourceVersion string
+			Labels, Annotations map[string]string
+			ResourceVersion     string
 		}
 		Data struct{ Release []byte }
 	}
 	if err := json.Unmarshal(resp.Body, &secret); err != nil {
-		return nil, "", k.damaged(err)
+		return nil, nil, k.damaged(err)
 	}
 	text, err := unpack(secret.Data.Release, b)
 	if err != nil {
-		return nil, "", k.damaged(err)
+		return nil, nil, k.damaged(err)
 	}
 	rel, err := decodeRelease(text, whole)
 	if err == nil {
 		err = k.check(rel)
 	}
 	if err != nil {
-		return nil, "", k.damaged(err)
+		return nil, nil, k.damaged(err)
 	}
 	rel.Labels = secret.Metadata.Labels
-	return rel, secret.Metadata.ResourceVersion, nil
+	h := &head{secret.Metadata.ResourceVersion, rel.Info.Status, decodeClaim(secret.Metadata.Annotations)}
+	s.remember(k, h, rel.Info)
+	return rel, h, nil
 }
 
 // errDamaged is wrapped by the error of a record that cannot be used.

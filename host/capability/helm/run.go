@@ -40,8 +40,10 @@ type run struct {
 	objects, lookup *cluster.Client // for the chart's objects, and for reads by its templates
 	chart           *chart.Chart    // to upgrade to
 	claim           *claim
-	end             time.Time // when the child is killed
-	store           *records  // once there is a configuration
+	stop            func(error) // see records.stop
+	repaired        string      // what this operation found unfinished and closed; "" if nothing
+	end             time.Time   // when the child is killed
+	store           *records    // once there is a configuration
 }
 
 // readBody parses and checks the body of the action.
@@ -168,5 +170,5 @@ func (r *run) configuration() (*action.Configuration, *records) {
 }
 
 func (r *run) records() *records {
-	return &records{client: r.client, namespace: r.namespace, logger: r.logger, claim: r.claim}
+	return &records{client: r.client, namespace: r.namespace, logger: r.logger, claim: r.claim, stop: r.stop}
 }

@@ -118,6 +118,14 @@ type changed struct {
 	Release  releaseInfo `json:"release"`
 	Output   string      `json:"output"`
 	Redacted bool        `json:"redacted,omitempty"`
+	// Repaired says which interrupted operation was found and closed; empty if none.
+	Repaired string `json:"repaired,omitempty"`
+}
+
+// uninstalled is the answer of an uninstallation.
+type uninstalled struct {
+	Output   string `json:"output"`
+	Repaired string `json:"repaired,omitempty"`
 }
 
 // planned is the answer of a dry run. Release is the revision that would be written,

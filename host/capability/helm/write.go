@@ -24,7 +24,7 @@ func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
 		return nil, err
 	}
 	c, records := r.configuration()
-	last, err := records.ready(ctx, r.request)
+	last, err := r.ready(ctx, records)
 	var rel *release.Release
 	switch {
 	case err != nil:
@@ -59,13 +59,13 @@ func (r *run) upgradeOrInstall(ctx context.Context) (*abi.Response, error) {
 
 // done answers a change with the notes of the new revision, or otherwise.
 func (r *run) done(rel *release.Release, otherwise string) (*abi.Response, error) {
-	plain := changed{Release: describe(rel), Output: notes(rel, otherwise)}
+	plain := changed{Release: describe(rel), Output: notes(rel, otherwise), Repaired: r.repaired}
 	c, err := newConcealer(rel)
 	if err != nil {
-		return r.choose(plain, changed{plain.Release, otherwise, true})
+		return r.choose(plain, changed{plain.Release, otherwise, true, r.repaired})
 	}
 	if hidden := c.text(plain.Output); c.hidden {
-		return r.choose(plain, changed{plain.Release, hidden, true})
+		return r.choose(plain, changed{plain.Release, hidden, true, r.repaired})
 	}
 	return answer(plain)
 }
@@ -155,7 +155,7 @@ func (r *run) change(c *action.Configuration, ch *chart.Chart) (*release.Release
 
 func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
 	c, records := r.configuration()
-	if _, err := records.ready(ctx, r.request); err != nil {
+	if _, err := r.ready(ctx, records); err != nil {
 		return nil, r.failure(err)
 	}
 	if _, err := c.Releases.Get(r.release, r.revision); err != nil {
@@ -171,12 +171,13 @@ func (r *run) rollback(ctx context.Context) (*abi.Response, error) {
 	if err != nil {
 		return nil, r.failure(err)
 	}
-	return answer(changed{Release: describe(rel), Output: fmt.Sprintf("release %q was rolled back to revision %d", r.release, r.revision)})
+	return answer(changed{Release: describe(rel), Repaired: r.repaired,
+		Output: fmt.Sprintf("release %q was rolled back to revision %d", r.release, r.revision)})
 }
 
 func (r *run) uninstall(ctx context.Context) (*abi.Response, error) {
 	c, records := r.configuration()
-	if _, err := records.ready(ctx, r.request); err != nil {
+	if _, err := r.ready(ctx, records); err != nil {
 		return nil, r.failure(err)
 	}
 	a := action.NewUninstall(c)
@@ -189,13 +190,13 @@ func (r *run) uninstall(ctx context.Context) (*abi.Response, error) {
 	if gone != nil && gone.Info != "" {
 		output += "\n" + gone.Info
 	}
-	return answer(map[string]string{"output": output})
+	return answer(uninstalled{output, r.repaired})
 }
 
 // test runs the chart's tests. A test that fails is an outcome and not an error.
 func (r *run) test(ctx context.Context) (*abi.Response, error) {
 	c, records := r.configuration()
-	switch last, err := records.ready(ctx, r.request); {
+	switch last, err := r.ready(ctx, records); {
 	case err != nil:
 		return nil, r.failure(err)
 	case last == nil:
