@@ -128,7 +128,7 @@ func TestHelmLifecycle(t *testing.T) {
 		}
 		var ch change
 		got.json(t, &ch)
-		if !ch.Success {
+		if !ch.Success || ch.Output == "" {
 			t.Fatalf("%s: %v", route, got)
 		}
 		return ch

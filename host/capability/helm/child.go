@@ -44,7 +44,7 @@ type order struct {
 type outcome struct {
 	Response json.RawMessage
 	// Concealed is the answer for a user who may not see Secrets, if it is another one.
-	Concealed json.RawMessage
+	Concealed json.RawMessage `json:",omitempty"`
 	Error     *failed
 	Warnings  string // for the operator, one per line
 }

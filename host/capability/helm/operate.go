@@ -140,7 +140,7 @@ func (o *operation) run(ctx context.Context) (*abi.Response, error) {
 		return nil, o.better(answer.Error.err(op))
 	}
 	body := answer.Response
-	if answer.Concealed != nil && !showsSecrets(ctx, o.bridge.permit, o.request) {
+	if len(answer.Concealed) > 0 && !showsSecrets(ctx, o.bridge.permit, o.request) {
 		body = answer.Concealed
 	}
 	return &abi.Response{Status: http.StatusOK, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}}, Body: body}, nil

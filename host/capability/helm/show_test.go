@@ -23,8 +23,12 @@ var keeping = map[string]map[string]string{"keeping": {
 func TestWhoMayNotReadSecretsSeesNoneOfARelease(t *testing.T) {
 	s := onStage(t, keeping)
 	s.fresh("keeping")
-	for _, v := range []string{"a: one\ndb: {key: sesame-0001}", "a: two\ndb: {key: sesame-0002}"} {
-		s.must("POST keeping/upgrade", upgrade("keeping", v))
+	for i, v := range []string{"a: one\ndb: {key: sesame-0001}", "a: two\ndb: {key: sesame-0002}"} {
+		s.decide = refusing(func(c *host.CapabilityCall) bool { return i == 1 && c.Via == viaShow })
+		resp, err := s.call(t.Context(), "POST keeping/upgrade", upgrade("keeping", v))
+		if want := []string{"log in with sesame-0001", `"output":"log in with \u003credacted\u003e","redacted":true`}[i]; err != nil || !strings.Contains(string(resp.Body), want) {
+			t.Errorf("the answer to an upgrade is %s, %v", resp.Body, err)
+		}
 	}
 	paths := []string{"values", "values?all=true", "values?revision=1", "notes", "manifest", "diff", "diff?from=2&to=1"}
 	for _, may := range []bool{true, false} {
