@@ -28,7 +28,7 @@ var levels = map[string]int{
 
 // testSupport are packages that only tests import. They may import any level.
 var testSupport = []string{
-	"host/authz/authztest", "host/capability/azure/azuretest", "host/cluster/clustertest", "host/gateway/internal/surfacetest", "host/internal/logtest",
+	"host/authz/authztest", "host/capability/azure/azuretest", "host/capability/git/gittest", "host/cluster/clustertest", "host/gateway/internal/surfacetest", "host/internal/logtest",
 	"host/sandbox/internal/wattest", "host/sandbox/sandboxtest", "host/session/sessiontest", "host/state/statetest", "sdk/pack/packtest",
 }
 

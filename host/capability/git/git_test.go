@@ -11,16 +11,17 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/git/gittest"
 )
 
 func TestFilesBelowAPathAreRead(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"README.md": "old"})
-	commit := repo.commit(map[string]string{
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"README.md": "old"})
+	commit := repo.Commit(map[string]string{
 		"README.md": "hello", "deploy/web.yaml": "kind: A\n", "deploy/more/db.yaml": "kind: B\n", "deploy with a space/x": "1",
 		"big.bin": lfsText,
 	})
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	got := get[gotFiles](r, "git://shop?path=deploy&ref=refs/heads/main")
 	if got.paths() != "deploy/more/db.yaml deploy/web.yaml" || got.Commit != commit || got.Source != "shop" || got.Path != "deploy" || string(got.Files[1].Content) != "kind: A\n" {
 		t.Errorf("got %+v", got)
@@ -48,13 +49,13 @@ func TestFilesBelowAPathAreRead(t *testing.T) {
 const lfsText = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"
 
 func TestRefsAreBranchesTagsAndCommits(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	first := repo.commit(map[string]string{"a": "1"})
-	repo.run(repo.work, "tag", "-a", "v1", "-m", "one")
-	repo.run(repo.work, "tag", "plain")
-	second := repo.commit(map[string]string{"a": "2"})
-	third := repo.commit(map[string]string{"a": "3"})
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	repo := gittest.New(t, "shop.git")
+	first := repo.Commit(map[string]string{"a": "1"})
+	repo.Run(repo.Work, "tag", "-a", "v1", "-m", "one")
+	repo.Run(repo.Work, "tag", "plain")
+	second := repo.Commit(map[string]string{"a": "2"})
+	third := repo.Commit(map[string]string{"a": "3"})
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	for ref, want := range map[string][2]string{
 		"HEAD": {third, "3"}, "refs/heads/main": {third, "3"}, "refs/tags/v1": {first, "1"}, "refs/tags/plain": {first, "1"}, third: {third, "3"}, first: {first, "1"},
 	} {
@@ -64,7 +65,7 @@ func TestRefsAreBranchesTagsAndCommits(t *testing.T) {
 		}
 	}
 	r.refused("git://shop?ref="+second, host.NotFound, "not the end of a branch or tag")
-	repo.run(repo.bare, "config", "uploadpack.allowReachableSHA1InWant", "true")
+	repo.Run(repo.Bare, "config", "uploadpack.allowReachableSHA1InWant", "true")
 	if got := get[gotFiles](r, "git://shop?ref="+second); got.Commit != second || string(got.Files[0].Content) != "2" {
 		t.Errorf("got %+v", got)
 	}
@@ -79,10 +80,10 @@ func TestRefsAreBranchesTagsAndCommits(t *testing.T) {
 
 // A source whose address ends with "/" is every repository below it, and nothing else.
 func TestARepositoryIsFoundByItsAddress(t *testing.T) {
-	repo := newRepository(t, "team/shop.git")
-	repo.commit(map[string]string{"a": "1"})
-	w := serve(t, repo.root)
-	r := open(t, w.source(t, "all", "/team/"))
+	repo := gittest.New(t, "team/shop.git")
+	repo.Commit(map[string]string{"a": "1"})
+	w := gittest.Serve(t, repo.Root)
+	r := open(t, sourceAt(w, "all", "/team/"))
 	for _, target := range []string{"git://all/shop.git", "git://url?url=" + w.URL + "/team/shop.git"} {
 		if got := get[gotFiles](r, target); got.Source != "all" || got.Repository != strings.TrimPrefix(w.URL, "https://")+"/team/shop" {
 			t.Errorf("%s: got %+v", target, got)
@@ -94,7 +95,7 @@ func TestARepositoryIsFoundByItsAddress(t *testing.T) {
 		t.Errorf("policy saw %+v", r.seen)
 	}
 	r.refused("git://all/gone.git", host.NotFound, "does not exist")
-	before := w.lists.Load()
+	before := w.Lists.Load()
 	for _, target := range []string{
 		"git://url?url=" + w.URL + "/other/shop.git", "git://url?url=" + w.URL + "/team", "git://url?url=https://example.com/team/shop.git",
 		"git://url?url=" + strings.Replace(w.URL, "https", "http", 1) + "/team/shop.git", "git://url?url=" + w.URL + "/team/../team/shop.git",
@@ -106,24 +107,24 @@ func TestARepositoryIsFoundByItsAddress(t *testing.T) {
 	} {
 		r.refused(target, host.Invalid, "")
 	}
-	if w.lists.Load() != before {
+	if w.Lists.Load() != before {
 		t.Error("the server was asked")
 	}
 }
 
 func TestLinksAndSubmodulesAreRefused(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	commit := repo.commit(map[string]string{"plain/a": "1", "links/a": "1", "up/a": "1"})
+	repo := gittest.New(t, "shop.git")
+	commit := repo.Commit(map[string]string{"plain/a": "1", "links/a": "1", "up/a": "1"})
 	for link, to := range map[string]string{"links/b": "a", "up/etc": "/etc/passwd", "dir": "plain"} {
-		if err := os.Symlink(to, filepath.Join(repo.work, link)); err != nil {
+		if err := os.Symlink(to, filepath.Join(repo.Work, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	repo.run(repo.work, "update-index", "--add", "--cacheinfo", "160000,"+commit+",sub/module")
-	repo.run(repo.work, "add", "-A", "links", "up", "dir")
-	repo.run(repo.work, "commit", "-q", "-m", "links")
-	repo.run(repo.work, "push", "-q", "origin", "main")
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	repo.Run(repo.Work, "update-index", "--add", "--cacheinfo", "160000,"+commit+",sub/module")
+	repo.Run(repo.Work, "add", "-A", "links", "up", "dir")
+	repo.Run(repo.Work, "commit", "-q", "-m", "links")
+	repo.Run(repo.Work, "push", "-q", "origin", "main")
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	if got := get[gotFiles](r, "git://shop?path=plain"); got.paths() != "plain/a" {
 		t.Errorf("got %s", got.paths())
 	}
@@ -137,31 +138,31 @@ func TestLinksAndSubmodulesAreRefused(t *testing.T) {
 // A commit is fetched once, but the server is asked for the ref each time, so that it can
 // refuse the credential.
 func TestAKeptCommitNeedsTheServersConsent(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": "1"})
-	w := serve(t, repo.root)
-	config := w.source(t, "shop", "/shop.git")
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": "1"})
+	w := gittest.Serve(t, repo.Root)
+	config := sourceAt(w, "shop", "/shop.git")
 	r := open(t, config)
 	for range 3 {
 		get[gotFiles](r, "git://shop")
 	}
-	if w.packs.Load() != 1 || w.lists.Load() != 3 {
-		t.Errorf("%d fetches, %d lists", w.packs.Load(), w.lists.Load())
+	if w.Packs.Load() != 1 || w.Lists.Load() != 3 {
+		t.Errorf("%d fetches, %d lists", w.Packs.Load(), w.Lists.Load())
 	}
-	repo.commit(map[string]string{"a": "2"})
-	if got := get[gotFiles](r, "git://shop"); string(got.Files[0].Content) != "2" || w.packs.Load() != 2 {
-		t.Errorf("got %+v after %d fetches", got, w.packs.Load())
+	repo.Commit(map[string]string{"a": "2"})
+	if got := get[gotFiles](r, "git://shop"); string(got.Files[0].Content) != "2" || w.Packs.Load() != 2 {
+		t.Errorf("got %+v after %d fetches", got, w.Packs.Load())
 	}
-	w.accept("another")
+	w.Accept("another")
 	r.refused("git://shop", host.Upstream, "refuses the host's credentials")
 	// Another credential does not read what the first one could.
 	other := config
-	other.TokenFile = put(t, "token", "another")
+	other.TokenFile = gittest.Put(t, "token", "another")
 	next := open(t, other)
 	next.git.cache = r.git.cache
 	get[gotFiles](next, "git://shop")
-	if w.packs.Load() != 3 {
-		t.Errorf("%d fetches", w.packs.Load())
+	if w.Packs.Load() != 3 {
+		t.Errorf("%d fetches", w.Packs.Load())
 	}
 	if info, err := os.Stat(r.git.cache.dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -169,11 +170,11 @@ func TestAKeptCommitNeedsTheServersConsent(t *testing.T) {
 }
 
 func TestKeptCommitsAreBounded(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	repo := gittest.New(t, "shop.git")
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	r.git.cache.most = 1 // each commit replaces the one before
 	for _, text := range []string{"1", "2", "3"} {
-		repo.commit(map[string]string{"a": text})
+		repo.Commit(map[string]string{"a": text})
 		get[gotFiles](r, "git://shop")
 	}
 	kept, err := filepath.Glob(filepath.Join(r.git.cache.dir, "*", "*"))
@@ -183,10 +184,10 @@ func TestKeptCommitsAreBounded(t *testing.T) {
 }
 
 func TestACommitOverTheBoundIsNotKept(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": strings.Repeat("no pattern ", 100)})
-	w := serve(t, repo.root)
-	r := open(t, w.source(t, "shop", "/shop.git"))
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": strings.Repeat("no pattern ", 100)})
+	w := gittest.Serve(t, repo.Root)
+	r := open(t, sourceAt(w, "shop", "/shop.git"))
 	r.git.most = 100
 	r.refused("git://shop", host.Unprocessable, "too large")
 	if kept, _ := filepath.Glob(filepath.Join(r.git.cache.dir, "*", "*")); len(kept) != 0 {
@@ -198,10 +199,10 @@ func TestACommitOverTheBoundIsNotKept(t *testing.T) {
 
 // A server that breaks off, lies or sends nonsense changes nothing that is kept.
 func TestABrokenServerIsNotBelieved(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": "1"})
-	w := serve(t, repo.root)
-	r := open(t, w.source(t, "shop", "/shop.git"))
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": "1"})
+	w := gittest.Serve(t, repo.Root)
+	r := open(t, sourceAt(w, "shop", "/shop.git"))
 	cut := func(rw http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodPost {
 			return false
@@ -210,7 +211,7 @@ func TestABrokenServerIsNotBelieved(t *testing.T) {
 		_, _ = rw.Write([]byte("0034shallow 0123456789012345678901234567890123456789" + "0000" + "0008NAK\n" + "0011\x01PACK\x00\x00\x00\x02\x00\x00\x00\x01"))
 		return true
 	}
-	w.intercept(cut)
+	w.Intercept(cut)
 	r.refused("git://shop", host.Upstream, "does not answer as it should")
 	for name, answer := range map[string]http.HandlerFunc{
 		"is not one of a git server": func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("<html>")) },
@@ -223,10 +224,10 @@ func TestABrokenServerIsNotBelieved(t *testing.T) {
 			_, _ = rw.Write([]byte("zzzz"))
 		},
 	} {
-		w.intercept(func(rw http.ResponseWriter, req *http.Request) bool { answer(rw, req); return true })
+		w.Intercept(func(rw http.ResponseWriter, req *http.Request) bool { answer(rw, req); return true })
 		r.refused("git://shop", host.Upstream, name)
 	}
-	w.intercept(nil)
+	w.Intercept(nil)
 	if got := get[gotFiles](r, "git://shop"); string(got.Files[0].Content) != "1" {
 		t.Errorf("got %+v", got)
 	}
@@ -234,13 +235,13 @@ func TestABrokenServerIsNotBelieved(t *testing.T) {
 
 // A logout ends a call that waits for the server, and no request is sent after it.
 func TestALogoutEndsACall(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": "1"})
-	w := serve(t, repo.root)
-	r := open(t, w.source(t, "shop", "/shop.git"))
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": "1"})
+	w := gittest.Serve(t, repo.Root)
+	r := open(t, sourceAt(w, "shop", "/shop.git"))
 	ctx, end := context.WithCancelCause(t.Context())
 	r.ctx = ctx
-	w.intercept(func(rw http.ResponseWriter, req *http.Request) bool {
+	w.Intercept(func(rw http.ResponseWriter, req *http.Request) bool {
 		if req.Method == http.MethodPost {
 			_, _ = io.Copy(io.Discard, req.Body) // only then the server notices that the client is gone
 			r.auth.lose(host.ErrLoggedOut)
@@ -253,11 +254,11 @@ func TestALogoutEndsACall(t *testing.T) {
 	if _, err := r.fetch("git://shop"); err == nil || !strings.Contains(err.Error(), host.ErrLoggedOut.Error()) {
 		t.Errorf("got %v", err)
 	}
-	before := w.lists.Load()
+	before := w.Lists.Load()
 	if _, err := r.fetch("git://shop"); err == nil {
 		t.Error("a call after the logout was answered")
 	}
-	if w.lists.Load() != before {
+	if w.Lists.Load() != before {
 		t.Error("the server was asked after the logout")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/git/gittest"
 )
 
 // shown writes what a path declares as FILE:LINE KIND/NAME.
@@ -33,8 +34,8 @@ func configMap(name string) string {
 }
 
 func TestManifestsAreDocumentsAndLists(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{
 		"deploy/a.yaml":          "# first\n---\n" + configMap("one") + "---\n\n# comment\n" + configMap("two") + "---\n",
 		"deploy/sub/list.yml":    "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}\n- {apiVersion: v1, kind: Service, metadata: {name: t}}\n",
 		"deploy/sub/one.json":    `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"n": 9007199254740993}}`,
@@ -47,7 +48,7 @@ func TestManifestsAreDocumentsAndLists(t *testing.T) {
 		"chart/Chart.yaml":       "name: x\n",
 		"chart/templates/a.yaml": "{{ broken }}",
 	})
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	got := get[gotManifests](r, "git://shop?path=deploy&as=manifests")
 	want := "deploy/a.yaml:3 ConfigMap/one\ndeploy/a.yaml:9 ConfigMap/two\ndeploy/sub/list.yml:1 Secret/s\ndeploy/sub/list.yml:1 Service/t\ndeploy/sub/one.json:1 Pod/p"
 	if got.shown() != want || got.Form != formManifests || len(got.Commit) != 40 {
@@ -79,13 +80,13 @@ func TestManifestsAreDocumentsAndLists(t *testing.T) {
 }
 
 func TestAKustomizationIsBuilt(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{
 		"base/kustomization.yaml": "resources: [web.yaml]\n", "base/web.yaml": configMap("web"),
 		"overlays/prod/kustomization.yaml": "resources: [../../base]\nnamePrefix: prod-\nnamespace: shop\nconfigMapGenerator:\n- name: more\n  files: [settings.txt]\n  options: {disableNameSuffixHash: true}\n",
 		"overlays/prod/settings.txt":       "a=b",
 	})
-	r := open(t, serve(t, repo.root).source(t, "shop", "/shop.git"))
+	r := open(t, sourceAt(gittest.Serve(t, repo.Root), "shop", "/shop.git"))
 	got := get[gotManifests](r, "git://shop?path=overlays/prod&as=manifests")
 	if got.Form != formKustomization || got.shown() != "overlays/prod/kustomization.yaml:0 ConfigMap/prod-web\noverlays/prod/kustomization.yaml:0 ConfigMap/prod-more" {
 		t.Errorf("got %s\n%s", got.Form, got.shown())
@@ -96,8 +97,8 @@ func TestAKustomizationIsBuilt(t *testing.T) {
 }
 
 func TestAKustomizationStaysInTheRepository(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	w := serve(t, repo.root)
+	repo := gittest.New(t, "shop.git")
+	w := gittest.Serve(t, repo.Root)
 	files := map[string]string{"plain/a.yaml": configMap("a")}
 	for name, text := range map[string]string{
 		"http":   "resources: [\"" + w.URL + "/shop.git/a.yaml\"]",
@@ -114,22 +115,22 @@ func TestAKustomizationStaysInTheRepository(t *testing.T) {
 		files[name+"/kustomization.yaml"] = text + "\n"
 	}
 	files["exec/g.yaml"] = "apiVersion: x/v1\nkind: X\nmetadata:\n  name: x\n  annotations:\n    config.kubernetes.io/function: |\n      exec: {path: /bin/true}\n"
-	repo.commit(files)
-	r := open(t, w.source(t, "shop", "/shop.git"))
+	repo.Commit(files)
+	r := open(t, sourceAt(w, "shop", "/shop.git"))
 	for name := range files {
 		name, ok := strings.CutSuffix(name, "/kustomization.yaml")
 		if !ok {
 			continue
 		}
-		before := w.lists.Load()
+		before := w.Lists.Load()
 		got := get[gotManifests](r, "git://shop?path="+name+"&as=manifests")
 		if len(got.Problems) != 1 || len(got.Objects) != 0 || got.Problems[0].File != name+"/kustomization.yaml" {
 			t.Errorf("%s: got %s", name, got.shown())
 		} else if remote := name == "http" || name == "git" || name == "github" || name == "scp"; remote != strings.Contains(got.shown(), "names something outside the repository") {
 			t.Errorf("%s: got %s", name, got.shown())
 		}
-		if w.lists.Load() != before+1 {
-			t.Errorf("%s: the server was asked %d times", name, w.lists.Load()-before)
+		if w.Lists.Load() != before+1 {
+			t.Errorf("%s: the server was asked %d times", name, w.Lists.Load()-before)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/git/gittest"
 )
 
 // sshHost is an SSH server on loopback that runs git's own upload-pack for one key.
@@ -132,14 +133,14 @@ func (h *sshHost) source(t *testing.T, private string, known ...ssh.PublicKey) C
 	for _, k := range known {
 		lines = append(lines, knownhosts.Line([]string{h.addr}, k))
 	}
-	return Config{Name: "shop", URL: "ssh://git@" + h.addr + "/shop.git", KeyFile: put(t, "id", private), KnownHostsFile: put(t, "known_hosts", strings.Join(lines, "\n")+"\n")}
+	return Config{Name: "shop", URL: "ssh://git@" + h.addr + "/shop.git", KeyFile: gittest.Put(t, "id", private), KnownHostsFile: gittest.Put(t, "known_hosts", strings.Join(lines, "\n")+"\n")}
 }
 
 func TestARepositoryIsReadOverSSH(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	commit := repo.commit(map[string]string{"a": "1"})
+	repo := gittest.New(t, "shop.git")
+	commit := repo.Commit(map[string]string{"a": "1"})
 	signer, private := key(t)
-	h := serveSSH(t, repo.root, signer.PublicKey())
+	h := serveSSH(t, repo.Root, signer.PublicKey())
 	for _, known := range h.keys { // one type of key is enough, whichever the server prefers
 		r := open(t, h.source(t, private, known.PublicKey()))
 		for range 2 { // the second time the commit is kept
@@ -155,11 +156,11 @@ func TestARepositoryIsReadOverSSH(t *testing.T) {
 }
 
 func TestTheHostKeyIsPinned(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": "1"})
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": "1"})
 	signer, private := key(t)
 	stranger, strangersPrivate := key(t)
-	h := serveSSH(t, repo.root, signer.PublicKey())
+	h := serveSSH(t, repo.Root, signer.PublicKey())
 	open(t, h.source(t, private)).refused("git://shop", host.Upstream, "is not in knownHostsFile")
 	open(t, h.source(t, private, stranger.PublicKey())).refused("git://shop", host.Upstream, "is not the one in knownHostsFile")
 	open(t, h.source(t, strangersPrivate, h.keys[0].PublicKey())).refused("git://shop", host.Upstream, "refuses the host's credentials")
@@ -172,10 +173,10 @@ func TestTheHostKeyIsPinned(t *testing.T) {
 }
 
 func TestALogoutEndsACallOverSSH(t *testing.T) {
-	repo := newRepository(t, "shop.git")
-	repo.commit(map[string]string{"a": "1"})
+	repo := gittest.New(t, "shop.git")
+	repo.Commit(map[string]string{"a": "1"})
 	signer, private := key(t)
-	h := serveSSH(t, repo.root, signer.PublicKey())
+	h := serveSSH(t, repo.Root, signer.PublicKey())
 	h.hang = make(chan struct{})
 	t.Cleanup(func() { close(h.hang) })
 	r := open(t, h.source(t, private, h.keys[0].PublicKey()))
@@ -193,9 +194,9 @@ func TestALogoutEndsACallOverSSH(t *testing.T) {
 
 func TestKeysThatCannotBeUsedAreRefusedAtTheStart(t *testing.T) {
 	_, private := key(t)
-	good := Config{Name: "shop", URL: "ssh://git@example.com/shop.git", KeyFile: put(t, "id", private), KnownHostsFile: put(t, "known", "")}
+	good := Config{Name: "shop", URL: "ssh://git@example.com/shop.git", KeyFile: gittest.Put(t, "id", private), KnownHostsFile: gittest.Put(t, "known", "")}
 	for name, spoil := range map[string]func(*Config){
-		"is not a private key": func(c *Config) { c.KeyFile = put(t, "id", "secret text") },
+		"is not a private key": func(c *Config) { c.KeyFile = gittest.Put(t, "id", "secret text") },
 		"no such file":         func(c *Config) { c.KnownHostsFile = filepath.Join(t.TempDir(), "gone") },
 	} {
 		c := good
