@@ -167,6 +167,46 @@ func TestFromAnEmptyDirectoryToALiveHelloAndASeenChange(t *testing.T) {
 	}
 }
 
+// The same in the other languages. What differs is the compiler, which must be there.
+func TestFromAnEmptyDirectoryToASeenChangeInOtherLanguages(t *testing.T) {
+	for _, c := range []struct{ language, file, old, new string }{
+		{"rust", "src/lib.rs", `"hello {}"`, `"good morning {}"`},
+		{"c", "hello.c", `BH("hello ")`, `BH("good morning ")`},
+		{"assemblyscript", "index.ts", `"hello "`, `"good morning "`},
+	} {
+		t.Run(c.language, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "hello")
+			if _, err := scaffold.New(scaffold.Options{Name: "hello", Dir: dir, Language: c.language}); err != nil {
+				t.Fatal(err)
+			}
+			w, ended, end := start(t, dir)
+			defer end()
+			got := w.wait(t, ended, `serves.*\n\s+GET\s+(http://\S+)\n|not built: build.sh in \S+: exit status ([34])\n(.*)\n`)
+			if missing := got[2]; missing != "" {
+				// A Node.js that is too old is not for this test to replace.
+				if os.Getenv("CI") != "" && missing == "3" {
+					t.Fatal(got[3])
+				}
+				t.Skip("left out: " + got[3])
+			}
+			if status, body := get(t, got[1], ""); status != 200 || body != "hello dev@example.com" {
+				t.Errorf("%d %s", status, body)
+			}
+			file := filepath.Join(dir, c.file)
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s: 3 commands, %d lines of code", c.language, strings.Count(string(text), "\n"))
+			edit(t, file, c.old, c.new)
+			w.wait(t, ended, `serves`)
+			if _, body := get(t, got[1], ""); body != "good morning dev@example.com" {
+				t.Errorf("after a save: %s", body)
+			}
+		})
+	}
+}
+
 // A plugin that requests more needs a grant, and saving the configuration is enough.
 func TestAGrantThatIsMissingIsNamedAndMendedWhileItRuns(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hello")
