@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -19,6 +20,16 @@ type Pair = abi.Pair
 // Errorf makes an *Error with a status and a formatted message.
 func Errorf(status int, format string, args ...any) error {
 	return &Error{Status: status, Message: fmt.Sprintf(format, args...)}
+}
+
+// StatusOf returns the status of the *Error that err is or wraps, such as 404 of an object
+// that does not exist; 0 if there is none. For the origin of a refusal, and its detail, use
+// errors.AsType[*Error].
+func StatusOf(err error) int {
+	if x, ok := errors.AsType[*Error](err); ok {
+		return x.Status
+	}
+	return 0
 }
 
 // Stream is a stream that the host has opened for the plugin, such as a terminal. It is

@@ -299,3 +299,14 @@ func TestNumbersAndTruthValuesOfAQueryAreCheckedByName(t *testing.T) {
 }
 
 func request(url string) *sdk.Request { return sdk.NewRequest(&abi.Request{Method: "GET", URL: url}) }
+
+func TestTheStatusOfAnErrorIsFoundInItsChain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{{nil, 0}, {errors.New("x"), 0}, {sdk.Errorf(404, "x"), 404}, {fmt.Errorf("list: %w", sdk.Errorf(409, "x")), 409}} {
+		if got := sdk.StatusOf(c.err); got != c.want {
+			t.Errorf("%v: %d, want %d", c.err, got, c.want)
+		}
+	}
+}

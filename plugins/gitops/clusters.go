@@ -124,7 +124,7 @@ func (o *object) patch(version string, change map[string]any) error {
 	meta["resourceVersion"] = version
 	change["metadata"] = meta
 	err := o.cluster.Patch(o.path(), kube.MergePatch, change, nil)
-	if e, ok := errors.AsType[*sdk.Error](err); ok && e.Status == 409 {
+	if sdk.StatusOf(err) == 409 {
 		return sdk.Errorf(409, "%s %s was changed by somebody else meanwhile; try again", o.kind, o.name)
 	}
 	return err

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -113,7 +112,7 @@ func (i *item) drift(cluster kube.Cluster) ([]difference, error) {
 		return nil, err
 	}
 	made, _, err := i.put(cluster, true)
-	if e, ok := errors.AsType[*sdk.Error](err); ok && e.Status == 403 {
+	if sdk.StatusOf(err) == 403 {
 		declared, err := decoded(i.body)
 		if err != nil {
 			return nil, err

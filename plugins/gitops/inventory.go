@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
@@ -158,7 +157,7 @@ func (v *inventory) write(change func([]identity) []identity) error {
 			v.objects, v.version = next, stored.Metadata.ResourceVersion
 			return nil
 		}
-		if e, ok := errors.AsType[*sdk.Error](err); !ok || e.Status != 409 || attempt == 3 {
+		if sdk.StatusOf(err) != 409 || attempt == 3 {
 			return err
 		}
 		if err := v.read(); err != nil {
