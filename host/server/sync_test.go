@@ -141,6 +141,17 @@ func TestSyncAppliesDriftIsFoundAndPruned(t *testing.T) {
 	if d := drift(vic); !strings.Contains(d.shown(), "ConfigMap/synced-a data.color git=red cluster=blue fields") || strings.Contains(d.shown(), "synced-b") {
 		t.Errorf("a viewer finds %s", d.shown())
 	}
+	var known struct {
+		Drifts []struct {
+			Repository, Path, Branch, CheckedAt, SyncedCommit string
+			Drift                                             drifts
+		}
+	}
+	got := vic.get("/api/gitops/drifts?cluster=dev&namespace=shop")
+	got.json(t, &known)
+	if len(known.Drifts) != 1 || known.Drifts[0].Repository != "shop" || known.Drifts[0].Path != "deploy" || len(known.Drifts[0].SyncedCommit) != 40 || known.Drifts[0].CheckedAt == "" || !known.Drifts[0].Drift.Drifted {
+		t.Errorf("drifts: %v", got)
+	}
 	if s := sync(nil, 200); s.actions() != "ConfigMap/synced-a applied, ConfigMap/synced-b applied, Deployment/synced applied" {
 		t.Errorf("heal: %+v", s)
 	}
@@ -187,6 +198,42 @@ func TestSyncAppliesDriftIsFoundAndPruned(t *testing.T) {
 	sync(map[string]any{"prune": true, "confirm": all.Prune.Confirm}, 409)
 	if s := sync(map[string]any{"prune": true, "confirm": all.Prune.Confirm, "confirmAll": all.Prune.Inventory}, 200); len(s.Prune.Pruned) != 2 || len(s.Errors) != 0 {
 		t.Errorf("prune of everything: %+v", s)
+	}
+}
+
+// A logout in the middle of a sync ends it. The same sync, repeated, completes it.
+func TestASyncThatALogoutCutShortCanBeRepeated(t *testing.T) {
+	w, repo, c := gitWorld(t)
+	var text strings.Builder
+	const n = 60
+	for i := range n {
+		text.WriteString("---\n" + settingsMap(fmt.Sprintf("many-%02d", i), "red"))
+	}
+	repo.Commit(map[string]string{"many.yaml": text.String()})
+	body := map[string]any{"repository": "shop", "namespace": "shop"}
+	eve := w.as(t, "eve")
+	done := make(chan answer, 1)
+	go func() { done <- eve.post("/api/gitops/sync", body) }()
+	c.Audited(t, "the first objects", func(e clustertest.Event) bool { return e.Verb == "patch" && e.ObjectRef.Name == "many-00" })
+	expect(t, w.as(t, "eve").post("/auth/logout", `{"scope":"user"}`), 200, "logout")
+	if got := <-done; got.status != 401 && got.status != 200 { // 200: it was faster
+		t.Errorf("the sync was answered %v", got)
+	}
+	var s synced
+	got := w.as(t, "eve").post("/api/gitops/sync", body)
+	got.json(t, &s)
+	if !s.Success || len(s.Applied) != n {
+		t.Errorf("the second sync: %v", got)
+	}
+	plan := synced{}
+	repo.Commit(map[string]string{"many.yaml": settingsMap("many-00", "red")})
+	w.as(t, "eve").post("/api/gitops/sync", map[string]any{"repository": "shop", "namespace": "shop", "prune": true}).json(t, &plan)
+	if len(plan.Prune.Objects) != n-1 {
+		t.Errorf("%d objects to prune, want %d", len(plan.Prune.Objects), n-1)
+	}
+	body["prune"], body["confirm"] = true, plan.Prune.Confirm
+	if w.as(t, "eve").post("/api/gitops/sync", body).json(t, &plan); len(plan.Prune.Pruned) != n-1 {
+		t.Errorf("pruned %d of %d", len(plan.Prune.Pruned), n-1)
 	}
 }
 
@@ -271,5 +318,9 @@ func TestTheRolesOfSyncAndDrift(t *testing.T) {
 	}
 	for _, path := range []string{"sync", "detect-drift"} {
 		expect(t, w.anonymous(t).post("/api/gitops/"+path, "{}"), 401, path)
+	}
+	expect(t, w.anonymous(t).get("/api/gitops/drifts"), 401, "drifts")
+	for _, role := range []string{"vic", "eve", "ada"} {
+		expect(t, w.as(t, role).get("/api/gitops/drifts?cluster=-"), 400, role, "drifts")
 	}
 }

@@ -56,24 +56,29 @@ func detectDrift(r *sdk.Request) (*sdk.Response, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
-	m, answer, err := d.read(r)
-	if err != nil || answer != nil {
-		return answer, err
-	}
-	items, problems, err := d.items(m)
+	m, items, problems, err := d.read()
 	if err != nil {
 		return nil, err
 	}
 	if len(problems) > 0 {
 		return invalidManifest(r, problems)
 	}
-	out := driftAnswer{Source: m.Where, Resources: []difference{}, Errors: []failure{}}
+	out, err := compareAll(r, kube.Cluster(d.Cluster), m.Where, items)
+	if err != nil {
+		return nil, err
+	}
+	return sdk.JSON(200, out)
+}
+
+// compareAll compares objects of git with a cluster, as far as the time suffices.
+func compareAll(r *sdk.Request, cluster kube.Cluster, source git.Where, items []*item) (*driftAnswer, error) {
+	out := &driftAnswer{Source: source, Resources: []difference{}, Errors: []failure{}}
 	for _, i := range items {
 		if r.Remaining() < reserve {
 			out.Errors = append(out.Errors, failure{i.identity, i.at.File, i.at.Line, 504, "plugin", "there was no time left", ""})
 			continue
 		}
-		found, err := i.drift(kube.Cluster(d.Cluster))
+		found, err := i.drift(cluster)
 		if err != nil {
 			f, err := failureOf(i.identity, i.at, err)
 			if err != nil {
@@ -91,7 +96,7 @@ func detectDrift(r *sdk.Request) (*sdk.Response, error) {
 			out.Resources = append(out.Resources, f)
 		}
 	}
-	return sdk.JSON(200, out)
+	return out, nil
 }
 
 // drift returns the differences of one object. The API server computes what a sync would

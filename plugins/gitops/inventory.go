@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,12 +18,23 @@ import (
 type inventory struct {
 	cluster   kube.Cluster
 	configMap identity
+	declared  declaration // of the present sync
 	source    git.Where
 	version   string // resourceVersion; empty: it does not exist
 	objects   []identity
 }
 
-const inventoryKey = "objects"
+const (
+	inventoryKey   = "objects"
+	inventoryLabel = "bulkhead.internal/inventory" // "true" for each inventory
+
+	// The annotations of an inventory say what was synced last.
+	annotationFrom       = "bulkhead.internal/from" // the repository as the request named it
+	annotationRepository = "bulkhead.internal/repository"
+	annotationPath       = "bulkhead.internal/path"
+	annotationBranch     = "bulkhead.internal/branch"
+	annotationCommit     = "bulkhead.internal/commit"
+)
 
 type configMap struct {
 	APIVersion string            `json:"apiVersion"`
@@ -40,10 +52,10 @@ type inventoryMeta struct {
 }
 
 // readInventory reads the inventory of a path, which is empty if there is none.
-func readInventory(cluster kube.Cluster, namespace string, source git.Where) (*inventory, error) {
+func readInventory(d *declaration, source git.Where) (*inventory, error) {
 	sum := sha256.Sum256([]byte(source.Repository + "\n" + source.Path))
-	v := &inventory{cluster: cluster, source: source, configMap: identity{
-		APIVersion: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: namespace, Name: "bulkhead-inventory-" + hex.EncodeToString(sum[:6]),
+	v := &inventory{cluster: kube.Cluster(d.Cluster), declared: *d, source: source, configMap: identity{
+		APIVersion: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: d.Namespace, Name: "bulkhead-inventory-" + hex.EncodeToString(sum[:6]),
 	}}
 	return v, v.read()
 }
@@ -143,8 +155,11 @@ func (v *inventory) write(change func([]identity) []identity) error {
 		}
 		object := configMap{"v1", "ConfigMap", inventoryMeta{
 			Name: v.configMap.Name, Namespace: v.configMap.Namespace, ResourceVersion: v.version,
-			Labels:      map[string]string{"app.kubernetes.io/managed-by": manager},
-			Annotations: map[string]string{"bulkhead.internal/repository": v.source.Repository, "bulkhead.internal/path": v.source.Path, "bulkhead.internal/commit": v.source.Commit},
+			Labels: map[string]string{"app.kubernetes.io/managed-by": manager, inventoryLabel: "true"},
+			Annotations: map[string]string{
+				annotationFrom: cmp.Or(v.declared.RepoURL, v.declared.Repository), annotationRepository: v.source.Repository,
+				annotationPath: v.source.Path, annotationBranch: v.declared.Branch, annotationCommit: v.source.Commit,
+			},
 		}, map[string]string{inventoryKey: string(text)}}
 		var stored configMap
 		path := v.configMap.path()

@@ -68,8 +68,17 @@ func repositoryURL(s string) bool {
 		short && made(user, "-_.", maxName) && strings.Contains(rest, ":") && made(rest, "-_./:", maxURL))
 }
 
-// read reads the manifests. The answer is set if they are invalid.
-func (d *declaration) read(r *sdk.Request) (*git.Manifests, *sdk.Response, error) {
+// read reads what the path declares: its objects, or why they cannot be used.
+func (d *declaration) read() (*git.Manifests, []*item, []git.Problem, error) {
+	m, err := d.manifests()
+	if err != nil || len(m.Problems) > 0 {
+		return m, nil, m.Problems, err
+	}
+	items, problems, err := d.items(m)
+	return m, items, problems, err
+}
+
+func (d *declaration) manifests() (*git.Manifests, error) {
 	repository := git.At(d.RepoURL)
 	if d.Repository != "" {
 		source, below, _ := strings.Cut(d.Repository, "/")
@@ -80,16 +89,10 @@ func (d *declaration) read(r *sdk.Request) (*git.Manifests, *sdk.Response, error
 		ref = git.Branch(d.Branch)
 	}
 	m, err := repository.Manifests(ref, d.Path)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(m.Problems) > 0:
-		answer, err := invalidManifest(r, m.Problems)
-		return nil, answer, err
-	case m.Form == git.FormChart:
-		return nil, nil, &sdk.Error{Status: 422, Message: "the path is a Helm chart, not manifests", Detail: "install it from a chart repository with helm-upgrade"}
+	if err == nil && m.Form == git.FormChart {
+		err = &sdk.Error{Status: 422, Message: "the path is a Helm chart, not manifests", Detail: "install it from a chart repository with helm-upgrade"}
 	}
-	return m, nil, nil
+	return m, err
 }
 
 // invalid is the answer for manifests that cannot be used: the first problem, and all.
@@ -105,13 +108,16 @@ type invalid struct {
 }
 
 func invalidManifest(r *sdk.Request, problems []git.Problem) (*sdk.Response, error) {
-	p := problems[0]
-	at := p.File
-	if p.Line > 0 {
-		at = fmt.Sprintf("%s:%d", p.File, p.Line)
-	}
-	text := at + ": " + p.Text
+	p, text := problems[0], textOf(&problems[0])
 	return sdk.JSON(422, invalid{"invalid manifest: " + text, "yaml_parse", text, text, p.File, p.Line, problems, r.RequestID()})
+}
+
+// textOf returns a problem as FILE:LINE: TEXT.
+func textOf(p *git.Problem) string {
+	if p.Line == 0 {
+		return p.File + ": " + p.Text
+	}
+	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
 }
 
 // identity names an object of a cluster.

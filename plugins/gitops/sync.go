@@ -58,11 +58,7 @@ func syncFromGit(r *sdk.Request) (*sdk.Response, error) {
 	if err := b.check(); err != nil {
 		return nil, err
 	}
-	m, answer, err := b.read(r)
-	if err != nil || answer != nil {
-		return answer, err
-	}
-	items, problems, err := b.items(m)
+	m, items, problems, err := b.read()
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +71,7 @@ func syncFromGit(r *sdk.Request) (*sdk.Response, error) {
 	s := &syncing{body: &b, request: r, cluster: kube.Cluster(b.Cluster), items: items, answer: syncAnswer{
 		DryRun: b.DryRun, Source: m.Where, Applied: []appliedObject{}, Errors: []failure{},
 	}}
-	if s.inventory, err = readInventory(s.cluster, b.Namespace, m.Where); err != nil {
+	if s.inventory, err = readInventory(&b.declaration, m.Where); err != nil {
 		return nil, err
 	}
 	if b.Prune {
