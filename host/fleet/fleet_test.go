@@ -560,6 +560,31 @@ func TestAReplicaThatIsBackDoesNotServeWhatIsNotDesired(t *testing.T) {
 	}
 }
 
+// What a replica reports of an earlier description says nothing of a later one, although
+// the module is the same.
+func TestActiveIsOfTheDescriptionThatIsDesired(t *testing.T) {
+	done := Running{Origin: plugin.API, Revision: 7, Phase: Done, Digest: "sha256:1"}
+	for revision, want := range map[int64]State{7: Active, 8: Progressing} {
+		p := Plugin{Name: "echo", Origin: plugin.API, Revision: revision, Serve: &Version{Digest: "sha256:1"}, Replicas: []OnReplica{{Replica: "a", Fresh: true, Running: done}}}
+		if p.judge(); p.State != want {
+			t.Errorf("revision %d: %s, %s", revision, p.State, p.Because)
+		}
+	}
+}
+
+// A replica that has not begun what is desired compares nothing with what it runs still.
+func TestAComparisonWaitsForWhatIsDesired(t *testing.T) {
+	s := newShared()
+	a, b := start(t, s, "a", newRegistry()), start(t, s, "b", newRegistry())
+	put(t, a, "echo", "sha256:1")
+	active(t, b, "echo")
+	a.Close() // it follows nothing from here on
+	put(t, b, "echo", "sha256:2")
+	if report, err := a.Check(t.Context(), "echo", &Request{Digest: "sha256:3"}); !errors.Is(err, host.ErrShutdown) {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
 // A replica that cannot run a version says at which step and why; the next version is
 // not in its way.
 func TestAFailureIsReportedAndDoesNotBlockTheRepair(t *testing.T) {
@@ -675,9 +700,6 @@ func TestAVersionOfTheFileIsApprovedForEveryReplica(t *testing.T) {
 	rd.ofFile("sha256:9", "c9")
 	start(t, s, "d", rd)
 	until(t, "the replica with another file", func() bool { return strings.Contains(describeOf(t, a, "echo").Because, "c9") })
-	if rd.done() != "" {
-		t.Errorf("the consent to one version lets another run: d did %s", rd.done())
-	}
 	s.mu.Lock()
 	s.stale["d"] = true
 	s.mu.Unlock()
@@ -694,6 +716,10 @@ func TestAVersionOfTheFileIsApprovedForEveryReplica(t *testing.T) {
 	put(t, b, "gitops", "sha256:1")
 	if err := b.Approve(t.Context(), ada, "gitops", "c1"); host.KindOf(err) != host.Conflict {
 		t.Errorf("a plugin of the API: %v", err)
+	}
+	until(t, "the replica with another file to have done what it does", func() bool { return strings.Contains(rd.done(), "gitops=sha256:1") })
+	if strings.Contains(rd.done(), "approved") {
+		t.Errorf("the consent to one version lets another run: d did %s", rd.done())
 	}
 	if rc.retained != "api[consent:echo]" {
 		t.Errorf("replica c retains %s", rc.retained)
