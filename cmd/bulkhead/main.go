@@ -53,7 +53,7 @@ the operator granted. The plugin acts as the user, and a logout ends everything 
 user has running.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
+	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), doctorCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
 	group(root)
 	return root
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
@@ -57,3 +58,8 @@ func Inspect(module []byte, l Limits) (*Inspection, error) {
 	slices.Sort(i.Exports)
 	return i, nil
 }
+
+// Kernel reports what the kernel offers for restoring instances: memory that is mapped
+// copy-on-write, and marks of written pages (userfaultfd, Linux 6.7). Without the first
+// each restore copies the memory; without the second it scans it.
+func Kernel() (copyOnWrite, marks bool) { return image.Kernel() }

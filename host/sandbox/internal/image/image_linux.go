@@ -233,3 +233,7 @@ func try(t *tracker) error {
 	}
 	return nil
 }
+
+// Kernel reports whether memory can be mapped copy-on-write, and whether the kernel marks
+// written pages.
+func Kernel() (copyOnWrite, marks bool) { return native(), theTracker() != nil }

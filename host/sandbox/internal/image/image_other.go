@@ -19,3 +19,6 @@ func (*space) bytes(uint64) []byte                  { return nil }
 func (*space) open(_, _ uint64) error               { return errPlatform }
 func (*space) close() error                         { return errPlatform }
 func (*space) restore([]byte, *Image) (int, error)  { return 0, errPlatform }
+
+// Kernel reports that this platform offers neither.
+func Kernel() (copyOnWrite, marks bool) { return false, false }

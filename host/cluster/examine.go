@@ -1,0 +1,142 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
+)
+
+// Examination is what a cluster's API server says of the host's own account.
+type Examination struct {
+	Version string // of the API server
+	// Skew is by how much the API server's clock is ahead of this machine's; the server
+	// states whole seconds.
+	Skew time.Duration
+	// Missing are rights that the host needs and does not have, Excess rights that it has
+	// and does not use. Whoever takes over the host has them, too.
+	Missing, Excess []string
+}
+
+// right is a question to the API server (SelfSubjectAccessReview).
+type right struct {
+	Verb      string `json:"verb"`
+	Group     string `json:"group,omitempty"`
+	Resource  string `json:"resource"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+func (r right) String() string {
+	s := r.Verb + " " + r.Resource
+	if r.Group != "" && r.Group != "*" {
+		s += "." + r.Group
+	}
+	if r.Namespace != "" {
+		s += " in namespace " + r.Namespace
+	}
+	return s
+}
+
+// excess are rights that the host never uses: it acts as its users.
+var excess = []right{
+	{Verb: "*", Group: "*", Resource: "*"}, {Verb: "get", Resource: "secrets"}, {Verb: "list", Resource: "secrets"},
+	{Verb: "create", Resource: "pods"}, {Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"},
+}
+
+// Examine asks the cluster of c what the host's own account may do. follows are the
+// namespaces from which the host reads users, teams and roles. An error is one of the
+// kubeconfig, at its field, or says why the API server does not answer.
+func Examine(ctx context.Context, c Config, follows []string) (*Examination, error) {
+	m := &member{config: c, logger: slog.New(slog.DiscardHandler), renewed: make(chan struct{})}
+	if field, err := m.load(); err != nil {
+		return nil, config.At(field, err)
+	}
+	e := m.current.Load()
+	defer e.close()
+	x := &Examination{}
+	var version struct{ GitVersion string }
+	if err := e.ask(ctx, http.MethodGet, "/version", nil, &version, &x.Skew); err != nil {
+		return nil, err
+	}
+	x.Version = version.GitVersion
+	needed := []right{{Verb: "impersonate", Resource: "users"}, {Verb: "impersonate", Resource: "groups"}}
+	for _, namespace := range follows {
+		for _, resource := range []string{"users", "teams", "roles"} {
+			for _, verb := range []string{"list", "watch"} {
+				needed = append(needed, right{verb, Group, resource, namespace})
+			}
+		}
+	}
+	for _, r := range needed {
+		if has, err := e.may(ctx, r); err != nil {
+			return nil, err
+		} else if !has {
+			x.Missing = append(x.Missing, r.String())
+		}
+	}
+	for _, r := range excess {
+		has, err := e.may(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if !has {
+			continue
+		}
+		if x.Excess = append(x.Excess, r.String()); r.Verb == "*" {
+			break // it includes the others
+		}
+	}
+	return x, nil
+}
+
+func (e *endpoint) may(ctx context.Context, r right) (bool, error) {
+	var review struct {
+		Status struct{ Allowed bool }
+	}
+	question := map[string]any{
+		"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": map[string]any{"resourceAttributes": r},
+	}
+	err := e.ask(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", question, &review, nil)
+	return review.Status.Allowed, err
+}
+
+// ask sends one request as the host itself.
+func (e *endpoint) ask(ctx context.Context, method, path string, in, out any, skew *time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, e.url+path, body)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := e.transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s answers %s", path, resp.Status)
+	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); skew != nil && err == nil {
+		*skew = time.Until(at).Round(time.Second)
+	}
+	return json.Unmarshal(text, out)
+}
