@@ -63,6 +63,9 @@ func TestMistakesInTheConfigurationNameTheField(t *testing.T) {
 		{"data: ./data", "data: ./data\nlimits: {plugins: {fuel: -1}}", "limits.plugins.fuel"},
 		{"data: ./data", "data: ./data\nlimits: {user: {memoryMiB: -1}}", "limits.user.memoryMiB"},
 		{"data: ./data", "data: ./data\nlimits: {plugins: {module: {tables: -1}}}", "0 are allowed (limits.module.tables)"},
+		{"data: ./data", "data: ./data\npackages:\n  sources:\n  - place: nowhere", "line 6: packages.sources[0].place: \"nowhere\" is not oci://"},
+		{"data: ./data", "data: ./data\npackages: {sources: [{place: \"oci://example.com\", plugins: [echo]}]}", "packages.sources[0].verification: lists no identity"},
+		{"data: ./data", "data: ./data\npackages: {catalogs: [{source: ./here}]}", "packages.catalogs[0].source: is not a catalogue"},
 		{"data: ./data", "data: ./data\ntls: {cert: ./nowhere, key: ./nowhere}", "tls"},
 		{"grants: {exec: [{clusters: [\"*\"], namespaces: [\"*\"]}]}", "grants: {}", `capability "exec"`},
 	} {

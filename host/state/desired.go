@@ -19,8 +19,8 @@ import (
 const (
 	maxSpec        = 256 << 10 // bytes of one description
 	maxDesired     = 500       // names
-	maxDesiredName = 64
-	maxDesiredRefs = 8 // uploads of one description
+	maxDesiredName = 80        // a plugin's name, of at most 63 bytes, and what goes before it in records about the plugin
+	maxDesiredRefs = 8         // uploads of one description
 )
 
 // Desired is what every replica should run under one name.
