@@ -97,6 +97,8 @@ typedef struct { bh_str name; bh_handler handle; } bh_route;
  * leaves out as it is, or fails; one that answers before refuses the upgrade. */
 #define BH_SESSIONS(...) \
 	static const bh_route bh_sessions_[] = {__VA_ARGS__}; \
+	const bh_route *const bh_sessions = bh_sessions_; \
+	const uint32_t bh_sessions_n = sizeof bh_sessions_ / sizeof *bh_sessions_; \
 	BH_EXPORT("bulkhead_session") uint64_t bulkhead_session(uint8_t *at, uint32_t n) { \
 		return bh_enter(at, n, bh_sessions_, sizeof bh_sessions_ / sizeof *bh_sessions_); \
 	}
@@ -193,6 +195,8 @@ uint32_t bh_open(bh_import f, const bh_request *r, bh_reply *out);
 uint64_t bh_enter(uint8_t *at, uint32_t n, const bh_route *routes, uint32_t routes_n);
 extern const bh_route *const bh_routes;
 extern const uint32_t bh_routes_n;
+extern const bh_route *const bh_sessions __attribute__((weak));
+extern const uint32_t bh_sessions_n __attribute__((weak));
 extern bool (*const bh_on_start)(const bh_start *, bh_error *) __attribute__((weak));
 
 #ifdef BULKHEAD_IMPLEMENTATION
@@ -730,10 +734,29 @@ static bh_str bh_inbound_(uint8_t *at, uint32_t n) {
 	return at == bh_in_ && n <= bh_in_n_ ? (bh_str){(const char *)at, n} : BH("");
 }
 
+static void bh_ready_(void) {
+	if (!bh_out_.at) bh_out_ = (bh_buf){bh_alloc(64 << 10), 0, 64 << 10};
+	bh_out_.n = 0;
+}
+
+static void bh_list_(bh_buf *to, bh_str kind, const bh_route *routes, uint32_t n) {
+	for (uint32_t i = 0; i < n; i++) bh_add(to, kind), bh_add(to, routes[i].name), bh_add(to, BH("\n"));
+}
+/* Lists the handlers, for the host to compare with the manifest. */
+BH_EXPORT("bulkhead_routes") uint64_t bulkhead_routes(void) {
+	bh_buf list = {0};
+	bh_list_(&list, BH("unary "), bh_routes, bh_routes_n);
+	if (&bh_sessions) bh_list_(&list, BH("session "), bh_sessions, bh_sessions_n);
+	bh_response r = {.status = 200, .body = {(const char *)list.at, list.n}};
+	bh_ready_();
+	bh_encode_response(&bh_out_, &r);
+	return bh_return_();
+}
+
 BH_EXPORT("bulkhead_start") uint64_t bulkhead_start(uint8_t *at, uint32_t n) {
 	bh_start s;
 	const char *bad = bh_decode_start(bh_inbound_(at, n), &s);
-	bh_out_ = (bh_buf){bh_alloc(64 << 10), 0, 64 << 10};
+	bh_ready_();
 	if (bad) return bh_host_fault_(bad);
 	bh_error x = {0};
 	if (&bh_on_start && !bh_on_start(&s, &x)) {

@@ -102,6 +102,16 @@ export function start(at: usize, n: u32): u64 {
   return answer(Reply.noContent());
 }
 
+/** Lists the handlers, for the host to compare with the manifest. */
+export function routes(): u64 {
+  let list = "";
+  const unary = handlers.keys();
+  for (let i = 0; i < unary.length; i++) list += "unary " + unary[i] + "\n";
+  const streams = sessions.keys();
+  for (let i = 0; i < streams.length; i++) list += "session " + streams[i] + "\n";
+  return answer(Reply.text(200, list));
+}
+
 export function enter(at: usize, n: u32): u64 {
   const r = decodeRequest(frame(at, n));
   if (r === null) return hostFault(badField);

@@ -86,6 +86,11 @@ pub fn start(at: *const u8, n: u32, starter: Option<Starter>) -> u64 {
 
 const NOTHING: Response = Response { status: 204, header: Vec::new(), body: Vec::new() };
 
+/// Lists the handlers, for the host to compare with the manifest.
+pub fn routes(list: &'static str) -> u64 {
+    answer(&Response::text(200, list))
+}
+
 pub fn handle(at: *const u8, n: u32, find: impl FnOnce(&str) -> Option<Handler>) -> u64 {
     let result = request(inbound(at, n)).and_then(|r| match find(r.route()) {
         Some(f) => f(&r),

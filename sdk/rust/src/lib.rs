@@ -40,7 +40,7 @@ pub type Result<T = Response> = core::result::Result<T, Error>;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::capability::{call, open_stream};
-    pub use crate::guest::{alloc, handle, session, start, Handler, SessionHandler, Starter};
+    pub use crate::guest::{alloc, handle, routes, session, start, Handler, SessionHandler, Starter};
 }
 
 /// Declares a plugin: what runs at its start, and the handler of each route by its name in
@@ -76,6 +76,11 @@ macro_rules! plugin {
             let mut starter: Option<$crate::internal::Starter> = None;
             $(starter = Some($start);)?
             $crate::internal::start(at, n, starter)
+        }
+
+        #[no_mangle]
+        pub extern "C" fn bulkhead_routes() -> u64 {
+            $crate::internal::routes(concat!($("unary ", $route, "\n",)* $($("session ", $session, "\n",)+)?))
         }
 
         #[no_mangle]

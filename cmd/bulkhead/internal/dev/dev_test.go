@@ -203,6 +203,9 @@ func TestFromAnEmptyDirectoryToASeenChangeInOtherLanguages(t *testing.T) {
 			if _, body := get(t, got[1], ""); body != "good morning dev@example.com" {
 				t.Errorf("after a save: %s", body)
 			}
+			// Every SDK reports its handlers.
+			edit(t, filepath.Join(dir, "manifest.json"), `{"name": "hello", "method"`, `{"name": "hallo", "method"`)
+			w.wait(t, ended, `not served: [^$]*manifest and handlers differ: route "hallo" \(GET /hello\) of the manifest has no handler\n[^$]*the handler "hello" has no route`)
 		})
 	}
 }
