@@ -12,11 +12,11 @@ import (
 
 // slice is the fuel that a guest gets at a time. When it is used up, the guest calls the
 // host; until then it can be neither stopped nor preempted, and a garbage collection waits
-// for it. A unit is about one instruction, so a slice takes some tens of microseconds, some
+// for it. A unit is about one instruction, so a slice takes some microseconds, some
 // milliseconds if every instruction misses the caches, and some tens of milliseconds if
-// every few of them fault a page in. The call costs less than a hundredth of the slice; no
-// difference to a slice ten times as large was measurable.
-const slice = 50_000
+// every few of them fault a page in, which is why it is not longer. The call costs a few
+// hundredths of the slice.
+const slice = 20_000
 
 // ErrFuel is the cause of an Error whose Fault is Exhausted.
 var ErrFuel = errors.New("the call's fuel is spent")

@@ -95,7 +95,7 @@ type pieceKey struct {
 }
 
 // pieceFunction is the index of the function for an operation. They come after
-// the deeper function, in the order of their first use.
+// the shallower function, in the order of their first use.
 func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 	k := pieceKey{op: i.Op}
 	if i.Op == wasm.OpMemoryInit {
@@ -107,7 +107,7 @@ func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 			w.pieceIndex = make(map[pieceKey]uint32)
 		}
 		w.pieces = append(w.pieces, k)
-		n = w.deeper + uint32(len(w.pieces))
+		n = w.shallower + uint32(len(w.pieces))
 		w.pieceIndex[k] = n
 	}
 	return n

@@ -4,7 +4,8 @@
 //
 // Fuel. At the entry of functions and at the head of loops, a mutable i64 global is reduced by
 // the instructions that follow. When it falls below zero, the guest calls the imported pause
-// function with the negative rest and continues with the number that the function returns. An
+// function with the negative rest and continues with the number that the function returns. Of long
+// straight code a head pays for the beginning only, and further counts follow inside. An
 // operation whose work depends on an operand pays for it before it runs; operations on memory
 // run in pieces and pay before each. A function without loops whose work, including its calls,
 // has a small static bound counts nothing: its callers pay for it.
@@ -14,7 +15,9 @@
 // charged: call_indirect, or the entry of a function chosen to break a cycle of direct calls.
 // When it falls below zero, the guest calls the imported deepen function and continues with the
 // number that it returns. Only the engine knows the real size of a frame, so the global does not
-// bound the stack; it only determines when the host checks it.
+// bound the stack; it only determines when the host checks it. A recursion that returns raises it
+// again, and calls pause each time it has given back as much as deepen grants, because its
+// functions have paid for what follows their calls.
 //
 // References. ref.func is replaced by a read from a table that guest code cannot reach, because
 // the engine makes a new object for each execution of ref.func.

@@ -27,23 +27,24 @@ type body struct {
 	emitter
 	w       *writer
 	f       *function
-	depth   uint32 // open blocks of the guest, its function's not counted
-	loop    int    // last region entered
-	results uint32 // type of the wrapping block, as block type
-	left    uint32 // local with the remaining fuel
-	size    uint32 // local with the operand of a bulk operation
-	sized   bool   // the second is used
+	depth   uint32   // open blocks of the guest, its function's not counted
+	loop    int      // last region entered
+	results uint32   // type of the wrapping block, as block type
+	left    uint32   // local with the remaining fuel
+	size    uint32   // local with the operand of a bulk operation
+	sized   bool     // the second is used
+	prepaid *prepaid // nil: heads count everything
 }
 
 // rewriteBodies stops when the bodies have more than most bytes in total.
 func (w *writer) rewriteBodies(most int) error {
 	total := 0
 	w.refill = w.imported + added + uint32(len(w.m.Functions))
-	w.deeper = w.refill + 1
+	w.deeper, w.shallower = w.refill+1, w.refill+2
 	for i := range w.m.Code {
 		t := w.m.Types[w.m.Functions[i]]
 		old := &w.m.Code[i]
-		b := body{w: w, f: &w.functions[i]}
+		b := body{w: w, f: &w.functions[i], prepaid: w.newPrepaid(&w.functions[i])}
 		b.left = uint32(len(t.Params))
 		for _, l := range old.Locals {
 			b.left += l.Count
@@ -71,7 +72,7 @@ func (w *writer) rewriteBodies(most int) error {
 
 func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {
 	if b.f.entry > 0 {
-		b.count(b.f.entry)
+		b.count(b.w.ahead(b.f.entry))
 		b.w.result.Report.FuelEntries++
 	}
 	if b.f.stack > 0 {
@@ -80,6 +81,11 @@ func (b *body) rewrite(old *wasm.Body, results []wasm.ValueType) {
 		b.w.result.Report.StackFunctions++
 	}
 	for i := range old.Instrs() {
+		if b.prepaid != nil {
+			if n := b.prepaid.follow(i); n > 0 {
+				b.count(n)
+			}
+		}
 		b.instr(i)
 	}
 }
@@ -103,7 +109,7 @@ func (b *body) instr(i *wasm.Instr) {
 		b.depth++
 		b.loop++
 		b.keep(i)
-		b.count(b.f.regions[b.loop].work)
+		b.count(b.w.ahead(b.f.regions[b.loop].work))
 		b.w.result.Report.FuelLoops++
 		return
 	case wasm.OpEnd:
@@ -186,9 +192,17 @@ func (b *body) takeStack(n int32) {
 	b.ops(wasm.OpEnd)
 }
 
+// giveStack calls the host when a deep recursion has come back far enough. Functions have paid for
+// what they do after a call, so a return from many of them would otherwise ask for nothing.
 func (b *body) giveStack(n int32) {
 	b.op(wasm.OpGlobalGet, b.w.stack)
 	b.imm(wasm.OpI32Const, uint64(n))
 	b.ops(wasm.OpI32Add)
 	b.op(wasm.OpGlobalSet, b.w.stack)
+	b.op(wasm.OpGlobalGet, b.w.stack)
+	b.imm(wasm.OpI32Const, 2*uint64(b.w.o.Stack))
+	b.ops(wasm.OpI32GtS)
+	b.imm(wasm.OpIf, wasm.Empty)
+	b.op(wasm.OpCall, b.w.shallower)
+	b.ops(wasm.OpEnd)
 }

@@ -30,7 +30,7 @@ func FuzzRewrite(f *testing.F) {
 		if !bytes.HasPrefix(input, []byte("\x00asm")) {
 			m = (&generator{input: input}).module()
 		}
-		res, err := rewrite.Rewrite(m, fuzzLimits, rewrite.Options{Piece: 8})
+		res, err := rewrite.Rewrite(m, fuzzLimits, rewrite.Options{Piece: 8, Ahead: 5, Stack: stackBudget})
 		if err != nil {
 			if len(m) > 0 && !bytes.HasPrefix(input, []byte("\x00asm")) {
 				t.Fatalf("a generated module was refused: %v\n%x", err, m)

@@ -25,12 +25,17 @@ var (
 type meter struct {
 	slice, budget int64
 	pauses, spent int64
-	pending       int64 // what the guest got last
+	pending       int64  // what the guest got last
+	asked         func() // at each pause; may be nil
+	step          int32  // of the stack; 0: stackBudget is all
 }
 
 func (m *meter) pause(_ context.Context, stack []uint64) {
 	left := int64(stack[0])
 	m.pauses++
+	if m.asked != nil {
+		m.asked()
+	}
 	m.spent += m.pending - left
 	if m.budget > 0 && m.spent > m.budget {
 		panic(errSpent)
@@ -39,8 +44,13 @@ func (m *meter) pause(_ context.Context, stack []uint64) {
 	stack[0] = uint64(m.slice)
 }
 
-// deepen serves the deepen import: there is no more than stackBudget.
-func (m *meter) deepen(context.Context, []uint64) { panic(errDeep) }
+// deepen serves the deepen import: there is no more than stackBudget, or any number of steps.
+func (m *meter) deepen(_ context.Context, stack []uint64) {
+	if m.step == 0 {
+		panic(errDeep)
+	}
+	stack[0] = uint64(uint32(m.step))
+}
 
 // link makes the host's imports available.
 func (m *meter) link(ctx context.Context, r wazero.Runtime) error {
@@ -95,7 +105,11 @@ const stackBudget = 8 << 20
 func (i *instance) ready() {
 	i.meter.pending = i.meter.slice
 	i.ExportedGlobal(i.result.Fuel).(api.MutableGlobal).Set(uint64(i.meter.slice))
-	i.ExportedGlobal(i.result.Stack).(api.MutableGlobal).Set(stackBudget)
+	stack := int32(stackBudget)
+	if i.meter.step > 0 {
+		stack = i.meter.step
+	}
+	i.ExportedGlobal(i.result.Stack).(api.MutableGlobal).Set(uint64(stack))
 }
 
 func (i *instance) stackLeft() int32 { return int32(i.ExportedGlobal(i.result.Stack).Get()) }
@@ -123,6 +137,9 @@ func buildGo(from string) ([]byte, error) {
 
 func mustRewrite(tb testing.TB, module []byte, l wasm.Limits, o rewrite.Options) *rewrite.Result {
 	tb.Helper()
+	if o.Stack == 0 {
+		o.Stack = stackBudget
+	}
 	res, err := rewrite.Rewrite(module, l, o)
 	if err != nil {
 		tb.Fatal(err)

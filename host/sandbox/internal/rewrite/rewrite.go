@@ -30,11 +30,17 @@ type Options struct {
 	// no fuel itself, so that its callers pay; default 64. If it is negative, every
 	// function counts.
 	Free int
-	// Stack is the initial value of the stack global in bytes; default 64 KiB.
+	// Stack is the initial value of the stack global in bytes, and how much of the stack, by
+	// estimate, a recursion takes or gives back between two calls of the host; default
+	// 64 KiB, less than 1 GiB.
 	Stack int32
 	// Piece is the number of bytes that memory.fill, copy and init process at a time;
 	// default 64 KiB.
 	Piece int
+	// Ahead is the most work that is paid for at once; default 4,096. A guest that has
+	// paid cannot be stopped until it has done the work, and a megabyte of stores that each
+	// fault two pages takes most of a second.
+	Ahead int
 }
 
 func (o Options) withDefaults() Options {
@@ -46,6 +52,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Piece <= 0 {
 		o.Piece = 64 << 10
+	}
+	if o.Ahead <= 0 {
+		o.Ahead = 4096
 	}
 	return o
 }
@@ -72,7 +81,7 @@ type Result struct {
 	// before each call.
 	Stack string
 	// Pause is an import to link, of type (i64) -> (i64). It gets the remaining fuel,
-	// which is negative, and returns the fuel to continue with. The used fuel is the
+	// which is negative unless a deep recursion returns, and returns the fuel to continue with. The used fuel is the
 	// previous value minus the argument.
 	Pause Import
 	// Deepen is an import to link, of type (i32) -> (i32), which the guest calls when the
@@ -194,6 +203,7 @@ type writer struct {
 	fuel, stack uint32     // global indices
 	refill      uint32     // index of the first added function
 	deeper      uint32     // of the second
+	shallower   uint32     // of the third
 	pieces      []pieceKey // functions added after them
 	pieceIndex  map[pieceKey]uint32
 	types       map[string]uint32 // the first type of each kind
@@ -222,6 +232,7 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.addRefTable()
 	w.addRefill()
 	w.addDeeper()
+	w.addShallower()
 	w.addPieceFunctions()
 	addStart()
 	return nil
@@ -471,6 +482,20 @@ func (w *writer) addDeeper() {
 	e.op(wasm.OpGlobalSet, w.stack)
 	e.op(wasm.OpEnd, 0)
 	w.addFunction(Reserved+"/deeper", wasm.FuncType{}, e.code)
+}
+
+// addShallower appends the function that gives the host the opportunity to stop the guest, and takes
+// back a part of the stack that the host has permitted.
+func (w *writer) addShallower() {
+	var e emitter
+	e.op(wasm.OpGlobalGet, w.fuel)
+	e.op(wasm.OpCall, w.refill)
+	e.op(wasm.OpGlobalGet, w.stack)
+	e.imm(wasm.OpI32Const, uint64(w.o.Stack))
+	e.ops(wasm.OpI32Sub)
+	e.op(wasm.OpGlobalSet, w.stack)
+	e.op(wasm.OpEnd, 0)
+	w.addFunction(Reserved+"/shallower", wasm.FuncType{}, e.code)
 }
 
 // addStart exports a function that calls the start function. Exporting the start function itself

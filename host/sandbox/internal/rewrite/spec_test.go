@@ -67,7 +67,7 @@ func (w *world) instantiate(module []byte, name string) (*instance, error) {
 		mod, err := w.runtime.InstantiateWithConfig(w.ctx, module, wazero.NewModuleConfig().WithName(name))
 		return &instance{Module: mod}, err
 	}
-	res, err := rewrite.Rewrite(module, everything, rewrite.Options{Piece: 16})
+	res, err := rewrite.Rewrite(module, everything, rewrite.Options{Piece: 16, Ahead: 8, Stack: stackBudget})
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ const (
 	OpI64Const     Op = 0x42
 	OpI32LtS       Op = 0x48
 	OpI32LtU       Op = 0x49
+	OpI32GtS       Op = 0x4a
 	OpI32GtU       Op = 0x4b
 	OpI32LeU       Op = 0x4d
 	OpI64LtS       Op = 0x53
