@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -117,5 +118,47 @@ func TestAModuleThatIsRefusedIsNotReturned(t *testing.T) {
 		if err == nil || m != nil {
 			t.Errorf("%s: got %v, %v", name, m, err)
 		}
+	}
+}
+
+// TestTheStateOfAllInstancesCounts, once for the module and not for a holder, until the module
+// is closed: the image that instances share or, where each is new, the data segments.
+func TestTheStateOfAllInstancesCounts(t *testing.T) {
+	const written = 40 * 65536
+	text := func(fields string) []byte {
+		return wattest.Must(`(module (memory (export "memory") 64) ` + fields + `)`)
+	}
+	spec := func(total uint64) sandbox.Spec {
+		return sandbox.Spec{Name: "state", Limits: sandbox.Limits{TotalBytes: total}}
+	}
+	filled := text(`(func $s (memory.fill (i32.const 0) (i32.const 1) (i32.const 2621440))) (start $s)`)
+	empty := loadBytes(t, sandbox.Config{}, text(``), spec(0)).Used()
+	m := loadBytes(t, sandbox.Config{}, filled, spec(0))
+	if n := m.Used() - empty; n != written {
+		t.Errorf("an image of %d bytes counts %d", written, n)
+	}
+	ann := sandbox.NewBudget(1 << 30)
+	i, err := m.Acquire(t.Context(), ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ann.Used() != empty {
+		t.Errorf("the holder of one instance counts %d bytes, and an instance has %d", ann.Used(), empty)
+	}
+	m.Release(i)
+	if err := m.Close(context.Background()); err != nil || m.Used() != 0 {
+		t.Errorf("after Close %d bytes are counted (%v)", m.Used(), err)
+	}
+	fresh := loadBytes(t, sandbox.Config{}.NeverReuse(), text(`(data (i32.const 0) "`+strings.Repeat("x", 10_000)+`")`), spec(0))
+	if n := fresh.Used() - empty; n != 10_000 {
+		t.Errorf("10,000 bytes of data count %d", n)
+	}
+	box, err := sandbox.New(sandbox.Config{CacheDir: cacheDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = box.Load(t.Context(), filled, spec(uint64(empty)+written-1))
+	if !errors.Is(err, sandbox.ErrMemory) || !strings.Contains(err.Error(), "2621440 bytes of the state after its start") {
+		t.Errorf("without room for the image: %v", err)
 	}
 }

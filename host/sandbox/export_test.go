@@ -20,3 +20,6 @@ func (m *Module) Bytes() int64 { return m.budget.Used() }
 
 // Fresh says why the module's instances serve one caller each.
 func (m *Module) Fresh() []string { return m.rewritten.Fresh }
+
+// Held is how many of Bytes the state takes in which instances start.
+func (m *Module) Held() int64 { return m.held }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/image"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/stack"
@@ -180,13 +181,23 @@ func (m Memory) Copy(ptr, n uint32) (_ []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	return append([]byte(nil), view...), true
+	data := make([]byte, n)
+	image.Copy(data, view)
+	return data, true
 }
 
 // Write copies data to ptr. ok is false, and nothing is written, if it does not fit.
 func (m Memory) Write(ptr uint32, data []byte) (ok bool) {
 	m.of.meter.moved(len(data))
-	return m.mem.Write(ptr, data)
+	if uint64(len(data)) > math.MaxUint32 {
+		return false
+	}
+	view, ok := m.mem.Read(ptr, uint32(len(data)))
+	if !ok {
+		return false
+	}
+	image.Copy(view, data)
+	return true
 }
 
 // callState gives host functions the instance that called them.

@@ -29,6 +29,7 @@ type Module struct {
 	minBytes   uint64    // of memory, by declaration
 	fixedBytes int64     // of an instance, beside its memory
 	template   *template // nil: every caller gets a new instance
+	held       int64     // charged for the template or, without one, for the data segments
 
 	pool   pool
 	slots  chan struct{} // one per instance in use
@@ -43,8 +44,8 @@ type Module struct {
 	failed error         // why not all could be, after done
 }
 
-// Used returns the bytes that all instances use now: memory, tables, native stack, and
-// memory that the host keeps for them.
+// Used returns the bytes that all instances use now: memory, tables, native stack, memory that
+// the host keeps for them, and the state in which they start.
 func (m *Module) Used() int64 { return m.budget.Used() }
 
 // Live returns the number of instances, including idle ones.
@@ -66,6 +67,8 @@ func (m *Module) start(ctx context.Context, restorable bool) error {
 		}
 		m.template, m.pool.lifetime = t, m.spec.Limits.Idle
 		m.rewritten.Data = nil // the template contains it
+	} else if err := m.hold(int64(m.rewritten.Report.DataBytes)); err != nil {
+		return err
 	}
 	first, err := m.make(ctx)
 	if err != nil {
@@ -230,5 +233,6 @@ func (m *Module) unload() error {
 	if m.template != nil {
 		errs = append(errs, m.template.image.Close())
 	}
+	m.budget.take(-m.held)
 	return errors.Join(errs...)
 }

@@ -212,7 +212,7 @@ func TestIdleInstancesAreFreed(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if m.Live() != 0 || m.Bytes() != 0 {
+		if m.Live() != 0 || m.Bytes() != m.Held() {
 			t.Fatalf("after two minutes: %d instances, %d bytes", m.Live(), m.Bytes())
 		}
 		if got, err := call(t.Context(), m, "add", 1, 1); err != nil || got != 2 {

@@ -45,7 +45,7 @@ type Refused = wasm.Error
 type Limits struct {
 	Module      ModuleLimits
 	MemoryBytes uint64        // of one instance, at most a page less than 4 GiB; default 64 MiB
-	TotalBytes  uint64        // of all instances together, idle ones included; default 1 GiB
+	TotalBytes  uint64        // of all instances together, idle ones included, and of the state in which they start; default 1 GiB
 	Instances   int           // in use at a time; further callers wait; default 64
 	Warm        int           // made in advance if instances cannot be restored; default 2
 	Idle        time.Duration // after which an unused instance is freed; default 1 min

@@ -33,8 +33,23 @@ func (m *Module) capture(ctx context.Context) (*template, error) {
 	for k, g := range i.globals {
 		t.globals[k] = g.Get()
 	}
-	t.image, err = image.New(m.kind, i.memory.Bytes())
-	return t, err
+	if t.image, err = image.New(m.kind, i.memory.Bytes()); err != nil {
+		return nil, err
+	}
+	if err := m.hold(t.image.Held()); err != nil {
+		return nil, errors.Join(err, t.image.Close())
+	}
+	return t, nil
+}
+
+// hold charges the state in which all instances start, which the host keeps until the module
+// is closed.
+func (m *Module) hold(bytes int64) error {
+	if !m.budget.take(bytes) {
+		return fmt.Errorf("module %s: the %d bytes of the state after its start: %w", m.spec.Name, bytes, ErrMemory)
+	}
+	m.held = bytes
+	return nil
 }
 
 // make returns an instance in the template's state. No guest code runs.

@@ -20,6 +20,28 @@ const (
 	hostPage = 4 << 10  // the unit in which changes are detected and copied
 )
 
+// pieceSize is the most that is copied at once. A copy cannot be preempted, so a garbage
+// collection waits for it, and one of 64 MiB that faults every page in takes a tenth of a second.
+const pieceSize = 256 << 10
+
+// Copy copies from one slice to another in pieces between which the goroutine can be preempted,
+// as long as the shorter of them is.
+func Copy(to, from []byte) {
+	for len(to) > 0 && len(from) > 0 {
+		n := copy(to[:min(len(to), pieceSize)], from)
+		to, from = to[n:], from[n:]
+	}
+}
+
+// clearAll is clear, in pieces as Copy.
+func clearAll(b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), pieceSize)
+		clear(b[:n])
+		b = b[n:]
+	}
+}
+
 // Kind is the implementation of memories.
 type Kind uint8
 
@@ -35,8 +57,12 @@ var errSize = errors.New("image: size is not a multiple of 64 KiB")
 type Image struct {
 	size   int
 	data   []byte // up to the last byte that is not zero; not to be changed
+	runs   []span // the parts of data that can be other than zero, in order
 	mapped *mapping
 }
+
+// span is a run of whole host pages, as offsets in a memory.
+type span struct{ from, to int }
 
 // New captures a copy of data, whose length must be a multiple of 64 KiB (0 is allowed). Close
 // the image after the last memory made from it was freed.
@@ -49,8 +75,61 @@ func New(kind Kind, data []byte) (*Image, error) {
 	if kind != Portable && native() && len(data) > 0 {
 		return img, img.mapFile(data)
 	}
-	img.data = append([]byte(nil), data...)
+	if img.data = make([]byte, len(data)); len(data) > 0 {
+		img.runs = []span{{0, len(data)}}
+		Copy(img.data, data)
+	}
 	return img, nil
+}
+
+const (
+	// leastHole is the least length of zeros that are not part of an image's file. A page of
+	// such a hole that an instance writes exists once; one of the file exists twice.
+	leastHole = 1 << 20
+	// maxRuns bounds the mappings of an instance.
+	maxRuns = 64
+)
+
+// runsOf returns the parts of data between holes of at least the given length, and of twice
+// that until they are at most maxRuns.
+func runsOf(data []byte, hole int) []span {
+	var zero [hostPage]byte
+	var runs []span
+	for at := 0; at < len(data); at += hostPage {
+		if bytes.Equal(data[at:at+hostPage], zero[:]) {
+			continue
+		}
+		if last := len(runs) - 1; last >= 0 && at-runs[last].to < hole {
+			runs[last].to = at + hostPage
+			continue
+		}
+		if len(runs) == maxRuns {
+			return runsOf(data, 2*hole)
+		}
+		runs = append(runs, span{at, at + hostPage})
+	}
+	return runs
+}
+
+// show writes the image from an offset on to b, all of it.
+func (i *Image) show(b []byte, from int) {
+	at := from
+	for _, r := range i.runs {
+		if r.to <= at {
+			continue
+		}
+		if r.from >= from+len(b) {
+			break
+		}
+		if r.from > at {
+			clearAll(b[at-from : r.from-from])
+			at = r.from
+		}
+		end := min(r.to, from+len(b))
+		Copy(b[at-from:end-from], i.data[at:end])
+		at = end
+	}
+	clearAll(b[at-from:])
 }
 
 // trim removes the zero pages at the end. A guest's free memory is mostly there, and needs no
@@ -66,9 +145,17 @@ func trim(data []byte) []byte {
 // Size returns the image's length in bytes.
 func (i *Image) Size() uint64 { return uint64(i.size) }
 
+// Held returns the bytes of the host's memory that the image can take.
+func (i *Image) Held() (bytes int64) {
+	for _, r := range i.runs {
+		bytes += int64(r.to - r.from)
+	}
+	return bytes
+}
+
 // Close frees the image.
 func (i *Image) Close() error {
-	i.data = nil
+	i.data, i.runs = nil, nil
 	if i.mapped == nil {
 		return nil
 	}
@@ -121,7 +208,7 @@ func (m *Memory) reserve(kind Kind, start uint64) (err error) {
 	}
 	if m.image != nil {
 		m.buf = make([]byte, start)
-		copy(m.buf, m.image.data)
+		Copy(m.buf, m.image.data)
 	}
 	return nil
 }
@@ -197,7 +284,7 @@ func (m *Memory) Restore() (pages int, err error) {
 		return 0, errors.New("image: a grown memory cannot be restored")
 	}
 	if m.space == nil {
-		clear(m.buf[copy(m.buf, m.image.data):])
+		m.image.show(m.buf, 0)
 		return len(m.buf) / hostPage, nil
 	}
 	return m.space.restore(m.buf, m.image)

@@ -41,7 +41,7 @@ func (i *Image) mapFile(data []byte) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("image: mmap: %w", err), m.file.Close())
 	}
-	i.data, i.mapped = unsafe.Slice((*byte)(m.base), len(data)), m
+	i.data, i.mapped, i.runs = unsafe.Slice((*byte)(m.base), len(data)), m, runsOf(data, leastHole)
 	return nil
 }
 
@@ -110,21 +110,23 @@ func reserve(t *tracker, img *Image, max uint64) (*space, error) {
 // guest that writes a few bytes would cause 2 MiB to be cleared after every call.
 const smallTail = 8 << 20
 
-// mapImage maps the image, which may be nil, at the start of the space.
+// mapImage maps the image, which may be nil, at the start of the space. Only its file's runs are
+// mapped from the file: a hole that is read there would become a page of the file.
 func (s *space) mapImage(img *Image) error {
 	var file, size uint64
+	var runs []span
 	if img != nil {
-		file, size = uint64(len(img.data)), img.Size()
+		file, size, runs = uint64(len(img.data)), img.Size(), img.runs
 	}
-	if file > 0 {
-		_, err := unix.MmapPtr(int(img.mapped.file.Fd()), 0, s.base, img.mapped.size,
-			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
-		if err != nil {
+	if size > 0 {
+		if err := s.open(0, size); err != nil {
 			return err
 		}
 	}
-	if file < size {
-		if err := s.open(file, size); err != nil {
+	for _, r := range runs {
+		_, err := unix.MmapPtr(int(img.mapped.file.Fd()), int64(r.from), unsafe.Add(s.base, r.from), uintptr(r.to-r.from),
+			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
+		if err != nil {
 			return err
 		}
 	}
@@ -174,8 +176,7 @@ func (s *space) restore(buf []byte, img *Image) (int, error) {
 		return c.pages, s.giveUp(buf)
 	}
 	for _, r := range c.ranges {
-		page := buf[r.from:r.to]
-		clear(page[copy(page, img.data[min(r.from, len(img.data)):]):])
+		img.show(buf[r.from:r.to], r.from)
 	}
 	return c.pages, nil
 }

@@ -222,3 +222,93 @@ func TestChangedCountsThePagesThatDiffer(t *testing.T) {
 		t.Error("a memory without an image has nothing to differ from")
 	}
 }
+
+// sparse is data of the given length in which one page of each of the places is not zero.
+func sparse(size int, places ...int) []byte {
+	data := make([]byte, size)
+	for k, at := range places {
+		data[at] = byte(k + 1)
+	}
+	return data
+}
+
+// TestHolesAreRestored writes before, into and behind each run of an image with long holes.
+func TestHolesAreRestored(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			const size = 6 << 20
+			data := sparse(size, 100, 2<<20+5, 2<<20+hostPage, 4<<20-1, size-70_000)
+			_, m := instance(t, kind, data, size)
+			buf := m.Reallocate(size)
+			rng := rand.New(rand.NewPCG(3, 4))
+			for round := range 20 {
+				if !bytes.Equal(buf, data) {
+					t.Fatalf("round %d does not start as the image", round)
+				}
+				for range 30 {
+					from := rng.IntN(size)
+					for k := range buf[from:min(size, from+rng.IntN(40_000))] {
+						buf[from+k] = 0xee
+					}
+				}
+				if _, err := m.Restore(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestAnImageHoldsItsRuns: pages of long holes do not count, those of short ones do, and
+// there are few runs.
+func TestAnImageHoldsItsRuns(t *testing.T) {
+	if !native() {
+		t.Skip("this kernel has no mapped images")
+	}
+	held := func(data []byte) (int64, int) {
+		img, err := New(Native, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer img.Close()
+		return img.Held(), len(img.runs)
+	}
+	const size = 400 << 20
+	if n, runs := held(make([]byte, size)); n != 0 || runs != 0 {
+		t.Errorf("zeros: %d bytes in %d runs", n, runs)
+	}
+	if n, runs := held(sparse(size, 0, 300<<20)); n != 2*hostPage || runs != 2 {
+		t.Errorf("two pages far apart: %d bytes in %d runs", n, runs)
+	}
+	if n, runs := held(sparse(size, 0, 900<<10)); n != 900<<10+hostPage || runs != 1 {
+		t.Errorf("two pages near each other: %d bytes in %d runs", n, runs)
+	}
+	var places []int
+	for at := 0; at < size; at += 2 << 20 {
+		places = append(places, at)
+	}
+	if n, runs := held(sparse(size, places...)); n < size/2 || runs > maxRuns {
+		t.Errorf("%d pages apart: %d bytes in %d runs", len(places), n, runs)
+	}
+	if img, err := New(Portable, sparse(size/100, 0, 2<<20)); err != nil || img.Held() != 2<<20+hostPage {
+		t.Errorf("an ordinary copy holds %d bytes, %v", img.Held(), err)
+	}
+}
+
+// TestCopyIsCopy: any lengths, around those of a piece.
+func TestCopyIsCopy(t *testing.T) {
+	from := make([]byte, 3*pieceSize+1)
+	for k := range from {
+		from[k] = byte(k % 251)
+	}
+	for _, to := range []int{0, 1, pieceSize - 1, pieceSize, pieceSize + 1, 3 * pieceSize} {
+		for _, n := range []int{0, 1, pieceSize, pieceSize + 1, 3*pieceSize + 1} {
+			got, want := make([]byte, to), make([]byte, to)
+			Copy(got, from[:n])
+			copy(want, from[:n])
+			if !bytes.Equal(got, want) {
+				t.Errorf("%d bytes to %d", n, to)
+			}
+		}
+	}
+}

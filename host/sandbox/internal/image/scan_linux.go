@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// span is a run of changed bytes, whole host pages, as offsets in a memory.
-type span struct{ from, to int }
-
 // scanner finds changed pages. Its buffers are reused.
 type scanner struct {
 	base    uintptr
