@@ -31,6 +31,8 @@ const (
 	// lastChecks is how often the host may look at a context that has ended before
 	// its guest is gone: where it notices, and where it makes the error.
 	lastChecks = 8
+	// mostError is the most bytes of an error's text.
+	mostError = 8 << 10
 	// tries is how often a module may be measured, of which the least counts.
 	tries = 4
 	// patience ends a test that would hang. It is not what is asserted.
@@ -198,7 +200,10 @@ func (h *hostile) refuse(t *testing.T, watch *watch, spent *costs) {
 	if !strings.Contains(err.Error(), h.refused) {
 		t.Errorf("refused with %q, want %q", err, h.refused)
 	}
-	t.Logf("refused after %v: %v", time.Since(began).Round(time.Microsecond), err)
+	if n := len(err.Error()); n > mostError {
+		t.Errorf("refused with %d bytes of text", n)
+	}
+	t.Logf("refused after %v: %.300v", time.Since(began).Round(time.Microsecond), err)
 }
 
 // run loads the module and calls it.

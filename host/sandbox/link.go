@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -15,8 +16,11 @@ import (
 type MissingImport struct{ Plugin, Module, Name string }
 
 func (e *MissingImport) Error() string {
-	return fmt.Sprintf("module %s: imports %s.%s, which is not available to it", e.Plugin, e.Module, e.Name)
+	return fmt.Sprintf("module %s: imports %s.%s, which is not available to it", e.Plugin, text.Short(e.Module), text.Short(e.Name))
 }
+
+// maxMissing is the most imports that an error of link names. The guest chooses how many it has.
+const maxMissing = 20
 
 func (m *Module) checkExports() error {
 	have := m.code.ExportedFunctions()
@@ -62,17 +66,22 @@ func valueTypes(types []Type) []api.ValueType {
 	return out
 }
 
-// link makes the host modules that the module imports, and no others. Its error names all
-// missing imports.
+// link makes the host modules that the module imports, and no others. Its error names the
+// first missing imports.
 func (m *Module) link(ctx context.Context) error {
 	offered := append(wasiImports(m.spec.Log, m.spec.Limits.LogBytes), m.spec.Imports...)
 	builders := map[string]wazero.HostModuleBuilder{}
 	var missing []error
+	more := 0
 	for _, def := range m.code.ImportedFunctions() {
 		module, name, _ := def.Import()
 		function, err := m.offer(offered, def)
 		if err != nil {
-			missing = append(missing, err)
+			if len(missing) < maxMissing {
+				missing = append(missing, err)
+			} else {
+				more++
+			}
 			continue
 		}
 		b := builders[module]
@@ -81,6 +90,9 @@ func (m *Module) link(ctx context.Context) error {
 			builders[module] = b
 		}
 		b.NewFunctionBuilder().WithGoModuleFunction(function, def.ParamTypes(), def.ResultTypes()).Export(name)
+	}
+	if more > 0 {
+		missing = append(missing, fmt.Errorf("module %s: and %d more imports", m.spec.Name, more))
 	}
 	if len(missing) > 0 {
 		return errors.Join(missing...)
@@ -107,7 +119,7 @@ func (m *Module) offer(offered []Import, def api.FunctionDefinition) (api.GoModu
 		return nil, &MissingImport{m.spec.Name, module, name}
 	}
 	if !offered[i].equal(def) {
-		return nil, fmt.Errorf("module %s: imports %s.%s with another type", m.spec.Name, module, name)
+		return nil, fmt.Errorf("module %s: imports %s.%s with another type", m.spec.Name, text.Short(module), text.Short(name))
 	}
 	return offered[i].function(), nil
 }
