@@ -48,6 +48,7 @@ var bounds = map[string]cost{
 	"call-graph": {kept: 32 << 20}, // machine code of many calls
 	"log-flood":  {records: 260},   // lines of no bytes are lines
 	"names":      {kept: 56 << 20}, // Limits.Module.AllNameBytes, several times
+	"pauses":     {peak: 200 << 20, faults: 15_000},
 	"recursion":  {peak: hostileTotal + 40<<20, kept: 8 << 20},
 	"references": {peak: hostileTotal + 40<<20, kept: 12 << 20},
 	"types":      {kept: 40 << 20}, // Limits.Module.AllParams, and 16 MiB of export names
