@@ -61,8 +61,12 @@ func (e entry) lines(f file, hash string) []byte {
 // verify compares the entry with its manifest. The error is fs.ErrNotExist if the entry does
 // not exist, and another one if it is damaged.
 func (e entry) verify() error {
-	if _, err := os.Lstat(e.dir()); err != nil {
+	info, err := os.Lstat(e.dir())
+	if err != nil {
 		return err
+	}
+	if !info.IsDir() {
+		return errors.New("the entry is not a directory")
 	}
 	return e.intact()
 }

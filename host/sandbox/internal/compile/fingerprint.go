@@ -82,6 +82,10 @@ func (f *fingerprint) digest(stub []byte) string {
 
 // compileInto makes wazero compile wasm and store the code in dir.
 func compileInto(ctx context.Context, dir string, wasm []byte, closeOnContextDone bool) error {
+	// wazero would make it, too, but its error could pass for one of the module.
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
 		return err
