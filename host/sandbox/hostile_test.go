@@ -246,10 +246,13 @@ func (h *hostile) call(t *testing.T, m *sandbox.Module, held **sandbox.Instance,
 	if e, ok := errors.AsType[*sandbox.Error](err); !ok || e.Fault != h.fault || !strings.Contains(err.Error(), h.cause) {
 		t.Fatalf("after %v: %v, want the fault %q because of %q", took, err, h.fault, h.cause)
 	}
+	if n := len(err.Error()); n > mostError {
+		t.Errorf("ended with %d bytes of text", n)
+	}
 	if checks.late > lastChecks {
 		t.Errorf("checked %d times after its deadline before it was ended", checks.late)
 	}
-	t.Logf("ended after %v: %v", took.Round(time.Microsecond), err)
+	t.Logf("ended after %v: %.300v", took.Round(time.Microsecond), err)
 }
 
 // spec offers what hostile modules import. held is the instance that reenter

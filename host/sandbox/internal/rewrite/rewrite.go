@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
@@ -164,12 +165,12 @@ func Rewrite(module []byte, l wasm.Limits, o Options) (*Result, error) {
 func checkReserved(m *wasm.Module) error {
 	for _, i := range m.Imports {
 		if strings.HasPrefix(i.Module, Reserved) {
-			return fmt.Errorf("rewrite: import %s.%s: the module name is reserved for the host", i.Module, i.Name)
+			return fmt.Errorf("rewrite: import %s.%s: the module name is reserved for the host", text.Short(i.Module), text.Short(i.Name))
 		}
 	}
 	for _, e := range m.Exports {
 		if strings.HasPrefix(e.Name, Reserved) {
-			return fmt.Errorf("rewrite: export %s: the name is reserved for the host", e.Name)
+			return fmt.Errorf("rewrite: export %s: the name is reserved for the host", text.Short(e.Name))
 		}
 	}
 	return nil

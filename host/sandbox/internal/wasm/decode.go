@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
 )
 
 type decoder struct {
@@ -181,7 +183,7 @@ func (d *decoder) imports(r *reader) {
 			r.refuseAt(at, ErrMalformed, "unknown kind of import")
 		}
 		if r.err == nil && i.Kind != KindFunction && !d.limits.ImportedState {
-			r.refuseAt(at, ErrUnsupported, fmt.Sprintf("imported %s %s.%s: a guest defines its own", i.Kind, i.Module, i.Name))
+			r.refuseAt(at, ErrUnsupported, fmt.Sprintf("imported %s %s.%s: a guest defines its own", i.Kind, text.Short(i.Module), text.Short(i.Name)))
 		}
 		if r.err != nil {
 			return
@@ -249,7 +251,7 @@ func (d *decoder) exports(r *reader) {
 		}
 		e.Index = r.index(e.Kind.String(), d.total(e.Kind))
 		if r.err == nil && d.names[e.Name] {
-			r.refuseAt(at, ErrMalformed, fmt.Sprintf("duplicate export %q", e.Name))
+			r.refuseAt(at, ErrMalformed, fmt.Sprintf("duplicate export %q", text.Short(e.Name)))
 		}
 		if r.err != nil {
 			return

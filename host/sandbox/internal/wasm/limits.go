@@ -30,7 +30,7 @@ type Limits struct {
 	ElementEntries int `json:"elementEntries,omitempty"` // of all segments; default 400,000
 	Memories       int `json:"memories,omitempty"`       // default and at most 1
 	MemoryPages    int `json:"-"`                        // the memory's minimum, in 64 KiB; default 1,024, at most 65,535
-	DataSegments   int `json:"dataSegments,omitempty"`   // default 100,000
+	DataSegments   int `json:"dataSegments,omitempty"`   // default 100,000, the most that Go's linker makes
 	CustomSections int `json:"customSections,omitempty"` // default 200
 	NameBytes      int `json:"nameBytes,omitempty"`      // of one import or export name; longer function names are truncated; default 4,096
 	AllNameBytes   int `json:"allNameBytes,omitempty"`   // of all function names; further names are dropped; default 8 MiB
