@@ -371,7 +371,7 @@ func TestAnImportThatTheManifestDoesNotAskForDoesNotLoad(t *testing.T) {
 	f := newFixture(t)
 	source := remake(t, packtest.Build(t, "plugins/gitops"), func(m *manifest.Manifest) { m.Capabilities = nil })
 	err := f.swap(plugin.Config{Name: "gitops", Source: source, Grants: everything})
-	if err == nil || !strings.Contains(err.Error(), `does not ask for capability "helm"`) {
+	if err == nil || !strings.Contains(err.Error(), `does not ask for capability "`) {
 		t.Fatalf("error is %v", err)
 	}
 }
@@ -380,7 +380,7 @@ func TestAnOptionalCapabilityWithoutAGrantRefuses(t *testing.T) {
 	f := newFixture(t)
 	source := remake(t, packtest.Build(t, "plugins/gitops"), func(m *manifest.Manifest) { m.Capabilities[0].Optional = true })
 	g := f.load(t, plugin.Config{Name: "gitops", Source: source, Config: json.RawMessage(`{"defaultCluster":"dev"}`)})
-	if denied := g.Info().Denied; !slices.Equal(denied, []string{"helm"}) {
+	if denied := g.Info().Denied; !slices.Contains(denied, "helm") {
 		t.Fatalf("denied is %v", denied)
 	}
 	if _, err := g.Handle(t.Context(), call(t, g, &authority{}, "GET", "/helm-releases")); host.KindOf(err) != host.Forbidden {
