@@ -2,6 +2,7 @@ package git
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -203,12 +204,13 @@ func TestABrokenServerIsNotBelieved(t *testing.T) {
 	repo.Commit(map[string]string{"a": "1"})
 	w := gittest.Serve(t, repo.Root)
 	r := open(t, sourceAt(w, "shop", "/shop.git"))
+	half := "PACK\x00\x00\x00\x02\x00\x00\x00\x01" + strings.Repeat("x", 100)
 	cut := func(rw http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodPost {
 			return false
 		}
 		rw.Header().Set("Content-Type", "application/x-git-upload-pack-result")
-		_, _ = rw.Write([]byte("0034shallow 0123456789012345678901234567890123456789" + "0000" + "0008NAK\n" + "0011\x01PACK\x00\x00\x00\x02\x00\x00\x00\x01"))
+		_, _ = rw.Write([]byte("0034shallow 0123456789012345678901234567890123456789" + "0000" + "0008NAK\n" + fmt.Sprintf("%04x\x01%s", 5+len(half), half)))
 		return true
 	}
 	w.Intercept(cut)

@@ -3,7 +3,10 @@ package git
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -99,9 +102,16 @@ func TestAKustomizationIsBuilt(t *testing.T) {
 func TestAKustomizationStaysInTheRepository(t *testing.T) {
 	repo := gittest.New(t, "shop.git")
 	w := gittest.Serve(t, repo.Root)
+	var reached atomic.Int32
+	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		reached.Add(1)
+		_, _ = rw.Write([]byte(configMap("remote")))
+	}))
+	t.Cleanup(plain.Close)
 	files := map[string]string{"plain/a.yaml": configMap("a")}
 	for name, text := range map[string]string{
-		"http":   "resources: [\"" + w.URL + "/shop.git/a.yaml\"]",
+		"http":   "resources: [\"" + plain.URL + "/a.yaml\"]",
+		"https":  "resources: [\"" + w.URL + "/shop.git/a.yaml\"]",
 		"git":    "resources: [\"" + w.URL + "/shop.git//plain?ref=main\"]",
 		"github": "resources: [github.com/example/x]",
 		"scp":    "resources: [\"git@example.com:shop/x.git\"]",
@@ -126,11 +136,14 @@ func TestAKustomizationStaysInTheRepository(t *testing.T) {
 		got := get[gotManifests](r, "git://shop?path="+name+"&as=manifests")
 		if len(got.Problems) != 1 || len(got.Objects) != 0 || got.Problems[0].File != name+"/kustomization.yaml" {
 			t.Errorf("%s: got %s", name, got.shown())
-		} else if remote := name == "http" || name == "git" || name == "github" || name == "scp"; remote != strings.Contains(got.shown(), "names something outside the repository") {
+		} else if remote := strings.HasPrefix(name, "http") || name == "git" || name == "github" || name == "scp"; remote != strings.Contains(got.shown(), "names something outside the repository") {
 			t.Errorf("%s: got %s", name, got.shown())
 		}
 		if w.Lists.Load() != before+1 {
 			t.Errorf("%s: the server was asked %d times", name, w.Lists.Load()-before)
 		}
+	}
+	if reached.Load() != 0 {
+		t.Errorf("%d downloads", reached.Load())
 	}
 }
