@@ -2,7 +2,8 @@
 // keep them: a local file, a web server, an OCI registry, an OCI image layout.
 //
 // A Reference names one. Store fetches plugins, verifies them and keeps them on disk;
-// Client does so without keeping them, and pushes, signs, copies and lists. What has to
+// Client does so without keeping them, and pushes, signs, copies and lists. Packages says
+// which of them administrators may install while the host runs. What has to
 // be signed, and by whom, is a Verification. Bytes are verified before anything parses
 // them: digest, then signatures, then format. A refusal is a *Refusal, one sentence with
 // the step, the field and what to do.
