@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -48,7 +49,8 @@ func (g *Generation) register(ctx context.Context, i *sandbox.Instance) error {
 // CheckHandlers runs the registration of a plugin's module in the sandbox, without its
 // start, which may need a configuration, and returns how its handlers differ from the
 // routes of its manifest. Nothing is compared if the module does not export
-// abi.ExportRoutes.
+// abi.ExportRoutes, or exceeds a default limit, which a host may have raised: Inspect says
+// that.
 func CheckHandlers(ctx context.Context, box *sandbox.Sandbox, wasm []byte) error {
 	m, err := manifestOf(wasm)
 	if err != nil {
@@ -67,6 +69,9 @@ func CheckHandlers(ctx context.Context, box *sandbox.Sandbox, wasm []byte) error
 	spec.Name, spec.Limits = m.Name, Limits{}.resolve(m.Limits).sandbox()
 	spec.Init = g.register
 	module, err := box.Load(ctx, wasm, spec)
+	if refused, ok := errors.AsType[*sandbox.Refused](err); ok && refused.Limit != "" {
+		return nil
+	}
 	if err != nil {
 		return explain(err, m)
 	}

@@ -49,3 +49,24 @@ func TestAPluginWhoseHandlersAreNotItsRoutesIsRefused(t *testing.T) {
 		check("loading", newFixture(t).swap(plugin.Config{Name: "hello", Source: file}))
 	}
 }
+
+// A host may have higher limits than the defaults, under which a plugin is packed.
+func TestAModuleOverTheDefaultLimitsIsNotRefusedForThem(t *testing.T) {
+	box, err := sandbox.New(sandbox.Config{CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = `{"name": "big", "version": "1.0.0", "routes": [{"name": "get", "method": "GET", "path": "/", "action": "read"}]}`
+	for module, refused := range map[string]bool{
+		"\x00asm\x01\x00\x00\x00\x05\x04\x01\x00\xd0\x0f": false, // a memory of 2000 pages
+		"\x00asm\x01\x00\x00\x00\x05\x04\x01\x00\xd0":     true,  // a section that ends early
+	} {
+		packed, err := manifest.Embed([]byte(module), []byte(text))
+		if err == nil {
+			err = plugin.CheckHandlers(t.Context(), box, packed)
+		}
+		if (err != nil) != refused {
+			t.Errorf("%q: %v", module, err)
+		}
+	}
+}
