@@ -259,6 +259,31 @@ func TestHolesAreRestored(t *testing.T) {
 	}
 }
 
+// TestAnyPartOfAnImageIsShown: whole pages from anywhere, in the middle of a run or across its
+// ends.
+func TestAnyPartOfAnImageIsShown(t *testing.T) {
+	data := append(append(pattern(64), make([]byte, 2*leastHole)...), pattern(64)...)
+	for name, kind := range kinds {
+		img, err := New(kind, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(5, 6))
+		pages := len(data) / hostPage
+		for range 200 {
+			from := rng.IntN(pages)
+			to := from + 1 + rng.IntN(min(pages-from, 1+rng.IntN(600)))
+			got, want := bytes.Repeat([]byte{0xee}, (to-from)*hostPage), data[from*hostPage:to*hostPage]
+			if img.show(got, from*hostPage); !bytes.Equal(got, want) {
+				t.Fatalf("%s: pages %d to %d differ", name, from, to)
+			}
+		}
+		if err := img.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestAnImageHoldsItsRuns: pages of long holes do not count, those of short ones do, and
 // there are few runs.
 func TestAnImageHoldsItsRuns(t *testing.T) {
