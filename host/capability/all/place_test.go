@@ -27,6 +27,7 @@ var exceptions = []struct{ path, capability, reason string }{
 	{"host/authn", "git", "GitHub, a login method"},
 	{"host/internal/mutants/list.go", "git", "the directory of a work tree's history, which has no packages"},
 	{"host/capability/git/gittest", "exec", "the option of git that names the directory of its programs"},
+	{"host/cluster/examine.go", "git", "a field of the API server's answer about its version"},
 	{"host/cluster", "exec", "the API server's subresource of pods, and its protocol"},
 	{"host/cluster", "kube", "client-go's words, such as KubeConfig"},
 	{"host/capability/helm", "kube", "helm's requests of the API server are put to policy as kube's, and helm has a package of that name"},

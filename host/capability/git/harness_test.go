@@ -35,14 +35,14 @@ func (a *authority) lose(cause error) { a.cause.Store(&cause) }
 
 // reader is a user of a provider whose policy allows everything.
 type reader struct {
-	t    *testing.T
+	t    testing.TB
 	git  *Git
 	auth *authority
 	ctx  context.Context
 	seen *host.CapabilityCall // the last call that policy saw
 }
 
-func open(t *testing.T, list ...Config) *reader {
+func open(t testing.TB, list ...Config) *reader {
 	t.Helper()
 	g, err := New(list, t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -21,14 +21,14 @@ import (
 // Repository is a bare repository below a directory that a server serves, with a work
 // tree to write it.
 type Repository struct {
-	t    *testing.T
+	t    testing.TB
 	Root string // of the server
 	Bare string
 	Work string
 }
 
 // New makes an empty repository at name below a new directory.
-func New(t *testing.T, name string) *Repository {
+func New(t testing.TB, name string) *Repository {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
@@ -98,7 +98,7 @@ type Web struct {
 }
 
 // Serve serves the repositories below root until the test ends.
-func Serve(t *testing.T, root string) *Web {
+func Serve(t testing.TB, root string) *Web {
 	t.Helper()
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
@@ -150,7 +150,7 @@ func (w *Web) Accept(token string) {
 }
 
 // Put writes a file that only its user may read, in a new directory, and returns its path.
-func Put(t *testing.T, name, text string) string {
+func Put(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
