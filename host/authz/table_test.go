@@ -42,7 +42,7 @@ var calls = []string{
 	"kube get configmaps via helm.lookup", "kube create configmaps via helm", "kube get secrets via helm.lookup", "kube list secrets via helm",
 	"kube get secrets via helm", "kube create secrets via helm", "kube delete secrets via helm",
 	"kube get secrets via helm.show",
-	"helm list", "helm list all", "helm history", "helm values", "helm notes", "helm manifest", "helm upgrade", "helm rollback", "helm uninstall", "helm test",
+	"helm list", "helm list all", "helm history", "helm values", "helm notes", "helm manifest", "helm upgrade", "helm rollback", "helm uninstall", "helm test", "helm cancel",
 	"exec create pods/exec", "exec create pods/attach",
 	"azure get containerinstances", "azure get containerinstances all", "azure restart containerinstances", "azure get resourcegroups all",
 	"azure get kubernetesservices", "azure get virtualmachinescalesets", "azure get monitor",

@@ -25,11 +25,22 @@ type Caller struct {
 	// Hold makes the caller's session depend on the decision that opened a stream,
 	// until release is called; its error is why the session has ended. If Hold is
 	// nil, the decision is not asked for again.
-	Hold      func(q *host.Question, allowed host.Obligations) (release func(), err error)
+	Hold func(q *host.Question, allowed host.Obligations) (release func(), err error)
+	// Outlive opens another session of the same user, for work that goes on after the
+	// call: it ends with the login, and when policy no longer permits the route or q.
+	// target is shown in session lists. Nil: no work outlives the call.
+	Outlive   func(target string, q *host.Question) (Session, error)
 	RequestID string
 	Logger    *slog.Logger
 
 	waits waits
+}
+
+// Session is a user's session that a capability's work runs in.
+type Session interface {
+	host.Authority
+	Context() context.Context // ends with the session
+	Close()                   // once the work is done
 }
 
 // RetryAfter returns how long to wait according to the last upstream that refused a
@@ -49,6 +60,26 @@ type Permit struct {
 	question *host.Question // the question that was decided
 	granted  *Granted       // the plugin's; nil: Also refuses
 	entry    granted
+}
+
+// Outlive returns a permit for carrying out p's call after the call of the plugin has been
+// answered, and its session, which must be closed. It asks policy again. The error is of
+// kind Unprocessable if the caller does not support it.
+func (p *Permit) Outlive(target string) (*Permit, Session, error) {
+	c := p.Caller
+	if c.Outlive == nil {
+		return nil, nil, host.E(host.Unprocessable, p.Call.Name, "this call cannot go on in the background")
+	}
+	s, err := c.Outlive(target, p.question)
+	if err != nil {
+		return nil, nil, err
+	}
+	longer := *p
+	longer.Caller = &Caller{
+		Plugin: c.Plugin, Principal: c.Principal, Route: c.Route, Resource: c.Resource, Obligations: c.Obligations,
+		Reason: c.Reason, Authority: s, RequestID: c.RequestID, Logger: c.Logger,
+	}
+	return &longer, s, nil
 }
 
 // Provider carries out the calls of one capability. It is safe for concurrent

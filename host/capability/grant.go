@@ -17,7 +17,7 @@ type Grant struct {
 	Namespaces []string `json:"namespaces,omitempty"` // "*" includes cluster-scoped objects
 	Resources  []string `json:"resources,omitempty"`  // "pods", "applications.argoproj.io", "pods/log", or "*"
 	Verbs      []string `json:"verbs,omitempty"`      // of kube: get, list, watch, create, update, patch, delete, or "*"
-	Actions    []string `json:"actions,omitempty"`    // of helm: list, history, values, notes, manifest, upgrade, rollback, uninstall, test, or "*"
+	Actions    []string `json:"actions,omitempty"`    // of helm: list, history, values, notes, manifest, upgrade, rollback, uninstall, test, cancel, or "*"
 	Instances  []string `json:"instances,omitempty"`  // of a cloud, by their names in the configuration
 	// ResourceGroups are Azure's, or "*"; they are not case-sensitive.
 	ResourceGroups []string `json:"resourceGroups,omitempty"`

@@ -27,6 +27,8 @@ var helmRoutes = []struct {
 	{"POST", "/api/gitops/helm-rollback", true},
 	{"POST", "/api/gitops/helm-uninstall", true},
 	{"POST", "/api/gitops/helm-test", true},
+	{"GET", "/api/gitops/helm-operation?cluster=dev&namespace=shop&release=none&id=upgrade.AAAAAAAAAAAAAAAAAAAAAAAAAA", false},
+	{"POST", "/api/gitops/helm-cancel", true},
 }
 
 func TestViewerMayReadEditorMayUpgrade(t *testing.T) {

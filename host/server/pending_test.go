@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,8 +16,18 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
 )
 
-// writes is how many changes of releases TestNoReleaseIsLeftPending cuts short.
-var writes = map[bool]int{true: 1000, false: 20}[soaking]
+// writes returns how many changes of releases TestNoReleaseIsLeftPending cuts short:
+// BULKHEAD_SOAK, or 1000 if that is 1.
+func writes() int {
+	n, err := strconv.Atoi(os.Getenv("BULKHEAD_SOAK"))
+	switch {
+	case err == nil && n > 1:
+		return n
+	case soaking:
+		return 1000
+	}
+	return 20
+}
 
 // together is how many of them are in progress at a time, one for each editor.
 const together = 5
@@ -58,7 +70,7 @@ func TestNoReleaseIsLeftPending(t *testing.T) {
 	var mu sync.Mutex
 	outcomes, left, longest := map[string]int{}, map[string]int{}, time.Duration(0)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	for done := 0; done < writes; done += together {
+	for done := 0; done < writes(); done += together {
 		kind := kinds[done/together%len(kinds)]
 		var signedIn []*actor
 		for _, name := range editors {

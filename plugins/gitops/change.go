@@ -26,6 +26,7 @@ type upgradeBody struct {
 	Release   string `json:"release"`
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
+	Async     bool   `json:"async"`
 	helm.Upgrade
 }
 
@@ -54,6 +55,12 @@ func upgrade(r *sdk.Request) (*sdk.Response, error) {
 	if b.DryRun && (b.Wait || b.Atomic) {
 		return nil, sdk.Errorf(400, "dryRun excludes wait and atomic")
 	}
+	if b.DryRun && b.Async {
+		return nil, sdk.Errorf(400, "dryRun excludes async")
+	}
+	if b.Async {
+		return begun(cluster.BeginUpgrade(b.Namespace, b.Release, b.Upgrade))
+	}
 	result, err := cluster.Upgrade(b.Namespace, b.Release, b.Upgrade)
 	if err == nil && b.DryRun {
 		return sdk.JSON(200, planned{
@@ -68,6 +75,7 @@ type rollbackBody struct {
 	Release   string `json:"release"`
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
+	Async     bool   `json:"async"`
 	helm.Rollback
 }
 
@@ -87,6 +95,9 @@ func rollback(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.Async {
+		return begun(cluster.BeginRollback(b.Namespace, b.Release, b.Rollback))
+	}
 	result, err := cluster.Rollback(b.Namespace, b.Release, b.Rollback)
 	return outcome("rolled back", b.Release, result, err)
 }
@@ -95,6 +106,7 @@ type releaseBody struct {
 	Release   string `json:"release"`
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
+	Async     bool   `json:"async"`
 }
 
 // uninstall removes a release.
@@ -102,6 +114,9 @@ func uninstall(r *sdk.Request) (*sdk.Response, error) {
 	b, cluster, err := readRelease(r)
 	if err != nil {
 		return nil, err
+	}
+	if b.Async {
+		return begun(cluster.BeginUninstall(b.Namespace, b.Release))
 	}
 	result, err := cluster.Uninstall(b.Namespace, b.Release)
 	return outcome("uninstalled", b.Release, result, err)
@@ -119,6 +134,9 @@ func test(r *sdk.Request) (*sdk.Response, error) {
 	b, cluster, err := readRelease(r)
 	if err != nil {
 		return nil, err
+	}
+	if b.Async {
+		return begun(cluster.BeginTest(b.Namespace, b.Release))
 	}
 	result, err := cluster.Test(b.Namespace, b.Release)
 	if err != nil {

@@ -36,6 +36,8 @@ func init() {
 	sdk.Handle("helm-rollback", rollback)
 	sdk.Handle("helm-uninstall", uninstall)
 	sdk.Handle("helm-test", test)
+	sdk.Handle("helm-operation", operation)
+	sdk.Handle("helm-cancel", cancel)
 }
 
 func main() {}

@@ -121,6 +121,9 @@ func TestBadInputIsRefusedInOrderAndChangesNothing(t *testing.T) {
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","reuseValues":true,"resetThenReuseValues":true}`, "reuseValues and resetThenReuseValues exclude each other"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true,"wait":true}`, "dryRun excludes wait and atomic"},
 		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true,"atomic":true}`, "dryRun excludes wait and atomic"},
+		{"/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true,"async":true}`, "dryRun excludes async"},
+		{"/helm-cancel", `{"release":"web","namespace":"shop"}`, "release, namespace, and id are required"},
+		{"/helm-cancel", `{"release":"web","namespace":"a/b","id":"x"}`, "invalid namespace"},
 		{"/helm-test", `[]`, "invalid request body"},
 		{"/helm-test", `{}`, "release and namespace are required"},
 		{"/helm-test", `{"release":"web","namespace":"a/b"}`, "invalid namespace"},
@@ -164,6 +167,9 @@ func TestReadsRefuseBadNames(t *testing.T) {
 		"/helm-values":                             "release is required",
 		"/helm-values?release=-x":                  "invalid release",
 		"/helm-values?release=web&revision=-1":     "revision must be a positive integer",
+		"/helm-operation?id=x":                     "release is required",
+		"/helm-operation?release=web":              "id is required",
+		"/helm-operation?release=web&id=x&wait=21": "wait must be a number of seconds from 0 to 20",
 		"/helm-notes":                              "release is required",
 		"/helm-manifest?namespace=shop":            "release is required",
 		"/helm-diff?from=x":                        "release is required",
@@ -283,6 +289,27 @@ func TestADryRunAnswersWhatWouldDiffer(t *testing.T) {
 	for _, want := range []string{`"success":true`, `"message":"release web would be upgraded"`, `"dryRun":true`, `"revision":3`, `"change":"changed"`, `"redacted":true`} {
 		if resp.Status != 200 || !strings.Contains(resp.Text(), want) {
 			t.Errorf("got %d %s, want %s", resp.Status, resp.Text(), want)
+		}
+	}
+}
+
+func TestAChangeInTheBackgroundIsAnswered202UntilItEnds(t *testing.T) {
+	for path, want := range map[string]string{
+		"POST /helm-upgrade {\"release\":\"web\",\"namespace\":\"shop\",\"chart\":\"c\",\"async\":true}": "POST helm://dev/shop/web/upgrade?async=true",
+		"POST /helm-rollback {\"release\":\"web\",\"namespace\":\"shop\",\"revision\":2,\"async\":true}": "POST helm://dev/shop/web/rollback?async=true",
+		"POST /helm-uninstall {\"release\":\"web\",\"namespace\":\"shop\",\"async\":true}":               "DELETE helm://dev/shop/web?async=true",
+		"POST /helm-test {\"release\":\"web\",\"namespace\":\"shop\",\"async\":true}":                    "POST helm://dev/shop/web/test?async=true",
+		"POST /helm-cancel {\"release\":\"web\",\"namespace\":\"shop\",\"id\":\"upgrade.X\"}":            "DELETE helm://dev/shop/web/operation?id=upgrade.X",
+		"GET /helm-operation?release=web&namespace=shop&id=upgrade.X&wait=20 ":                           "GET helm://dev/shop/web/operation?id=upgrade.X&wait=20",
+	} {
+		for status, code := range map[string]int{"InProgress": 202, "Succeeded": 200, "Failed": 200, "Canceled": 200} {
+			helm := &calls{body: `{"id":"upgrade.X","status":"` + status + `","action":"upgrade","objects":2}`}
+			method, rest, _ := strings.Cut(path, " ")
+			target, body, _ := strings.Cut(rest, " ")
+			resp := serve(t, helm).Do(sdktest.Request{Method: method, Path: target, Body: body})
+			if resp.Status != code || resp.Text() != helm.body || len(helm.asked) != 1 || helm.asked[0].Method+" "+helm.asked[0].URL != want {
+				t.Errorf("%s: %d %s after %+v", path, resp.Status, resp.Text(), helm.asked)
+			}
 		}
 	}
 }

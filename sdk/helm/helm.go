@@ -85,6 +85,39 @@ type Result struct {
 	Objects  []ObjectDiff `json:"objects"`
 }
 
+// Operation is the state of a change in the background. Status is InProgress, Succeeded,
+// Failed or Canceled. The id is valid on every replica, and after a logout. Progress and,
+// for the user who began it, Result, what the call itself would have answered, are known on
+// the replica that runs the operation until ten minutes after its end; others know Release.
+type Operation struct {
+	ID        string          `json:"id"`
+	Status    string          `json:"status"`
+	Action    string          `json:"action"`
+	User      string          `json:"user,omitempty"`
+	StartTime string          `json:"startTime,omitempty"`
+	Objects   int             `json:"objects"` // changed so far
+	Progress  []Step          `json:"progress,omitempty"`
+	Release   *Release        `json:"release,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     *OperationError `json:"error,omitempty"`
+}
+
+// Step is a change of one object. Status is the API server's answer.
+type Step struct {
+	Verb      string `json:"verb"`
+	Resource  string `json:"resource"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Status    int    `json:"status"`
+}
+
+// OperationError is why an operation failed. Status is an HTTP status.
+type OperationError struct {
+	Status  int    `json:"status"`
+	Message string `json:"message"`
+	Detail  string `json:"detail,omitempty"`
+}
+
 // Tested is the outcome of a chart's tests. Passed is false if one failed; Failure says
 // which and why.
 type Tested struct {
@@ -276,6 +309,53 @@ func (c Cluster) Test(namespace, release string) (*Tested, error) {
 // set.
 func (c Cluster) Uninstall(namespace, release string) (*Result, error) {
 	return c.change("DELETE", namespace, release, "", nil)
+}
+
+// BeginUpgrade is Upgrade in the background: it does not wait for the end. The operation
+// may take 15 minutes, and ends with the user's login; the release can then be changed
+// again.
+func (c Cluster) BeginUpgrade(namespace, release string, u Upgrade) (*Operation, error) {
+	return c.begin("POST", namespace, release, "/upgrade", u)
+}
+
+// BeginRollback is Rollback in the background; see BeginUpgrade.
+func (c Cluster) BeginRollback(namespace, release string, r Rollback) (*Operation, error) {
+	return c.begin("POST", namespace, release, "/rollback", r)
+}
+
+// BeginUninstall is Uninstall in the background; see BeginUpgrade.
+func (c Cluster) BeginUninstall(namespace, release string) (*Operation, error) {
+	return c.begin("DELETE", namespace, release, "", nil)
+}
+
+// BeginTest is Test in the background; see BeginUpgrade.
+func (c Cluster) BeginTest(namespace, release string) (*Operation, error) {
+	return c.begin("POST", namespace, release, "/test", nil)
+}
+
+func (c Cluster) begin(method, namespace, release, verb string, in any) (*Operation, error) {
+	out := new(Operation)
+	if err := c.release(method, namespace, release, verb, url.Values{"async": {"true"}}, in, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Operation returns the state of an operation on a release, when it has ended or after
+// wait seconds, at most 20.
+func (c Cluster) Operation(namespace, release, id string, wait int) (*Operation, error) {
+	query := numbers(map[string]int{"wait": wait})
+	query.Set("id", id)
+	return read[Operation](c, namespace, release, "/operation", query)
+}
+
+// Cancel stops an operation, which the user must have begun, and returns its state.
+func (c Cluster) Cancel(namespace, release, id string) (*Operation, error) {
+	out := new(Operation)
+	if err := c.release("DELETE", namespace, release, "/operation", url.Values{"id": {id}}, nil, out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c Cluster) change(method, namespace, release, verb string, in any) (*Result, error) {

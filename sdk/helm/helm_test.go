@@ -79,8 +79,19 @@ func TestCallsAreTheWireContract(t *testing.T) {
 			_, err := c.Rollback("shop", "web", helm.Rollback{Revision: 2, Wait: true})
 			return err
 		},
-		"POST helm://dev/shop/web/test ": func(c helm.Cluster) error { _, err := c.Test("shop", "web"); return err },
-		"DELETE helm://dev/shop/web ":    func(c helm.Cluster) error { _, err := c.Uninstall("shop", "web"); return err },
+		`POST helm://dev/shop/web/rollback?async=true {"revision":2}`: func(c helm.Cluster) error {
+			_, err := c.BeginRollback("shop", "web", helm.Rollback{Revision: 2})
+			return err
+		},
+		"DELETE helm://dev/shop/web?async=true ":    func(c helm.Cluster) error { _, err := c.BeginUninstall("shop", "web"); return err },
+		"POST helm://dev/shop/web/test?async=true ": func(c helm.Cluster) error { _, err := c.BeginTest("shop", "web"); return err },
+		"GET helm://dev/shop/web/operation?id=upgrade.X&wait=5 ": func(c helm.Cluster) error {
+			_, err := c.Operation("shop", "web", "upgrade.X", 5)
+			return err
+		},
+		"DELETE helm://dev/shop/web/operation?id=upgrade.X ": func(c helm.Cluster) error { _, err := c.Cancel("shop", "web", "upgrade.X"); return err },
+		"POST helm://dev/shop/web/test ":                     func(c helm.Cluster) error { _, err := c.Test("shop", "web"); return err },
+		"DELETE helm://dev/shop/web ":                        func(c helm.Cluster) error { _, err := c.Uninstall("shop", "web"); return err },
 	} {
 		calls, err := asked(t, `{}`, f)
 		if err != nil || len(calls) != 1 || calls[0] != want {

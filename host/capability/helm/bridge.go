@@ -10,11 +10,13 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
+	"helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -56,6 +58,58 @@ type bridge struct {
 	// the given time.
 	claimed bool
 	at      time.Time
+
+	progress []step // what was changed in the cluster, the oldest first
+}
+
+// step is one change of an object, for progress.
+type step struct {
+	Verb      string `json:"verb"`
+	Resource  string `json:"resource"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Status    int    `json:"status"` // the API server's answer
+}
+
+const maxSteps = 1000 // of an operation's progress; later ones are not kept
+
+// changes returns how many objects the operation has changed.
+func (b *bridge) changes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.progress)
+}
+
+// steps returns the progress.
+func (b *bridge) steps() []step {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.progress)
+}
+
+// advance adds an answered change to the progress. The name of a created object is in
+// the answer.
+func (b *bridge) advance(call *host.CapabilityCall, resp *http.Response) error {
+	s := step{Verb: call.Verb, Resource: call.GroupResource(), Namespace: call.Namespace, Name: call.Object, Status: resp.StatusCode}
+	if s.Name == "" && resp.StatusCode < 400 {
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxSecret))
+		if err != nil {
+			return err
+		}
+		var o struct{ Metadata struct{ Name string } }
+		_ = json.Unmarshal(body, &o) // an answer without a name is a step without one
+		s.Name = o.Metadata.Name
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.progress) < maxSteps {
+		b.progress = append(b.progress, s)
+	}
+	return nil
 }
 
 // serve answers on conn until it is closed.
@@ -123,6 +177,9 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 			b.note(&host.Error{Kind: host.KindOfStatus(resp.StatusCode), Status: resp.StatusCode, Op: name,
 				Message: fmt.Sprintf("the cluster refuses %s (%s)", &call, http.StatusText(resp.StatusCode))})
 		}
+		if call.Effect != host.EffectRead {
+			return b.advance(&call, resp)
+		}
 		if via == viaLookup && resp.StatusCode < 400 {
 			return redacted(resp, o.Redact)
 		}
@@ -156,8 +213,8 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		var secret struct {
 			Metadata struct {
-				Name        string
-				Annotations map[string]string
+				Name                string
+				Labels, Annotations map[string]string
 			}
 		}
 		if err := json.Unmarshal(body, &secret); err != nil {
@@ -166,7 +223,8 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 		if object == "" {
 			object = secret.Metadata.Name
 		}
-		claimed = decodeClaim(secret.Metadata.Annotations) != nil
+		h := head{status: release.Status(secret.Metadata.Labels["status"]), claim: decodeClaim(secret.Metadata.Annotations)}
+		claimed = h.claimed()
 	default:
 		mine = false
 	}

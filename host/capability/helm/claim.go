@@ -27,8 +27,12 @@ const (
 	longGone = 5 * time.Minute
 )
 
+// claimed reports whether an operation is in progress.
+func (h *head) claimed() bool { return h.claim != nil && unfinished(h.status) }
+
 // claimAnnotation is the annotation of a record's Secret that contains the claim of the
-// operation in progress, in JSON. Helm's own storage removes it with each write.
+// operation in progress, or of the one that wrote the record, in JSON. Helm's own storage
+// removes it with each write.
 const claimAnnotation = "bulkhead.internal/operation"
 
 // claim is who works on a release.
@@ -37,7 +41,9 @@ type claim struct {
 	Action  string    `json:"action"`
 	User    string    `json:"user"`
 	Since   time.Time `json:"since"`
-	Renewed time.Time `json:"renewed"` // by the clock of the operation's host
+	Renewed time.Time `json:"renewed"`           // by the clock of the operation's host
+	Objects int       `json:"objects,omitempty"` // that the operation has changed
+	Cancel  bool      `json:"cancel,omitempty"`  // its owner has asked it to stop
 }
 
 // String says who works on the release and since when.
@@ -116,12 +122,12 @@ func (s *records) ended(ctx context.Context, k key, c *claim) error {
 	return nil
 }
 
-// renew renews the claim with this id on a record, and reports whether the record has it
-// and is unfinished.
-func (s *records) renew(ctx context.Context, k key, id string) (bool, error) {
+// renew changes the claim with this id on a record, and renews it if it is the caller's
+// own. It returns the claim, nil if the record does not have it or is finished.
+func (s *records) renew(ctx context.Context, k key, id string, own bool, change func(*claim)) (*claim, error) {
 	resp, err := s.get(ctx, k, nil)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	var o struct {
 		APIVersion string                     `json:"apiVersion"`
@@ -132,22 +138,29 @@ func (s *records) renew(ctx context.Context, k key, id string) (bool, error) {
 	}
 	var labels, annotations map[string]string
 	if err := json.Unmarshal(resp.Body, &o); err != nil {
-		return false, k.damaged(err)
+		return nil, k.damaged(err)
 	}
 	_ = json.Unmarshal(o.Metadata["labels"], &labels)
 	_ = json.Unmarshal(o.Metadata["annotations"], &annotations)
 	c := decodeClaim(annotations)
 	if c == nil || c.ID != id || !unfinished(release.Status(labels["status"])) {
-		return false, nil
+		return nil, nil
 	}
-	annotations[claimAnnotation] = c.encode()
+	if change(c); own {
+		c.Renewed = time.Now()
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return c, err
+	}
+	annotations[claimAnnotation] = string(text)
 	if o.Metadata["annotations"], err = json.Marshal(annotations); err != nil {
-		return true, err
+		return c, err
 	}
 	delete(o.Metadata, "managedFields")
 	body, err := json.Marshal(o)
 	if err != nil {
-		return true, err
+		return c, err
 	}
 	resp, err = s.client.Do(ctx, &cluster.Request{
 		Method: http.MethodPut, Path: secretPath(k.namespace, k.secret()), Body: body, Limit: maxSecret, Header: http.Header{"Content-Type": {"application/json"}},
@@ -155,7 +168,7 @@ func (s *records) renew(ctx context.Context, k key, id string) (bool, error) {
 	if err == nil {
 		err = resp.Err()
 	}
-	return true, err
+	return c, err
 }
 
 // keep renews the claim of the operation until ctx ends. It calls lost once, and returns,
@@ -175,13 +188,17 @@ func (o *operation) keep(ctx context.Context, lost func(error)) {
 			continue
 		}
 		now := time.Now()
-		claimed, err := s.renew(ctx, k, o.claim.ID)
-		if claimed && err == nil {
+		c, err := s.renew(ctx, k, o.claim.ID, true, func(c *claim) { c.Objects = o.bridge.changes() })
+		if c != nil && err == nil {
 			o.bridge.renewed(now)
+		}
+		if c != nil && c.Cancel {
+			lost(errCanceled)
+			return
 		}
 		// Without a claim, either the child has just written the end of the operation,
 		// or another operation has taken the record over.
-		if _, held = o.bridge.held(); held && err == nil && !claimed {
+		if _, held = o.bridge.held(); held && err == nil && c == nil {
 			lost(takenOver())
 			return
 		}
@@ -191,6 +208,11 @@ func (o *operation) keep(ctx context.Context, lost func(error)) {
 		}
 	}
 }
+
+// errCanceled is the cause of an operation that its owner has cancelled.
+var errCanceled = host.E(host.Conflict, name, canceledText)
+
+const canceledText = "the operation was cancelled"
 
 // takenOver is the error of an operation whose record another one has taken over.
 func takenOver() error {

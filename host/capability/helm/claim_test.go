@@ -77,7 +77,7 @@ func TestAnOperationThatWasTakenOverWritesNothingMore(t *testing.T) {
 	}
 	other := s.records()
 	for range 2 { // its own host renews the claim between two writes
-		if held, err := other.renew(t.Context(), key{"shop", "late", 1}, "mine"); !held || err != nil {
+		if held, err := other.renew(t.Context(), key{"shop", "late", 1}, "mine", true, func(*claim) {}); held == nil || err != nil {
 			t.Fatalf("renewed %v, %v", held, err)
 		}
 		if err := mine.Update(secret, rel); err != nil || stopped != nil {
@@ -91,7 +91,7 @@ func TestAnOperationThatWasTakenOverWritesNothingMore(t *testing.T) {
 	if err := other.fail(key{"shop", "late", 1}, taken, h.version, "taken over"); err != nil {
 		t.Fatal(err)
 	}
-	if held, err := other.renew(t.Context(), key{"shop", "late", 1}, "mine"); held || err != nil {
+	if held, err := other.renew(t.Context(), key{"shop", "late", 1}, "mine", true, func(*claim) {}); held != nil || err != nil {
 		t.Errorf("the claim is still held: %v", err)
 	}
 	rel.Info.Status = release.StatusDeployed

@@ -12,6 +12,8 @@
 //	POST   helm://CLUSTER/NAMESPACE/RELEASE/rollback
 //	POST   helm://CLUSTER/NAMESPACE/RELEASE/test              runs the chart's tests
 //	DELETE helm://CLUSTER/NAMESPACE/RELEASE                   uninstall
+//	GET    helm://CLUSTER/NAMESPACE/RELEASE/operation?id=ID&wait=0   how a change in the background goes
+//	DELETE helm://CLUSTER/NAMESPACE/RELEASE/operation?id=ID   cancels it
 //
 // Bodies and answers are JSON, see wire.go. Charts come only from repositories that the
 // operator configured, never from a path or an address that a guest names.
@@ -31,6 +33,11 @@
 // replica, sees that within claimLife, marks the record as failed, says so in its answer
 // ("repaired"), and goes on (pending.go). The operation itself stops before that. Nothing
 // depends on clocks being equal. A record is replaced only in the version that was read.
+//
+// With async=true a change is answered 202 and goes on in a session of its own, which ends
+// with the user's login and when policy no longer permits the change (background.go). The
+// replica that runs it knows its progress and its answer; others read its claim, which
+// stays on the record, and cancel it by marking the claim.
 //
 // A repository is a directory, which is resolved for each chart and may be replaced by
 // switching a symbolic link; an index behind HTTP, revalidated after a minute, whose

@@ -52,7 +52,7 @@ func (r *run) failure(err error) error {
 func (r *run) rival() error {
 	s := r.records()
 	if keys, err := s.history(context.Background(), r.release); err == nil {
-		if h, err := s.head(context.Background(), keys[0]); err == nil && h.claim != nil {
+		if h, err := s.head(context.Background(), keys[0]); err == nil && h.claimed() {
 			return inProgress(h.claim.String())
 		}
 	}

@@ -42,11 +42,12 @@ const (
 	actRollback  = "rollback"
 	actUninstall = "uninstall"
 	actTest      = "test"
+	actCancel    = "cancel"
 )
 
 var (
 	reads  = []string{actList, actHistory, actValues, actNotes, actManifest}
-	writes = []string{actUpgrade, actRollback, actUninstall, actTest}
+	writes = []string{actUpgrade, actRollback, actUninstall, actTest, actCancel}
 )
 
 // Config is the key "helm" of the host's configuration.
@@ -102,6 +103,7 @@ type Helm struct {
 	charts   *charts
 	slots    *slots
 	busy     busy
+	ongoing  operations
 	running  sync.WaitGroup
 	logger   *slog.Logger
 	limits   child.Limits       // of one operation, except its time
@@ -122,9 +124,10 @@ func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
 		limits: child.Limits{CPU: childCPU, Memory: childMemory}}, nil
 }
 
-// Close waits until the operations in progress have settled their releases, at most
+// Close ends the operations in the background, waits until the operations in progress have settled their releases, at most
 // closingTime after their sessions have ended, and closes what New opened.
 func (h *Helm) Close() {
+	h.ongoing.close()
 	h.running.Wait()
 	h.charts.close()
 }
@@ -146,6 +149,9 @@ type request struct {
 	limit                       int // of a list; 0: all
 	after                       key // of a list: only the releases after this one
 	within                      time.Duration
+	async                       bool          // answer before the operation has ended
+	operation                   string        // the id of the one that the request is about
+	patience                    time.Duration // to wait for its end
 	upgrade                     upgradeBody
 	wait                        bool // of a rollback
 	values                      map[string]any
@@ -156,20 +162,24 @@ const (
 	maxPageSize    = 500
 )
 
+var async = []string{"async"}
+
 // actions are the actions by method and path below the release, with their query keys.
 var actions = map[string]struct {
 	name string
 	keys []string
 }{
-	"GET /history":   {actHistory, []string{"max"}},
-	"GET /values":    {actValues, []string{"revision", "all"}},
-	"GET /notes":     {actNotes, []string{"revision"}},
-	"GET /manifest":  {actManifest, []string{"revision"}},
-	"GET /diff":      {actManifest, []string{"from", "to"}},
-	"POST /upgrade":  {actUpgrade, nil},
-	"POST /rollback": {actRollback, nil},
-	"POST /test":     {actTest, nil},
-	"DELETE ":        {actUninstall, nil},
+	"GET /history":      {actHistory, []string{"max"}},
+	"GET /operation":    {actHistory, []string{"id", "wait"}},
+	"DELETE /operation": {actCancel, []string{"id"}},
+	"GET /values":       {actValues, []string{"revision", "all"}},
+	"GET /notes":        {actNotes, []string{"revision"}},
+	"GET /manifest":     {actManifest, []string{"revision"}},
+	"GET /diff":         {actManifest, []string{"from", "to"}},
+	"POST /upgrade":     {actUpgrade, async},
+	"POST /rollback":    {actRollback, async},
+	"POST /test":        {actTest, async},
+	"DELETE ":           {actUninstall, async},
 }
 
 // parse parses method and URL; bodies are parsed after the decision.
@@ -214,7 +224,13 @@ func parse(r *abi.Request) (*request, error) {
 	if err := t.Only(name, a.keys...); err != nil {
 		return nil, err
 	}
-	return q, q.readQuery(t)
+	if err := q.readQuery(t); err != nil {
+		return nil, err
+	}
+	if rest == "/operation" && !operationRE.MatchString(q.operation) {
+		return nil, host.E(host.Invalid, name, "the query's id must be that of an operation")
+	}
+	return q, nil
 }
 
 // readPage reads which part of a list is requested, and how long the list may take.
@@ -249,6 +265,16 @@ func (q *request) readQuery(t *capability.Target) (err error) {
 	}
 	if q.to, err = number(t, "to", 1<<30); err != nil {
 		return err
+	}
+	seconds, err := number(t, "wait", maxPatience)
+	if err != nil {
+		return err
+	}
+	q.patience, q.operation = time.Duration(seconds)*time.Second, t.Query.Get("id")
+	if v := t.Query.Get("async"); v != "" {
+		if q.async, err = strconv.ParseBool(v); err != nil {
+			return host.E(host.Invalid, name, "the query's async must be true or false")
+		}
 	}
 	if v := t.Query.Get("all"); v != "" {
 		if q.all, err = strconv.ParseBool(v); err != nil {
@@ -307,28 +333,33 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	if err := q.readBody(q.body); err != nil {
 		return nil, err
 	}
-	client, err := h.clusters.As(ctx, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)
-	if err != nil {
-		return nil, err
-	}
 	logger := h.logger
 	if p.Caller.Logger != nil {
 		logger = p.Caller.Logger
 	}
-	do := func() (*abi.Response, error) {
-		return (&run{request: q, client: client, within: p.Narrowing, logger: logger,
-			reveal: func() bool { return showsSecrets(ctx, p, q) }}).recovered(ctx)
+	client, err := h.clusters.As(ctx, q.cluster, p.Obligations.Impersonate, p.Caller.Authority)
+	if err != nil {
+		return nil, err
 	}
-	if !q.read {
-		claim := &claim{ID: rand.Text(), Action: q.action, User: string(p.Caller.Principal.User), Since: time.Now()}
-		done, err := h.busy.begin(q, claim)
-		if err != nil {
-			return nil, err
-		}
-		do = func() (*abi.Response, error) {
-			defer done()
-			return h.operate(ctx, q, p, claim, client, logger)
-		}
+	user := p.Caller.Principal.User
+	switch {
+	case q.read && q.operation == "":
+		return h.detached(ctx, user, q, client, func() {}, func() (*abi.Response, error) {
+			return (&run{request: q, client: client, within: p.Narrowing, logger: logger,
+				reveal: func() bool { return showsSecrets(ctx, p, q) }}).recovered(ctx)
+		})
+	case q.operation != "":
+		return h.follow(ctx, &run{request: q, client: client, logger: logger}, user)
 	}
-	return h.detached(ctx, p.Caller.Principal.User, q, client, do)
+	c := &claim{ID: q.action + "." + rand.Text(), Action: q.action, User: string(user), Since: time.Now()}
+	done, err := h.busy.begin(q, c)
+	if err != nil {
+		return nil, err
+	}
+	if q.async {
+		return h.begin(p, q, c, done, logger)
+	}
+	return h.detached(ctx, user, q, client, done, func() (*abi.Response, error) {
+		return h.operate(ctx, &bridge{request: q, client: client, permit: p}, c, logger)
+	})
 }

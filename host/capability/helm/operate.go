@@ -17,7 +17,6 @@ import (
 	"helm.sh/helm/v3/pkg/storage/driver"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/child"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -51,7 +50,8 @@ type operation struct {
 // pending: however the child ends, the host marks the record as failed. If this process
 // ends before that, the claim on the record is not renewed any longer, and the next
 // operation recovers. ctx is the call's; when it ends the child is killed.
-func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, c *claim, client *cluster.Client, logger *slog.Logger) (*abi.Response, error) {
+func (h *Helm) operate(ctx context.Context, b *bridge, c *claim, logger *slog.Logger) (*abi.Response, error) {
+	q := b.request
 	now := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -60,12 +60,12 @@ func (h *Helm) operate(ctx context.Context, q *request, p *capability.Permit, c 
 	// The child ends early enough for the record and the answer.
 	room := min(closingTime+2*time.Second, deadline.Sub(now)/4)
 	o := &operation{
-		request: q, charts: h.charts, bridge: &bridge{request: q, client: client, permit: p}, logger: logger,
+		request: q, charts: h.charts, bridge: b, logger: logger,
 		claim: c, end: deadline.Add(-room), until: deadline.Add(closingTime), limits: h.limits, started: h.started,
 	}
 	var stop context.CancelFunc
 	var err error
-	if o.closing, stop, err = client.Closing(time.Until(o.until), q.ownRecord); err != nil {
+	if o.closing, stop, err = b.client.Closing(time.Until(o.until), q.ownRecord); err != nil {
 		return nil, err
 	}
 	defer stop()
@@ -191,7 +191,7 @@ func (o *operation) settle(why error) error {
 	if k.revision == 0 {
 		return nil
 	}
-	s := &records{client: o.closing, namespace: o.namespace, logger: o.logger}
+	s := &records{client: o.closing, namespace: o.namespace, logger: o.logger, claim: o.claim}
 	for range 3 { // a write of the child may still arrive
 		rel, h, err := s.readHead(context.Background(), k, true, newBudget(maxRelease))
 		switch {

@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ type stage struct {
 	helm   *Helm
 	auth   *clustertest.Authority
 	decide func(*host.Question) host.Decision // nil: everything is allowed
+	// The caller's name ("x") and Outlive, for calls in the background.
+	user    host.UserID
+	outlive func(string, *host.Question) (capability.Session, error)
 
 	mu    sync.Mutex
 	asked []host.CapabilityCall
@@ -96,7 +100,7 @@ func (s *stage) callOn(ctx context.Context, h *Helm, auth host.Authority, reques
 		s.t.Fatal(err)
 	}
 	method, target, _ := strings.Cut(request, " ")
-	caller := &capability.Caller{Principal: &host.Principal{User: "x"}, Route: host.Route{Mutates: true}, Authority: auth}
+	caller := &capability.Caller{Principal: &host.Principal{User: cmp.Or(s.user, "x")}, Route: host.Route{Mutates: true}, Authority: auth, Outlive: s.outlive}
 	return granted.Fetch(ctx, caller, "helm", &abi.Request{Method: method, URL: "helm://dev/shop/" + target, Body: []byte(body)})
 }
 
@@ -306,7 +310,7 @@ func TestARecordOfAReplicaThatIsGoneIsReplaced(t *testing.T) {
 			r := s.records()
 			keys, err := r.history(ctx, "gone")
 			for err == nil && ctx.Err() == nil {
-				_, _ = r.renew(ctx, keys[0], "other")
+				_, _ = r.renew(ctx, keys[0], "other", true, func(*claim) {})
 			}
 		}()
 		_, err := s.call(t.Context(), request, body)
@@ -327,7 +331,7 @@ func TestARecordOfAReplicaThatIsGoneIsReplaced(t *testing.T) {
 	r := s.records()
 	if keys, err := r.history(t.Context(), "gone"); err != nil {
 		t.Error(err)
-	} else if h, err := r.head(t.Context(), keys[0]); err != nil || h.claim != nil {
+	} else if h, err := r.head(t.Context(), keys[0]); err != nil || h.claimed() {
 		t.Errorf("a finished record is claimed: %+v, %v", h, err)
 	}
 }

@@ -97,26 +97,30 @@ func (q *request) readValues() error {
 
 // detached runs do with a slot, in its own goroutine, so that the caller need not wait
 // for its end: a read ends with ctx or authority, and the release of a change is settled
-// within closingTime after that.
-func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, client *cluster.Client, do func() (*abi.Response, error)) (*abi.Response, error) {
+// within closingTime after that. It calls done when do has ended, or is not run.
+func (h *Helm) detached(ctx context.Context, user host.UserID, q *request, client *cluster.Client, done func(), do func() (*abi.Response, error)) (*abi.Response, error) {
 	op := name + "." + q.action
 	if err := h.slots.acquire(ctx, user); err != nil {
+		done()
 		return nil, client.Failure(op, "", err)
 	}
 	type result struct {
 		resp *abi.Response
 		err  error
 	}
-	done := make(chan result, 1)
+	results := make(chan result, 1)
 	h.running.Go(func() {
 		defer h.slots.release(user)
 		var res result
-		defer func() { done <- res }()
+		defer func() {
+			done() // first: who has the answer may begin the next operation
+			results <- res
+		}()
 		defer capability.Recover(h.logger, name, &res.err)
 		res.resp, res.err = do()
 	})
 	select {
-	case res := <-done:
+	case res := <-results:
 		return res.resp, res.err
 	case <-ctx.Done():
 	}

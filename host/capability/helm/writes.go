@@ -102,7 +102,7 @@ func (s *records) wrote(k key, resp *cluster.Response, info *release.Info) {
 	}
 	if json.Unmarshal(resp.Body, &o) == nil {
 		h := &head{version: o.Metadata.ResourceVersion}
-		if s.claim != nil && unfinished(info.Status) {
+		if s.claim != nil && (unfinished(info.Status) || s.lastSeen(k).mine) {
 			h.claim = s.claim
 		}
 		s.remember(k, h, nil)
@@ -135,11 +135,11 @@ func (s *records) Update(secret string, r *release.Release) error {
 		if err != nil {
 			return err
 		}
-		switch theirs := h.claim != nil && h.claim.ID != s.claim.ID; {
+		switch theirs := h.claimed() && h.claim.ID != s.claim.ID; {
 		case theirs:
 			s.lost(inProgress(h.claim.String()))
 			return inProgress(h.claim.String())
-		case last.mine && h.claim == nil:
+		case last.mine && (h.claim == nil || h.claim.ID != s.claim.ID):
 			s.lost(takenOver())
 			return takenOver()
 		}
@@ -154,7 +154,7 @@ func (s *records) yieldUninstall(k key, r *release.Release, before release.Info)
 	newer := k
 	newer.revision++
 	h, err := s.head(context.Background(), newer)
-	if s.claim == nil || err != nil || h.claim == nil || h.claim.ID == s.claim.ID {
+	if s.claim == nil || err != nil || !h.claimed() || h.claim.ID == s.claim.ID {
 		return nil // no newer one, or the operation's own
 	}
 	restored := *r
@@ -206,7 +206,9 @@ func (s *records) secretOf(secret string, r *release.Release, stamp, version str
 	labels["name"], labels["owner"] = r.Name, "helm"
 	labels["status"], labels["version"] = r.Info.Status.String(), strconv.Itoa(r.Version)
 	var annotations map[string]string
-	if s.claim != nil && unfinished(r.Info.Status) {
+	// The claim stays on the record when the operation has ended: it names the operation
+	// whose outcome the record is.
+	if s.claim != nil && (unfinished(r.Info.Status) || s.lastSeen(key{s.namespace, r.Name, r.Version}).mine) {
 		annotations = map[string]string{claimAnnotation: s.claim.encode()}
 	}
 	type metadata struct {

@@ -120,7 +120,7 @@ func (d *door) open(parent context.Context, r *http.Request, kind host.SessionKi
 		v.close()
 		return nil, err
 	}
-	if err := v.prepare(r); err != nil {
+	if err := d.prepare(r, v); err != nil {
 		v.close()
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func target(r host.Resource, path string) string {
 }
 
 // prepare checks the requirements of the route for an admitted request and makes the call.
-func (v *visit) prepare(r *http.Request) error {
+func (d *door) prepare(r *http.Request, v *visit) error {
 	m, o := v.match, v.obligations
 	switch {
 	case v.badQuery != nil:
@@ -237,10 +237,38 @@ func (v *visit) prepare(r *http.Request) error {
 		Match: m, Obligations: o, URL: pathAndQuery(v.path, v.rawQuery), Header: inbound(r.Header),
 		Caller: &capability.Caller{
 			Plugin: m.Route.Plugin, Principal: req.Principal, Route: m.Route, Resource: m.Resource,
-			Obligations: o, Reason: v.reason, Authority: v.session, Hold: v.hold, RequestID: req.ID, Logger: req.Log,
+			Obligations: o, Reason: v.reason, Authority: v.session, Hold: v.hold, Outlive: d.outlive(r, v), RequestID: req.ID, Logger: req.Log,
 		},
 	}
 	return nil
+}
+
+// outlive returns capability.Caller.Outlive. The questions are decided again once the
+// session is open, so that no change of policy is missed.
+func (d *door) outlive(r *http.Request, v *visit) func(string, *host.Question) (capability.Session, error) {
+	return func(target string, q *host.Question) (capability.Session, error) {
+		req := gateway.RequestOf(r.Context())
+		s, err := d.gateway.Sessions.Open(context.WithoutCancel(r.Context()), req.Principal, host.SessionInfo{
+			Kind: host.SessionCall, Plugin: v.question.Route.Plugin, Route: v.question.Route.Name, Target: target,
+			RequestID: req.ID, RemoteAddr: d.gateway.Authn.RemoteAddr(r),
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.Limit(0, 0)
+		for _, asked := range []*host.Question{v.question, q} {
+			decision := d.gateway.Decide(s.Context(), asked)
+			if !decision.Allow {
+				s.Close()
+				return nil, &host.Error{Kind: host.Forbidden, Message: "you may not do this", Detail: decision.Reason.Code}
+			}
+			if _, err := s.Hold(asked, decision.Obligations); err != nil {
+				s.Close()
+				return nil, err
+			}
+		}
+		return s, nil
+	}
 }
 
 // hold is capability.Caller.Hold.
