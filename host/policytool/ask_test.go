@@ -49,7 +49,7 @@ func TestQuestionsInWordsAreRead(t *testing.T) {
 		"an action PLUGIN:NAME":                  {User: "a", Action: "x"},
 		"CLUSTER/NAMESPACE/RESOURCE":             {User: "a", Action: "a:b", Resource: "dev"},
 		"require a resource":                     {User: "a", Action: "a:b", Verb: "get"},
-		"azure, exec, helm, kube":                {User: "a", Action: "a:b", Resource: "dev/shop/pods", Capability: "teleport"},
+		"azure, exec, git, helm, kube":           {User: "a", Action: "a:b", Resource: "dev/shop/pods", Capability: "teleport"},
 		`azure has no resource "vaults"; it has`: {User: "a", Action: "a:b", Resource: "prod/rg1/vaults", Capability: "azure"},
 		`azure has no verb "delete"`:             {User: "a", Action: "a:b", Resource: "prod/rg1/monitor", Verb: "delete"},
 		"does not name azure's verb":             {User: "a", Action: "azure:zzz.bogus", Resource: "prod/rg1/monitor"},
