@@ -96,7 +96,7 @@ func checkDigest(digest string) error {
 // manifest may request less, but not more. A zero field means the default.
 type Limits struct {
 	MemoryMiB int           `json:"memoryMiB,omitempty"` // of one instance, without its tables; 64. 4096 leaves out the last 64 KiB
-	TotalMiB  int           `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, and what the host keeps for them; 1024
+	TotalMiB  int           `json:"totalMiB,omitempty"`  // of all instances together: memory, tables, native stack, what the host keeps for them, and the state in which they start; 1024
 	Instances int           `json:"instances,omitempty"` // running at a time; 64. One user may have a quarter of them
 	Timeout   host.Duration `json:"timeout,omitempty"`   // of a unary call; default 30s
 	Fuel      int64         `json:"fuel,omitempty"`      // instructions of a call, or of a session between two messages; default no limit
