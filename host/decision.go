@@ -52,8 +52,9 @@ type CapabilityCall struct {
 	// Effect is what the call does to its target.
 	Effect Effect `json:"effect,omitempty"`
 	// Via is the capability that makes this call to carry out another one: "helm" for
-	// the Kubernetes API requests of an upgrade, and "helm.lookup" for those of a
-	// chart's template. Empty for a call that the plugin makes itself.
+	// the Kubernetes API requests of an upgrade, "helm.lookup" for those of a chart's
+	// template, and "helm.show" for the question whether an answer may show what a
+	// release keeps in Secrets. Empty for a call that the plugin makes itself.
 	Via string `json:"via,omitempty"`
 }
 
