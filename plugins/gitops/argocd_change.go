@@ -160,28 +160,22 @@ func argoAnswer(message string) (*sdk.Response, error) {
 	return sdk.JSON(200, argoDone{true, message, "operation"})
 }
 
-// argoSync asks the controller to sync an Application. The answer comes before the sync
-// has begun; the Application's operation says how it goes.
-func argoSync(r *sdk.Request) (*sdk.Response, error) {
-	var b struct {
-		appBody
-		Revision    string             `json:"revision"`
-		Revisions   []string           `json:"revisions"` // of an Application with several sources
-		Prune       bool               `json:"prune"`
-		DryRun      bool               `json:"dryRun"`
-		Strategy    string             `json:"strategy"` // hook, the default, or apply
-		Force       bool               `json:"force"`
-		Resources   []argoSyncResource `json:"resources"`
-		SyncOptions []string           `json:"syncOptions"`
-		Retry       *argoRetry         `json:"retry"`
-	}
-	if err := r.JSON(&b); err != nil {
-		return nil, err
-	}
-	t, err := b.target()
-	if err != nil {
-		return nil, err
-	}
+// argoSyncBody is the body of argoSync.
+type argoSyncBody struct {
+	appBody
+	Revision    string             `json:"revision"`
+	Revisions   []string           `json:"revisions"` // of an Application with several sources
+	Prune       bool               `json:"prune"`
+	DryRun      bool               `json:"dryRun"`
+	Strategy    string             `json:"strategy"` // hook, the default, or apply
+	Force       bool               `json:"force"`
+	Resources   []argoSyncResource `json:"resources"`
+	SyncOptions []string           `json:"syncOptions"`
+	Retry       *argoRetry         `json:"retry"`
+}
+
+// operation returns what the body asks for, once it is checked.
+func (b *argoSyncBody) operation() (*argoSyncOperation, error) {
 	strategy := &argoStrategy{}
 	switch b.Strategy {
 	case "", "hook":
@@ -204,6 +198,27 @@ func argoSync(r *sdk.Request) (*sdk.Response, error) {
 			}
 		}
 	}
+	return &argoSyncOperation{
+		Revision: b.Revision, Revisions: b.Revisions, Prune: b.Prune, DryRun: b.DryRun,
+		SyncStrategy: strategy, Resources: b.Resources, SyncOptions: b.SyncOptions,
+	}, nil
+}
+
+// argoSync asks the controller to sync an Application. The answer comes before the sync
+// has begun; the Application's operation says how it goes.
+func argoSync(r *sdk.Request) (*sdk.Response, error) {
+	var b argoSyncBody
+	if err := r.JSON(&b); err != nil {
+		return nil, err
+	}
+	t, err := b.target()
+	if err != nil {
+		return nil, err
+	}
+	sync, err := b.operation()
+	if err != nil {
+		return nil, err
+	}
 	a, err := t.get()
 	if err != nil {
 		return nil, err
@@ -211,13 +226,10 @@ func argoSync(r *sdk.Request) (*sdk.Response, error) {
 	if err := a.idle(); err != nil {
 		return nil, err
 	}
-	operation := initiated(r, b.Reason, &argoSyncOperation{
-		Revision: b.Revision, Revisions: b.Revisions, Prune: b.Prune, DryRun: b.DryRun,
-		SyncStrategy: strategy, Resources: b.Resources, SyncOptions: b.SyncOptions,
-	})
 	if p := a.Spec.SyncPolicy; p != nil && b.SyncOptions == nil {
-		operation.Sync.SyncOptions = p.SyncOptions
+		sync.SyncOptions = p.SyncOptions
 	}
+	operation := initiated(r, b.Reason, sync)
 	if operation.Retry = b.Retry; b.Retry == nil && a.Spec.SyncPolicy != nil && len(a.Spec.SyncPolicy.Retry) > 0 {
 		_ = json.Unmarshal(a.Spec.SyncPolicy.Retry, &operation.Retry) // the API server has checked it
 	}
