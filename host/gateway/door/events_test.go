@@ -51,3 +51,25 @@ func TestASilentEventStreamLeavesNoDeadline(t *testing.T) {
 		t.Errorf("%s %q, %v", resp.Proto, text, err)
 	}
 }
+
+func TestAnEventForgesNoFieldAndNoneIsSentAfterTheEnd(t *testing.T) {
+	table := session.NewTable(func(*host.Principal) error { return nil }, session.Options{})
+	s, err := table.Open(t.Context(), &host.Principal{User: "ann", Login: host.Login{ID: "1"}}, host.SessionInfo{Kind: host.SessionEvents})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := httptest.NewRecorder()
+	e := &eventStream{w: w, ctl: http.NewResponseController(w), session: s, done: make(chan struct{}), writeTimeout: time.Second}
+	if err := e.Write(false, []byte("a\rid: 7\r\nevent: end\n\nb")); err != nil {
+		t.Fatal(err)
+	}
+	const want = "data: a\ndata: id: 7\ndata: event: end\ndata: \ndata: b\n\n"
+	if got := w.Body.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.End(host.ErrLoggedOut)
+	if err := e.Write(false, []byte("late")); err == nil || w.Body.String() != want {
+		t.Errorf("after the end: %v, %q", err, w.Body.String())
+	}
+}
