@@ -125,6 +125,18 @@ func (t *argoApp) get() (*application, error) {
 	return a, t.read(a)
 }
 
+// openApp reads a body that names an Application, and the Application.
+func openApp(r *sdk.Request, body interface{ target() (argoApp, error) }) (t argoApp, a *application, err error) {
+	if err = r.JSON(body); err != nil {
+		return t, nil, err
+	}
+	if t, err = body.target(); err != nil {
+		return t, nil, err
+	}
+	a, err = t.get()
+	return t, a, err
+}
+
 // idle refuses if an operation was requested or runs: there is one at a time.
 func (a *application) idle() error {
 	o := a.operation()
@@ -283,14 +295,7 @@ func argoRollback(r *sdk.Request) (*sdk.Response, error) {
 		DryRun bool   `json:"dryRun"`
 		Pause  bool   `json:"pauseAutomatedSync"`
 	}
-	if err := r.JSON(&b); err != nil {
-		return nil, err
-	}
-	t, err := b.target()
-	if err != nil {
-		return nil, err
-	}
-	a, err := t.get()
+	t, a, err := openApp(r, &b)
 	if err != nil {
 		return nil, err
 	}
@@ -354,14 +359,7 @@ func (d argoDeployment) name() string {
 // argoTerminate asks the controller to end the operation that runs.
 func argoTerminate(r *sdk.Request) (*sdk.Response, error) {
 	var b appBody
-	if err := r.JSON(&b); err != nil {
-		return nil, err
-	}
-	t, err := b.target()
-	if err != nil {
-		return nil, err
-	}
-	a, err := t.get()
+	t, a, err := openApp(r, &b)
 	if err != nil {
 		return nil, err
 	}
@@ -382,14 +380,7 @@ func argoRefreshApp(r *sdk.Request) (*sdk.Response, error) {
 		appBody
 		Hard bool `json:"hard"`
 	}
-	if err := r.JSON(&b); err != nil {
-		return nil, err
-	}
-	t, err := b.target()
-	if err != nil {
-		return nil, err
-	}
-	a, err := t.get()
+	t, a, err := openApp(r, &b)
 	if err != nil {
 		return nil, err
 	}
