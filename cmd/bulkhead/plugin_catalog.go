@@ -72,7 +72,7 @@ func printEntries(out io.Writer, list []artifact.Entry) error {
 func offered(c *cobra.Command, of connection, asJSON bool) error {
 	for _, flag := range []string{"user", "ca-file", "digest", "key", "all", "certificate-identity", "certificate-identity-regexp", "certificate-oidc-issuer", "trust-root"} {
 		if c.Flags().Changed(flag) {
-			return fmt.Errorf("--%s is for a REF, and there is none; the host asks as its configuration says", flag)
+			return fmt.Errorf("--%s requires a REF; without one, the host reads the catalogues of its configuration", flag)
 		}
 	}
 	client, err := of.open()

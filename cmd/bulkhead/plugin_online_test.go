@@ -175,7 +175,7 @@ func TestPluginsAreManagedFromTheCommandLine(t *testing.T) {
 		{"install hello oci://registry.example.com/hello", 2, "", "has neither a tag nor a digest", ""},
 		{"catalog", 1, "hello  1.2.0", "oci://example.com/b cannot be used", "GET /catalog"},
 		{"catalog --json", 1, `"reference": "oci://example.com/a@sha256:1"`, "", ""},
-		{"catalog --key ops.pub", 2, "", "--key is for a REF", ""},
+		{"catalog --key ops.pub", 2, "", "--key requires a REF", ""},
 	} {
 		args := append([]string{"plugin"}, strings.Fields(c.args)...)
 		out, err, code := bulkhead(t, append(args, "--host", s.URL, "--token-file", token)...)

@@ -40,7 +40,7 @@ type Verification struct {
 	// the certificate authorities, logs and timestamp authorities that count.
 	TrustRoot string `json:"trustRoot,omitempty"`
 	// Plugin is the name that the manifest of a signed plugin must have; "*" allows any. Default the name under which
-	// the plugin is configured: a signature for one plugin is none for another.
+	// the plugin is configured: a signature for one plugin does not count for another.
 	Plugin string `json:"plugin,omitempty"`
 	// Unsigned accepts an artifact without a signature. Each use is logged as a warning.
 	Unsigned bool `json:"unsigned,omitempty"`

@@ -135,7 +135,7 @@ func TestAnOlderVersionSaysSo(t *testing.T) {
 	}
 }
 
-// A signature for one plugin is none for another.
+// A signature for one plugin does not count for another.
 func TestASignatureCountsForThePluginThatItNames(t *testing.T) {
 	f := newFixture(t)
 	signed := artifact.Verification{AnyOf: []artifact.Identity{{Key: "ops.pub"}}}

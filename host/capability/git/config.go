@@ -81,7 +81,7 @@ func (c *Config) checkCredential(bad *config.Problems, scheme string) {
 	}
 }
 
-// address is where a repository is. The zero value is none.
+// address is where a repository is. The zero value names no repository.
 type address struct {
 	scheme string // https, ssh, or http on this machine
 	user   string // of ssh

@@ -58,7 +58,7 @@ func (c claim) encode() string {
 	return string(text)
 }
 
-// decodeClaim returns the claim in annotations, nil if there is none that can be read.
+// decodeClaim returns the claim in annotations, or nil if they have no readable claim.
 func decodeClaim(annotations map[string]string) *claim {
 	c := new(claim)
 	if err := json.Unmarshal([]byte(annotations[claimAnnotation]), c); err != nil || c.ID == "" {

@@ -31,7 +31,7 @@ type Repository struct {
 func New(t testing.TB, name string) *Repository {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
+		t.Fatal("the tests of git need the program git")
 	}
 	root := t.TempDir()
 	r := &Repository{t, root, filepath.Join(root, name), filepath.Join(t.TempDir(), "work")}
@@ -102,7 +102,7 @@ func Serve(t testing.TB, root string) *Web {
 	t.Helper()
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
-		t.Skip("git is not installed")
+		t.Fatal("the tests of git need the program git")
 	}
 	backend := &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Root: "/", Stderr: new(bytes.Buffer),
