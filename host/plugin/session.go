@@ -26,6 +26,12 @@ type Socket interface {
 	End(cause error)
 }
 
+// EventClient is a client that receives events with names and ids: that of an event route.
+type EventClient interface {
+	// WriteEvent sends one event (HTML, section 9.2.6). An empty name or id is left out.
+	WriteEvent(name, id string, text []byte) error
+}
+
 // sessionBurst is how long the guest of a session may compute at once, in processor
 // time, from one message of its client to the next: a session lives for hours, and
 // has no other bound on it.
@@ -256,20 +262,44 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 	free := c.hold(len(frame)) // decoding copies it
 	defer free()
 	msg, err := abi.DecodeMessage(frame)
-	if err != nil || msg.Kind > abi.MessageBinary || msg.Kind == abi.MessageText && !utf8.Valid(msg.Data) {
+	if err != nil || !sendable(msg) {
 		stack[0] = status(abi.StatusInvalid)
 		return
 	}
 	client, err := s.own()
-	if err == nil {
+	events, takesEvents := client.(EventClient)
+	switch {
+	case err != nil:
+	case msg.Kind != abi.MessageEvent:
 		c.live()
 		err = client.Write(msg.Kind == abi.MessageBinary, msg.Data)
+	case !takesEvents:
+		stack[0] = status(abi.StatusInvalid)
+		return
+	default:
+		name, id, text, _ := abi.SplitEvent(msg.Data)
+		c.live()
+		err = events.WriteEvent(name, id, text)
 	}
 	if err != nil {
 		stack[0] = status(abi.StatusClosed)
 		return
 	}
 	stack[0] = status(abi.StatusOK)
+}
+
+// sendable reports whether a guest may send a message like m.
+func sendable(m *abi.Message) bool {
+	switch m.Kind {
+	case abi.MessageText:
+		return utf8.Valid(m.Data)
+	case abi.MessageBinary:
+		return true
+	case abi.MessageEvent:
+		_, _, _, ok := abi.SplitEvent(m.Data)
+		return ok
+	}
+	return false
 }
 
 // closeSession is (code, ptr, n) -> status.

@@ -118,7 +118,7 @@ func TestTheDocumentNumbersKindsOriginsStatusesAndMessages(t *testing.T) {
 		fmt.Sprint("invalid ", int(StatusInvalid)), fmt.Sprint("refused ", int(StatusRefused)),
 	})
 	same(t, "messages", column(table(t, doc["Sessions"], "Message kind"), 0, 1), []string{
-		fmt.Sprint("text ", MessageText), fmt.Sprint("binary ", MessageBinary), fmt.Sprint("close ", MessageClose), fmt.Sprint("idle ", MessageIdle),
+		fmt.Sprint("text ", MessageText), fmt.Sprint("binary ", MessageBinary), fmt.Sprint("close ", MessageClose), fmt.Sprint("idle ", MessageIdle), fmt.Sprint("event ", MessageEvent),
 	})
 }
 

@@ -108,6 +108,7 @@ const (
 	MessageBinary MessageKind = 2
 	MessageClose  MessageKind = 3 // the client or the host ended the session
 	MessageIdle   MessageKind = 4 // the time-out of next passed without a message
+	MessageEvent  MessageKind = 5 // to an event stream: an event with a name and an id; see EventData
 )
 
 // Message is one message of a session, in either direction.
@@ -289,7 +290,7 @@ func AppendMessageHead(b []byte, m *Message) []byte {
 func DecodeMessage(frame []byte) (*Message, error) {
 	d := open(frame, KindMessage)
 	m := &Message{Kind: MessageKind(d.u8("message kind")), Data: d.raw("data", MaxBody)}
-	if m.Kind < MessageText || m.Kind > MessageIdle {
+	if m.Kind < MessageText || m.Kind > MessageEvent {
 		d.fail("message kind", "is unknown")
 	}
 	return result(m, &d)

@@ -48,6 +48,7 @@ var goldens = []golden{
 	{"message-binary", &Message{Kind: MessageBinary, Data: []byte{0, 1, 0xff}}},
 	{"message-close", &Message{Kind: MessageClose, Data: []byte("logged out")}},
 	{"message-idle", &Message{Kind: MessageIdle}},
+	{"message-event", &Message{Kind: MessageEvent, Data: EventData("cluster_data", "7", []byte("{}"))}},
 }
 
 func encode(v any) []byte {

@@ -35,7 +35,7 @@ enum {
 
 enum { BH_REQUEST = 1, BH_RESPONSE, BH_ERROR, BH_START, BH_MESSAGE };                  /* kinds of frames */
 enum { BH_PLUGIN, BH_POLICY, BH_GRANT, BH_HOST, BH_UPSTREAM };                         /* origins of errors */
-enum { BH_MSG_TEXT = 1, BH_MSG_BINARY, BH_MSG_CLOSE, BH_MSG_IDLE };                    /* kinds of messages */
+enum { BH_MSG_TEXT = 1, BH_MSG_BINARY, BH_MSG_CLOSE, BH_MSG_IDLE, BH_MSG_EVENT };      /* kinds of messages */
 enum { BH_OK = 0, BH_CLOSED = -1, BH_INVALID = -2, BH_REFUSED = -3, BH_TIMED_OUT = -4, BH_FAILED = -5 };
 enum { BH_DEBUG = -4, BH_INFO = 0, BH_WARN = 4, BH_LOG_ERROR = 8 };                    /* levels of the log */
 
@@ -515,7 +515,7 @@ const char *bh_decode_message(bh_str f, bh_message *m) {
 	bh_dec_ d = bh_begin_(f, BH_MESSAGE);
 	m->kind = bh_u8_(&d, "message kind");
 	m->data = bh_bytes_(&d, "data", BH_MAX_BODY);
-	if (m->kind < BH_MSG_TEXT || m->kind > BH_MSG_IDLE) bh_bad_(&d, "message kind");
+	if (m->kind < BH_MSG_TEXT || m->kind > BH_MSG_EVENT) bh_bad_(&d, "message kind");
 	return bh_end_(&d);
 }
 

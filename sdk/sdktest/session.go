@@ -41,7 +41,7 @@ func (h *Harness) Session(r Request, messages ...abi.Message) *Outcome {
 		return &Outcome{Response: fromError(refused)}
 	}
 	req.Host.Route, req.Host.Action = route.Name, h.instance+":"+route.Action
-	s := &script{messages: messages}
+	s := &script{messages: messages, events: route.Kind == manifest.Events}
 	resp := h.run(guest.Session, req, s)
 	if !s.out.Accepted || resp.Err != nil {
 		h.checkResponse(resp)
@@ -55,6 +55,7 @@ type script struct {
 	mu       sync.Mutex
 	messages []abi.Message
 	read     bool
+	events   bool // the client receives events
 	out      Outcome
 }
 
@@ -89,12 +90,26 @@ func (c *host) Send(frame []byte) int32 {
 	switch {
 	case s.over():
 		return int32(abi.StatusClosed)
-	case err != nil || m.Kind > abi.MessageBinary || m.Kind == abi.MessageText && !utf8.Valid(m.Data):
+	case err != nil || !sendable(m) || m.Kind == abi.MessageEvent && !s.events:
 		return int32(abi.StatusInvalid)
 	}
 	s.out.Accepted = true
 	s.out.Sent = append(s.out.Sent, *m)
 	return int32(abi.StatusOK)
+}
+
+// sendable reports whether a plugin may send a message like m.
+func sendable(m *abi.Message) bool {
+	switch m.Kind {
+	case abi.MessageText:
+		return utf8.Valid(m.Data)
+	case abi.MessageBinary:
+		return true
+	case abi.MessageEvent:
+		_, _, _, ok := abi.SplitEvent(m.Data)
+		return ok
+	}
+	return false
 }
 
 func (c *host) Close(code uint32, reason []byte) int32 {

@@ -148,6 +148,19 @@ func (s *Session) Send(m Message) error {
 // SendText is Send of a text message.
 func (s *Session) SendText(text string) error { return s.Send(Message{Kind: Text, Data: []byte(text)}) }
 
+// SendEvent sends one event of an event stream, with a name (HTML, section 9.2.6: the
+// event's type) and an id, both of which may be empty; see abi.SplitEvent for their bounds.
+// A client that connects again sends the last id in the header Last-Event-ID. Errors are
+// those of Send; on a socket, events cannot be sent.
+func (s *Session) SendEvent(name, id, text string) error {
+	data := abi.EventData(name, id, []byte(text))
+	if _, _, _, ok := abi.SplitEvent(data); !ok || len(data) > abi.MaxBody {
+		return errors.New("session: the event's name, id or text is not valid, or it is over 8 MiB")
+	}
+	s.out = abi.AppendMessage(s.out[:0], &Message{Kind: abi.MessageEvent, Data: data})
+	return statusError("send", abi.Status(send(s.out)))
+}
+
 // maxReason is the longest reason that the host accepts, in bytes; a close frame has room
 // for 123 (RFC 6455, section 5.5).
 const maxReason = 120

@@ -107,6 +107,18 @@ func (s *eventStream) Write(binary bool, data []byte) error {
 	if binary {
 		return host.E(host.Invalid, "", "an event stream carries text")
 	}
+	return s.WriteEvent("", "", data)
+}
+
+// WriteEvent sends one event with a name and an id; see plugin.EventClient.
+func (s *eventStream) WriteEvent(name, id string, data []byte) error {
+	head := ""
+	if name != "" {
+		head = "event: " + name + "\n"
+	}
+	if id != "" {
+		head += "id: " + id + "\n"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -115,7 +127,7 @@ func (s *eventStream) Write(binary bool, data []byte) error {
 	if !s.session.Alive() {
 		return s.session.Cause()
 	}
-	if err := s.send("", data); err != nil {
+	if err := s.send(head, data); err != nil {
 		return err
 	}
 	s.session.Touch()

@@ -68,8 +68,13 @@ func TestAnEventForgesNoFieldAndNoneIsSentAfterTheEnd(t *testing.T) {
 	if got := w.Body.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	w.Body.Reset()
+	if err := e.WriteEvent("cluster_data", "7", []byte("{}")); err != nil || w.Body.String() != "event: cluster_data\nid: 7\ndata: {}\n\n" {
+		t.Errorf("got %q, %v", w.Body.String(), err)
+	}
+	w.Body.Reset()
 	s.End(host.ErrLoggedOut)
-	if err := e.Write(false, []byte("late")); err == nil || w.Body.String() != want {
+	if err := e.Write(false, []byte("late")); err == nil || w.Body.Len() > 0 {
 		t.Errorf("after the end: %v, %q", err, w.Body.String())
 	}
 }

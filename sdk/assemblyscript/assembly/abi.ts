@@ -330,7 +330,7 @@ export function decodeMessage(frame: Uint8Array): RawMessage | null {
   const d = new Reader(frame, KIND_MESSAGE);
   const kind = d.u8("message kind");
   const m = new RawMessage(kind, d.raw("data"));
-  if (kind < 1 || kind > 4) d.fail("message kind");
+  if (kind < 1 || kind > 5) d.fail("message kind");
   return d.done() ? m : null;
 }
 

@@ -118,6 +118,8 @@ pub enum MessageKind {
     Binary = 2,
     Close = 3,
     Idle = 4,
+    /// To an event stream: a line with its name, a line with its id, and its text.
+    Event = 5,
 }
 
 /// The code that goes with a status when nothing more particular is known.
@@ -441,6 +443,7 @@ pub fn decode_message(frame: &[u8]) -> Result<(MessageKind, &[u8]), FrameError> 
         2 => MessageKind::Binary,
         3 => MessageKind::Close,
         4 => MessageKind::Idle,
+        5 => MessageKind::Event,
         _ => {
             d.fail("message kind", "is unknown");
             MessageKind::Idle

@@ -115,7 +115,7 @@ impl Session {
             }),
             Ok((MessageKind::Binary, data)) => Ok(Message::Binary(data)),
             Ok((MessageKind::Close, _)) => Err(Failure::Closed),
-            Ok((MessageKind::Idle, _)) => Err(Failure::TimedOut),
+            Ok((MessageKind::Idle | MessageKind::Event, _)) => Err(Failure::TimedOut), // hosts send no Event
             Err(e) => Err(Failure::Host(abi::host_fault(&e))),
         }
     }
