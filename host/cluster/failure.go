@@ -80,9 +80,26 @@ func refusal(op string, code int, status *metav1.Status, err error) *host.Error 
 		e.Message, e.Detail = "the cluster failed", message
 	}
 	if status != nil && status.Details != nil {
+		if conflicts := fieldConflicts(status.Details.Causes); conflicts != "" {
+			e.Detail = conflicts
+		}
 		e.RetryAfter = min(time.Duration(max(status.Details.RetryAfterSeconds, 0))*time.Second, retryafter.Max)
 	}
 	return e
+}
+
+const maxConflicts = 64 // fields that a refusal names
+
+// fieldConflicts are the fields of a server-side apply that other managers own, each a line
+// FIELD: MESSAGE, or "".
+func fieldConflicts(causes []metav1.StatusCause) string {
+	var lines []string
+	for _, c := range causes {
+		if c.Type == metav1.CauseTypeFieldManagerConflict && len(lines) < maxConflicts {
+			lines = append(lines, c.Field+": "+c.Message)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Err returns nil for a status below 400, otherwise the API server's refusal with its

@@ -38,3 +38,15 @@ func TestTheWaitThatAClusterAsksForIsPassedOn(t *testing.T) {
 		}
 	}
 }
+
+// Whom a server-side apply conflicts with is readable by people and programs.
+func TestAnApplysConflictsAreTheDetail(t *testing.T) {
+	body := `{"kind":"Status","code":409,"reason":"Conflict","message":"Apply failed with 2 conflicts","details":{"causes":[
+		{"reason":"FieldManagerConflict","message":"conflict with \"kubectl\" using apps/v1","field":".spec.replicas"},
+		{"reason":"FieldValueInvalid","message":"other","field":"x"},
+		{"reason":"FieldManagerConflict","message":"conflict with \"helm\"","field":".data.a"}]}}`
+	e, ok := errors.AsType[*host.Error]((&Response{Status: 409, Body: []byte(body)}).Err())
+	if want := ".spec.replicas: conflict with \"kubectl\" using apps/v1\n.data.a: conflict with \"helm\""; !ok || e.Detail != want || e.Kind != host.Conflict {
+		t.Errorf("got %#v", e)
+	}
+}

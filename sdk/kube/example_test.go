@@ -1,10 +1,12 @@
 package kube_test
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/kube"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/session"
 )
 
 // Segments from a request are escaped, so that they stay segments.
@@ -16,26 +18,53 @@ func ExamplePath() {
 	// /api/v1/namespaces/..%2Fsecrets
 }
 
-func ExampleCluster_List() {
+// Pod has the fields that the plugin needs.
+type Pod struct {
+	Metadata kube.Metadata          `json:"metadata"`
+	Status   struct{ Phase string } `json:"status"`
+}
+
+// Pages are followed, and one object is decoded at a time.
+func ExampleEach() {
 	sdk.Handle("pods", func(r *sdk.Request) (*sdk.Response, error) {
-		var pods struct {
-			Items []struct {
-				Metadata struct {
-					Name string `json:"name"`
-				} `json:"metadata"`
-			} `json:"items"`
+		pods := kube.Objects("v1", r.Query("namespace"), "pods")
+		phases := map[string]string{}
+		for pod, err := range kube.Each[Pod](kube.Cluster(r.Query("cluster")), pods, kube.ListOptions{LabelSelector: "app=web"}) {
+			if err != nil {
+				return nil, err // says who refused: grant, policy, the cluster
+			}
+			phases[pod.Metadata.Name] = pod.Status.Phase
 		}
-		path := kube.Path("api", "v1", "namespaces", r.Query("namespace"), "pods")
-		if err := kube.Cluster(r.Query("cluster")).List(path, kube.ListOptions{LabelSelector: "app=web"}, &pods); err != nil {
-			return nil, err // says who refused: grant, policy, the cluster
+		return sdk.JSON(200, phases)
+	})
+}
+
+// A route of kind events: what exists, and then every change.
+func ExampleWatch() {
+	session.Handle("watch", func(r *sdk.Request, s *session.Session) error {
+		pods := kube.Objects("v1", r.Query("namespace"), "pods")
+		return session.SendEach(s, kube.Watch[Pod](kube.Cluster(r.Query("cluster")), pods, kube.WatchOptions{}))
+	})
+}
+
+func ExampleCluster_Apply() {
+	sdk.Handle("scale", func(r *sdk.Request) (*sdk.Response, error) {
+		at := kube.Objects("apps/v1", r.Query("namespace"), "deployments", r.Query("name"))
+		object := map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment",
+			"metadata": map[string]string{"name": r.Query("name")}, "spec": map[string]int{"replicas": 3},
 		}
-		return sdk.JSON(200, pods.Items)
+		err := kube.Cluster(r.Query("cluster")).Apply(at, object, kube.ApplyOptions{Manager: "scaler"}, nil)
+		if conflict, ok := errors.AsType[*kube.ConflictError](err); ok {
+			return nil, sdk.Errorf(409, "%s belongs to another: %s", conflict.Fields[0].Field, conflict.Fields[0].Message)
+		}
+		return sdk.NoContent(), err
 	})
 }
 
 func ExampleCluster_Patch() {
 	sdk.Handle("pause", func(r *sdk.Request) (*sdk.Response, error) {
-		path := kube.Path("apis", "apps", "v1", "namespaces", r.Query("namespace"), "deployments", r.Query("name"))
+		path := kube.Objects("apps/v1", r.Query("namespace"), "deployments", r.Query("name"))
 		patch := map[string]any{"spec": map[string]any{"paused": true}}
 		if err := kube.Cluster(r.Query("cluster")).Patch(path, kube.MergePatch, patch, nil); err != nil {
 			return nil, err

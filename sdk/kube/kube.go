@@ -2,9 +2,20 @@
 // operator's clusters as the user. The host has the credentials and attaches them. A call
 // must be allowed by the manifest, the grant, policy and the cluster's own RBAC.
 //
-// Paths are the API server's own, such as /api/v1/namespaces/shop/pods/web;
-// build them from request data with Path. Errors are *sdk.Error with the API
-// server's status and message.
+// Paths are the API server's own, such as /api/v1/namespaces/shop/pods/web; build them from
+// request data with Objects or Path. Objects are structs of your own, with the fields that you
+// need:
+//
+//	type Pod struct {
+//		Metadata kube.Metadata `json:"metadata"`
+//		Status   struct{ Phase string } `json:"status"`
+//	}
+//	for pod, err := range kube.Each[Pod](cluster, kube.Objects("v1", "shop", "pods"), kube.ListOptions{}) {
+//
+// Each and Watch decode one object at a time, so memory does not grow with the list.
+//
+// Errors are *sdk.Error with the API server's status and message, and Origin says who refused.
+// IsNotFound, IsConflict, IsExists and DeniedBy tell the common ones apart.
 package kube
 
 import (
@@ -29,16 +40,8 @@ const (
 	JSONPatch      PatchType = "application/json-patch+json"            // RFC 6902
 	MergePatch     PatchType = "application/merge-patch+json"           // RFC 7386
 	StrategicPatch PatchType = "application/strategic-merge-patch+json" // built-in types only
-	ApplyPatch     PatchType = "application/apply-patch+yaml"           // server-side apply
+	ApplyPatch     PatchType = "application/apply-patch+yaml"           // server-side apply; see Apply
 )
-
-// ListOptions limit a List. The zero value lists everything.
-type ListOptions struct {
-	LabelSelector string
-	FieldSelector string
-	Limit         int    // 0: no paging
-	Continue      string // from the metadata of the previous page
-}
 
 // Path joins segments to a path and escapes each, so that a name from a request cannot
 // reach another resource. Empty segments are kept, so that the call refuses them.
@@ -49,6 +52,20 @@ func Path(segments ...string) string {
 		b.WriteString(url.PathEscape(s))
 	}
 	return b.String()
+}
+
+// Objects is the path of the objects of one kind: apiVersion as in a manifest, such as "v1" or
+// "apps/v1", the namespace, or "" for all and for objects that belong to none, the plural, and
+// optionally the name of one object and its subresource. Like Path, it escapes each.
+func Objects(apiVersion, namespace, plural string, rest ...string) string {
+	segments := []string{"api", apiVersion}
+	if group, version, ok := strings.Cut(apiVersion, "/"); ok {
+		segments = []string{"apis", group, version}
+	}
+	if namespace != "" {
+		segments = append(segments, "namespaces", namespace)
+	}
+	return Path(append(append(segments, plural), rest...)...)
 }
 
 // Resource is a kind that the API server has. Name is the plural in paths, such as
@@ -78,23 +95,14 @@ func (c Cluster) Resources(apiVersion string) ([]Resource, error) {
 // Get reads the object at path into out.
 func (c Cluster) Get(path string, out any) error { return c.do("GET", path, "", nil, out) }
 
-// List reads the collection at path into out, which has an items field.
-func (c Cluster) List(path string, o ListOptions, out any) error {
-	query := url.Values{}
-	for name, value := range map[string]string{
-		"labelSelector": o.LabelSelector, "fieldSelector": o.FieldSelector, "continue": o.Continue,
-	} {
-		if value != "" {
-			query.Set(name, value)
-		}
+// GetMetadata reads the metadata of the object at path, without its content.
+func (c Cluster) GetMetadata(path string) (*Partial, error) {
+	target, err := c.url(path)
+	if err != nil {
+		return nil, err
 	}
-	if o.Limit > 0 {
-		query.Set("limit", strconv.Itoa(o.Limit))
-	}
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	return c.do("GET", path, "", nil, out)
+	out := &Partial{}
+	return out, rest.Send(fetch, &abi.Request{Method: "GET", URL: target, Header: accept(partialObject)}, out)
 }
 
 // Create posts object to the collection at path and reads the created object into out,
@@ -103,7 +111,8 @@ func (c Cluster) Create(path string, object, out any) error {
 	return c.do("POST", path, "application/json", object, out)
 }
 
-// Update replaces the object at path.
+// Update replaces the object at path. If object has a resourceVersion and the object has
+// changed since, the error IsConflict.
 func (c Cluster) Update(path string, object, out any) error {
 	return c.do("PUT", path, "application/json", object, out)
 }
@@ -133,7 +142,7 @@ func (c Cluster) do(method, path, contentType string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	r := &abi.Request{Method: method, URL: target, Header: []abi.Pair{{Name: "Accept", Value: "application/json"}}}
+	r := &abi.Request{Method: method, URL: target, Header: accept(plainJSON)}
 	if in != nil {
 		if r.Body, err = encode(in); err != nil {
 			return err
@@ -142,6 +151,15 @@ func (c Cluster) do(method, path, contentType string, in, out any) error {
 	}
 	return rest.Send(fetch, r, out)
 }
+
+// What a call asks for: objects, or only their metadata.
+const (
+	plainJSON     = "application/json"
+	partialObject = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+	partialList   = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+)
+
+func accept(what string) []abi.Pair { return []abi.Pair{{Name: "Accept", Value: what}} }
 
 func encode(v any) ([]byte, error) {
 	switch v := v.(type) {

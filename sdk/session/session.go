@@ -2,15 +2,15 @@
 // messages with one client until either side ends the session.
 //
 //	session.Handle("chat", func(r *sdk.Request, s *session.Session) error {
-//		for {
-//			m, err := s.Next(0)
+//		for m, err := range s.Messages(0) {
 //			if err != nil {
-//				return session.Done(err)
+//				return err
 //			}
 //			if err := s.Send(m); err != nil {
 //				return session.Done(err)
 //			}
 //		}
+//		return nil
 //	})
 //
 // The client's upgrade is answered at the first call on the Session. A handler
@@ -24,7 +24,9 @@
 package session
 
 import (
+	"encoding/json"
 	"errors"
+	"iter"
 	"math"
 	"strconv"
 	"time"
@@ -143,6 +145,41 @@ func (s *Session) Send(m Message) error {
 	}
 	s.out = abi.AppendMessage(s.out[:0], &m)
 	return statusError("send", abi.Status(send(s.out)))
+}
+
+// Messages yields the client's messages until the session ends. It yields ErrTimeout, and goes
+// on, if none arrives within timeout; zero or less waits until the session ends. Any other error
+// ends it.
+//
+//	for m, err := range s.Messages(0) {
+func (s *Session) Messages(timeout time.Duration) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := s.Next(timeout)
+			if errors.Is(err, ErrClosed) || !yield(m, err) || err != nil && !errors.Is(err, ErrTimeout) {
+				return
+			}
+		}
+	}
+}
+
+// SendEach sends each value of values to the client as JSON, in a Text message of its own, such
+// as the events of kube.Watch. It returns nil when there are no more or the session has ended,
+// and otherwise the first error of values, of encoding or of sending.
+func SendEach[T any](s *Session, values iter.Seq2[T, error]) error {
+	for v, err := range values {
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if err := s.Send(Message{Kind: Text, Data: text}); err != nil {
+			return Done(err)
+		}
+	}
+	return nil
 }
 
 // SendText is Send of a text message.

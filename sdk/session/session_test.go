@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +154,56 @@ func TestDoneKeepsRealErrors(t *testing.T) {
 	if session.Done(session.ErrClosed) != nil || session.Done(other) != other || session.Done(nil) != nil {
 		t.Error("Done changed the wrong error")
 	}
+}
+
+func TestMessagesEndWithTheSession(t *testing.T) {
+	var got []string
+	run(t, func(_ *sdk.Request, s *session.Session) error {
+		for m, err := range s.Messages(time.Minute) {
+			got = append(got, fmt.Sprint(string(m.Data), err))
+		}
+		return nil
+	}, sdktest.Text("a"), sdktest.Idle(), sdktest.Text("b"))
+	if want := fmt.Sprint([]string{"a<nil>", fmt.Sprint(session.ErrTimeout), "b<nil>"}); fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	left := 0
+	run(t, func(_ *sdk.Request, s *session.Session) error {
+		for range s.Messages(0) {
+			left++
+			break
+		}
+		return nil
+	}, sdktest.Text("a"), sdktest.Text("b"))
+	if left != 1 {
+		t.Errorf("the loop ran %d times after it was left", left)
+	}
+}
+
+func TestSendEachSendsValuesUntilOneIsAnError(t *testing.T) {
+	failed := sdk.Errorf(409, "no more")
+	values := func(last error) iter.Seq2[map[string]int, error] {
+		return func(yield func(map[string]int, error) bool) {
+			_ = yield(map[string]int{"n": 1}, nil) && yield(map[string]int{"n": 2}, nil) && last != nil && yield(nil, last)
+		}
+	}
+	for _, want := range []error{nil, failed} {
+		var err error
+		out := run(t, func(_ *sdk.Request, s *session.Session) error {
+			err = session.SendEach(s, values(want))
+			return nil
+		})
+		if err != want || len(out.Sent) != 2 || string(out.Sent[1].Data) != `{"n":2}` || out.Sent[1].Kind != session.Text {
+			t.Errorf("sent %+v, %v", out.Sent, err)
+		}
+	}
+	run(t, func(_ *sdk.Request, s *session.Session) error {
+		if err := s.Close(1000, ""); err != nil {
+			return err
+		}
+		if err := session.SendEach(s, values(failed)); err != nil {
+			t.Errorf("after the session: %v", err)
+		}
+		return nil
+	})
 }

@@ -4,8 +4,8 @@
 //
 // It defines which requests exist and which parts of a request and its answer pass
 // through. host/cluster interprets a request with the API server's own parser; policy
-// and RBAC decide whether the user may make it. Watches and other answers without an end
-// cannot be fetched. The kinds that the API server has of one version of a group, such as
+// and RBAC decide whether the user may make it. A watch is fetched in parts, each of which
+// policy permits anew; other answers without an end cannot be fetched. The kinds that the API server has of one version of a group, such as
 // apis/apps/v1, are a list of the resource apiresources.
 package kube
 
@@ -41,7 +41,7 @@ func NewKind() *capability.Kind {
 		Name: name,
 		Dimensions: []capability.Dimension{
 			{Name: capability.Clusters}, {Name: capability.Namespaced}, {Name: capability.Resources},
-			{Name: capability.Verbs, Values: []string{"get", "list", "create", "update", "patch", "delete", "deletecollection"}},
+			{Name: capability.Verbs, Values: []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}},
 		},
 		Classify: classify,
 		Spans: func(c *host.CapabilityCall) string {
@@ -108,10 +108,13 @@ func parse(r *abi.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	q := &request{r.Method, t, path, access, headerOf(r.Header), r.Body}
 	if access.Endless {
-		return nil, host.E(host.Invalid, name, "a watch has no end and cannot be fetched")
+		if err := checkWatch(q); err != nil {
+			return nil, err
+		}
 	}
-	return &request{r.Method, t, path, access, headerOf(r.Header), r.Body}, nil
+	return q, nil
 }
 
 // apiResources is the resource by which grants and permissions name the kinds of one
@@ -157,6 +160,13 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 			return listNamespaces(ctx, client, q, p.Narrowing)
 		}
 		return listWithin(ctx, client, q, p.Narrowing, p.Caller.Logger)
+	}
+	if q.access.Endless {
+		if len(p.Obligations.Redact) > 0 {
+			// The pointers are for objects and lists, and would not hold for events.
+			return nil, &host.Error{Kind: host.Forbidden, Op: name, Message: "what must be redacted cannot be watched", Detail: "not_redactable"}
+		}
+		return part(ctx, client, q)
 	}
 	if len(p.Obligations.Redact) > 0 {
 		// Redaction pointers are for the objects themselves, not for a table.

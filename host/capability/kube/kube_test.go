@@ -18,20 +18,22 @@ import (
 
 func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 	for request, want := range map[string]string{
-		"GET kube://dev/apis/apps/v1/namespaces/shop/deployments/web":           "kube get deployments.apps dev/shop/web",
-		"GET kube://dev/apis/argoproj.io/v1alpha1/applications?limit=5":         "kube list applications.argoproj.io dev//",
-		"POST kube://dev/api/v1/namespaces/shop/pods":                           "kube create pods dev/shop/",
-		"PUT kube://dev/api/v1/namespaces/shop/pods/web/status":                 "kube update pods/status dev/shop/web",
-		"PATCH kube://dev/api/v1/namespaces/shop/pods/web":                      "kube patch pods dev/shop/web",
-		"DELETE kube://dev/api/v1/namespaces/shop/pods/web":                     "kube delete pods dev/shop/web",
-		"DELETE kube://dev/api/v1/namespaces/shop/pods":                         "kube deletecollection pods dev/shop/",
-		"GET kube://dev/api/v1/namespaces/shop/pods/web/proxy/admin":            "kube get pods/proxy dev/shop/web",
-		"GET kube://dev/api/v1/namespaces/shop/pods/web/exec":                   "kube get pods/exec dev/shop/web",
-		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?tailLines=5":        "kube get pods/log dev/shop/web",
-		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=False":       "kube get pods/log dev/shop/web",
-		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=0":           "kube get pods/log dev/shop/web",
-		"GET kube://dev/apis/rbac.authorization.k8s.io/v1/clusterroles/a:b":     "kube get clusterroles.rbac.authorization.k8s.io dev//a:b",
-		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=": "kube list pods dev/shop/",
+		"GET kube://dev/apis/apps/v1/namespaces/shop/deployments/web":             "kube get deployments.apps dev/shop/web",
+		"GET kube://dev/apis/argoproj.io/v1alpha1/applications?limit=5":           "kube list applications.argoproj.io dev//",
+		"POST kube://dev/api/v1/namespaces/shop/pods":                             "kube create pods dev/shop/",
+		"PUT kube://dev/api/v1/namespaces/shop/pods/web/status":                   "kube update pods/status dev/shop/web",
+		"PATCH kube://dev/api/v1/namespaces/shop/pods/web":                        "kube patch pods dev/shop/web",
+		"DELETE kube://dev/api/v1/namespaces/shop/pods/web":                       "kube delete pods dev/shop/web",
+		"DELETE kube://dev/api/v1/namespaces/shop/pods":                           "kube deletecollection pods dev/shop/",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/proxy/admin":              "kube get pods/proxy dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/exec":                     "kube get pods/exec dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?tailLines=5":          "kube get pods/log dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=False":         "kube get pods/log dev/shop/web",
+		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=0":             "kube get pods/log dev/shop/web",
+		"GET kube://dev/apis/rbac.authorization.k8s.io/v1/clusterroles/a:b":       "kube get clusterroles.rbac.authorization.k8s.io dev//a:b",
+		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=":   "kube list pods dev/shop/",
+		"GET kube://dev/api/v1/namespaces/shop/pods?watch=true&resourceVersion=5": "kube watch pods dev/shop/",
+		"GET kube://dev/api/v1/pods?watch=1&resourceVersion=5":                    "kube watch pods dev//",
 		"GET kube://dev/api/v1":       "kube list apiresources dev//",
 		"GET kube://dev/apis/apps/v1": "kube list apiresources dev//",
 	} {
@@ -49,7 +51,10 @@ func TestWhatIsNotFetched(t *testing.T) {
 		"GET kube://dev/api/v1/watch/pods", "GET kube://dev/api/v1/pods?watch", "GET kube://dev/api/v1/pods?watch=f",
 		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=",
 		"GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=f", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=00", "GET kube://dev/api/v1/namespaces/shop/pods/web/log?follow=true",
-		"GET kube://dev/healthz", "GET kube://dev", "GET kube://dev/api", "GET kube://dev/apis/apps", "GET kube://dev/apis", "GET kube://dev/version", "GET kube://dev/openapi/v3",
+		"GET kube://dev/api/v1/pods?watch=true&resourceVersion=0", "GET kube://dev/api/v1/pods?watch=yes&resourceVersion=5", "GET kube://dev/api/v1/watch/pods?watch=true&resourceVersion=5",
+		"GET kube://dev/apis/apps/v1/watch/deployments?watch=true&resourceVersion=5", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&follow=true", "GET kube://dev/api/v1/namespaces/shop/pods/a?watch=true&resourceVersion=5",
+		"GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&timeoutSeconds=0", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&timeoutSeconds=x", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&sendInitialEvents=true",
+		"POST kube://dev/api/v1/namespaces/shop/pods?watch=true&resourceVersion=5", "GET kube://dev/healthz", "GET kube://dev", "GET kube://dev/api", "GET kube://dev/apis/apps", "GET kube://dev/apis", "GET kube://dev/version", "GET kube://dev/openapi/v3",
 		"POST kube://dev/api/v1", "GET kube://dev/apis/apps/v1?x=y", "HEAD kube://dev/api/v1/pods", "get kube://dev/api/v1/pods",
 		"GET kube://dev/api/v1/namespaces/../secrets", "GET kube://dev/api/v1/namespaces/shop/pods/a%2f..%2fb",
 		"GET kube://dev//api/v1/pods", "GET kube://dev/api/v1/pods?watch=false&watch=true", "GET https://dev/api/v1/pods",
@@ -77,7 +82,7 @@ func FuzzClassify(f *testing.F) {
 		if err != nil || sent.Path != q.path || path.Clean(sent.Path) != sent.Path || sent.Host != "api.invalid" {
 			t.Fatalf("%q is sent as %v, %v", target, sent, err)
 		}
-		if !strings.HasPrefix(q.path, "/api/") && !strings.HasPrefix(q.path, "/apis/") || q.access.Resource == "" || q.access.Verb == "watch" {
+		if !strings.HasPrefix(q.path, "/api/") && !strings.HasPrefix(q.path, "/apis/") || q.access.Resource == "" || q.access.Endless && !sent.Query().Has("resourceVersion") {
 			t.Fatalf("%q was taken as %+v", target, q.access)
 		}
 	})

@@ -16,7 +16,7 @@ func publicError(route string, err error) *abi.Error {
 		Log(levelError, "route "+route+": "+err.Error())
 		return internalError()
 	}
-	if error(x) != err {
+	if x.Error() != err.Error() { // the handler has added something
 		Log(levelWarn, "route "+route+": "+err.Error())
 	}
 	return complete(x)

@@ -67,8 +67,8 @@ func Send(f guest.Func, r *abi.Request, out any) error {
 	if err != nil {
 		return err
 	}
-	if resp.Status >= 400 {
-		return failure(resp)
+	if err := Failure(resp); err != nil {
+		return err
 	}
 	if out == nil || len(resp.Body) == 0 {
 		return nil
@@ -79,9 +79,12 @@ func Send(f guest.Func, r *abi.Request, out any) error {
 	return nil
 }
 
-// failure converts an answer of 400 and above to an error of the upstream, with the text of
-// the host's own errors or of Kubernetes' Status.
-func failure(resp *abi.Response) error {
+// Failure converts an answer of 400 and above to an error of the upstream, with the text of
+// the host's own errors or of Kubernetes' Status. It returns nil for any other answer.
+func Failure(resp *abi.Response) error {
+	if resp.Status < 400 {
+		return nil
+	}
 	var text struct {
 		Error   string `json:"error"`
 		Detail  string `json:"detail"`
