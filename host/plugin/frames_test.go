@@ -242,3 +242,25 @@ func TestAMessageThatDoesNotFitTheMemoryEndsTheSocket(t *testing.T) {
 		}
 	}
 }
+
+// A plugin's attributes are in a group of their own, whatever their names, and a record with
+// malformed ones is logged as such.
+func TestAttributesOfARecordCannotPassForTheHosts(t *testing.T) {
+	g := newFixture(t).load(t, hostile(t, "logs-attributes", false))
+	c := call(t, g, &authority{}, "GET", "/run")
+	var logged bytes.Buffer
+	c.Caller.Logger = slog.New(slog.NewJSONHandler(&logged, nil))
+	if _, err := g.Handle(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	c.Release()
+	lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+	if len(lines) != 4 || !strings.Contains(lines[0], `"plugin":"hostile","attributes":{"plugin":"other","a b":"x level=up"}`) {
+		t.Errorf("logged %s", logged.String())
+	}
+	for _, line := range lines[1:] {
+		if !strings.Contains(line, `"plugin":"hostile","attributes":{"malformed":true}`) {
+			t.Errorf("logged %s", line)
+		}
+	}
+}

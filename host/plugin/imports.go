@@ -45,6 +45,9 @@ func (g *Generation) imports() []sandbox.Import {
 		}, {
 			Module: abi.ModuleLog, Name: abi.ImportWrite,
 			Signature: signature(0, i32, i32, i32), Call: g.logWrite, Cost: ownCost,
+		}, {
+			Module: abi.ModuleLog, Name: abi.ImportRecord,
+			Signature: signature(0, i32, i32, i32, i32, i32), Call: g.logRecord, Cost: ownCost,
 		},
 	}
 	list = append(list, sessionImports()...)
@@ -187,6 +190,34 @@ func take(ctx context.Context, m sandbox.Memory, stack []uint64) {
 // logWrite is (level, ptr, n): one record in the host's log, under the
 // plugin's name and the request's id.
 func (g *Generation) logWrite(ctx context.Context, m sandbox.Memory, stack []uint64) {
+	g.record(ctx, m, stack, nil)
+}
+
+// logRecord is (level, ptr, n, attributes, size): as logWrite, with attributes. They are in a
+// group of their own, so that none passes for one of the host's.
+func (g *Generation) logRecord(ctx context.Context, m sandbox.Memory, stack []uint64) {
+	g.record(ctx, m, stack, func() []any {
+		size := uint32(stack[4])
+		if size > abi.MaxAttributeBytes {
+			return []any{"malformed", true}
+		}
+		data, ok := m.View(uint32(stack[3]), size)
+		if !ok {
+			return []any{"malformed", true}
+		}
+		list, err := abi.DecodeAttributes(data)
+		if err != nil {
+			return []any{"malformed", true}
+		}
+		var attrs []any
+		for _, p := range list {
+			attrs = append(attrs, text.Printable(p.Name), text.Printable(p.Value))
+		}
+		return attrs
+	})
+}
+
+func (g *Generation) record(ctx context.Context, m sandbox.Memory, stack []uint64, attributes func() []any) {
 	c := callOf(ctx)
 	if c.logs++; c.logs > maxLogs {
 		return
@@ -195,8 +226,12 @@ func (g *Generation) logWrite(ctx context.Context, m sandbox.Memory, stack []uin
 	if !ok {
 		return
 	}
+	args := []any{"plugin", g.name}
+	if attributes != nil {
+		args = append(args, slog.Group("attributes", attributes()...))
+	}
 	level := slog.Level(min(max(int32(uint32(stack[0])), int32(slog.LevelDebug)), int32(slog.LevelError)))
-	c.log.Log(ctx, level, text.Printable(string(line)), "plugin", g.name)
+	c.log.Log(ctx, level, text.Printable(string(line)), args...)
 }
 
 // output is a line that the guest printed instead of logging, or a trace: its

@@ -143,6 +143,7 @@ func pluginImports() (list []sandbox.Import) {
 	for name, s := range map[string]sandbox.Signature{
 		abi.ModuleABI + " " + abi.ImportTake:      {Params: i32i32, Results: i64},
 		abi.ModuleLog + " " + abi.ImportWrite:     {Params: []sandbox.Type{sandbox.I32, sandbox.I32, sandbox.I32}},
+		abi.ModuleLog + " " + abi.ImportRecord:    {Params: []sandbox.Type{sandbox.I32, sandbox.I32, sandbox.I32, sandbox.I32, sandbox.I32}},
 		abi.ModuleSession + " " + abi.ImportNext:  {Params: []sandbox.Type{sandbox.I32, sandbox.I32, sandbox.I32}, Results: i64},
 		abi.ModuleSession + " " + abi.ImportSend:  {Params: i32i32, Results: i32},
 		abi.ModuleSession + " " + abi.ImportClose: {Params: []sandbox.Type{sandbox.I32, sandbox.I32, sandbox.I32}, Results: i32},

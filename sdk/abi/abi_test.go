@@ -87,6 +87,7 @@ func TestTheDocumentNamesExportsAndImports(t *testing.T) {
 	same(t, "imports", column(table(t, doc["Imports"], "Module"), 0, 1, 2), []string{
 		ModuleABI + " " + ImportTake + " (i32 i32) -> i64",
 		ModuleLog + " " + ImportWrite + " (i32 i32 i32) ->",
+		ModuleLog + " " + ImportRecord + " (i32 i32 i32 i32 i32) ->",
 		ModuleSession + " " + ImportNext + " (i32 i32 i32) -> i64",
 		ModuleSession + " " + ImportSend + " (i32 i32) -> i32",
 		ModuleSession + " " + ImportClose + " (i32 i32 i32) -> i32",

@@ -108,8 +108,15 @@ func open(frame []byte, want Kind) decoder {
 	if err != nil {
 		return decoder{err: err}
 	}
-	b := append([]byte(nil), frame...)
-	return decoder{b: b, s: unsafe.String(unsafe.SliceData(b), len(b)), off: headerSize}
+	d := copied(frame)
+	d.off = headerSize
+	return d
+}
+
+// copied reads a private copy of data.
+func copied(data []byte) decoder {
+	b := append([]byte(nil), data...)
+	return decoder{b: b, s: unsafe.String(unsafe.SliceData(b), len(b))}
 }
 
 func (d *decoder) fail(field, what string) {

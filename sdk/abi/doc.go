@@ -65,9 +65,11 @@ const (
 	ModuleABI  = "bulkhead:abi/v1"
 	ImportTake = "take"
 
-	// ModuleLog has write(level, ptr, n i32). Levels are those of log/slog.
-	ModuleLog   = "bulkhead:log/v1"
-	ImportWrite = "write"
+	// ModuleLog has write(level, ptr, n i32) and record(level, ptr, n, attributes, size i32),
+	// which has what AppendAttributes encodes. Levels are those of log/slog.
+	ModuleLog    = "bulkhead:log/v1"
+	ImportWrite  = "write"
+	ImportRecord = "record"
 
 	// ModuleSession has the functions of a running session:
 	//	next(ptr, cap, timeoutMs i32) -> i64   length of the next Message frame, or a negative Status

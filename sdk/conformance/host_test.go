@@ -439,6 +439,7 @@ func newRaw(t *testing.T, wasm string) *raw {
 	for name, s := range map[string]sandbox.Signature{
 		abi.ModuleABI + " " + abi.ImportTake:                 {Params: entry.Params, Results: entry.Results},
 		abi.ModuleLog + " " + abi.ImportWrite:                {Params: []sandbox.Type{i32, i32, i32}},
+		abi.ModuleLog + " " + abi.ImportRecord:               {Params: []sandbox.Type{i32, i32, i32, i32, i32}},
 		abi.ModuleSession + " " + abi.ImportNext:             {Params: []sandbox.Type{i32, i32, i32}, Results: []sandbox.Type{i64}},
 		abi.ModuleSession + " " + abi.ImportSend:             {Params: entry.Params, Results: []sandbox.Type{i32}},
 		abi.ModuleSession + " " + abi.ImportClose:            {Params: []sandbox.Type{i32, i32, i32}, Results: []sandbox.Type{i32}},

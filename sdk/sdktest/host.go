@@ -127,3 +127,14 @@ func (c *host) Take(buf []byte) int64 {
 }
 
 func (c *host) Write(level int32, text string) { c.h.t.Logf("log %+d: %s", level, text) }
+
+func (c *host) Record(level int32, text string, attributes []byte) {
+	list, err := abi.DecodeAttributes(attributes)
+	if err != nil {
+		c.h.t.Errorf("sdktest: attributes of the log record %q: %v", text, err)
+	}
+	for _, p := range list {
+		text += fmt.Sprintf(" %s=%q", p.Name, p.Value)
+	}
+	c.Write(level, text)
+}

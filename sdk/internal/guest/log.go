@@ -12,9 +12,12 @@ const (
 const MaxLog = 8 << 10
 
 // Log writes one message to the host's log.
-func Log(level int32, text string) {
+func Log(level int32, text string) { write(level, Cut(text)) }
+
+// Cut bounds the text of a log message.
+func Cut(text string) string {
 	if len(text) > MaxLog {
 		text = strings.ToValidUTF8(text[:MaxLog], "")
 	}
-	write(level, text)
+	return text
 }

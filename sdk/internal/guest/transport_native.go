@@ -14,6 +14,7 @@ type Host interface {
 	Open(capability string, req, resp []byte) int64
 	Take(buf []byte) int64
 	Write(level int32, text string)
+	Record(level int32, text string, attributes []byte)
 	Next(buf []byte, timeoutMS uint32) int64
 	Send(frame []byte) int32
 	Close(code uint32, reason []byte) int32
@@ -40,6 +41,8 @@ func (absent) Splice(uint32) int32                        { panic(outside("sessi
 func (absent) Write(level int32, text string) {
 	fmt.Fprintf(os.Stderr, "level %d: %s\n", level, text)
 }
+
+func (a absent) Record(level int32, text string, _ []byte) { a.Write(level, text) }
 
 func outside(module string) string {
 	return "bulkhead: " + module + " was called outside a host; in tests, run the plugin under sdk/sdktest"

@@ -34,7 +34,12 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", strings.ToLower(r.Level.String()), r.Message)
 	for _, a := range attrs {
-		if !slices.Contains(hidden, a.Key) {
+		switch {
+		case a.Value.Kind() == slog.KindGroup: // the plugin's own
+			for _, own := range a.Value.Group() {
+				fmt.Fprintf(&b, " %s=%v", own.Key, own.Value)
+			}
+		case !slices.Contains(hidden, a.Key):
 			fmt.Fprintf(&b, " %s=%v", a.Key, a.Value)
 		}
 	}

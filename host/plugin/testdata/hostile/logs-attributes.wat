@@ -1,0 +1,13 @@
+;; Logs records whose attributes pass for the host's own, or are malformed.
+(module (import "bulkhead:log/v1" "record" (func $record (param i32 i32 i32 i32 i32))) (memory (export "memory") 2)
+  (data (i32.const 0) "\01\02\00\00\14\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00")
+  (data (i32.const 64) "said")
+  (data (i32.const 128) "\02\00\00\00\06\00\00\00plugin\05\00\00\00other\03\00\00\00a\0ab\0a\00\00\00x\0alevel=up")
+  (func (export "bulkhead_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "bulkhead_start") (param i32 i32) (result i64) (i64.const 20))
+  (func (export "bulkhead_handle") (param i32 i32) (result i64)
+    (call $record (i32.const 0) (i32.const 64) (i32.const 4) (i32.const 128) (i32.const 44))
+    (call $record (i32.const 4) (i32.const 64) (i32.const 4) (i32.const 128) (i32.const 43))
+    (call $record (i32.const 4) (i32.const 64) (i32.const 4) (i32.const 128) (i32.const 0x7fffffff))
+    (call $record (i32.const 4) (i32.const 64) (i32.const 4) (i32.const 0xfffffff0) (i32.const 44))
+    (i64.const 20)))
