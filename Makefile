@@ -12,8 +12,19 @@ PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.j
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# The console page. Without npm the host is built without it and says so at "/"; CI has it.
+CONSOLE := host/console/dist/manifest.json
+.PHONY: console
+console: ## build the console page (host/console/dist), which the host embeds
+	@if command -v npm >/dev/null; then $(MAKE) -s $(CONSOLE); elif [ -n "$$CI$$BULKHEAD_SDKS" ]; then \
+	  echo "the console page needs npm"; exit 1; else echo "without npm the host is built without its console page"; fi
+
+$(CONSOLE): $(shell find host/console/page -path '*/node_modules' -prune -o -type f -print)
+	@echo "building the console page"
+	@cd host/console/page && npm ci --no-audit --no-fund --silent && npm run -s build
+
 .PHONY: build
-build: ## build the host (build/bulkhead)
+build: console ## build the host (build/bulkhead)
 	@echo "building the host (the first time takes a few minutes)"
 	@examples/dev/progress.sh "building the host" go build -buildvcs=$(VCS) -ldflags "-s -w" -o build/bulkhead ./cmd/bulkhead
 
@@ -56,7 +67,7 @@ sdks:
 	@sdk/conformance/setup.sh || [ -z "$$CI$$BULKHEAD_SDKS" ]
 
 .PHONY: test
-test: cc signin sdks lint ## everything, with the race detector, on a real cluster
+test: cc signin console sdks lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test -ldflags "$$(./ldflags.sh)" ./...) && \

@@ -76,7 +76,7 @@ else
 fi
 cat <<TEXT
 
-Bulkhead is at $url. Try, in another terminal:
+Bulkhead is at $url: open it in a browser, or try in another terminal:
 
   curl -c eve.jar -H 'Content-Type: application/json' -d '{"user":"eve@example.com"}' $url/auth/login
   curl -b eve.jar '$url/api/echo/echo?hello=world'

@@ -22,7 +22,7 @@ var levels = map[string]int{
 	"host/directory": 5, "host/authz": 5,
 	"host/authn": 6, "host/policytool": 6, "host/plugin": 6,
 	"host/gateway": 7, "host/fleet": 7,
-	"host/gateway/door": 8, "host/gateway/account": 8, "host/gateway/admin": 8,
+	"host/gateway/door": 8, "host/gateway/account": 8, "host/gateway/admin": 8, "host/console": 8,
 	"host/server": 9, "cmd": 10, "plugins": 10,
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
+	"github.com/seed-a3fb47d6/bulkhead/host/console"
 	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
@@ -297,6 +298,7 @@ func (b *building) mount() {
 	account.Mount(rt.gateway, account.Config{SignIn: b.signIn, Sessions: b.ender, Plugins: b.plugins.List, Would: b.would})
 	admin.Mount(rt.gateway, admin.Config{Sessions: b.ender, Directory: rt.people, HostView: b.hostView, Kinds: kinds,
 		Policy: policyOf{b.base, kinds}, Configuration: b.configuration, Plugins: b.fleet, Uploads: b.state})
+	console.Mount(rt.gateway)
 	door.Mount(rt.gateway, door.Config{
 		Lease:  func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) },
 		Behind: b.fleet.Behind,

@@ -5,6 +5,7 @@ package account
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
@@ -37,11 +38,16 @@ type Config struct {
 	Would func(context.Context, *host.Question) host.Decision
 }
 
-type account struct{ Config }
+type account struct {
+	Config
+	// administration lists the routes below /api/admin. What is mounted does not change
+	// while requests are served.
+	administration func() []host.Route
+}
 
 // Mount adds the account's routes to g.
 func Mount(g *gateway.Gateway, c Config) {
-	a := &account{c}
+	a := &account{c, sync.OnceValue(func() []host.Route { return administration(g) })}
 	g.Mount(
 		gateway.Route{Method: "GET", Path: "/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Page},
 		gateway.Route{Method: "POST", Path: "/auth/login", Access: gateway.Public, Action: "auth:login", Handle: c.SignIn.Login},

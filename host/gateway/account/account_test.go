@@ -66,6 +66,14 @@ func serve(t *testing.T, policy *surfacetest.Policy, fleet *surfacetest.Fleet) *
 	t.Helper()
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
 		account.Mount(g, account.Config{SignIn: signIn{}, Sessions: fleet, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: would})
+		for _, r := range []gateway.Route{ // as administration mounts its own
+			{Method: "GET", Path: "/api/admin/things/{id}", Action: "admin:seen"},
+			{Method: "DELETE", Path: "/api/admin/things/{id}", Action: "admin:things.remove"},
+			{Method: gateway.AnyMethod, Path: "/api/admin/{path:.*}", Action: "admin:seen"},
+		} {
+			r.Handle = func(http.ResponseWriter, *http.Request) error { return nil }
+			g.Mount(r)
+		}
 	})
 }
 
@@ -122,7 +130,7 @@ func TestCredentialsAreResolvedOnce(t *testing.T) {
 func TestOnesRoutesAreThoseThatPolicyWouldPermit(t *testing.T) {
 	s, _ := open(t)
 	got := s.As(t, "nia").Do("GET", "/auth/routes", "")
-	want := `{"routes":[` +
+	want := `{"admin":[{"name":"seen","kind":"unary","method":"GET","path":"/api/admin/things/{id}","action":"admin:seen","mutates":false}],"routes":[` +
 		`{"plugin":"probe","name":"seen","kind":"unary","method":"GET","path":"/api/probe/seen","action":"probe:seen.read","mutates":false},` +
 		`{"plugin":"probe","name":"change","kind":"unary","method":"POST","path":"/api/probe/change","action":"probe:change","mutates":true,"reasonRequired":true},` +
 		`{"plugin":"probe","name":"chat","kind":"socket","method":"GET","path":"/ws/probe","action":"probe:chat.read","mutates":false}]}`

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -9,9 +10,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
-// route is a plugin's route that the caller may use.
+// route is a route that the caller may use.
 type route struct {
-	Plugin  string      `json:"plugin"`
+	Plugin  string      `json:"plugin,omitempty"` // empty for administration
 	Name    string      `json:"name"`
 	Kind    string      `json:"kind"` // unary, events, socket
 	Method  string      `json:"method"`
@@ -24,17 +25,17 @@ type route struct {
 	ReasonRequired bool `json:"reasonRequired,omitempty"`
 }
 
-// routes handles GET /auth/routes: the plugins' routes that the caller may use, as far as
-// that is known before a request names its target. Policy decides the request itself
-// again, and each call that the plugin makes. Other routes are not listed.
+// routes handles GET /auth/routes: the plugins' routes that the caller may use, and those
+// of administration, as far as that is known before a request names its target. Policy
+// decides the request itself again, and each call that the plugin makes. Other routes are
+// not listed.
 func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
-	p, list := gateway.RequestOf(r.Context()).Principal, []route{}
+	p, list, admin := gateway.RequestOf(r.Context()).Principal, []route{}, []route{}
 	for _, info := range a.Plugins() {
 		for i := range info.Routes {
 			m := &info.Routes[i]
-			d := a.Would(r.Context(), &host.Question{Principal: p, Route: m.Route})
-			reason := d.Reason.Code == "reason_required"
-			if !d.Allow && !reason {
+			usable, reason := a.usable(r.Context(), p, m.Route)
+			if !usable {
 				continue
 			}
 			door := "/api/"
@@ -47,6 +48,33 @@ func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
 			})
 		}
 	}
-	gateway.WriteJSON(w, http.StatusOK, map[string]any{"routes": list})
+	for _, m := range a.administration() {
+		if usable, reason := a.usable(r.Context(), p, m); usable {
+			admin = append(admin, route{"", m.Name, string(manifest.Unary), m.Method, m.Path, m.Action, m.Mutates, nil, reason})
+		}
+	}
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"routes": list, "admin": admin})
 	return nil
+}
+
+// usable reports whether p may use the route, and whether only with a reason.
+func (a *account) usable(ctx context.Context, p *host.Principal, r host.Route) (usable, reason bool) {
+	d := a.Would(ctx, &host.Question{Principal: p, Route: r})
+	reason = d.Reason.Code == "reason_required"
+	return d.Allow || reason, reason
+}
+
+// administration returns the routes of administration as policy is asked about them.
+func administration(g *gateway.Gateway) (list []host.Route) {
+	surface, err := g.Surface()
+	if err != nil {
+		return nil // a test holds that every route is mounted
+	}
+	for _, e := range surface {
+		plugin, name, _ := e.Action.Split()
+		if strings.HasPrefix(e.Path, "/api/"+plugin+"/") && !strings.Contains(e.Path, ":") {
+			list = append(list, host.Route{Plugin: plugin, Name: name, Action: e.Action, Method: e.Method, Path: e.Path, Mutates: e.Method != http.MethodGet})
+		}
+	}
+	return list
 }

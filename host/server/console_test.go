@@ -1,0 +1,67 @@
+package server
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A real browser walks through the console page as a viewer, an editor, somebody on call
+// and an administrator. Nothing in its console, no report of the content security policy,
+// nothing that axe-core finds, nothing wider than a small screen.
+func TestTheConsolePageInABrowser(t *testing.T) {
+	parts := getSignInParts(t)
+	_, c := onCluster(t)
+	w := prepare(t, c.HostKubeconfig)
+	w.write(t, "directory/oncall.yaml", `apiVersion: bulkhead.internal/v1
+kind: User
+metadata: {name: ola}
+spec: {id: ola@example.com, roles: [viewer, breakglass]}
+`)
+	w.open(t)
+	if got := w.anonymous(t).get("/"); got.status == 404 && os.Getenv("CI") == "" && os.Getenv("BULKHEAD_SDKS") == "" {
+		t.Skip("this program has no console page; `make console` builds it: ", got)
+	}
+	var saw struct {
+		Problems []string
+		Pages    map[string][]string
+		Loaded   struct{ Requests, Bytes int }
+		Skip     string
+		Tabbed   []string
+		Answer   string
+		Session  []string
+		Draft    string
+	}
+	parts.drive(t, &saw, "console.mjs", w.url, os.Getenv("BULKHEAD_SCREENSHOTS"), pod(t, c, "shop"))
+
+	for _, p := range saw.Problems {
+		t.Error(p)
+	}
+	for user, want := range map[string]string{
+		"vic": "Home Features Sessions",
+		"eve": "Home Features Terminal Sessions",
+		"ola": "Home Features Terminal Sessions Plugins Policy Directory Configuration", // the last with a reason
+		"ada": "Home Features Terminal Sessions Plugins Policy Directory Configuration",
+	} {
+		if got := strings.Join(saw.Pages[user], " "); got != want {
+			t.Errorf("%s sees the pages %q, want %q", user, got, want)
+		}
+	}
+	if saw.Loaded.Requests == 0 || saw.Loaded.Bytes > 100<<10 || saw.Loaded.Requests > 12 {
+		t.Errorf("the first page takes %+v", saw.Loaded)
+	}
+	t.Logf("the first page takes %d requests and %d bytes", saw.Loaded.Requests, saw.Loaded.Bytes)
+	if saw.Skip != "Skip to the content" || !slices.Contains(saw.Tabbed, "Sessions") {
+		t.Errorf("the keyboard reaches %q, %q", saw.Skip, saw.Tabbed)
+	}
+	if !strings.Contains(saw.Answer, "200") {
+		t.Errorf("a feature answers %q", saw.Answer)
+	}
+	if !slices.Contains(saw.Session, "exec socket") {
+		t.Errorf("the terminal's session is not shown: %q", saw.Session)
+	}
+	if saw.Draft != "a draft" {
+		t.Errorf("after the logout the page has the draft %q", saw.Draft)
+	}
+}
