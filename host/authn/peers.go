@@ -57,3 +57,9 @@ func (h *peerSet) contains(addr netip.Addr) bool {
 	}
 	return false
 }
+
+// FromProxy reports whether the request comes over a connection from a proxy of
+// auth.proxy.from or limits.rates.forwardedFrom.
+func (s *Service) FromProxy(r *http.Request) bool {
+	return s.forwarded.sent(r) || s.proxy != nil && s.proxy.from.sent(r)
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -79,6 +80,8 @@ func (b *Broker) Grant(plugin string, grants map[string][]Grant) (*Granted, erro
 
 // Fetch makes one call for the caller. Errors are for ErrorFrame.
 func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *abi.Request) (resp *abi.Response, err error) {
+	ctx, span := g.span(ctx, capability)
+	defer func() { ended(span, resp, err) }()
 	if observe := g.broker.observe; observe != nil {
 		began := time.Now()
 		defer func() {
@@ -117,6 +120,8 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 
 // Open opens a stream for the caller, who must close or splice it.
 func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi.Request) (s Stream, err error) {
+	ctx, span := g.span(ctx, capability)
+	defer func() { ended(span, nil, err) }()
 	if observe := g.broker.observe; observe != nil {
 		began := time.Now()
 		defer func() {
@@ -212,6 +217,7 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 	}
 	prepared.Call.Name = capability
 	prepared.Call.Spans = entry.spanned(&prepared.Call) != ""
+	describe(trace.Of(ctx), &prepared.Call)
 	p := &Permit{Caller: c, Prepared: prepared, granted: g, entry: entry}
 	if err := entry.admit(g.plugin, p); err != nil {
 		return nil, err

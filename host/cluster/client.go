@@ -27,7 +27,7 @@ type Client struct {
 }
 
 func newClient(ctx context.Context, e *endpoint, user *host.Impersonation, auth host.Authority) *Client {
-	g := &guard{ctx: ctx, user: user, auth: auth, next: e.transport}
+	g := &guard{ctx: ctx, name: e.cluster, user: user, auth: auth, next: e.transport}
 	return &Client{
 		ctx: ctx, endpoint: e, user: user, auth: auth,
 		http: &http.Client{Transport: g, CheckRedirect: follow.NoRedirects},

@@ -17,7 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 
-	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 )
 
 // ExecOptions are the command and the container to run it in.
@@ -110,7 +110,7 @@ func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bo
 	config := rest.CopyConfig(c.endpoint.rest)
 	config.Impersonate = rest.ImpersonationConfig{UserName: c.user.User, Groups: c.user.Groups}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &upgrade{auth: c.auth, started: started, next: next}
+		return &upgrade{client: c, started: started, next: next}
 	})
 	query := url.Values{"command": o.Command, "stdin": {"true"}, "stdout": {"true"}}
 	if o.Container != "" {
@@ -159,17 +159,17 @@ func needsSPDY(err error) bool {
 
 // upgrade checks authority before the handshake and calls started after it.
 type upgrade struct {
-	auth    host.Authority
+	client  *Client
 	started func()
 	next    http.RoundTripper
 }
 
 func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !u.auth.Alive() {
+	if auth := u.client.auth; !auth.Alive() {
 		closeBody(req)
-		return nil, lost(u.auth)
+		return nil, lost(auth)
 	}
-	resp, err := u.next.RoundTrip(req)
+	resp, err := trace.Send(u.client.ctx, u.next.RoundTrip, req, u.client.endpoint.cluster)
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols && u.started != nil {
 		u.started()
 	}

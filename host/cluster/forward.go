@@ -48,7 +48,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) (
 			p.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path + r.URL.Path, RawQuery: r.URL.RawQuery}
 			p.Out.Host = ""
 		},
-		Transport:      &guard{ctx: c.ctx, user: f.As, auth: c.auth, next: c.endpoint.transport},
+		Transport:      &guard{ctx: c.ctx, name: c.endpoint.cluster, user: f.As, auth: c.auth, next: c.endpoint.transport},
 		FlushInterval:  -1, // watches
 		ModifyResponse: f.Answer,
 		ErrorLog:       log.New(discard{}, "", 0), // the error is returned

@@ -9,12 +9,14 @@ import (
 	"k8s.io/client-go/transport"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 )
 
 // guard sends every request as one user: it refuses requests after authority is
 // lost, binds them to the session's context, and replaces all identity headers.
 type guard struct {
 	ctx  context.Context
+	name string // of the cluster
 	user *host.Impersonation
 	auth host.Authority
 	next http.RoundTripper
@@ -30,7 +32,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	release := func() { stop(); cancel(nil) }
 	req = req.Clone(ctx)
 	impersonate(req.Header, g.user)
-	resp, err := g.next.RoundTrip(req)
+	resp, err := trace.Send(g.ctx, g.next.RoundTrip, req, g.name)
 	if err != nil {
 		release()
 		if cause := g.ended(); cause != nil {

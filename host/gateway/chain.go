@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 )
 
 // Bounds before authentication, in bytes. net/http refuses a header of more than
@@ -29,9 +31,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cw := &responseWriter{ResponseWriter: w}
 	req := &Request{ID: rand.Text(), w: cw}
 	req.Log = g.Logger.With("requestId", req.ID)
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+	ctx, span := g.Tracer.Request(r, g.Authn.FromProxy)
+	if id := trace.ID(ctx); id != "" {
+		req.Log = req.Log.With("traceId", id)
+	}
+	r = r.WithContext(context.WithValue(ctx, requestKey{}, req))
 	cw.Header().Set("X-Request-Id", req.ID)
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
+	defer g.traced(span, req, r)
 	defer g.logAccess(req, r, began)
 	defer g.served(req, r, began)
 	defer g.recoverPanic(cw, r)
@@ -66,7 +73,25 @@ func (g *Gateway) recoverPanic(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) served(req *Request, r *http.Request, began time.Time) {
 	streams := req.w.status == http.StatusSwitchingProtocols || strings.HasPrefix(req.w.Header().Get("Content-Type"), "text/event-stream")
 	if g.Served != nil && req.w.status != 0 && !streams {
-		g.Served(r.Method, req.route, req.w.status, time.Since(began))
+		g.Served(r.Context(), r.Method, req.route, req.w.status, time.Since(began))
+	}
+}
+
+// traced ends the span of a request, by the names of OpenTelemetry's conventions.
+func (g *Gateway) traced(span *trace.Span, req *Request, r *http.Request) {
+	if span == nil {
+		return
+	}
+	defer span.End()
+	span.Name(strings.TrimSpace(r.Method + " " + req.route))
+	span.String("http.request.method", r.Method)
+	span.String("http.route", req.route)
+	span.String("url.path", r.URL.Path)
+	span.String("url.scheme", g.PublicURL.Scheme)
+	span.String("bulkhead.request.id", req.ID)
+	span.Int("http.response.status_code", int64(req.w.status))
+	if req.w.status >= http.StatusInternalServerError {
+		span.Fail(strconv.Itoa(req.w.status))
 	}
 }
 

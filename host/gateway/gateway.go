@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
@@ -27,9 +28,10 @@ type Authenticator interface {
 	CheckOrigin(*http.Request) error
 	CheckSite(*http.Request) error
 	RemoteAddr(*http.Request) string
+	FromProxy(*http.Request) bool
 }
 
-// Config has the dependencies of a Gateway. Every field but Served is required.
+// Config has the dependencies of a Gateway. Every field but Served and Tracer is required.
 type Config struct {
 	Listen    string // the listener's address; loopback listeners refuse foreign Host headers
 	PublicURL *url.URL
@@ -40,7 +42,9 @@ type Config struct {
 	Logger    *slog.Logger
 	// Served, if set, is told of each answered request but websockets and event streams:
 	// its method, the template of its route ("" if none matched), the status of the answer.
-	Served func(method, route string, status int, took time.Duration)
+	Served func(ctx context.Context, method, route string, status int, took time.Duration)
+	// Tracer begins the requests' traces; nil begins none.
+	Tracer *trace.Tracer
 }
 
 // Gateway is the http.Handler of all routes. Mount all routes before it serves; after that
@@ -101,7 +105,10 @@ func (g *Gateway) serve(path string, a Access, action host.Action, h Handler) ht
 }
 
 func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request, req *Request) (err error) {
-	if req.Resolved, err = g.Authn.Resolve(r); err != nil {
+	_, span := trace.Start(r.Context(), "bulkhead.authenticate")
+	req.Resolved, err = g.Authn.Resolve(r)
+	span.End()
+	if err != nil {
 		return err
 	}
 	p := req.Principal

@@ -9,6 +9,7 @@ import (
 // for concurrent use and return quickly.
 type Health struct {
 	Version string
+	Commit  string // "" if it is not known
 	Started time.Time
 	// Checks returns the parts that the host needs to serve, by name, each with its
 	// error or nil.
@@ -80,7 +81,7 @@ func (g *Gateway) health(w http.ResponseWriter, _ *http.Request) error {
 		}
 	}
 	WriteJSON(w, http.StatusOK, map[string]any{
-		"status": g.status(status), "version": g.Health.Version, "uptime": time.Since(g.Health.Started).Round(time.Second).String(),
+		"status": g.status(status), "version": g.Health.Version, "commit": g.Health.Commit, "uptime": time.Since(g.Health.Started).Round(time.Second).String(),
 		"login_methods": g.Health.Methods, "oauth_configured": g.Health.OAuthConfigured,
 	})
 	return nil

@@ -297,4 +297,5 @@ type unlimited struct{ *authn.Service }
 
 func (unlimited) Screen(*http.Request)            {}
 func (unlimited) AdmitClient(*http.Request) error { return nil }
+func (unlimited) FromProxy(*http.Request) bool    { return false }
 func (unlimited) RemoteAddr(*http.Request) string { return "192.0.2.1" }

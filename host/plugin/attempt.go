@@ -62,6 +62,9 @@ func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error)
 	if err != nil {
 		a.failed(err)
 	}
+	if !m.dry && r.options.Swapped != nil {
+		r.options.Swapped(a.report, err)
+	}
 	return a.report, err
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -132,8 +134,12 @@ func (c *call) release() {
 
 // Handle runs a unary route. ctx carries the deadline and the session's end.
 func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error) {
+	ctx, span := g.span(ctx, "bulkhead.plugin.call", c)
+	defer span.End()
+	arrived := time.Now()
 	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
+		span.Fail(abi.OriginHost.String())
 		return nil, g.failure(ctx, c, err)
 	}
 	defer release()
@@ -156,9 +162,11 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 	took := time.Since(began)
 	g.usage(ctx, c, i, took, err)
 	alive := c.Caller.Authority.Alive()
+	source := sourceOf(alive, resp, err)
 	if g.counted != nil {
-		g.counted(g.name, c.Match.Route.Name, sourceOf(alive, resp, err), took, i.Fuel())
+		g.counted(ctx, Measured{g.name, g.manifest.Version, c.Match.Route.Name, source, began.Sub(arrived), took, i.Fuel()})
 	}
+	traced(span, source, began.Sub(arrived), i.Fuel())
 	if alive {
 		if counted, failed := verdict(resp, err); counted {
 			g.counters.add(took, i.Fuel(), failed)
@@ -168,6 +176,31 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 		return nil, g.failure(ctx, c, err)
 	}
 	return resp, nil
+}
+
+// span begins the span of a call or session.
+func (g *Generation) span(ctx context.Context, name string, c *Call) (context.Context, *trace.Span) {
+	ctx, span := trace.Start(ctx, name)
+	if span != nil {
+		span.String("bulkhead.plugin", g.name)
+		span.String("bulkhead.version", g.manifest.Version)
+		span.Int("bulkhead.generation", int64(g.number))
+		span.String("bulkhead.route", c.Match.Route.Name)
+	}
+	return ctx, span
+}
+
+// traced adds to a span how its call went.
+func traced(span *trace.Span, source string, queued time.Duration, fuel uint64) {
+	if span == nil {
+		return
+	}
+	span.Int("bulkhead.queued_us", queued.Microseconds())
+	span.Int("bulkhead.fuel", int64(min(fuel, math.MaxInt64)))
+	if source != "" {
+		span.String("error.source", source)
+		span.Fail(source)
+	}
 }
 
 // Usage is what one unary call of a plugin has used.

@@ -39,8 +39,8 @@ type Generation struct {
 	number   uint64
 	since    time.Time // when it was published
 	counters counters
-	called   func(context.Context, Usage) // nil: nobody is told
-	counted  func(plugin, route, source string, took time.Duration, fuel uint64)
+	called   func(context.Context, Usage)    // nil: nobody is told
+	counted  func(context.Context, Measured) // the same
 	drain
 }
 

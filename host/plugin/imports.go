@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -231,7 +232,9 @@ func (g *Generation) record(ctx context.Context, m sandbox.Memory, stack []uint6
 		args = append(args, slog.Group("attributes", attributes()...))
 	}
 	level := slog.Level(min(max(int32(uint32(stack[0])), int32(slog.LevelDebug)), int32(slog.LevelError)))
-	c.log.Log(ctx, level, text.Printable(string(line)), args...)
+	message := text.Printable(string(line))
+	c.log.Log(ctx, level, message, args...)
+	trace.Of(ctx).Event(message)
 }
 
 // output is a line that the guest printed instead of logging, or a trace: its

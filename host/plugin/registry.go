@@ -34,12 +34,24 @@ type Options struct {
 	Fetch func(ctx context.Context, c *Config, most int) ([]byte, error)
 	// Called, if set, is told what each unary call has used, before its answer is written.
 	Called func(context.Context, Usage)
-	// Counted, if set, is told of each unary call: who caused its failure ("plugin",
-	// "policy", "grant", "host", "upstream" or "client"; "" if it did not fail), its time in
-	// the plugin and the capabilities it called, and what it computed, about one for each
-	// instruction.
-	Counted func(plugin, route, source string, took time.Duration, fuel uint64)
+	// Counted, if set, is told of each unary call.
+	Counted func(context.Context, Measured)
+	// Swapped, if set, is told how an attempt to replace a generation went, but not of
+	// checks; err is a *StepError, with StepWatch for a version that was rolled back because
+	// it was worse. It must not call the registry.
+	Swapped func(r *Report, err error)
 	Logger  *slog.Logger // required
+}
+
+// Measured is one unary call of a plugin.
+type Measured struct {
+	Plugin, Version, Route string
+	// Source is who caused its failure: "plugin", "policy", "grant", "host", "upstream" or
+	// "client"; "" if it did not fail.
+	Source string
+	Queued time.Duration // it waited for an instance
+	Took   time.Duration // in the plugin and the capabilities that it called
+	Fuel   uint64        // about one for each instruction
 }
 
 // Registry holds the generations of all plugins by name. It is safe for concurrent

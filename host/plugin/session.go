@@ -44,6 +44,8 @@ const maxReason = 120 // bytes; a close frame holds 123
 // was accepted; accepted reports whether the socket was. It is closed then, and
 // the error is for the log.
 func (g *Generation) Session(ctx context.Context, c *Call, s Socket) (_ *abi.Response, accepted bool, err error) {
+	ctx, span := g.span(ctx, "bulkhead.plugin.session", c)
+	defer span.End()
 	i, release, err := g.acquire(ctx, c.Caller.Principal.User)
 	if err != nil {
 		return nil, false, g.failure(ctx, c, err)

@@ -41,6 +41,12 @@ type GenerationStatus struct {
 	Leases  int       `json:"leases"` // requests and sessions that hold it
 	Memory  int64     `json:"memory"` // bytes of its instances
 	Since   time.Time `json:"since"`  // when it was published
+	// Of its instances: how many there are and are idle; calls that found none ready; how
+	// often one was reset for the next call.
+	Instances  int    `json:"instances"`
+	Idle       int    `json:"idle"`
+	ColdStarts uint64 `json:"coldStarts"`
+	Restores   uint64 `json:"restores"`
 	// Of its unary calls since then.
 	Calls       uint64        `json:"calls"`
 	Errors      uint64        `json:"errors"` // that failed in the plugin
@@ -79,6 +85,8 @@ func (s *slot) status() Status {
 			Number: g.number, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest,
 			State: Draining, Leases: g.leases(), Memory: g.module.Used(), Since: g.since,
 		}
+		made := g.module.Counts()
+		at.Instances, at.Idle, at.ColdStarts, at.Restores = made.Live, made.Idle, made.ColdStarts, made.Restores
 		n := g.counters.read()
 		at.Calls, at.Errors, at.P99, at.FuelPerCall = n.calls, n.failed, host.Duration(n.p99()), n.fuelPerCall()
 		switch {

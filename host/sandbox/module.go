@@ -38,6 +38,8 @@ type Module struct {
 	cancel context.CancelFunc
 	filler sync.WaitGroup
 	live   atomic.Int64
+	cold   atomic.Uint64 // see Counts
+	reset  atomic.Uint64
 	budget *Budget // of all instances
 	closed sync.Once
 	done   chan struct{} // closed once everything is freed
@@ -50,6 +52,18 @@ func (m *Module) Used() int64 { return m.budget.Used() }
 
 // Live returns the number of instances, including idle ones.
 func (m *Module) Live() int { return int(m.live.Load()) }
+
+// Counts is what a module's instances are and have done.
+type Counts struct {
+	Live, Idle int
+	ColdStarts uint64 // callers that found no instance ready
+	Restores   uint64 // instances that were reset for the next caller
+}
+
+// Counts returns what the module's instances are and have done.
+func (m *Module) Counts() Counts {
+	return Counts{m.Live(), m.pool.len(), m.cold.Load(), m.reset.Load()}
+}
 
 // start makes the first instance, which proves that one can be made, and the template of
 // all others.
@@ -132,6 +146,7 @@ func (m *Module) Acquire(ctx context.Context, holder *Budget) (*Instance, error)
 	}
 	var err error
 	if i == nil {
+		m.cold.Add(1)
 		i, err = m.make(ctx)
 	}
 	if err == nil && holder != nil {
@@ -188,6 +203,7 @@ func (m *Module) keep(i *Instance) bool {
 		m.log.Error("an instance could not be restored", "error", err)
 		return false
 	}
+	m.reset.Add(1)
 	return m.pool.put(i)
 }
 

@@ -48,6 +48,8 @@ var owners = []struct {
 	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
 	{"github.com/open-policy-agent/opa", []string{"host/authz", "host/policytool"}, "one engine decides, deny on every failure; tools look at its programs"},
 	{"go.opentelemetry.io/proto", []string{"host/audit"}, "a record leaves the host masked"},
+	{"go.opentelemetry.io/otel", []string{"host/internal/trace", "host/telemetry"}, "a span has no user and no query"},
+	{"go.opentelemetry.io/contrib", []string{"host/telemetry"}, "what is sent and what is scraped are one list"},
 	{"github.com/prometheus/", []string{"host/telemetry"}, "one list of metrics, none with a user or a path"},
 	{"oras.land/oras-go", []string{"host/artifact", "host/capability/helm"}, "what is downloaded is verified where it is used"},
 	{"github.com/sigstore/", []string{"host/artifact"}, "one place that believes signatures"},

@@ -5,22 +5,39 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"time"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/telemetry"
 )
 
-// listenMetrics takes the listener of the metrics, if there is to be one.
-func (b *base) listenMetrics(address string) (err error) {
-	if address == "" {
-		return nil
+// openTelemetry takes the listener of the metrics, if there is to be one, and begins to
+// send traces and metrics, if the environment says so.
+func (b *base) openTelemetry(ctx context.Context, address string) (err error) {
+	m := telemetry.New(telemetry.Build{Version: Version(), Commit: Commit()}, b.telemetry)
+	if address != "" {
+		if b.metricsListener, err = net.Listen("tcp", address); err != nil {
+			return config.At("metrics", err)
+		}
+		b.closing(func(context.Context) error { _ = b.metricsListener.Close(); return nil })
 	}
-	if b.metricsListener, err = net.Listen("tcp", address); err != nil {
+	if b.export, err = telemetry.OpenExport(ctx, Version(), m, b.log); err != nil {
 		return err
 	}
-	b.closing(func(context.Context) error { _ = b.metricsListener.Close(); return nil })
-	b.metrics = telemetry.New(Version(), b.telemetry)
+	if address != "" || b.export.Metrics() {
+		b.metrics = m
+	}
+	b.closing(func(ctx context.Context) error {
+		if err := b.export.Close(ctx); err != nil {
+			b.log.Warn("the last traces or metrics could not be sent", "error", err)
+		}
+		return nil
+	})
 	return nil
 }
 
@@ -30,6 +47,41 @@ func (s *Server) MetricsAddress() net.Addr {
 		return nil
 	}
 	return s.metricsListener.Addr()
+}
+
+func (b *base) countCall(ctx context.Context, m plugin.Measured) {
+	b.metrics.PluginCall(ctx, telemetry.PluginCall{
+		Plugin: m.Plugin, Version: m.Version, Route: m.Route, Source: m.Source, Queued: m.Queued, Took: m.Took, Fuel: m.Fuel,
+	})
+}
+
+func (b *base) countSwap(r *plugin.Report, err error) {
+	step, took := "", time.Duration(0)
+	if failed, ok := errors.AsType[*plugin.StepError](err); ok {
+		step = string(failed.Step)
+	}
+	for _, s := range r.Steps {
+		took += time.Duration(s.Took)
+	}
+	b.metrics.Swap(r.Name, string(r.Outcome), step, took)
+}
+
+// decided ends the span of a decision.
+func decided(span *trace.Span, q *host.Question, d *host.Decision) {
+	if span == nil {
+		return
+	}
+	question := "route"
+	if q.Capability != nil {
+		question = "capability"
+	}
+	span.String("bulkhead.question", question)
+	span.String("bulkhead.action", string(q.Route.Action))
+	span.Bool("bulkhead.allow", d.Allow)
+	span.Bool("bulkhead.cached", d.Cached)
+	span.String("bulkhead.reason", d.Reason.Code)
+	span.String("bulkhead.decision.id", d.ID)
+	span.End()
 }
 
 // openMetrics serves the metrics until Close.
@@ -72,11 +124,13 @@ func (b *base) telemetry() telemetry.State {
 	}
 	for _, p := range b.plugins.Status() {
 		for _, g := range p.Generations {
-			t.Plugins = append(t.Plugins, telemetry.Plugin{Name: p.Name, Version: g.Version, State: string(g.State), Leases: g.Leases, MemoryBytes: g.Memory})
+			t.Plugins = append(t.Plugins, telemetry.Plugin{Name: p.Name, Version: g.Version, State: string(g.State), Leases: g.Leases, MemoryBytes: g.Memory,
+				Instances: g.Instances, Idle: g.Idle, ColdStarts: g.ColdStarts, Restores: g.Restores})
 		}
 	}
 	policy := rt.policy.Status()
-	t.Policy, t.Records = rt.policy.Revision(), records("decisions", policy.Log)
+	t.Policy, t.Records = rt.policy.Revision(), append(records("decisions", policy.Log), b.export.Records()...)
+	t.StoreAge, t.StoreGaps, t.Started = b.state.Age(), b.state.Gaps(), time.Duration(b.took.Load())
 	return t
 }
 
@@ -96,13 +150,7 @@ func (b *base) observed(also func(context.Context, *capability.Exchange)) func(c
 		return also
 	}
 	return func(ctx context.Context, e *capability.Exchange) {
-		source := ""
-		if e.Err != nil {
-			source = capability.ErrorFrame(e.Err).Origin.String()
-		} else if e.Response != nil && e.Response.Status >= http.StatusBadRequest {
-			source = "upstream"
-		}
-		b.metrics.CapabilityCall(e.Plugin, e.Capability, source, e.Took)
+		b.metrics.CapabilityCall(ctx, e.Plugin, e.Capability, capability.Source(e.Response, e.Err), e.Took)
 		if also != nil {
 			also(ctx, e)
 		}

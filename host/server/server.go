@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/account"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/admin"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -37,6 +37,7 @@ type base struct {
 	log      *slog.Logger
 	listener net.Listener
 	started  time.Time
+	took     atomic.Int64 // nanoseconds of the start, once it is over
 	stopping atomic.Bool
 	life     context.Context // ends with the host
 	serial   atomic.Uint64   // numbers parts
@@ -51,6 +52,7 @@ type base struct {
 
 	metricsListener net.Listener // nil: there are no metrics
 	metrics         *telemetry.Metrics
+	export          *telemetry.Export // nil: nothing is sent
 
 	current atomic.Pointer[Runtime]
 	retired sync.WaitGroup // runtimes that are being closed
@@ -99,8 +101,8 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 		return nil, config.At("listen", err)
 	}
 	s.closing(func(context.Context) error { _ = s.listener.Close(); return nil })
-	if err := s.listenMetrics(c.Metrics); err != nil {
-		return nil, config.At("metrics", err)
+	if err := s.openTelemetry(ctx, c.Metrics); err != nil {
+		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
 		return nil, err
@@ -113,6 +115,8 @@ func Open(ctx context.Context, c *Config, log *slog.Logger) (_ *Server, err erro
 	if !opening() {
 		return nil, context.Cause(ctx)
 	}
+	s.took.Store(int64(time.Since(s.started)))
+	log.Info("started", "version", Version(), "commit", Commit(), "took", time.Since(s.started).Round(time.Millisecond))
 	return s, nil
 }
 
@@ -152,7 +156,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
 		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)),
-		Called: c.Instrument.called(), Counted: b.metrics.PluginCall,
+		Called: c.Instrument.called(), Counted: b.countCall, Swapped: b.countSwap,
 	})
 	if err != nil {
 		return config.At("data", err)
@@ -212,8 +216,10 @@ func (b *base) decide(ctx context.Context, q *host.Question) host.Decision {
 	if rt == nil {
 		return host.Decision{}
 	}
+	ctx, span := trace.Start(ctx, "bulkhead.decide")
 	d := rt.policy.Decide(ctx, q)
-	b.metrics.Decision(q.Capability != nil, &d)
+	b.metrics.Decision(ctx, q.Capability != nil, &d)
+	decided(span, q, &d)
 	rt.config.Instrument.decided(ctx, q, d)
 	return d
 }
@@ -285,9 +291,9 @@ func (s *Server) openFleet(ctx context.Context) error {
 func (b *building) mount() {
 	rt, c := b.Runtime, b.config
 	b.gateway = gateway.New(gateway.Config{
-		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log, Served: b.metrics.Request,
+		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log, Served: b.metrics.Request, Tracer: b.export.Tracer(),
 		Health: gateway.Health{
-			Version: Version(), Started: b.started, Methods: c.Auth.Methods(), OAuthConfigured: c.Auth.OAuthConfigured(),
+			Version: Version(), Commit: Commit(), Started: b.started, Methods: c.Auth.Methods(), OAuthConfigured: c.Auth.OAuthConfigured(),
 			Checks:   b.checks,
 			Degraded: b.base.degraded,
 			Clusters: b.countClusters,
@@ -441,13 +447,4 @@ func (s *Server) Close() error {
 		errs = append(errs, last(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// Version is the host's version as the Go toolchain recorded it.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
 }

@@ -179,6 +179,10 @@ func (s *Store) Ready() error {
 	return nil
 }
 
+// Age is the time since the heartbeat was sent that came back last: how old, at most, what
+// this replica knows of the store is.
+func (s *Store) Age() time.Duration { return time.Duration(s.beat.now() - s.beat.fresh.Load()) }
+
 // Gaps is how often this replica has become fresh again. Others may have gone on without
 // it in between; what they wrote until then is known here, because the watch brings it
 // before the heartbeat that ends the gap. It costs one atomic load.

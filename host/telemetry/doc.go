@@ -1,4 +1,5 @@
-// Package telemetry counts what the host does, for Prometheus.
+// Package telemetry counts what the host does, for Prometheus, and sends metrics and traces
+// to an OpenTelemetry collector if the environment says so.
 //
 // Metrics has a method for each event that the host counts, and reads what it has at the
 // moment (plugins, sessions, checks) when it is scraped. HTTP metrics have the names of

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 )
 
 // Metrics counts events. All methods are safe for concurrent use, and a nil Metrics
@@ -21,7 +23,9 @@ type Metrics struct {
 	registry     *prometheus.Registry
 	requests     *prometheus.HistogramVec
 	calls        *prometheus.HistogramVec
+	queued       *prometheus.HistogramVec
 	fuel         *prometheus.CounterVec
+	swaps        *prometheus.HistogramVec
 	capabilities *prometheus.HistogramVec
 	decisions    *prometheus.CounterVec
 	decided      *prometheus.HistogramVec
@@ -44,9 +48,9 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// New returns metrics of a host of this version. At each scrape, state is asked for what
+// New returns metrics of a host of this build. At each scrape, state is asked for what
 // the host has; it must be safe for concurrent use.
-func New(version string, state func() State) *Metrics {
+func New(build Build, state func() State) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: histogram("http_server_request_duration_seconds",
@@ -54,9 +58,13 @@ func New(version string, state func() State) *Metrics {
 			"http_request_method", "http_route", "http_response_status_code"),
 		calls: histogram("bulkhead_plugin_call_duration_seconds",
 			"Time of unary calls in a plugin and the capabilities that it called. error_source is empty if the call did not fail.",
-			"plugin", "route", "error_source"),
+			"plugin", "version", "route", "error_source"),
+		queued: histogram("bulkhead_plugin_queue_duration_seconds",
+			"Time that unary calls waited for an instance of the plugin.", "plugin"),
 		fuel: counter("bulkhead_plugin_fuel_total",
-			"What unary calls have computed; about one for each instruction.", "plugin", "route"),
+			"What unary calls have computed; about one for each instruction.", "plugin", "version", "route"),
+		swaps: histogram("bulkhead_plugin_swap_duration_seconds",
+			"Time of attempts to replace the version of a plugin. step is where a failed attempt ended.", "plugin", "outcome", "step"),
 		capabilities: histogram("bulkhead_capability_call_duration_seconds",
 			"Time of capability calls of plugins. error_source is empty if the call did not fail.",
 			"plugin", "capability", "error_source"),
@@ -69,9 +77,26 @@ func New(version string, state func() State) *Metrics {
 		ending: histogram("bulkhead_session_end_duration_seconds",
 			"Time from the loss of a session's authority until its work had ended.", "kind"),
 	}
-	m.registry.MustRegister(m.requests, m.calls, m.fuel, m.capabilities, m.decisions, m.decided, m.ended, m.ending,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &scrape{version, state})
+	m.registry.MustRegister(m.requests, m.calls, m.queued, m.fuel, m.swaps, m.capabilities, m.decisions, m.decided, m.ended, m.ending,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &scrape{build: build, state: state, gone: m.forget})
 	return m
+}
+
+// observe adds a duration, with the trace of ctx as its exemplar if it is sampled.
+func observe(ctx context.Context, o prometheus.Observer, took time.Duration) {
+	if id := trace.ID(ctx); id != "" {
+		o.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": id})
+		return
+	}
+	o.Observe(took.Seconds())
+}
+
+// forget removes the series of a version of a plugin that is gone, so that their number
+// does not grow with every swap.
+func (m *Metrics) forget(plugin, version string) {
+	labels := prometheus.Labels{"plugin": plugin, "version": version}
+	m.calls.DeletePartialMatch(labels)
+	m.fuel.DeletePartialMatch(labels)
 }
 
 // methods are those of RFC 9110 and RFC 5789; others are counted as _OTHER.
@@ -94,37 +119,55 @@ func statusText(status int) string {
 }
 
 // Request counts an answered request. Route is the template of the route, "" if none
-// matched.
-func (m *Metrics) Request(method, route string, status int, took time.Duration) {
+// matched. The context of this and the methods below is the request's, for its trace.
+func (m *Metrics) Request(ctx context.Context, method, route string, status int, took time.Duration) {
 	if m == nil {
 		return
 	}
 	if !methods[method] {
 		method = "_OTHER"
 	}
-	m.requests.WithLabelValues(method, route, statusText(status)).Observe(took.Seconds())
+	observe(ctx, m.requests.WithLabelValues(method, route, statusText(status)), took)
 }
 
-// PluginCall counts a unary call of a plugin. Source is who was the cause of its failure,
-// "" if it did not fail.
-func (m *Metrics) PluginCall(plugin, route, source string, took time.Duration, fuel uint64) {
+// PluginCall is one unary call of a plugin.
+type PluginCall struct {
+	Plugin, Version, Route string
+	Source                 string        // who caused its failure; "" if it did not fail
+	Queued                 time.Duration // it waited for an instance
+	Took                   time.Duration // after that
+	Fuel                   uint64        // about one for each instruction
+}
+
+// PluginCall counts a unary call of a plugin.
+func (m *Metrics) PluginCall(ctx context.Context, c PluginCall) {
 	if m == nil {
 		return
 	}
-	m.calls.WithLabelValues(plugin, route, source).Observe(took.Seconds())
-	m.fuel.WithLabelValues(plugin, route).Add(float64(fuel))
+	observe(ctx, m.calls.WithLabelValues(c.Plugin, c.Version, c.Route, c.Source), c.Took)
+	observe(ctx, m.queued.WithLabelValues(c.Plugin), c.Queued)
+	m.fuel.WithLabelValues(c.Plugin, c.Version, c.Route).Add(float64(c.Fuel))
+}
+
+// Swap counts an attempt to replace the version of a plugin; step is where it ended if it
+// failed.
+func (m *Metrics) Swap(plugin, outcome, step string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.swaps.WithLabelValues(plugin, outcome, step).Observe(took.Seconds())
 }
 
 // CapabilityCall counts a capability call of a plugin. Source is as for PluginCall.
-func (m *Metrics) CapabilityCall(plugin, capability, source string, took time.Duration) {
+func (m *Metrics) CapabilityCall(ctx context.Context, plugin, capability, source string, took time.Duration) {
 	if m == nil {
 		return
 	}
-	m.capabilities.WithLabelValues(plugin, capability, source).Observe(took.Seconds())
+	observe(ctx, m.capabilities.WithLabelValues(plugin, capability, source), took)
 }
 
 // Decision counts a decision about a route, or about a capability call.
-func (m *Metrics) Decision(capability bool, d *host.Decision) {
+func (m *Metrics) Decision(ctx context.Context, capability bool, d *host.Decision) {
 	if m == nil {
 		return
 	}
@@ -134,7 +177,7 @@ func (m *Metrics) Decision(capability bool, d *host.Decision) {
 	}
 	m.decisions.WithLabelValues(question, strconv.FormatBool(d.Allow), strconv.FormatBool(d.Cached)).Inc()
 	if !d.Cached {
-		m.decided.WithLabelValues(question).Observe(d.Duration.Seconds())
+		observe(ctx, m.decided.WithLabelValues(question), d.Duration)
 	}
 }
 

@@ -28,33 +28,35 @@ func scraped(t *testing.T, m *Metrics, path string, change func(*http.Request)) 
 }
 
 func TestEachEventAndStateIsAMetric(t *testing.T) {
-	m := New("v1", func() State {
+	m := New(Build{"v1", "c0ffee"}, func() State {
 		return State{
 			Checks: map[string]bool{"state": true, "policy": false}, Degraded: map[string]bool{"directory": true},
 			Clusters: map[string]bool{"dev": true}, Sessions: map[host.SessionKind]int{host.SessionSocket: 2},
 			Plugins: []Plugin{
-				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 1, MemoryBytes: 10},
-				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 2, MemoryBytes: 20},
+				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 1, MemoryBytes: 10, Instances: 2, Idle: 1, ColdStarts: 3, Restores: 5},
+				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 2, MemoryBytes: 20, Instances: 1, Restores: 1},
 			},
-			Policy: 7, Records: []Records{{"decisions", "file", 3, 1, 2}},
+			StoreAge: 1500 * time.Millisecond, StoreGaps: 2, Started: time.Second, Policy: 7, Records: []Records{{"decisions", "file", 3, 1, 2}},
 		}
 	})
-	m.Request("GET", "/api/echo/echo", 200, 20*time.Millisecond)
-	m.Request("BREW", "", 404, time.Millisecond)
-	m.PluginCall("echo", "echo", "", 20*time.Microsecond, 1000)
-	m.PluginCall("echo", "echo", "plugin", time.Second, 500)
-	m.CapabilityCall("echo", "kube", "policy", time.Millisecond)
-	m.Decision(false, &host.Decision{Allow: true, Cached: true})
-	m.Decision(true, &host.Decision{Duration: 60 * time.Microsecond})
+	ctx := t.Context()
+	m.Request(ctx, "GET", "/api/echo/echo", 200, 20*time.Millisecond)
+	m.Request(t.Context(), "BREW", "", 404, time.Millisecond)
+	m.PluginCall(t.Context(), PluginCall{"echo", "1.0.0", "echo", "", 5 * time.Microsecond, 20 * time.Microsecond, 1000})
+	m.PluginCall(t.Context(), PluginCall{"echo", "1.0.0", "echo", "plugin", 0, time.Second, 500})
+	m.Swap("echo", "failed", "verify", time.Second)
+	m.CapabilityCall(t.Context(), "echo", "kube", "policy", time.Millisecond)
+	m.Decision(ctx, false, &host.Decision{Allow: true, Cached: true})
+	m.Decision(ctx, true, &host.Decision{Duration: 60 * time.Microsecond})
 	m.SessionEnded(host.SessionSocket, host.ErrLoggedOut, time.Millisecond)
 	m.SessionEnded(host.SessionCall, fmt.Errorf("odd"), 0)
 	body := scraped(t, m, "/metrics", nil).Body.String()
 	for _, want := range []string{
 		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200",http_route="/api/echo/echo"} 1`,
 		`http_server_request_duration_seconds_count{http_request_method="_OTHER",http_response_status_code="404",http_route=""} 1`,
-		`bulkhead_plugin_call_duration_seconds_bucket{error_source="",plugin="echo",route="echo",le="0.0001"} 1`,
-		`bulkhead_plugin_call_duration_seconds_sum{error_source="plugin",plugin="echo",route="echo"} 1`,
-		`bulkhead_plugin_fuel_total{plugin="echo",route="echo"} 1500`,
+		`bulkhead_plugin_call_duration_seconds_bucket{error_source="",plugin="echo",route="echo",version="1.0.0",le="0.0001"} 1`,
+		`bulkhead_plugin_call_duration_seconds_sum{error_source="plugin",plugin="echo",route="echo",version="1.0.0"} 1`,
+		`bulkhead_plugin_fuel_total{plugin="echo",route="echo",version="1.0.0"} 1500`,
 		`bulkhead_capability_call_duration_seconds_count{capability="kube",error_source="policy",plugin="echo"} 1`,
 		`bulkhead_decisions_total{allow="true",cached="true",question="route"} 1`,
 		`bulkhead_decision_duration_seconds_sum{question="capability"} 6e-05`,
@@ -64,8 +66,14 @@ func TestEachEventAndStateIsAMetric(t *testing.T) {
 		`bulkhead_cluster_ready{cluster="dev"} 1`, `bulkhead_sessions{kind="socket"} 2`, `bulkhead_sessions{kind="call"} 0`,
 		`bulkhead_plugin_leases{plugin="echo",state="draining",version="1.0.0"} 3`,
 		`bulkhead_plugin_memory_bytes{plugin="echo",state="draining",version="1.0.0"} 30`,
+		`bulkhead_plugin_instances{plugin="echo",state="draining",version="1.0.0"} 3`,
+		`bulkhead_plugin_instances_idle{plugin="echo",state="draining",version="1.0.0"} 1`,
+		`bulkhead_plugin_cold_starts_total{plugin="echo",version="1.0.0"} 3`, `bulkhead_plugin_restores_total{plugin="echo",version="1.0.0"} 6`,
+		`bulkhead_plugin_queue_duration_seconds_sum{plugin="echo"} 5e-06`,
+		`bulkhead_plugin_swap_duration_seconds_count{outcome="failed",plugin="echo",step="verify"} 1`,
+		`bulkhead_state_age_seconds 1.5`, `bulkhead_state_gaps_total 2`, `bulkhead_start_duration_seconds 1`,
 		`bulkhead_policy_revision 7`, `bulkhead_log_records_lost_total{destination="file",log="decisions"} 1`,
-		`bulkhead_log_records_waiting{destination="file",log="decisions"} 2`, `bulkhead_build_info{go_version="go`, "go_goroutines ",
+		`bulkhead_log_records_waiting{destination="file",log="decisions"} 2`, `bulkhead_build_info{commit="c0ffee",go_version="go`, "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)
@@ -75,19 +83,22 @@ func TestEachEventAndStateIsAMetric(t *testing.T) {
 
 func TestNoMetricsCountNothing(t *testing.T) {
 	var m *Metrics
-	m.Request("GET", "", 200, 0)
-	m.PluginCall("", "", "", 0, 0)
-	m.CapabilityCall("", "", "", 0)
-	m.Decision(false, nil)
+	ctx := t.Context()
+	m.Request(ctx, "GET", "", 200, 0)
+	m.Swap("", "", "", 0)
+	m.PluginCall(ctx, PluginCall{})
+	m.CapabilityCall(ctx, "", "", "", 0)
+	m.Decision(ctx, false, nil)
 	m.SessionEnded("", nil, 0)
 }
 
 func TestCountingAllocatesNothing(t *testing.T) {
-	m := New("v1", func() State { return State{} })
+	m := New(Build{"v1", "c0ffee"}, func() State { return State{} })
+	ctx := t.Context()
 	count := func() {
-		m.Request("GET", "/api/echo/echo", 200, time.Millisecond)
-		m.PluginCall("echo", "echo", "", time.Millisecond, 1)
-		m.Decision(false, &host.Decision{Allow: true, Cached: true})
+		m.Request(ctx, "GET", "/api/echo/echo", 200, time.Millisecond)
+		m.PluginCall(ctx, PluginCall{"echo", "1.0.0", "echo", "", time.Microsecond, time.Millisecond, 1})
+		m.Decision(ctx, false, &host.Decision{Allow: true, Cached: true})
 		m.SessionEnded(host.SessionCall, host.ErrDone, 0)
 	}
 	count()
@@ -97,7 +108,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 }
 
 func TestAPageOfAnotherSiteReadsNothing(t *testing.T) {
-	m := New("v1", func() State { return State{} })
+	m := New(Build{"v1", "c0ffee"}, func() State { return State{} })
 	for _, name := range []string{"evil.example", "evil.example:9090", ""} {
 		if w := scraped(t, m, "/metrics", func(r *http.Request) { r.Host = name }); w.Code != http.StatusBadRequest {
 			t.Errorf("host %q: %d", name, w.Code)
@@ -114,7 +125,7 @@ func TestAPageOfAnotherSiteReadsNothing(t *testing.T) {
 }
 
 func TestBothFormatsAreServed(t *testing.T) {
-	m := New("v1", func() State { return State{} })
+	m := New(Build{"v1", "c0ffee"}, func() State { return State{} })
 	w := scraped(t, m, "/metrics", func(r *http.Request) {
 		r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
 	})
@@ -123,15 +134,33 @@ func TestBothFormatsAreServed(t *testing.T) {
 	}
 }
 
+// TestAVersionThatIsGoneHasNoSeriesLater: what it counted last is scraped once more.
+func TestAVersionThatIsGoneHasNoSeriesLater(t *testing.T) {
+	alive := []Plugin{{Name: "echo", Version: "1.0.0"}, {Name: "echo", Version: "2.0.0"}}
+	m := New(Build{}, func() State { return State{Plugins: alive} })
+	for _, version := range []string{"1.0.0", "2.0.0"} {
+		m.PluginCall(t.Context(), PluginCall{Plugin: "echo", Version: version, Route: "echo"})
+	}
+	scraped(t, m, "/metrics", nil)
+	alive = alive[1:]
+	scraped(t, m, "/metrics", nil)
+	scraped(t, m, "/metrics", nil)
+	body := scraped(t, m, "/metrics", nil).Body.String()
+	if strings.Contains(body, `version="1.0.0"`) || !strings.Contains(body, `bulkhead_plugin_fuel_total{plugin="echo",route="echo",version="2.0.0"}`) {
+		t.Errorf("after a swap:\n%s", body)
+	}
+}
+
 // BenchmarkCount is what a request through a plugin counts.
 func BenchmarkCount(b *testing.B) {
-	m := New("v1", func() State { return State{} })
+	m := New(Build{"v1", "c0ffee"}, func() State { return State{} })
 	d := &host.Decision{Allow: true, Cached: true}
+	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Request("GET", "/api/echo/echo", 200, time.Millisecond)
-		m.PluginCall("echo", "echo", "", time.Millisecond, 1)
-		m.Decision(false, d)
+		m.Request(ctx, "GET", "/api/echo/echo", 200, time.Millisecond)
+		m.PluginCall(ctx, PluginCall{"echo", "1.0.0", "echo", "", time.Microsecond, time.Millisecond, 1})
+		m.Decision(ctx, false, d)
 		m.SessionEnded(host.SessionCall, host.ErrDone, 0)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/follow"
+	tracing "github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -114,7 +115,7 @@ func (g guard) Do(req *http.Request) (*http.Response, error) {
 	if !auth.Alive() {
 		return nil, final{lost(auth)}
 	}
-	resp, err := g.client.Do(req)
+	resp, err := tracing.Send(req.Context(), g.client.Do, req, "")
 	if err != nil {
 		return nil, err
 	}

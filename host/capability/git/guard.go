@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 )
 
 // guard sends no request after the session's authority is lost, and ends the bodies of
@@ -24,7 +25,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, lost(g.auth)
 	}
-	resp, err := g.next.RoundTrip(req)
+	resp, err := trace.Send(req.Context(), g.next.RoundTrip, req, "")
 	if err == nil {
 		resp.Body = &guardedBody{resp.Body, g.auth}
 	}

@@ -166,6 +166,9 @@ func (SignIn) CheckSite(r *http.Request) error {
 	return nil
 }
 
+// FromProxy trusts no proxy.
+func (SignIn) FromProxy(*http.Request) bool { return false }
+
 // RemoteAddr is the address for documentation (RFC 5737), so that a test sees who
 // was asked for it.
 func (SignIn) RemoteAddr(*http.Request) string { return "192.0.2.7" }
