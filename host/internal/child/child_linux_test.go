@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 var role = Role{Name: prefix + "tested"}
@@ -43,6 +46,14 @@ func work(argument json.RawMessage) int {
 		return 30
 	case "environment":
 		fmt.Print(strings.Join(os.Environ(), " "))
+	case "policies":
+		threads, _ := os.ReadDir("/proc/self/task")
+		for _, t := range threads {
+			id, _ := strconv.Atoi(t.Name())
+			if attr, err := unix.SchedGetAttr(id, 0); err != nil || attr.Policy != unix.SCHED_IDLE {
+				fmt.Printf("thread %d of %d has policy %+v, %v", id, len(threads), attr, err)
+			}
+		}
 	case "role":
 		fmt.Print(role.Ready())
 	case "panic":
@@ -134,6 +145,37 @@ func TestRunReportsHowAChildEnded(t *testing.T) {
 	if e, ok := errors.AsType[*Error](err); !ok || e.Fault != Canceled || !errors.Is(err, cause) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+func TestAChildThatYieldsEndsWhereItGetsNoProcessor(t *testing.T) {
+	var out bytes.Buffer
+	got, err := role.Run(t.Context(), Job{Argument: "policies", Stdout: &out, Limits: limits, Yield: time.Hour})
+	if err != nil || got.Exit != 10 || out.Len() > 0 {
+		t.Errorf("%+v, %v: %s", got, err, out.String())
+	}
+	_, err = role.Run(t.Context(), Job{Argument: "sleep", Limits: limits, Yield: 50 * time.Millisecond})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Fault != Starved {
+		t.Errorf("one that gets nothing: %v", err)
+	}
+	// Its time counts, that of sleeping children does not: spin has all that the machine gives.
+	pid := make(chan int, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := role.Run(ctx, Job{Argument: "spin", Limits: limits, Yield: time.Hour, Started: func(p int) { pid <- p }})
+		ended <- err
+	}()
+	for p := <-pid; ; {
+		if cpu, err := spent(p); err != nil || cpu > 20*time.Millisecond {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		runtime.Gosched()
+	}
+	cancel()
+	<-ended
 }
 
 func TestARoleNeedsACallOfMain(t *testing.T) {

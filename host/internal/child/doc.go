@@ -3,10 +3,10 @@
 // starts, confines, watches and ends children. The package that defines a Role owns
 // the child's work and its result.
 //
-// A child runs with lower priority in its own process group, with an empty
-// environment, only the descriptors it is given, and limits on CPU time, resident
-// memory, file size and wall time; it ends with its parent. Address space is not
-// limited: Go reserves far more than it uses.
+// A child runs with lower priority, or only when no other process wants to, in its own
+// process group, with an empty environment, only the descriptors it is given, and limits
+// on CPU time, resident memory, file size and wall time; it ends with its parent. Address
+// space is not limited: Go reserves far more than it uses.
 //
 // On other systems than Linux a child has a limit of wall time only, and it does not
 // end with its parent.

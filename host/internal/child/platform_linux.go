@@ -41,6 +41,9 @@ func confine(o order) error {
 	// If memory runs out, the kernel should kill the child first. This may not be
 	// permitted; the parent's limit applies anyway.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	if o.Yield { // no limit: where the kernel or a filter refuses, the child has its niceness
+		_ = yield()
+	}
 	// Last, so that who sees the niceness finds the rest done. For the group, because
 	// on Linux niceness belongs to each thread. A process with higher niceness may
 	// not lower it.
@@ -48,6 +51,43 @@ func confine(o order) error {
 		return fmt.Errorf("niceness: %w", err)
 	}
 	return nil
+}
+
+// yield gives all threads the policy SCHED_IDLE (sched(7)), which new threads inherit: any
+// other thread that wakes up takes the processor at once. Without a privilege it cannot be
+// taken back.
+func yield() error {
+	for seen := -1; ; {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		if len(threads) == seen { // no thread was made meanwhile by one that had not got it
+			return nil
+		}
+		for _, t := range threads {
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+			if err := unix.SchedSetAttr(id, &attr, 0); err != nil && err != unix.ESRCH {
+				return err
+			}
+		}
+		seen = len(threads)
+	}
+}
+
+// spent returns the processor time of all threads of a process. Its clock has the number that
+// clock_getcpuclockid(3) makes.
+func spent(pid int) (time.Duration, error) {
+	const scheduler = 2 // CPUCLOCK_SCHED of linux/posix-timers.h
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|scheduler, &t); err != nil {
+		return 0, err
+	}
+	return time.Duration(t.Nano()), nil
 }
 
 // lower sets both limits to value, or to the present hard limit if that is lower.

@@ -19,6 +19,8 @@ func closeInherited() {}
 
 func confine(order) error { return nil }
 
+func spent(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
+
 func resident(int) (uint64, error) { return 0, errors.ErrUnsupported }
 
 func spentCPU(*os.ProcessState, time.Duration) bool { return false }

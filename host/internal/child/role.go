@@ -29,6 +29,7 @@ const exitUnconfined = 3
 type order struct {
 	CPUSeconds uint64
 	Memory     uint64
+	Yield      bool
 	Argument   json.RawMessage
 }
 

@@ -30,10 +30,11 @@ const (
 	Memory                // it took more memory than Limits.Memory
 	TooLong               // it took longer than Limits.Wall
 	Canceled              // the caller's context ended
+	Starved               // it got less processor time than Job.Yield says
 )
 
 func (f Fault) String() string {
-	return [...]string{"the child failed", "too much CPU time", "too much memory", "took too long", "cancelled"}[f]
+	return [...]string{"the child failed", "too much CPU time", "too much memory", "took too long", "cancelled", "too little processor time"}[f]
 }
 
 // Error says that a child did not end by itself. It unwraps to its cause; for
@@ -55,7 +56,12 @@ type Job struct {
 	Stdout   io.Writer  // nil: discarded
 	Files    []*os.File // from descriptor 3 on; Run closes them here
 	Limits   Limits
-	Started  func(pid int) // for tests; may be nil
+	// Yield, if set, makes the child run when no other process wants the processor, which
+	// then need not wait for it. From Yield after its start on, it is ended as Starved
+	// when it has had less than a fifth of one processor: a busy machine would keep it
+	// for ever. It is for children that compute and do not wait.
+	Yield   time.Duration
+	Started func(pid int) // for tests; may be nil
 }
 
 // Result is the result of a child that ended by itself.
@@ -67,6 +73,7 @@ type Result struct {
 var (
 	errMemory = errors.New("over the memory limit")
 	errWall   = errors.New("over the wall limit")
+	errStarve = errors.New("other processes took the processor")
 )
 
 const (
@@ -132,7 +139,7 @@ func (r *Role) command(ctx context.Context, j *Job) (*exec.Cmd, *head, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := json.Marshal(order{CPUSeconds: j.Limits.cpuSeconds(), Memory: j.Limits.Memory, Argument: argument})
+	text, err := json.Marshal(order{CPUSeconds: j.Limits.cpuSeconds(), Memory: j.Limits.Memory, Yield: j.Yield > 0, Argument: argument})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,10 +159,11 @@ func (r *Role) command(ctx context.Context, j *Job) (*exec.Cmd, *head, error) {
 
 func (l Limits) cpuSeconds() uint64 { return uint64((l.CPU + time.Second - 1) / time.Second) }
 
-// watch cancels with errMemory when the child exceeds its memory limit. The returned
-// function stops the watch and waits for it.
+// watch cancels with errMemory when the child exceeds its memory limit, and with errStarve
+// when it gets less than Yield says. The returned function stops the watch and waits for it.
 func (j *Job) watch(ctx context.Context, pid int, cancel context.CancelCauseFunc) (end func()) {
 	done := make(chan struct{})
+	began := time.Now()
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		tick := time.NewTicker(watchEvery)
@@ -173,6 +181,12 @@ func (j *Job) watch(ctx context.Context, pid int, cancel context.CancelCauseFunc
 				cancel(errMemory)
 				return
 			}
+			if elapsed := time.Since(began); j.Yield > 0 && elapsed >= j.Yield {
+				if cpu, err := spent(pid); err == nil && cpu < elapsed/5 {
+					cancel(errStarve)
+					return
+				}
+			}
 		}
 	})
 	return func() { close(done); wait.Wait() }
@@ -185,6 +199,8 @@ func (j *Job) verdict(cause error, cmd *exec.Cmd, stderr *head) error {
 		return &Error{Memory, fmt.Errorf("the limit is %d MiB", j.Limits.Memory>>20)}
 	case cause == errWall:
 		return &Error{TooLong, fmt.Errorf("the limit is %v", j.Limits.Wall)}
+	case cause == errStarve:
+		return &Error{Starved, cause}
 	case cause != nil:
 		return &Error{Canceled, cause}
 	}

@@ -9,13 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
-// Admitted is a rewritten module that may be compiled. Its functions are in an unnamed file,
+// Admitted is a rewritten module that may be compiled. Its functions are in a file, unnamed or of the cache,
 // so that this process never has them in memory.
 type Admitted struct {
 	*rewrite.Result // without Wasm
@@ -25,11 +27,11 @@ type Admitted struct {
 	codeBytes       int
 }
 
-// Close removes the file.
+// Close closes the file; an unnamed one is removed.
 func (a *Admitted) Close() error { return a.file.Close() }
 
 // source returns the stub followed by the module.
-func (a *Admitted) source() io.Reader { return io.NewSectionReader(a.file, a.at, a.stub+a.size) }
+func (a *Admitted) source() io.ReadSeeker { return io.NewSectionReader(a.file, a.at, a.stub+a.size) }
 
 // header is the beginning of the file that an admitting child writes: its length in four
 // bytes, then JSON. Data, stub and module follow.
@@ -43,37 +45,109 @@ type header struct {
 // maxHeader bounds a header, in bytes: some hundred thousand segments.
 const maxHeader = 64 << 20
 
-// Admit checks a module against l and rewrites it, in a child process. The error is a
-// *wasm.Error, an *Error if the child was stopped, or the rewriter's. The caller must close
-// the result.
+// Admit checks a module against l and rewrites it, in a child process, unless the cache has
+// the result of this program for this module and these limits. The error is a *wasm.Error, an
+// *Error if the child was stopped, or the rewriter's. The caller must close the result.
 func (c *Compiler) Admit(ctx context.Context, module []byte, l wasm.Limits) (*Admitted, error) {
 	l = l.WithDefaults()
 	if err := l.CheckSize(len(module)); err != nil {
 		return nil, err
 	}
-	file, forChild, err := unnamed()
+	if c.config.Dir == "" || c.print.program == "" {
+		file, forChild, err := unnamed()
+		if err != nil {
+			return nil, fmt.Errorf("admission: %w", err)
+		}
+		defer forChild.Close() // needed if no child was started, which closes it too
+		a := newAdmitted(file, l)
+		err = c.rewrite(ctx, module, l, job{once: true, out: func() (*os.File, error) { return forChild, nil }})
+		if err == nil {
+			err = a.read()
+		}
+		if err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+		return a, nil
+	}
+	e := entry{c.config.Dir, c.print.admission(module, l)}
+	unlock, err := c.lock(ctx, e)
 	if err != nil {
-		return nil, fmt.Errorf("admission: %w", err)
+		return nil, err
 	}
-	defer forChild.Close() // needed if no child was started, which closes it too
-	a := &Admitted{file: file, codeBytes: max(l.CodeBytes, 0)}
-	if err := c.admit(ctx, module, l, a, forChild); err != nil {
-		return nil, errors.Join(err, file.Close())
+	defer unlock()
+	if a := c.admitted(e, l); a != nil {
+		return a, nil
 	}
-	return a, nil
+	return c.admitInto(ctx, e, module, l)
 }
 
-func (c *Compiler) admit(ctx context.Context, module []byte, l wasm.Limits, a *Admitted, out *os.File) error {
+// rewrite has a child admit the module into the output of j.
+func (c *Compiler) rewrite(ctx context.Context, module []byte, l wasm.Limits, j job) error {
 	release, err := c.takeTurn(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	o := order{Size: len(module), Admit: &l, MemoryPages: l.MemoryPages}
-	if err := c.spawn(ctx, job{order: o, in: bytes.NewReader(module), out: out}); err != nil {
-		return err
+	j.order, j.in = order{Size: len(module), Admit: &l, MemoryPages: l.MemoryPages}, bytes.NewReader(module)
+	return c.spawn(ctx, j)
+}
+
+func newAdmitted(file *os.File, l wasm.Limits) *Admitted {
+	return &Admitted{file: file, codeBytes: max(l.CodeBytes, 0)}
+}
+
+// admittedName is the file of an entry with an admitted module.
+const admittedName = "admitted"
+
+// admitted returns the module of an entry, whose lock is held, nil if it is not there intact.
+func (c *Compiler) admitted(e entry, l wasm.Limits) *Admitted {
+	err := e.verify()
+	var file *os.File
+	if err == nil {
+		file, err = os.Open(filepath.Join(e.code(), admittedName))
 	}
-	return a.read()
+	if err == nil {
+		a := newAdmitted(file, l)
+		if err = a.read(); err == nil {
+			e.touch()
+			return a
+		}
+		_ = file.Close() // only read
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		c.config.Logger.Warn("an admitted module was changed or is damaged; admitting it again", "digest", e.digest, "error", err)
+	}
+	return nil
+}
+
+// admitInto makes or replaces an entry, whose lock is held. A refusal is not kept.
+func (c *Compiler) admitInto(ctx context.Context, e entry, module []byte, l wasm.Limits) (*Admitted, error) {
+	tmp, err := c.room(e)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	path := filepath.Join(tmp, codeName, admittedName)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
+	}
+	create := func() (*os.File, error) { return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) }
+	if err := c.rewrite(ctx, module, l, job{out: create}); err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
+	}
+	a := newAdmitted(file, l)
+	if err = a.read(); err == nil {
+		if err = e.seal(tmp, "."); err == nil {
+			c.trim()
+			return a, nil
+		}
+		err = fmt.Errorf("admission: %w", err)
+	}
+	return nil, errors.Join(err, a.Close())
 }
 
 // unnamed opens a temporary file twice; it is deleted with its last descriptor.
@@ -142,8 +216,8 @@ func (a *Admitted) readData(sizes []int) error {
 	return nil
 }
 
-// admitInto is the child's part.
-func admitInto(file io.Writer, module []byte, l wasm.Limits) error {
+// admitTo is the child's part.
+func admitTo(file io.Writer, module []byte, l wasm.Limits) error {
 	out := bufio.NewWriter(file)
 	r, err := rewrite.Rewrite(module, l, rewrite.Options{})
 	if err != nil {

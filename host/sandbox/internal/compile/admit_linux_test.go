@@ -10,7 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
@@ -84,7 +88,7 @@ func TestAnAdmittedModuleRunsFromItsStub(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	dirs, err := filepath.Glob(filepath.Join(r.config.Dir, "*", codeName))
+	dirs, err := filepath.Glob(filepath.Join(r.config.Dir, "*", codeName, "wazero-*"))
 	if err != nil || len(dirs) != 2 {
 		t.Errorf("two modules of one interface have %d entries, %v", len(dirs), err)
 	}
@@ -179,6 +183,80 @@ func TestAdmissionLeavesNoFile(t *testing.T) {
 	}
 }
 
+// TestAModuleIsAdmittedOnce: the second time its result is in the cache, whole, for these
+// limits only; a damaged result is made again.
+func TestAModuleIsAdmittedOnce(t *testing.T) {
+	r := compiler(t, Config{Dir: t.TempDir()})
+	admit := func(l wasm.Limits, children int32) []byte {
+		t.Helper()
+		before := r.children.Load()
+		a := admitted(t, r, withState, l)
+		if n := r.children.Load() - before; n != children {
+			t.Errorf("%d children, want %d", n, children)
+		}
+		all := make([]byte, a.at+a.stub+a.size)
+		if _, err := a.file.ReadAt(all, 0); err != nil {
+			t.Error(err)
+		}
+		return append(all, fmt.Sprintf("%+v", *a.Result)...)
+	}
+	first := admit(wasm.Limits{}, 1)
+	if !bytes.Equal(admit(wasm.Limits{}, 0), first) {
+		t.Error("the kept result is another one")
+	}
+	admit(wasm.Limits{MemoryPages: 7}, 1) // which the JSON of limits lacks
+	admit(wasm.Limits{Functions: 50}, 1)
+	e := entry{r.config.Dir, r.print.admission(withState, wasm.Limits{}.WithDefaults())}
+	path := filepath.Join(e.code(), admittedName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{"flipped": flip(text), "cut": text[:len(text)-1], "empty": {}} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(admit(wasm.Limits{}, 1), first) {
+				t.Error("what was admitted again is another one")
+			}
+		})
+	}
+}
+
+func flip(text []byte) []byte {
+	text = slices.Clone(text)
+	text[len(text)-2] ^= 1
+	return text
+}
+
+// TestARefusalIsNotKept: it leaves nothing in the cache, and the module is looked at again.
+func TestARefusalIsNotKept(t *testing.T) {
+	r := compiler(t, Config{Dir: t.TempDir()})
+	for n := range int32(2) {
+		if _, err := r.Admit(t.Context(), withState, wasm.Limits{Functions: 1}); err == nil || r.children.Load() != n+1 {
+			t.Errorf("%v, %d children", err, r.children.Load())
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(r.config.Dir, "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left in the cache: %v, %v", left, err)
+	}
+}
+
+// TestOneOfManyAdmitsAModule: the others wait and take its result.
+func TestOneOfManyAdmitsAModule(t *testing.T) {
+	dir := t.TempDir()
+	a, b := compiler(t, Config{Dir: dir}), compiler(t, Config{Dir: dir})
+	var wait sync.WaitGroup
+	for _, r := range []*rig{a, b, a, b} {
+		wait.Go(func() { admitted(t, r, withState, wasm.Limits{}) })
+	}
+	wait.Wait()
+	if n := a.children.Load() + b.children.Load(); n != 1 {
+		t.Errorf("%d children", n)
+	}
+}
+
 // TestMoreCodeThanAllowedIsRefused: also when the code was compiled under a
 // higher limit.
 func TestMoreCodeThanAllowedIsRefused(t *testing.T) {
@@ -243,4 +321,24 @@ func asHeader(h header) []byte {
 		panic("the length is wrong")
 	}
 	return slices.Clone(b.Bytes())
+}
+
+// TestWorkThatOthersKeepFromRunningIsDoneAgain: a child that gets no processor time is
+// replaced by one that has a share of it, and its half-done work is not used.
+func TestWorkThatOthersKeepFromRunningIsDoneAgain(t *testing.T) {
+	r := compiler(t, Config{Dir: t.TempDir()})
+	r.patience = 20 * time.Millisecond
+	stopped := 0
+	r.start = func(pid int) {
+		if r.children.Add(1)%2 == 1 && unix.Kill(pid, unix.SIGSTOP) == nil { // the first of each work
+			stopped++
+		}
+	}
+	a := admitted(t, r, withState, wasm.Limits{})
+	if err := r.Compiler.Load(t.Context(), a, func(dir string) error { return exportsOnly(dir, a.Stub) }); err != nil {
+		t.Error(err)
+	}
+	if n := r.children.Load(); n != 4 || stopped != 2 {
+		t.Errorf("%d children, %d stopped", n, stopped)
+	}
 }

@@ -64,7 +64,7 @@ func obey(argument json.RawMessage, in io.Reader, out func() io.Writer) (exit in
 	}
 	if o.Admit != nil {
 		o.Admit.MemoryPages = o.MemoryPages
-		if err := admitInto(out(), module, *o.Admit); err != nil {
+		if err := admitTo(out(), module, *o.Admit); err != nil {
 			return exitFailed, err
 		}
 		return exitDone, nil

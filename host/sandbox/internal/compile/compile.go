@@ -54,6 +54,8 @@ type Compiler struct {
 	keys   keyed
 	turn   chan struct{}      // one token for each running child
 	start  func(childPID int) // for tests; may be nil
+
+	patience time.Duration // see there
 }
 
 // maxModule bounds a module that a child reads, in bytes.
@@ -82,7 +84,7 @@ func New(c Config) (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
-	k := &Compiler{config: c, print: print, turn: make(chan struct{}, max(1, runtime.NumCPU()/2))}
+	k := &Compiler{config: c, print: print, turn: make(chan struct{}, max(1, runtime.NumCPU()/2)), patience: patience}
 	k.trim()
 	return k, nil
 }
@@ -175,12 +177,9 @@ func (c *Compiler) compile(ctx context.Context, e entry, a *Admitted) error {
 		return err
 	}
 	defer release()
-	if err := e.remove(); err != nil {
-		return fmt.Errorf("compilation cache: %w", err)
-	}
-	tmp, err := os.MkdirTemp(e.root, e.digest+".*"+tmpSuffix)
+	tmp, err := c.room(e)
 	if err != nil {
-		return fmt.Errorf("compilation cache: %w", err)
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	o := order{Stub: len(a.Stub), Size: int(a.size)}
@@ -192,4 +191,16 @@ func (c *Compiler) compile(ctx context.Context, e entry, a *Admitted) error {
 	}
 	c.trim()
 	return nil
+}
+
+// room removes what there is of an entry, whose lock is held, and returns a directory in which
+// to make it.
+func (c *Compiler) room(e entry) (tmp string, err error) {
+	if err = e.remove(); err == nil {
+		tmp, err = os.MkdirTemp(e.root, e.digest+".*"+tmpSuffix)
+	}
+	if err != nil {
+		return "", fmt.Errorf("compilation cache: %w", err)
+	}
+	return tmp, nil
 }

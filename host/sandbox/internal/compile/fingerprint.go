@@ -12,12 +12,16 @@ import (
 	"runtime/debug"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wasm"
 )
 
 // fingerprint identifies everything beside the module on which code depends.
 type fingerprint struct {
 	subdir string // in which wazero looks for code, below the directory it is given
 	sum    [sha256.Size]byte
+	// program identifies this program, of which the rewriter is a part; empty: unknown.
+	program string
 }
 
 // format is changed when the layout of the cache changes.
@@ -42,7 +46,7 @@ func takeFingerprint(closeOnContextDone bool) (f fingerprint, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.subdir = filepath.Dir(file.path)
+	f.subdir, f.program = filepath.Dir(file.path), buildID()
 	h := sha256.New()
 	fmt.Fprintln(h, format)
 	fmt.Fprintln(h, wazeroBuild())
@@ -77,6 +81,14 @@ func (f *fingerprint) digest(stub []byte) string {
 	h := sha256.New()
 	h.Write(f.sum[:])
 	h.Write(stub)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// admission returns the name of the entry for an admitted module.
+func (f *fingerprint) admission(module []byte, l wasm.Limits) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "admitted\n%s\n%q\n%+v\n", format, f.program, l)
+	h.Write(module)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

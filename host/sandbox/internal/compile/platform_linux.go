@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,3 +43,27 @@ func lockFile(path string) (unlock func(), err error) {
 		}
 	}
 }
+
+// buildID returns the id that Go's linker has given this program: a hash of all that went into
+// it. It is empty if the program was linked without.
+func buildID() string {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	note := f.Section(".note.go.buildid")
+	if note == nil || note.Size < noteHeader || note.Size > maxNote {
+		return ""
+	}
+	text, err := note.Data()
+	if err != nil {
+		return ""
+	}
+	return string(text[noteHeader:])
+}
+
+const (
+	noteHeader = 16 // lengths of name and id, type, and the name "Go" with padding
+	maxNote    = 4 << 10
+)

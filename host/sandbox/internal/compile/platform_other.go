@@ -9,3 +9,6 @@ import "io/fs"
 func ours(fs.FileInfo) bool { return true }
 
 func lockFile(string) (unlock func(), err error) { return func() {}, nil }
+
+// buildID is unknown: modules are admitted at each load.
+func buildID() string { return "" }
