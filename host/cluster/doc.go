@@ -8,9 +8,10 @@
 // refused here, because client-go sends no impersonation headers for an empty user,
 // and the request would be the host's own.
 //
-// The host sends two requests as itself: the one for readiness, and, if configured,
+// The host sends three requests as itself: the one for readiness, and, if configured,
 // those for the custom resources of one API group in the listed namespaces (Follow),
-// which define users.
+// which define users, and those of the watches that it shares between users (Watch), who
+// get of them what the API server says that they may list and watch.
 //
 // Two clients can do less than that of As. Over is for a child process without
 // credentials: its parent passes each request on with Forward, after policy has

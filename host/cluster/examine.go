@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -73,6 +75,7 @@ func Examine(ctx context.Context, c Config, follows []string) (*Examination, err
 			}
 		}
 	}
+	needed = append(needed, c.watchRights()...)
 	for _, r := range needed {
 		if has, err := e.may(ctx, r); err != nil {
 			return nil, err
@@ -85,7 +88,7 @@ func Examine(ctx context.Context, c Config, follows []string) (*Examination, err
 		if err != nil {
 			return nil, err
 		}
-		if !has {
+		if !has || slices.Contains(needed, r) {
 			continue
 		}
 		if x.Excess = append(x.Excess, r.String()); r.Verb == "*" {
@@ -95,15 +98,35 @@ func Examine(ctx context.Context, c Config, follows []string) (*Examination, err
 	return x, nil
 }
 
-func (e *endpoint) may(ctx context.Context, r right) (bool, error) {
-	var review struct {
-		Status struct{ Allowed bool }
+// watchRights are those that the shared watches need.
+func (c *Config) watchRights() (list []right) {
+	for _, name := range c.SharedWatches {
+		resource, group, _ := strings.Cut(name, ".")
+		if name == SharedReleases {
+			resource, group = "secrets", ""
+		}
+		list = append(list, right{Verb: "list", Group: group, Resource: resource}, right{Verb: "watch", Group: group, Resource: resource})
 	}
-	question := map[string]any{
+	return list
+}
+
+func (e *endpoint) may(ctx context.Context, r right) (bool, error) {
+	var review reviewed
+	err := e.ask(ctx, http.MethodPost, reviewPath, questionOf(r), &review, nil)
+	return review.Status.Allowed, err
+}
+
+const reviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+func questionOf(r right) any {
+	return map[string]any{
 		"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": map[string]any{"resourceAttributes": r},
 	}
-	err := e.ask(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", question, &review, nil)
-	return review.Status.Allowed, err
+}
+
+// reviewed is the part of the API server's answer that is read.
+type reviewed struct {
+	Status struct{ Allowed bool }
 }
 
 // ask sends one request as the host itself.

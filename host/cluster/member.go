@@ -43,6 +43,9 @@ type member struct {
 	started atomic.Bool            // current may be used
 	problem atomic.Pointer[string] // of the last probe; nil if none
 
+	feeds  feeds
+	rights rights
+
 	sets    atomic.Int32 // that have the member
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -86,6 +89,7 @@ func (m *member) close() {
 		m.stop()
 	}
 	m.running.Wait()
+	m.feeds.close()
 	if e := m.current.Load(); e != nil {
 		e.close()
 	}

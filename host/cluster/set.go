@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -20,6 +23,12 @@ type Config struct {
 	// WaitForKubeconfig lets the host start before the file exists, or before its
 	// API server answers. Until then the cluster is "starting".
 	WaitForKubeconfig bool `json:"waitForKubeconfig"`
+	// SharedWatches are the resources, such as "applications.argoproj.io", or "*.GROUP"
+	// for all of a group, and "releases.helm.sh", that the host itself lists and watches
+	// for all users, who get what the cluster lets each of them list. The host's own
+	// identity needs list and watch on them (on secrets for releases.helm.sh). Without
+	// an entry, each user's watch is the user's own.
+	SharedWatches []string `json:"sharedWatches"`
 }
 
 // Status is the readiness of one cluster.
@@ -47,12 +56,29 @@ func CheckConfigs(bad *config.Problems, configs []Config) {
 		} else if seen[c.Name] {
 			bad.Add("name", "%q is used twice", c.Name)
 		}
+		checkShared(bad, c.SharedWatches)
 		if c.Kubeconfig == "" {
 			bad.Add("kubeconfig", "is required")
 		}
 		seen[c.Name] = true
 	}
 }
+
+func checkShared(bad *config.Problems, names []string) {
+	for i, name := range names {
+		switch plain := strings.TrimPrefix(name, "*."); {
+		case name == "secrets":
+			bad.Add("sharedWatches", "the host keeps no Secrets of others; for Helm's releases, name releases.helm.sh")
+		case !dnsname.IsSubdomain(plain):
+			bad.Add("sharedWatches", "%q must be RESOURCE.GROUP, RESOURCE of the core group, *.GROUP or releases.helm.sh", name)
+		case slices.Contains(names[:i], name):
+			bad.Add("sharedWatches", "%q is there twice", name)
+		}
+	}
+}
+
+// same reports whether both describe the same cluster, so that one member serves both.
+func (c *Config) same(other *Config) bool { return reflect.DeepEqual(c, other) }
 
 // Open reads every kubeconfig and watches the clusters until ctx ends or Close
 // is called. The error names all invalid fields, such as "clusters[0].kubeconfig".
@@ -73,7 +99,7 @@ func (s *Set) Reopen(ctx context.Context, configs []Config, logger *slog.Logger)
 	var fresh []*member
 	for i, c := range configs {
 		m := s.members[c.Name]
-		if m == nil || m.config != c {
+		if m == nil || !m.config.same(&c) {
 			var err error
 			if m, err = newMember(c, fmt.Sprintf("clusters[%d]", i), logger); err != nil {
 				problems = append(problems, err)

@@ -45,7 +45,7 @@ func NewKind() *capability.Kind {
 		},
 		Classify: classify,
 		Spans: func(c *host.CapabilityCall) string {
-			if c.Verb == "list" {
+			if c.Verb == "list" || c.Verb == "watch" {
 				return capability.Namespaced
 			}
 			return ""
@@ -93,6 +93,8 @@ type request struct {
 	access cluster.Access
 	header http.Header
 	body   []byte
+	// changes is set for a request for changes, which is a watch for policy.
+	changes *cluster.Watch
 }
 
 func parse(r *abi.Request) (*request, error) {
@@ -108,7 +110,11 @@ func parse(r *abi.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &request{r.Method, t, path, access, headerOf(r.Header), r.Body}
+	q := &request{method: r.Method, target: t, path: path, access: access, header: headerOf(r.Header), body: r.Body}
+	if t.Query.Has("changes") {
+		q.changes, err = changesOf(q)
+		return q, err
+	}
 	if access.Endless {
 		if err := checkWatch(q); err != nil {
 			return nil, err
@@ -161,7 +167,13 @@ func (k *Kube) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 		}
 		return listWithin(ctx, client, q, p.Narrowing, p.Caller.Logger)
 	}
+	if q.changes != nil {
+		return k.changes(ctx, p, q)
+	}
 	if q.access.Endless {
+		if q.access.Namespace == "" && !p.Narrowing.All() {
+			return nil, host.E(host.Forbidden, name, "you may watch some namespaces only; name one")
+		}
 		if len(p.Obligations.Redact) > 0 {
 			// The pointers are for objects and lists, and would not hold for events.
 			return nil, &host.Error{Kind: host.Forbidden, Op: name, Message: "what must be redacted cannot be watched", Detail: "not_redactable"}

@@ -33,6 +33,7 @@ func TestCallsAreClassifiedByWhatTheyDo(t *testing.T) {
 		"GET kube://dev/apis/rbac.authorization.k8s.io/v1/clusterroles/a:b":       "kube get clusterroles.rbac.authorization.k8s.io dev//a:b",
 		"GET kube://dev/api/v1/namespaces/shop/pods?watch=false&labelSelector=":   "kube list pods dev/shop/",
 		"GET kube://dev/api/v1/namespaces/shop/pods?watch=true&resourceVersion=5": "kube watch pods dev/shop/",
+		"GET kube://dev/api/v1/pods?changes=true&wait=20&cursor=7%2Fall":          "kube watch pods dev//",
 		"GET kube://dev/api/v1/pods?watch=1&resourceVersion=5":                    "kube watch pods dev//",
 		"GET kube://dev/api/v1":       "kube list apiresources dev//",
 		"GET kube://dev/apis/apps/v1": "kube list apiresources dev//",
@@ -55,7 +56,9 @@ func TestWhatIsNotFetched(t *testing.T) {
 		"GET kube://dev/apis/apps/v1/watch/deployments?watch=true&resourceVersion=5", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&follow=true", "GET kube://dev/api/v1/namespaces/shop/pods/a?watch=true&resourceVersion=5",
 		"GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&timeoutSeconds=0", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&timeoutSeconds=x", "GET kube://dev/api/v1/pods?watch=true&resourceVersion=5&sendInitialEvents=true",
 		"POST kube://dev/api/v1/namespaces/shop/pods?watch=true&resourceVersion=5", "GET kube://dev/healthz", "GET kube://dev", "GET kube://dev/api", "GET kube://dev/apis/apps", "GET kube://dev/apis", "GET kube://dev/version", "GET kube://dev/openapi/v3",
-		"POST kube://dev/api/v1", "GET kube://dev/apis/apps/v1?x=y", "HEAD kube://dev/api/v1/pods", "get kube://dev/api/v1/pods",
+		"GET kube://dev/api/v1/pods?changes=1", "GET kube://dev/api/v1/pods?changes=true&wait=21", "GET kube://dev/api/v1/pods?changes=true&limit=5",
+		"GET kube://dev/api/v1/pods?changes=true&watch=true&resourceVersion=5", "GET kube://dev/api/v1/namespaces/shop/pods/a?changes=true", "GET kube://dev/api/v1?changes=true",
+		"POST kube://dev/api/v1/namespaces/shop/pods?changes=true", "POST kube://dev/api/v1", "GET kube://dev/apis/apps/v1?x=y", "HEAD kube://dev/api/v1/pods", "get kube://dev/api/v1/pods",
 		"GET kube://dev/api/v1/namespaces/../secrets", "GET kube://dev/api/v1/namespaces/shop/pods/a%2f..%2fb",
 		"GET kube://dev//api/v1/pods", "GET kube://dev/api/v1/pods?watch=false&watch=true", "GET https://dev/api/v1/pods",
 	} {
