@@ -100,6 +100,9 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 	row("digest", "%s", i.Digest)
 	if m := i.Manifest; m != nil {
 		row("plugin", "%s %s", m.Name, m.Version)
+		if m.ABI != "" {
+			row("abi", "%s: %s", m.ABI, abiNames[m.ABI])
+		}
 		if m.Description != "" {
 			row("", "%s", m.Description)
 		}

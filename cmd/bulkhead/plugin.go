@@ -44,7 +44,7 @@ the manifest's routes, unless the SDK does not report handlers.`,
 		fmt.Fprintln(c.OutOrStdout(), *out)
 		return nil
 	}
-	c.AddCommand(build, packCommand(), inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
+	c.AddCommand(build, packCommand(), adoptCommand(), inspectCommand(), pushCommand(), pullCommand(), keygenCommand(), signCommand(), verifyCommand(), catalogCommand())
 	c.AddCommand(authorCommands()...)
 	c.AddCommand(onlineCommands()...)
 	group(c)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/adapter"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
@@ -439,6 +440,10 @@ func (a *attempt) grant() (err error) {
 		}
 	}
 	slices.Sort(a.report.Warnings)
+	if g.manifest.ABI != "" {
+		g.adapter, err = adapter.New(g.manifest, g.name, g.config.Config)
+		return err
+	}
 	g.start = abi.AppendStart(nil, &abi.Start{ABI: abi.Version, Instance: g.name, Config: g.config.Config, Denied: g.denied})
 	return nil
 }

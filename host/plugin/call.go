@@ -152,12 +152,9 @@ func (g *Generation) Handle(ctx context.Context, c *Call) (*abi.Response, error)
 		return nil, g.failure(ctx, c, err)
 	}
 	defer free()
-	resp, held, err := enter(withCall(ctx, state), i, abi.ExportHandle, c.frame(ctx))
+	resp, held, err := g.handle(withCall(ctx, state), i, c, state)
 	if err == nil {
 		c.answered(g, held)
-		if resp == nil {
-			err = broken("%s returned no frame", abi.ExportHandle)
-		}
 	}
 	took := time.Since(began)
 	g.usage(ctx, c, i, took, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/adapter"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -29,6 +30,7 @@ type Generation struct {
 	broker   *capability.Broker
 	granted  *capability.Granted
 	denied   []string
+	adapter  adapter.Adapter // nil: the module has Bulkhead's own ABI
 	module   *sandbox.Module
 	shares   *shares
 	people   *people
@@ -215,23 +217,33 @@ var (
 )
 
 func (g *Generation) spec() sandbox.Spec {
-	entry := sandbox.Signature{Params: []sandbox.Type{i32, i32}, Results: []sandbox.Type{i64}}
-	return sandbox.Spec{
-		Imports: g.imports(),
-		Exports: map[string]sandbox.Signature{
-			abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
-			abi.ExportStart: entry, abi.ExportHandle: entry,
-		},
-		Optional: map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}, abi.ExportRoutes: {Results: entry.Results}},
-		Context:  func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
-		Init:     func(ctx context.Context, i *sandbox.Instance) error { return g.initialize(ctx, i) },
-		Log:      func(ctx context.Context, line string) { g.output(ctx, line) },
+	spec := sandbox.Spec{
+		Context: func(ctx context.Context) context.Context { return withCall(ctx, &call{log: g.log}) },
+		Init:    func(ctx context.Context, i *sandbox.Instance) error { return g.initialize(ctx, i) },
+		Log:     func(ctx context.Context, line string) { g.output(ctx, line) },
 	}
+	if g.adapter != nil {
+		g.adapter.Link(&spec)
+		return spec
+	}
+	entry := sandbox.Signature{Params: []sandbox.Type{i32, i32}, Results: []sandbox.Type{i64}}
+	spec.Imports = g.imports()
+	spec.Exports = map[string]sandbox.Signature{
+		abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
+		abi.ExportStart: entry, abi.ExportHandle: entry,
+	}
+	spec.Optional = map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}, abi.ExportRoutes: {Results: entry.Results}}
+	return spec
 }
 
 // initialize runs the plugin's own initialization. Capabilities answer that they
 // are not available then: there is no user to act for.
 func (g *Generation) initialize(ctx context.Context, i *sandbox.Instance) error {
+	if g.adapter != nil {
+		return g.aside(ctx, i, func(ctx context.Context, i *sandbox.Instance, env *foreign) error {
+			return g.adapter.Start(ctx, i, env)
+		})
+	}
 	if err := g.register(ctx, i); err != nil {
 		return err
 	}

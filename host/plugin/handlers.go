@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/adapter"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -50,7 +51,7 @@ func (g *Generation) register(ctx context.Context, i *sandbox.Instance) error {
 // start, which may need a configuration, and returns how its handlers differ from the
 // routes of its manifest. Nothing is compared if the module does not export
 // abi.ExportRoutes, or exceeds a default limit, which a host may have raised: Inspect says
-// that.
+// that. A module of another ABI is linked and started.
 func CheckHandlers(ctx context.Context, box *sandbox.Sandbox, wasm []byte) error {
 	m, err := manifestOf(wasm)
 	if err != nil {
@@ -65,9 +66,16 @@ func CheckHandlers(ctx context.Context, box *sandbox.Sandbox, wasm []byte) error
 	for _, c := range m.Capabilities {
 		g.denied = append(g.denied, c.Name)
 	}
+	if m.ABI != "" { // which does not say what handlers a module has
+		if g.adapter, err = adapter.New(m, m.Name, nil); err != nil {
+			return err
+		}
+	}
 	spec := g.spec()
 	spec.Name, spec.Limits = m.Name, Limits{}.resolve(m.Limits).sandbox()
-	spec.Init = g.register
+	if m.ABI == "" {
+		spec.Init = g.register
+	}
 	module, err := box.Load(ctx, wasm, spec)
 	if refused, ok := errors.AsType[*sandbox.Refused](err); ok && refused.Limit != "" {
 		return nil

@@ -30,6 +30,11 @@ func (g *Generation) health(ctx context.Context) error {
 		return err
 	}
 	defer g.module.Release(i)
+	if g.adapter != nil {
+		return g.aside(ctx, i, func(ctx context.Context, i *sandbox.Instance, env *foreign) error {
+			return g.adapter.Check(ctx, i, env)
+		})
+	}
 	state := &call{log: g.log, account: i.Account()}
 	defer state.release()
 	ctx = withCall(ctx, state)

@@ -51,6 +51,12 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+// ExitCode is the cause of an Error with the Fault Exited. A WASI command that succeeds may
+// exit with 0; its instance cannot be called again all the same.
+type ExitCode uint32
+
+func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", uint32(c)) }
+
 // fault makes the Error of a call that returned err. The context and the host's own panic
 // decide whether the call was cancelled, since a guest can exit with any code.
 func fault(ctx context.Context, module, export string, err error) *Error {
@@ -65,7 +71,7 @@ func fault(ctx context.Context, module, export string, err error) *Error {
 	case wasCut:
 		e.Fault, e.Cause = stop.fault, stop.cause
 	case exited:
-		e.Fault, e.Cause = Exited, fmt.Errorf("exit code %d", exit.ExitCode())
+		e.Fault, e.Cause = Exited, ExitCode(exit.ExitCode())
 	default:
 		e.Cause = errors.New(strings.TrimSuffix(text, " (recovered by wazero)"))
 	}

@@ -35,6 +35,17 @@ func (m *Module) checkExports() error {
 		}
 		m.exports[name] = want
 	}
+	for name, types := range m.spec.Either {
+		def, ok := have[name]
+		if !ok {
+			return fmt.Errorf("module %s: does not export %s", m.spec.Name, name)
+		}
+		k := slices.IndexFunc(types, func(s Signature) bool { return s.equal(def) })
+		if k < 0 {
+			return fmt.Errorf("module %s: exports %s with another type", m.spec.Name, name)
+		}
+		m.exports[name] = types[k]
+	}
 	for name, want := range m.spec.Optional {
 		if def, ok := have[name]; ok && want.equal(def) {
 			m.exports[name] = want
@@ -69,7 +80,7 @@ func valueTypes(types []Type) []api.ValueType {
 // link makes the host modules that the module imports, and no others. Its error names the
 // first missing imports.
 func (m *Module) link(ctx context.Context) error {
-	offered := append(wasiImports(m.spec.Log, m.spec.Limits.LogBytes), m.spec.Imports...)
+	offered := append(wasiImports(&m.spec), m.spec.Imports...)
 	builders := map[string]wazero.HostModuleBuilder{}
 	var missing []error
 	more := 0

@@ -83,6 +83,11 @@ type Spec struct {
 	Exports map[string]Signature
 	// Optional are exports that can be called if the module has them with this type.
 	Optional map[string]Signature
+	// Either are required exports that may have any one of several types.
+	Either map[string][]Signature
+	// Program returns what the guest of a call finds as a WASI command. Nil, or a nil
+	// result: no arguments, environment or standard input, and output is logged.
+	Program func(ctx context.Context) *Program
 	// Context returns the context of the start section and of Init; nil: the caller's.
 	Context func(ctx context.Context) context.Context
 	// Init prepares a new instance; it may use Call. If instances are restored, it runs

@@ -11,9 +11,9 @@ import (
 )
 
 // WASI preview 1 (wasi_snapshot_preview1), as far as a guest needs it to start and to
-// measure time: clocks, random numbers, sleep, and output that becomes log lines. Files,
-// arguments, environment and sockets do not exist; their functions link and return an
-// error.
+// measure time: clocks, random numbers, sleep, and output that becomes log lines; and what
+// a command gets from Spec.Program (program.go). Files and sockets do not exist; their
+// functions link and return an error.
 const wasiModule = "wasi_snapshot_preview1"
 
 // Error numbers of WASI preview 1.
@@ -37,21 +37,26 @@ const (
 type wasi struct {
 	log      func(context.Context, string)
 	logBytes int
+	program  func(context.Context) *Program // never nil; its result may be
 }
 
-func wasiImports(log func(context.Context, string), logBytes int) []Import {
-	w := &wasi{log, logBytes}
+func wasiImports(spec *Spec) []Import {
+	w := &wasi{spec.Log, spec.Limits.LogBytes, spec.Program}
+	if w.program == nil {
+		w.program = func(context.Context) *Program { return nil }
+	}
 	imports := []Import{
-		w.fn("args_sizes_get", w.empty, I32, I32),
-		w.fn("args_get", succeed, I32, I32),
-		w.fn("environ_sizes_get", w.empty, I32, I32),
-		w.fn("environ_get", succeed, I32, I32),
+		w.fn("args_sizes_get", w.sizes((*Program).args), I32, I32),
+		w.fn("args_get", w.texts((*Program).args), I32, I32),
+		w.fn("environ_sizes_get", w.sizes((*Program).env), I32, I32),
+		w.fn("environ_get", w.texts((*Program).env), I32, I32),
 		w.fn("clock_res_get", w.clockRes, I32, I32),
 		w.fn("clock_time_get", w.clockTime, I32, I64, I32),
 		w.fn("random_get", w.random, I32, I32),
 		w.fn("sched_yield", succeed),
 		w.fn("poll_oneoff", w.poll, I32, I32, I32, I32),
 		w.fn("fd_write", w.fdWrite, I32, I32, I32, I32),
+		w.fn("fd_read", w.fdRead, I32, I32, I32, I32),
 		w.fn("fd_fdstat_get", w.fdStat, I32, I32),
 		{Module: wasiModule, Name: "proc_exit", Signature: Signature{Params: []Type{I32}},
 			Call: func(_ context.Context, _ Memory, s []uint64) { panic(sys.NewExitError(uint32(s[0]))) }},
@@ -62,7 +67,7 @@ func wasiImports(log func(context.Context, string), logBytes int) []Import {
 	}{
 		{errnoBadf, map[string][]Type{ // only the file descriptors 0 to 2 are open
 			"fd_prestat_get": {I32, I32}, "fd_prestat_dir_name": {I32, I32, I32}, "fd_close": {I32},
-			"fd_read": {I32, I32, I32, I32}, "fd_seek": {I32, I64, I32, I32}, "fd_tell": {I32, I32},
+			"fd_seek": {I32, I64, I32, I32}, "fd_tell": {I32, I32},
 		}},
 		{errnoNosys, map[string][]Type{
 			"fd_advise": {I32, I64, I64, I32}, "fd_allocate": {I32, I64, I64}, "fd_datasync": {I32},
@@ -104,14 +109,6 @@ func (w *wasi) fn(name string, call func(context.Context, Memory, []uint64) uint
 }
 
 func succeed(context.Context, Memory, []uint64) uint64 { return errnoSuccess }
-
-// empty answers with no arguments and no environment.
-func (w *wasi) empty(_ context.Context, m Memory, s []uint64) uint64 {
-	if !m.mem.WriteUint32Le(uint32(s[0]), 0) || !m.mem.WriteUint32Le(uint32(s[1]), 0) {
-		return errnoFault
-	}
-	return errnoSuccess
-}
 
 func (w *wasi) clockRes(_ context.Context, m Memory, s []uint64) uint64 {
 	if s[0] > 1 {
@@ -220,13 +217,16 @@ func clockTimeout(sub []byte) time.Duration {
 	return time.Duration(min(at, 1<<62))
 }
 
-// fdStat reports that the descriptors 0 to 2 are character devices.
-func (w *wasi) fdStat(_ context.Context, m Memory, s []uint64) uint64 {
+// fdStat reports that the descriptors 0 to 2 are character devices; those of a Program are
+// of unknown type, as pipes are, so that its output is not flushed at each line.
+func (w *wasi) fdStat(ctx context.Context, m Memory, s []uint64) uint64 {
 	if s[0] > 2 {
 		return errnoBadf
 	}
 	var stat [24]byte
-	stat[0] = 2 // character_device
+	if w.program(ctx) == nil {
+		stat[0] = 2 // character_device
+	}
 	if !m.Write(uint32(s[1]), stat[:]) {
 		return errnoFault
 	}
@@ -234,7 +234,8 @@ func (w *wasi) fdStat(_ context.Context, m Memory, s []uint64) uint64 {
 }
 
 // fdWrite accepts stdout and stderr, line by line, up to the call's limits of bytes and
-// lines. Output beyond them counts as written and is dropped.
+// lines. Output beyond them counts as written and is dropped. The stdout of a Program is
+// passed on instead.
 func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 	if s[0] != 1 && s[0] != 2 {
 		return errnoBadf
@@ -243,6 +244,7 @@ func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 		return errnoInval
 	}
 	i := caller(ctx)
+	program := w.program(ctx)
 	var total uint32
 	for k := range uint32(s[2]) {
 		ptr, ok1 := m.mem.ReadUint32Le(uint32(s[1]) + 8*k)
@@ -255,6 +257,11 @@ func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 			return errnoFault
 		}
 		total += size
+		if program != nil && s[0] == 1 {
+			i.meter.moved(len(view))
+			program.Stdout(view)
+			continue
+		}
 		i.write(ctx, view[:min(len(view), max(0, w.logBytes-i.logged))])
 		full := i.logged+len(view) >= w.logBytes || i.records >= maxRecords
 		if full && i.logged < w.logBytes {

@@ -34,9 +34,11 @@ type Manifest struct {
 
 	// Name is the plugin's own name, lower case letters, digits and dashes. The
 	// operator may run it under another instance name.
-	Name         string       `json:"name"`
-	Version      string       `json:"version"` // semantic version without "v"
-	Description  string       `json:"description,omitempty"`
+	Name        string `json:"name"`
+	Version     string `json:"version"` // semantic version without "v"
+	Description string `json:"description,omitempty"`
+	// ABI is the contract that the module was written for; empty: Bulkhead's own.
+	ABI          ABI          `json:"abi,omitempty"`
 	Routes       []Route      `json:"routes"`
 	Capabilities []Capability `json:"capabilities,omitempty"`
 	Limits       Limits       `json:"limits,omitzero"`
@@ -67,6 +69,9 @@ type Route struct {
 	// ".read" if, and only if, Mutates is false.
 	Action  string `json:"action"`
 	Mutates bool   `json:"mutates,omitempty"`
+	// Entry is the exported function that the route calls, in a module of ABI Extism,
+	// and in no other.
+	Entry string `json:"entry,omitempty"`
 	// Resource maps a dimension of policy (cluster, namespace, name, …) to the part of
 	// the request that names it: "query:NAME" or "path:NAME".
 	Resource map[string]string `json:"resource,omitempty"`
@@ -167,12 +172,16 @@ func (m *Manifest) Validate() error {
 	var p problems
 	p.check(ValidName(m.Name), "name", "%q is not a lower-case name", m.Name)
 	p.check(versionRE.MatchString(m.Version), "version", "%q is not a semantic version", m.Version)
+	p.check(m.ABI.known(), "abi", "%q must be absent or one of %s", m.ABI, strings.Join(abiNames(), ", "))
+	p.check(m.ABI == "" || m.Health == "", "health", "is not possible with an abi; the host checks such a module in its own way")
 	p.check(len(m.Routes) > 0, "routes", "are missing")
 	p.check(len(m.Routes) <= MaxRoutes, "routes", "are more than %d", MaxRoutes)
 	p.check(len(m.Capabilities) <= MaxCapabilities, "capabilities", "are more than %d", MaxCapabilities)
 	names, entries := map[string]bool{}, map[string]string{}
 	for i := range m.Routes {
-		m.Routes[i].validate(&p, fmt.Sprintf("routes[%d]", i), names, entries)
+		at := fmt.Sprintf("routes[%d]", i)
+		m.Routes[i].validate(&p, at, names, entries)
+		m.ABI.validate(&p, at, &m.Routes[i])
 	}
 	if m.Health != "" {
 		k := slices.IndexFunc(m.Routes, func(r Route) bool { return r.Name == m.Health })
@@ -186,6 +195,7 @@ func (m *Manifest) Validate() error {
 		p.check(ValidName(c.Name), at+".name", "%q is not a lower-case name", c.Name)
 		p.check(!seen[c.Name], at+".name", "%q is listed twice", c.Name)
 		p.check(c.Reason != "", at+".reason", "is missing")
+		p.check(m.ABI.reaches(c.Name), at+".name", "a module of abi %s cannot use the capability %q", m.ABI, c.Name)
 		seen[c.Name] = true
 	}
 	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "must be from 0 to 4096")

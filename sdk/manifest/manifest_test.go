@@ -68,6 +68,14 @@ func capabilities(list string) string {
 	return strings.TrimSuffix(route(""), "}") + `,"capabilities":` + list + `}`
 }
 
+// foreign is a manifest of an ABI, with further fields.
+func foreign(abi, fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return strings.TrimSuffix(route(""), "}") + `,"abi":"` + abi + `"` + fields + `}`
+}
+
 func limits(fields string) string {
 	return strings.TrimSuffix(route(""), "}") + `,"limits":{` + fields + `}}`
 }
@@ -123,6 +131,12 @@ func TestABadManifestIsRefusedNamingTheFieldOrLine(t *testing.T) {
 		{"negative time", limits(`"timeout":"-1s"`), "limits.timeout"},
 		{"time form", limits(`"timeout":"soon"`), "soon"},
 		{"body", limits(`"bodyBytes":-1`), "limits.bodyBytes"},
+		{"abi", foreign("wasm", ``), "manifest: abi: "},
+		{"abi with health", foreign("wasi-command", `"health":"a"`), "manifest: health: "},
+		{"abi with a capability", foreign("wasi-command", `"capabilities":[{"name":"http","reason":"r"}]`), "capabilities[0].name"},
+		{"abi with another capability", foreign("http-wasm", `"capabilities":[{"name":"kube","reason":"r"}]`), "capabilities[0].name"},
+		{"extism without entry", foreign("extism", ``), "routes[0].entry"},
+		{"entry elsewhere", route(`"entry":"f"`), "routes[0].entry"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			m, err := Parse([]byte(c.text))

@@ -67,7 +67,11 @@ func TestSchemaListsTheSameNamesAndPatterns(t *testing.T) {
 	if !slices.Equal(resource.PropertyNames.Enum, dimensions) {
 		t.Errorf("the schema knows the dimensions %v, Parse %v", resource.PropertyNames.Enum, dimensions)
 	}
-	for _, re := range []string{nameRE.String(), versionRE.String(), actionRE.String(), sourceRE.String()} {
+	var abis struct{ Enum []string }
+	if err := json.Unmarshal(root.Properties["abi"], &abis); err != nil || !slices.Equal(abis.Enum, abiNames()) {
+		t.Errorf("the schema knows the ABIs %v, Parse %v (%v)", abis.Enum, abiNames(), err)
+	}
+	for _, re := range []string{exportRE.String(), nameRE.String(), versionRE.String(), actionRE.String(), sourceRE.String()} {
 		quoted, err := json.Marshal(re)
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,9 @@ var always = []string{"wasi_snapshot_preview1", abi.ModuleABI, abi.ModuleLog, ab
 // exports of the wrong type, imports of capabilities that the manifest does not request,
 // and imports of modules that no host has.
 func check(module []byte, m *manifest.Manifest) error {
+	if m.ABI != "" {
+		return checkForeign(module, m)
+	}
 	w, err := readModule(module)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ type module struct {
 	types     []string // "(i32 i32) -> i64"
 	functions []uint32 // the type of each function, imported ones first
 	imports   []string // modules, one for each import
+	names     []string // MODULE.NAME, one for each import
 	exports   map[string]string
 }
 
@@ -58,8 +59,8 @@ func readModule(data []byte) (*module, error) {
 }
 
 func (m *module) readImport(r *reader) {
-	m.imports = append(m.imports, r.name())
-	r.name()
+	from, name := r.name(), r.name()
+	m.imports, m.names = append(m.imports, from), append(m.names, from+"."+name)
 	switch kind := r.byte(); kind {
 	case 0:
 		m.functions = append(m.functions, r.u32())

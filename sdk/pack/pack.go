@@ -68,7 +68,7 @@ func Pack(ctx context.Context, module, manifestFile, out string, o Options) (wri
 	if err != nil {
 		return "", err
 	}
-	wasm, err := readModuleFile(module)
+	wasm, err := Read(module)
 	if err != nil {
 		return "", err
 	}
@@ -112,7 +112,8 @@ func readManifest(path string, o Options) ([]byte, *manifest.Manifest, error) {
 	return text, m, nil
 }
 
-func readModuleFile(path string) ([]byte, error) {
+// Read reads a module's file, of at most MaxModule bytes.
+func Read(path string) ([]byte, error) {
 	wasm, err := readBounded(path, MaxModule)
 	if err == nil && len(wasm) > MaxModule {
 		err = fmt.Errorf("%s: the module is larger than %d bytes", path, MaxModule)
