@@ -25,7 +25,7 @@ func doctorCommand() *cobra.Command {
 		Use: "doctor", Args: cobra.NoArgs,
 		Short: "Examine what the host needs, and say what to do about what is wrong",
 		Long: `Examine what the configuration names, and say what to do about what is wrong: kernel,
-data directory and disk, the host that runs, policy, directory, identity providers and
+open files, data directory and disk, the state store, the host that runs, policy, directory, identity providers and
 their clocks, clusters and what the host's account may do there, plugins and what they
 are granted. It changes nothing, asks no question as a user, and can be run before the
 host and beside it. Run it as the user that the host runs as.

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // authorities where the system has none, as in the image
 )
 
 func main() {
@@ -53,7 +54,7 @@ the operator granted. The plugin acts as the user, and a logout ends everything 
 user has running.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), doctorCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
+	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), doctorCommand(), supportBundleCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
 	group(root)
 	return root
 }

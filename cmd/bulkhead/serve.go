@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
@@ -73,8 +74,16 @@ func reloadOnHangup(ctx context.Context, s *server.Server) (stop func()) {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), server.Version()) },
+	c := &cobra.Command{Use: "version", Short: "Print the version, and the commit that it was built from", Args: cobra.NoArgs}
+	asJSON := c.Flags().Bool("json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *asJSON {
+			return printJSON(c.OutOrStdout(), map[string]string{
+				"version": server.Version(), "commit": server.Commit(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+			})
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s%s\n", server.Version(), after(" commit ", server.Commit()))
+		return nil
 	}
+	return c
 }

@@ -45,10 +45,70 @@ func (r right) String() string {
 	return s
 }
 
-// excess are rights that the host never uses: it acts as its users.
-var excess = []right{
-	{Verb: "*", Group: "*", Resource: "*"}, {Verb: "get", Resource: "secrets"}, {Verb: "list", Resource: "secrets"},
-	{Verb: "create", Resource: "pods"}, {Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"},
+// rule is one of a SelfSubjectRulesReview.
+type rule struct {
+	Verbs, APIGroups, Resources, ResourceNames []string
+}
+
+// ordinary are the rights that every account has (system:basic-user).
+var ordinary = []right{
+	{Verb: "create", Group: "authorization.k8s.io", Resource: "selfsubjectaccessreviews"}, {Verb: "create", Group: "authorization.k8s.io", Resource: "selfsubjectrulesreviews"},
+	{Verb: "create", Group: "authentication.k8s.io", Resource: "selfsubjectreviews"},
+}
+
+// within reports whether the rule allows nothing but these rights and those that every
+// account has. In which namespace is not compared.
+func (r *rule) within(rights []right) bool {
+	for _, verb := range r.Verbs {
+		for _, group := range r.APIGroups {
+			for _, resource := range r.Resources {
+				same := func(x right) bool { return x.Verb == verb && x.Group == group && x.Resource == resource }
+				if !slices.ContainsFunc(rights, same) && !slices.ContainsFunc(ordinary, same) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+func (r *rule) String() string {
+	s := strings.Join(r.Verbs, ",") + " " + strings.Join(r.Resources, ",")
+	if groups := strings.Join(r.APIGroups, ","); groups != "" && groups != "*" {
+		s += "." + groups
+	}
+	if len(r.ResourceNames) > 0 {
+		s += " named " + strings.Join(r.ResourceNames, ",")
+	}
+	return s
+}
+
+// maxExcess is how many rules are named; more are counted.
+const maxExcess = 10
+
+// excess returns the rules of the host's account beyond what is needed, for the cluster
+// and in these namespaces.
+func (e *endpoint) excess(ctx context.Context, needed []right, namespaces []string) (list []string, err error) {
+	for _, namespace := range append([]string{"default"}, namespaces...) {
+		var review struct {
+			Status struct{ ResourceRules []rule }
+		}
+		question := map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": map[string]string{"namespace": namespace},
+		}
+		if err := e.ask(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", question, &review, nil); err != nil {
+			return nil, err
+		}
+		for _, r := range review.Status.ResourceRules {
+			if text := r.String(); !r.within(needed) && !slices.Contains(list, text) {
+				list = append(list, text)
+			}
+		}
+	}
+	if n := len(list) - maxExcess; n > 0 {
+		list = append(list[:maxExcess], fmt.Sprintf("%d more", n))
+	}
+	return list, nil
 }
 
 // Examine asks the cluster of c what the host's own account may do. follows are the
@@ -62,6 +122,7 @@ func Examine(ctx context.Context, c Config, follows []string) (*Examination, err
 	e := m.current.Load()
 	defer e.close()
 	x := &Examination{}
+	var err error
 	var version struct{ GitVersion string }
 	if err := e.ask(ctx, http.MethodGet, "/version", nil, &version, &x.Skew); err != nil {
 		return nil, err
@@ -83,19 +144,8 @@ func Examine(ctx context.Context, c Config, follows []string) (*Examination, err
 			x.Missing = append(x.Missing, r.String())
 		}
 	}
-	for _, r := range excess {
-		has, err := e.may(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		if !has || slices.Contains(needed, r) {
-			continue
-		}
-		if x.Excess = append(x.Excess, r.String()); r.Verb == "*" {
-			break // it includes the others
-		}
-	}
-	return x, nil
+	x.Excess, err = e.excess(ctx, needed, follows)
+	return x, err
 }
 
 // watchRights are those that the shared watches need.
@@ -151,7 +201,7 @@ func (e *endpoint) ask(ctx context.Context, method, path string, in, out any, sk
 		return err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return err
 	}

@@ -63,10 +63,17 @@ func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error)
 	if err != nil {
 		a.failed(err)
 	}
-	if !m.dry && r.options.Swapped != nil {
-		r.options.Swapped(a.report, err)
+	if !m.dry {
+		r.swapped(a.report, err)
 	}
 	return a.report, err
+}
+
+// swapped tells Options.Swapped how an attempt went.
+func (r *Registry) swapped(report *Report, err error) {
+	if r.options.Swapped != nil {
+		r.options.Swapped(report, err)
+	}
 }
 
 func (a *attempt) failed(err error) {

@@ -32,6 +32,8 @@ func (r *Registry) Prepare(ctx context.Context, s Swap, b *capability.Broker, ba
 	}
 	if err != nil { // for the caller to report, who refuses more than this plugin
 		done()
+		a.report.Outcome = Failed
+		r.swapped(a.report, err)
 		return nil, err
 	}
 	return p, nil
@@ -56,6 +58,7 @@ func (p *Prepared) Publish(ctx context.Context) (*Report, error) {
 	if err != nil {
 		a.failed(err)
 	}
+	a.swapped(a.report, err)
 	return a.report, err
 }
 

@@ -97,10 +97,8 @@ func (r *Regression) worse(old, now *counts) string {
 // regressed rolls back from g.
 func (r *Registry) regressed(s *slot, g *Generation, canary bool, worse string) {
 	g.log.Warn("a plugin got worse and is rolled back", "generation", g.number, "version", g.manifest.Version, "because", worse)
-	if r.options.Swapped != nil {
-		r.options.Swapped(&Report{Name: s.name, Outcome: Failed, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest},
-			&StepError{s.name, StepWatch, errors.New(worse)})
-	}
+	r.swapped(&Report{Name: s.name, Outcome: Failed, Plugin: g.manifest.Name, Version: g.manifest.Version, Digest: g.digest},
+		&StepError{s.name, StepWatch, errors.New(worse)})
 	r.mu.Lock()
 	failure := &Failure{Step: StepWatch, Reason: "rolled back: " + worse, At: time.Now(), Source: g.config.Source, Digest: g.digest}
 	if canary {

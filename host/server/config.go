@@ -156,6 +156,32 @@ func (c *Config) checkPolicies(bad *config.Problems) {
 // resolve makes paths absolute, so that nothing depends on where the host was
 // started.
 func (c *Config) resolve(base string) {
+	for i := range c.Plugins {
+		c.Plugins[i].In(base)
+	}
+	c.Packages.In(base)
+	for _, p := range c.paths() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	if _, path := c.network(); path != "" && !filepath.IsAbs(path) {
+		c.Listen = "unix:" + filepath.Join(base, path)
+	}
+}
+
+// Files returns the files and directories that c names, except those of plugins and
+// packages, as absolute paths.
+func (c *Config) Files() (list []string) {
+	for _, p := range c.paths() {
+		if *p != "" {
+			list = append(list, *p)
+		}
+	}
+	return list
+}
+
+func (c *Config) paths() []*string {
 	paths := append([]*string{&c.Data, &c.Directory.Files}, c.Policy.paths()...)
 	if c.TLS != nil {
 		paths = append(paths, &c.TLS.Cert, &c.TLS.Key)
@@ -165,19 +191,7 @@ func (c *Config) resolve(base string) {
 	for i := range c.Clusters {
 		paths = append(paths, &c.Clusters[i].Kubeconfig)
 	}
-	for i := range c.Plugins {
-		c.Plugins[i].In(base)
-	}
-	c.Packages.In(base)
-	paths = append(paths, c.Capabilities.Paths()...)
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(base, *p)
-		}
-	}
-	if _, path := c.network(); path != "" && !filepath.IsAbs(path) {
-		c.Listen = "unix:" + filepath.Join(base, path)
-	}
+	return append(paths, c.Capabilities.Paths()...)
 }
 
 func (c *Config) check(bad *config.Problems) {

@@ -67,6 +67,7 @@ var owners = []struct {
 	{"github.com/Azure/azure-sdk-for-go", []string{"host/capability/azure"}, "credentials and what they may be sent to stay in one place"},
 	{"go.yaml.in/yaml", []string{"host/internal/strictyaml", "host/directory"}, "what a text stands for is measured before it is used"},
 	{"sigs.k8s.io/yaml", []string{"host/server", "host/capability/helm"}, "host/internal/strictyaml reads YAML; this writes it"},
+	{"golang.org/x/crypto/x509roots", []string{"cmd"}, "which authorities count is for the program to say, not for a package"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "packages do not know the command line"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ type Status struct {
 	At            time.Time                `json:"at"` // when it was written
 	Started       time.Time                `json:"started"`
 	Version       string                   `json:"version"`
+	Commit        string                   `json:"commit,omitempty"`
 	PID           int                      `json:"pid"`
 	Checks        map[string]string        `json:"checks"`   // what must work, by name: why it does not, or ""
 	Degraded      map[string]string        `json:"degraded"` // what the host can serve without, likewise
@@ -38,6 +40,7 @@ const Stale = 30 * time.Second
 
 const (
 	statusFile  = "status.json"
+	recentFile  = "recent.log"
 	statusLook  = time.Second
 	statusEvery = 10 * time.Second // it is written at least, though nothing changed
 	maxStatus   = 16 << 20
@@ -90,7 +93,7 @@ func (s *Server) status() *Status {
 	rt := s.pin()
 	defer s.unpin(rt)
 	return &Status{
-		Started: s.started.Round(0), Version: Version(), PID: os.Getpid(), Checks: text(s.checks()), Degraded: text(s.degraded()),
+		Started: s.started.Round(0), Version: Version(), Commit: Commit(), PID: os.Getpid(), Checks: text(s.checks()), Degraded: text(s.degraded()),
 		Configuration: s.ConfigStatus(),
 		Policy:        rt.policy.Status(), Problems: rt.people.Problems(), Sources: rt.people.Sources(), Clusters: rt.clusters.Ready(),
 	}
@@ -133,12 +136,38 @@ func (s *Server) writeStatus(ctx context.Context) {
 			s.log.Warn("the status file cannot be written; bulkhead status shows nothing new", "error", err)
 		}
 		failing = err != nil
+		s.writeRecent()
 		select {
 		case <-ctx.Done():
+			s.writeRecent()
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// writeRecent keeps the end of the log in a file, for a support bundle. The file stays when
+// the host ends: what it said last is often what one wants to know.
+func (s *Server) writeRecent() {
+	h, ok := s.log.Handler().(*logHandler)
+	if !ok {
+		return
+	}
+	if text := h.recent.news(); text != nil {
+		if err := replaceFile(filepath.Join(s.first.Data, recentFile), text); err != nil {
+			s.log.Debug("the end of the log cannot be kept", "error", err)
+		}
+	}
+}
+
+// RecentLog returns the end of the log of the host of c, or of the one that ran last.
+func RecentLog(c *Config) ([]byte, error) {
+	f, err := os.Open(filepath.Join(c.Data, recentFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 4*recentBytes))
 }
 
 // replaceFile leaves either the old or the new content.

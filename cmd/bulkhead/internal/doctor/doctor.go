@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
+	"github.com/seed-a3fb47d6/bulkhead/host/state"
 	"github.com/seed-a3fb47d6/bulkhead/policies"
 )
 
@@ -48,6 +49,7 @@ const (
 	maxSkew     = 30 * time.Second
 	warnSkew    = 5 * time.Second
 	examineTime = 20 * time.Second // of one cluster or plugin
+	slowStore   = 500 * time.Millisecond
 )
 
 // Examine examines what c names, in the order of a host's start, and hands each finding
@@ -56,7 +58,9 @@ func Examine(ctx context.Context, c *server.Config, report func(Finding)) {
 	d := &doctor{c, report}
 	d.environment()
 	d.kernel()
+	d.files()
 	d.data()
+	d.store(ctx)
 	d.running()
 	d.policy(ctx)
 	d.directory()
@@ -105,6 +109,45 @@ func (d *doctor) kernel() {
 	default:
 		d.ok("kernel", "memory is mapped copy-on-write, and written pages are marked")
 	}
+}
+
+// minFiles is how many files and connections a host should be able to have open: each
+// session of a user has some.
+const minFiles = 4096
+
+func (d *doctor) files() {
+	switch most, err := openFiles(); {
+	case err != nil:
+	case most < minFiles:
+		d.warn("files", fmt.Sprintf("raise it (ulimit -n, LimitNOFILE) to %d or more", minFiles), "the host may have only %d files and connections open", most)
+	default:
+		d.ok("files", "%d files and connections may be open", most)
+	}
+}
+
+// store examines the etcd cluster that replicas share. An embedded store is in data.
+func (d *doctor) store(ctx context.Context) {
+	if len(d.config.State.Endpoints) == 0 {
+		return
+	}
+	x, err := state.Examine(ctx, d.config.State)
+	if err != nil {
+		d.problem("state", "check endpoints, tls, user and the network", "%v", err)
+		return
+	}
+	for _, m := range x.Members {
+		area := "state[" + m.Endpoint + "]"
+		if m.Problem != "" {
+			d.warn(area, "look at this member of etcd", "%s", m.Problem)
+			continue
+		}
+		d.ok(area, "etcd %s answers, its database has %d MiB", m.Version, m.Bytes>>20)
+	}
+	if x.Took > slowStore {
+		d.warn("state", "give etcd a faster disk, or bring it nearer", "a read took %s; a replica that waits for 3 s admits no requests", x.Took.Round(time.Millisecond))
+		return
+	}
+	d.ok("state", "it can be read, in %s", x.Took.Round(time.Millisecond))
 }
 
 func (d *doctor) data() {

@@ -18,10 +18,14 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
 	"github.com/seed-a3fb47d6/bulkhead/host/server"
+	"github.com/seed-a3fb47d6/bulkhead/host/state/statetest"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	statetest.Member()
+	goleak.VerifyTestMain(m)
+}
 
 // examine returns the findings of a configuration, a line each: LEVEL AREA: TEXT | ADVICE.
 func examine(t *testing.T, dir, text string) string {
@@ -165,4 +169,13 @@ directory: {files: ./people}
 	wants(t, examine(t, dir, text), "problem auth[oidc:corp]: it answers; the clock of the provider differs by ")
 	ahead = -10 * time.Second
 	wants(t, examine(t, dir, text), "warning auth[oidc:corp]: it answers; the clock of the provider differs by 1")
+}
+
+func TestTheSharedStoreIsAsked(t *testing.T) {
+	dir := t.TempDir()
+	people(t, dir, "")
+	etcd := statetest.Start(t, 1).Endpoints[0]
+	text := "auth: {dev: {}}\ndirectory: {files: ./people}\nstate: {endpoints: [%q], keyFile: %q}\n"
+	wants(t, examine(t, dir, fmt.Sprintf(text, etcd, statetest.Key(t))), "ok state["+etcd+"]: etcd 3.", "state: it can be read, in ", "files: ")
+	wants(t, examine(t, dir, fmt.Sprintf(text, "http://127.0.0.1:1", statetest.Key(t))), "problem state: state.endpoints: no etcd answers: http://127.0.0.1:1: ", "check endpoints, tls, user")
 }

@@ -12,3 +12,11 @@ func freeBytes(path string) (uint64, error) {
 	}
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
 }
+
+// openFiles is how many files a process may have open. Go raises the limit to the hard
+// one, for itself and for the host.
+func openFiles() (uint64, error) {
+	var l unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l)
+	return uint64(l.Max), err
+}
