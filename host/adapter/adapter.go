@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -52,6 +53,10 @@ func New(m *manifest.Manifest, name string, config []byte) (Adapter, error) {
 	switch m.ABI {
 	case manifest.WASICommand:
 		return newCommand(name, config)
+	case manifest.Extism:
+		return newExtism(m, config)
+	case manifest.HTTPWasm:
+		return newMiddleware(config)
 	}
 	return nil, fmt.Errorf("this host cannot run modules of abi %q", m.ABI)
 }
@@ -62,6 +67,27 @@ type call struct {
 	program *sandbox.Program // nil: output is logged
 	state   any              // of the ABI
 }
+
+// begin makes spec give a module's start section the state of a call, which Start does not
+// reach: it runs before.
+func begin(spec *sandbox.Spec, state func() *call) {
+	before := spec.Context
+	spec.Context = func(ctx context.Context) context.Context {
+		if before != nil {
+			ctx = before(ctx)
+		}
+		return withCall(ctx, state())
+	}
+}
+
+// noEnv is the Env of a start section.
+type noEnv struct{}
+
+func (noEnv) Fetch(context.Context, string, *abi.Request) (*abi.Response, error) {
+	return nil, host.E(host.Unavailable, "", "capabilities are not available outside a request")
+}
+func (noEnv) Hold(int) error                          { return nil } // Extism's memory has its own bound
+func (noEnv) Log(context.Context, slog.Level, string) {}
 
 type callKey struct{}
 
@@ -193,6 +219,9 @@ func signature(result sandbox.Type, params ...sandbox.Type) sandbox.Signature {
 	}
 	return s
 }
+
+// fetchCost is the processor time of a capability call, without waiting.
+const fetchCost = 50 * time.Microsecond
 
 const (
 	i32 = sandbox.I32

@@ -1,10 +1,13 @@
 package plugin_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,10 +95,11 @@ func adopt(t testing.TB, wasm []byte, change func(*manifest.Manifest)) (file str
 // TestForeignModules runs modules that others have published for other hosts, unmodified:
 // each starts, answers, and answers the next caller from the same fresh state.
 func TestForeignModules(t *testing.T) {
-	f := newFixtureWith(t, plugin.Limits{MemoryMiB: 128, Fuel: 4e9}, plugin.UserLimits{})
-	for _, c := range foreignModules {
+	f := newFixtureWith(t, plugin.Limits{MemoryMiB: 128, Fuel: 4e9}, plugin.UserLimits{}, sites{})
+	for k, c := range foreignModules {
 		t.Run(c.name, func(t *testing.T) {
-			config := plugin.Config{Name: "adopted", Source: adopt(t, c.public.bytes(t), c.manifest), Config: json.RawMessage(c.config)}
+			name := fmt.Sprintf("adopted-%d", k)
+			config := plugin.Config{Name: name, Source: adopt(t, c.public.bytes(t), c.manifest), Config: json.RawMessage(c.config)}
 			if c.http {
 				config.Grants = everyHost
 			}
@@ -109,7 +113,7 @@ func TestForeignModules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g := f.registry.Get("adopted")
+			g := f.registry.Get(name)
 			for range 2 { // the second one finds nothing of the first
 				call := call(t, g, &authority{}, c.method, c.target)
 				call.Body, call.Header = []byte(c.body), []abi.Pair{{Name: "Accept", Value: "text/plain"}}
@@ -183,7 +187,7 @@ var foreignModules = []foreignModule{
 		name:   "WASI: arguments (WAT)",
 		public: public{module: wazero, file: "cmd/wazero/testdata/wasi_arg.wasm", digest: "e3119a54e2accfe614be9306867a442e34f354cc684b39a70e6cb1896dff6802"},
 		config: `{"args": ["hello world"], "output": "body"}`,
-		method: "GET", target: "/", check: answers("adopted\x00hello world\x00"),
+		method: "GET", target: "/", check: answers("\x00hello world\x00"),
 	}, {
 		name:   "WASI: environment (WAT)",
 		public: public{module: wazero, file: "cmd/wazero/testdata/wasi_env.wasm", digest: "a11f1d81d8846ba8ae8dc692807f15f24c4b0fd1193220fb802b714dc0720c72"},
@@ -199,9 +203,115 @@ var foreignModules = []foreignModule{
 		public: public{module: wazero, file: "cmd/wazero/testdata/wasi_env.wasm", digest: "a11f1d81d8846ba8ae8dc692807f15f24c4b0fd1193220fb802b714dc0720c72"},
 		method: "GET", target: "/", check: fails(502, "CGI header"),
 	},
+	{
+		name: "Extism: count_vowels (Go)", public: extism("count_vowels", "0c1779c48f56f94b3e3624d76f55e38215870c59ccb3d41f6ba8b2bc22f218f5"),
+		method: "POST", target: "/count-vowels", body: "this is a test", check: answers(`"count":4`),
+	}, {
+		name: "Extism: count_vowels by GET", public: extism("count_vowels", "0c1779c48f56f94b3e3624d76f55e38215870c59ccb3d41f6ba8b2bc22f218f5"),
+		manifest: func(m *manifest.Manifest) {
+			m.Routes[0].Method, m.Routes[0].Action, m.Routes[0].Mutates = "GET", "count.read", false
+		},
+		method: "GET", target: "/count-vowels?input=hello%20there", check: answers(`"count":4`),
+	}, {
+		name: "Extism: config (Go)", public: extism("config", "1b9431006e9ce1032fcccf9ca56696c4fee38229439e9a15e540bd5eeddea8bb"),
+		config: `{"thing": "hello"}`,
+		method: "POST", target: "/run-test", check: answers("hello"),
+	}, {
+		name: "Extism: variables (Go)", public: extism("var", "2fe4f4ee4f6594bc78f3112e23498505420c561838feacd69864bbdf88470af1"),
+		method: "POST", target: "/run-test", check: answers("0"),
+	}, {
+		name: "Extism: HTTP (Go)", public: extism("http", "0a8e9650c495e6fc1aaf6b9630cbb193ecf4f47f4a78650a400b2246d6fc7fec"), http: true,
+		method: "POST", target: "/run-test", check: answers(`"method": "GET"`, `"url": "https://`),
+	}, {
+		name: "Extism: HTTP without a grant (Go)", public: extism("http", "0a8e9650c495e6fc1aaf6b9630cbb193ecf4f47f4a78650a400b2246d6fc7fec"),
+		method: "POST", target: "/run-test", check: fails(403, "is not granted"),
+	}, {
+		name: "Extism: HTTP headers (Rust)", public: extism("http_headers", "682aecd1b907d47bf0aa11c2aac2c2d5b95a498706a29cd3d496eeb3ac9b9078"), http: true,
+		method: "POST", target: "/http-get", body: `{"url": "https://example.com/"}`, check: answers(`"x-total-count":"7"`),
+	}, {
+		name: "Extism: blocks (WAT)", public: extism("alloc", "3561467ca9c05ecc1ec082294ad3228a54cee0a3e61276f47b1a961d05dd33a9"),
+		method: "POST", target: "/run-test", check: answers(""),
+	}, {
+		name: "Extism: an error (WAT)", public: extism("fail", "8e95c4762db18bc8d2c9b6c8e28586ee274e7253b5c5bc300b8a7cfc34de31e4"),
+		method: "POST", target: "/run-test", check: fails(502, "Some error message"),
+	}, {
+		name: "Extism: Haskell", public: extism("hello_haskell", "efea4be59668d8155a72631eba0b87931c5c62749afe3ad9af72950848d17ef9"),
+		config: `{"greeting": "Howdy"}`,
+		method: "POST", target: "/testing", body: "John", check: answers("Howdy, John"),
+	}, {
+		name: "Extism: a function of another host", public: extism("host", "c1d8c83b78a96c80194c499f31ea0b5fe87083940a837422956ccbda064972b5"),
+		refused: "imports extism:host/user.mult, which is not available to it",
+	}, {
+		name: "http-wasm: router answers itself (WAT)", public: middlewareOf("router", "5cce397c65d5beef3f8d519ddecf66602877259a0b6d5193a3d811f5ea90893a"),
+		config: `{"next": "https://shop.example.com/api"}`, http: true,
+		method: "GET", target: "/", check: answers("hello world"),
+	}, {
+		name: "http-wasm: router sends on (WAT)", public: middlewareOf("router", "5cce397c65d5beef3f8d519ddecf66602877259a0b6d5193a3d811f5ea90893a"),
+		manifest: func(m *manifest.Manifest) { m.Routes[0].Path = "/host/a" },
+		config:   `{"next": "https://shop.example.com/api"}`, http: true,
+		method: "GET", target: "/host/a", check: answers(`"url": "https://shop.example.com/api/a"`),
+	}, {
+		name: "http-wasm: router without a grant (WAT)", public: middlewareOf("router", "5cce397c65d5beef3f8d519ddecf66602877259a0b6d5193a3d811f5ea90893a"),
+		manifest: func(m *manifest.Manifest) { m.Routes[0].Path = "/host/a" },
+		config:   `{"next": "https://shop.example.com/api"}`,
+		method:   "GET", target: "/host/a", check: fails(403, "is not granted"),
+	}, {
+		name: "http-wasm: auth (WAT)", public: middlewareOf("auth", "1aee3ddc3d89c24f232fd944baacf89c8cbbb4b5a17a800457945d1df55ab918"),
+		method: "GET", target: "/", check: func(t *testing.T, resp *abi.Response, err error) {
+			if err != nil || resp.Status != 401 || len(resp.Header) != 1 || resp.Header[0].Name != "WWW-Authenticate" {
+				t.Errorf("%+v, %v", resp, err)
+			}
+		},
+	}, {
+		name: "http-wasm: redact (WAT)", public: middlewareOf("redact", "5cd6d836b8374983ae3229ffad1dca5a9105bcd3227201dca356e9d41358b8da"),
+		config: `{"next": "https://shop.example.com/api", "config": "api"}`, http: true,
+		method: "POST", target: "/", body: "the api key", check: answers(`"url": "https://shop.example.com/###/"`, "the ### key"),
+	}, {
+		name: "http-wasm: log and WASI (WAT)", public: middlewareOf("wasi", "574e1aa7547259bdd88262a3c3d7279db8c1695748905df8f4dbc7f8ecbf36cf"),
+		config: `{"next": "https://shop.example.com"}`, http: true,
+		method: "GET", target: "/", check: answers(`"method": "GET"`),
+	}, {
+		name: "http-wasm: nothing behind (WAT)", public: middlewareOf("log", "0b0210444de0e8828076c8aca50e5230eba53d704e77d1c01e5b97d4869d005c"),
+		method: "GET", target: "/", check: func(t *testing.T, resp *abi.Response, err error) {
+			if err != nil || resp.Status != 404 {
+				t.Errorf("%+v, %v", resp, err)
+			}
+		},
+	},
 }
 
-var everyHost = map[string][]capability.Grant{}
+func extism(name, digest string) public {
+	return public{module: "github.com/extism/go-sdk@v1.7.1", file: "wasm/" + name + ".wasm", digest: digest}
+}
+
+func middlewareOf(name, digest string) public {
+	return public{module: "github.com/http-wasm/http-wasm-host-go@v0.7.0", file: "examples/" + name + ".wasm", digest: digest}
+}
+
+// sites stands where the http capability does: it answers with the request. The path /moved
+// is one that policy would not permit.
+type sites struct{}
+
+func (sites) Kind() *capability.Kind {
+	return &capability.Kind{
+		Name: "http", Dimensions: []capability.Dimension{{Name: capability.Instances}, {Name: capability.Verbs}},
+		Classify: func(r *abi.Request) (capability.Prepared, error) {
+			u, err := url.Parse(r.URL)
+			if err != nil {
+				return capability.Prepared{}, host.E(host.Invalid, "http", "bad URL")
+			}
+			return capability.Prepared{Call: host.CapabilityCall{Name: "http", Verb: strings.ToLower(r.Method), Instance: u.Hostname(), Effect: host.EffectRead}, Payload: r}, nil
+		},
+	}
+}
+
+func (sites) Fetch(_ context.Context, p *capability.Permit) (*abi.Response, error) {
+	r := p.Payload.(*abi.Request)
+	return &abi.Response{Status: 200, Header: []abi.Pair{{Name: "Content-Type", Value: "application/json"}, {Name: "X-Total-Count", Value: "7"}},
+		Body: fmt.Appendf(nil, `{"method": %q, "url": %q, "body": %q}`, r.Method, r.URL, r.Body)}, nil
+}
+
+var everyHost = map[string][]capability.Grant{"http": {{Instances: []string{"*"}, Verbs: []string{"*"}}}}
 
 // TestForeignModulesAreHeldToTheLimits runs public modules in limits that they exceed.
 func TestForeignModulesAreHeldToTheLimits(t *testing.T) {

@@ -92,7 +92,7 @@ func newFixture(t testing.TB) *fixture {
 	return newFixtureWith(t, plugin.Limits{}, plugin.UserLimits{})
 }
 
-func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) *fixture {
+func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits, more ...capability.Provider) *fixture {
 	f := &fixture{helm: &releases{}, exec: &commands{}, dir: filepath.Join(t.TempDir(), "plugins")}
 	f.allow.Store(true)
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.logged), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -102,7 +102,7 @@ func newFixtureWith(t testing.TB, limits plugin.Limits, user plugin.UserLimits) 
 	}
 	broker := capability.NewBroker(func(context.Context, *host.Question) host.Decision {
 		return host.Decision{Allow: f.allow.Load(), Reason: host.Reason{Code: "no_resource"}}
-	}, log, f.helm, f.exec)
+	}, log, append(more, f.helm, f.exec)...)
 	f.options = plugin.Options{Sandbox: box, Broker: broker, Limits: limits, User: user, Dir: f.dir, Logger: log}
 	f.options.Fetch = func(ctx context.Context, c *plugin.Config, most int) ([]byte, error) {
 		if fetch := f.fetch; fetch != nil {

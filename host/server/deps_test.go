@@ -46,6 +46,7 @@ var owners = []struct {
 	reason  string
 }{
 	{"github.com/tetratelabs/wazero", []string{"host/sandbox"}, "what stops and forgets a guest must be replaceable in one place"},
+	{"github.com/http-wasm/", []string{"host/adapter"}, "its kit for hosts, which a test runs"},
 	{"github.com/open-policy-agent/opa", []string{"host/authz", "host/policytool"}, "one engine decides, deny on every failure; tools look at its programs"},
 	{"go.opentelemetry.io/proto", []string{"host/audit"}, "a record leaves the host masked"},
 	{"go.opentelemetry.io/otel", []string{"host/internal/trace", "host/telemetry"}, "a span has no user and no query"},
