@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/text"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
 )
 
 // Fault is how a guest failed.
@@ -62,7 +63,7 @@ func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", uint32(c))
 func fault(ctx context.Context, module, export string, err error) *Error {
 	e := &Error{Fault: Trapped, Module: module, Export: export}
 	text, stack, _ := strings.Cut(err.Error(), "\nwasm stack trace:\n")
-	e.Stack = short(strings.TrimRight(stack, "\n"))
+	e.Stack = short(withoutStubs(strings.TrimRight(stack, "\n")))
 	stop, wasCut := errors.AsType[*cut](err)
 	exit, exited := errors.AsType[*sys.ExitError](err)
 	switch {
@@ -76,6 +77,28 @@ func fault(ctx context.Context, module, export string, err error) *Error {
 		e.Cause = errors.New(strings.TrimSuffix(text, " (recovered by wazero)"))
 	}
 	return e
+}
+
+// withoutStubs removes the frames of the rewriter's stubs from a stack trace. A stub calls the
+// function that called it, which then has a frame on either side.
+func withoutStubs(stack string) string {
+	if !strings.Contains(stack, rewrite.Again) {
+		return stack
+	}
+	var kept []string
+	between := false // stubs were removed since the last frame
+	for line := range strings.SplitSeq(stack, "\n") {
+		switch {
+		case strings.Contains(line, rewrite.Again+"("):
+			between = true
+			continue
+		case between && len(kept) > 0 && kept[len(kept)-1] == line:
+		default:
+			kept = append(kept, line)
+		}
+		between = false
+	}
+	return strings.Join(kept, "\n")
 }
 
 // Bounds of a guest's stack trace in the log. The guest chooses the names in it.

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/wattest"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/sandboxtest"
 )
 
@@ -51,5 +52,28 @@ func TestLinesAreCountedForEachCall(t *testing.T) {
 	}
 	if n := log.count(); n != 20*20 {
 		t.Errorf("%d lines of 400 were passed on", n)
+	}
+}
+
+// Each function of this recursion waits in a stub while the host is asked for fuel: a loop takes
+// most of a slice before the next call. The trace has the guest's own frames only, each once.
+func TestAStackShowsNoStubs(t *testing.T) {
+	m := loadBytes(t, sandbox.Config{}, wattest.Must(`(module (memory (export "memory") 1)
+		(func $leaf (param $n i32) (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+		(func $f (export "run") (param $n i32)
+			(if (i32.eqz (local.get $n)) (then (unreachable)))
+			(call $leaf (i32.const 19000))
+			(call $f (i32.sub (local.get $n) (i32.const 1)))))`),
+		sandbox.Spec{Name: "waiting", Exports: map[string]sandbox.Signature{"run": {Params: i32}}})
+	for _, levels := range []uint64{0, 1, 2, 8} {
+		_, err := call(t.Context(), m, "run", levels)
+		e, ok := errors.AsType[*sandbox.Error](err)
+		if !ok || e.Fault != sandbox.Trapped {
+			t.Fatal(err)
+		}
+		frames := strings.Split(e.Stack, "\n")
+		if len(frames) != int(levels)+1 || strings.Contains(e.Stack, "bulkhead:") {
+			t.Errorf("%d levels:\n%s", levels, e.Stack)
+		}
 	}
 }

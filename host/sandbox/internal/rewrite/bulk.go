@@ -95,7 +95,7 @@ type pieceKey struct {
 }
 
 // pieceFunction is the index of the function for an operation. They come after
-// the shallower function, in the order of their first use.
+// the stubs, in the order of their first use.
 func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 	k := pieceKey{op: i.Op}
 	if i.Op == wasm.OpMemoryInit {
@@ -106,8 +106,8 @@ func (w *writer) pieceFunction(i *wasm.Instr) uint32 {
 		if w.pieceIndex == nil {
 			w.pieceIndex = make(map[pieceKey]uint32)
 		}
+		n = w.firstPiece + uint32(len(w.pieces))
 		w.pieces = append(w.pieces, k)
-		n = w.shallower + uint32(len(w.pieces))
 		w.pieceIndex[k] = n
 	}
 	return n

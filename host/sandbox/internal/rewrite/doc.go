@@ -8,7 +8,8 @@
 // straight code a head pays for the beginning only, and further counts follow inside. An
 // operation whose work depends on an operand pays for it before it runs; operations on memory
 // run in pieces and pay before each. A function without loops whose work, including its calls,
-// has a small static bound counts nothing: its callers pay for it.
+// has a small static bound counts nothing: its callers pay for it. Heads call the host from code
+// outside of the loop or function, and check again afterwards (heads.go).
 //
 // Stack. A mutable i32 global is the estimated number of bytes of native stack that the guest may
 // use before it calls the host. Every cycle of the call graph contains a point where it is
@@ -24,9 +25,6 @@
 //
 // Restoring. The module's own mutable globals are exported. The start function and the active
 // data segments become steps of the host, so that they happen once, under the host's control.
-//
-// The head of a loop depends on the store of the previous iteration. Keeping the fuel in a local
-// as well, loaded again after calls, made no measurable difference.
 //
 // The additions are appended to index spaces in which package wasm has checked every reference of
 // the guest, with names that guests cannot use, so guest code cannot reach them. Exports, names,

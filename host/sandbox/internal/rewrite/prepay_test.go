@@ -123,8 +123,13 @@ func TestNothingRunsThatIsNotPaidFor(t *testing.T) {
 func TestStraightCodeCostsItsWork(t *testing.T) {
 	m := wattest.Must("(module (global (mut i32) (i32.const 0)) (func (export \"run\") (repeat 5000 " + tick + ")))")
 	i := start(t, m, 0)
+	ticks, done := i.ExportedGlobal(i.result.Globals[0].Export), uint64(0)
+	i.meter.asked = func() { done = ticks.Get() }
 	if _, err := i.call("run"); err != nil {
 		t.Fatal(err)
+	}
+	if done == 0 {
+		t.Error("all of it was paid for before any of it ran")
 	}
 	spent := i.meter.spent + i.meter.pending - int64(i.ExportedGlobal(i.result.Fuel).Get())
 	if spent != 5000*tickWork+1 { // and the end

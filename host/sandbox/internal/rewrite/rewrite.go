@@ -201,16 +201,20 @@ type writer struct {
 	indirect  int32  // stack charge of a call_indirect
 	imported  uint32 // imported functions, without those that are added
 
-	fuel, stack uint32     // global indices
-	refill      uint32     // index of the first added function
-	deeper      uint32     // of the second
-	shallower   uint32     // of the third
-	pieces      []pieceKey // functions added after them
-	pieceIndex  map[pieceKey]uint32
-	types       map[string]uint32 // the first type of each kind
-	refs        refs
-	maxPages    uint32
-	maxEntries  uint32
+	fuel, stack   uint32 // global indices
+	refill        uint32 // index of the first added function
+	deeper        uint32 // of the second
+	shallower     uint32 // of the third
+	hold, release uint32 // of the fourth and the fifth
+	firstStub     uint32 // of the stubs, which follow
+	firstPiece    uint32 // of the functions for pieces, which are the last
+	stubs         []stub
+	pieces        []pieceKey
+	pieceIndex    map[pieceKey]uint32
+	types         map[string]uint32 // the first type of each kind
+	refs          refs
+	maxPages      uint32
+	maxEntries    uint32
 }
 
 func (w *writer) rewrite(l wasm.Limits) error {
@@ -234,6 +238,7 @@ func (w *writer) rewrite(l wasm.Limits) error {
 	w.addRefill()
 	w.addDeeper()
 	w.addShallower()
+	w.addStubs()
 	w.addPieceFunctions()
 	addStart()
 	return nil
@@ -465,11 +470,14 @@ func (w *writer) addFunction(name string, t wasm.FuncType, code []byte, locals .
 	return index
 }
 
-// addRefill appends the function that asks the host for more fuel.
+// addRefill appends the function that asks the host for more fuel. Its parameter is what the caller
+// has taken and will take again, because it repeats its check: it is added to what the host gives.
 func (w *writer) addRefill() {
 	var e emitter
-	e.op(wasm.OpLocalGet, 0)
+	e.op(wasm.OpGlobalGet, w.fuel)
 	e.op(wasm.OpCall, w.imported)
+	e.op(wasm.OpLocalGet, 0)
+	e.ops(wasm.OpI64Add)
 	e.op(wasm.OpGlobalSet, w.fuel)
 	e.op(wasm.OpEnd, 0)
 	w.addFunction(Reserved+"/refill", wasm.FuncType{Params: []wasm.ValueType{wasm.I64}}, e.code)
@@ -489,7 +497,7 @@ func (w *writer) addDeeper() {
 // back a part of the stack that the host has permitted.
 func (w *writer) addShallower() {
 	var e emitter
-	e.op(wasm.OpGlobalGet, w.fuel)
+	e.imm(wasm.OpI64Const, 0)
 	e.op(wasm.OpCall, w.refill)
 	e.op(wasm.OpGlobalGet, w.stack)
 	e.imm(wasm.OpI32Const, uint64(w.o.Stack))

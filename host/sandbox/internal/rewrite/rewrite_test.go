@@ -186,11 +186,12 @@ func TestRecursionAsks(t *testing.T) {
 		"spills":       module(count, functions(0), exports("run", 0), code(spilling())),
 		"long circles": longCircle(count, down),
 	}
+	const levels = 300 // the largest frame is 16 KiB, and every third call waits in a stub
 	for name, m := range guests {
 		t.Run(name, func(t *testing.T) {
 			i := start(t, m, 0)
-			got, err := i.call("run", 500)
-			if err != nil || uint32(got[0]) != 500 || i.stackLeft() != stackBudget {
+			got, err := i.call("run", levels)
+			if err != nil || uint32(got[0]) != levels || i.stackLeft() != stackBudget {
 				t.Fatalf("got %v, %v with %d bytes left", got, err, i.stackLeft())
 			}
 			var before, after runtime.MemStats
@@ -430,6 +431,26 @@ func TestRewrittenBytesAreBounded(t *testing.T) {
 	_, err := rewrite.Rewrite(m, wasm.Limits{RewrittenBytes: most - 1}, rewrite.Options{})
 	if e, ok := errors.AsType[*wasm.Error](err); !ok || e.Kind != wasm.ErrLimit || e.Limit != "rewrittenBytes" || e.Function != 2 {
 		t.Errorf("a byte more: %v (%+v)", err, e)
+	}
+}
+
+// TestStubsCountAsCode: what the heads of functions add is part of the limit.
+func TestStubsCountAsCode(t *testing.T) {
+	body := "\x00" + strings.Repeat("\x01", 100) + "\x0b" // too much work to be free
+	r := mustRewrite(t, module(types(nothing), functions(0, 0), exports("run", 0), code(body, body)), wasm.Limits{}, rewrite.Options{})
+	m, err := wasm.Decode(r.Wasm, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, stubs := 0, 0
+	for _, n := range m.FuncNames {
+		if n.Name == rewrite.Again {
+			want, stubs = want+len(m.Code[int(n.Function)-m.Imported(wasm.KindFunction)].Code), stubs+1
+		}
+	}
+	want += len(m.Code[0].Code) + len(m.Code[1].Code)
+	if got := r.Report.FunctionBytes; stubs != 2 || got != want {
+		t.Errorf("%d bytes count, %d stubs and the functions have %d", got, stubs, want)
 	}
 }
 
