@@ -100,6 +100,18 @@ capability calls that the plugin makes meanwhile, with their answers:
       calls:                                                # or cassette: pods.json
         - request: {url: "…"}                               # and method, body, json
           answer: {json: {items: [{metadata: {name: web}}]}}  # or error: {status, message}
+
+Instead of the answer, a route of kind socket or events has the steps of its session:
+
+    - name: what is said is repeated
+      request: {path: /talk}
+      socket:                                               # or events
+        - send: {body: hi}                                  # or json, base64 (binary)
+        - receive: {body: hi}                               # or json, base64, contains; event, id
+        - close: {code: 4001, reason: bye}                  # by the plugin; else the client leaves
+
+With an answer besides, and no steps (socket: []), the session must be refused with it. In
+a session a capability call that the case has no answer for waits until the session ends.
 `
 
 func testCommand() *cobra.Command {
@@ -171,8 +183,10 @@ func benchCommand() *cobra.Command {
 		Short: "Print what a plugin's cases cost, and compare with a baseline",
 		Long: `Build the plugin in DIR, run each of its cases several times as "bulkhead plugin test"
 does, and print for each route what a call costs: fuel, which is about one for each
-instruction, the memory of its instance, and how much of that memory it has changed.
-These numbers hardly depend on the machine, so they can be compared in CI.
+instruction, the memory of its instance, how much of that memory it has changed, and, of
+a plugin in Go, how many objects it has allocated and how many bytes. Routes of kind
+socket and events are left out. These numbers hardly depend on the machine, so they can
+be compared in CI.
 
 DIR/` + cases.BaselineFile + ` is the baseline, which --update writes. Commit it.
 
@@ -216,18 +230,26 @@ cannot be run, 2 bad usage.`,
 
 func printMeasurements(out io.Writer, list []cases.Measurement) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ROUTE\tCASE\tFUEL\tMEMORY KiB\tCHANGED KiB\tBASELINE")
+	fmt.Fprintln(w, "ROUTE\tCASE\tFUEL\tMEMORY KiB\tCHANGED KiB\tALLOCATIONS\tBYTES\tBASELINE")
 	for _, m := range list {
 		was := "none"
 		if m.Was != nil {
-			was = fmt.Sprintf("%d  %d  %d", m.Was.Fuel, m.Was.MemoryKiB, m.Was.ChangedKiB)
+			was = fmt.Sprintf("%d  %d  %d  %s  %s", m.Was.Fuel, m.Was.MemoryKiB, m.Was.ChangedKiB, known(m.Was.Allocations), known(m.Was.AllocatedBytes))
 		}
 		if len(m.Worse) > 0 {
 			was += "  WORSE: " + strings.Join(m.Worse, ", ")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", m.Route, plain(m.Case), m.Fuel, m.MemoryKiB, m.ChangedKiB, was)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", m.Route, plain(m.Case), m.Fuel, m.MemoryKiB, m.ChangedKiB, known(m.Allocations), known(m.AllocatedBytes), was)
 	}
 	return w.Flush()
+}
+
+// known is a number, "-" if it is not known.
+func known(n int) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
 }
 
 func sdkCommand() *cobra.Command {

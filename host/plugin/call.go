@@ -203,11 +203,13 @@ func traced(span *trace.Span, source string, queued time.Duration, fuel uint64) 
 // Usage is what one unary call of a plugin has used.
 type Usage struct {
 	Plugin, Route string
-	Fuel          uint64        // about one for each instruction
-	MemoryBytes   int           // of the instance's memory after the call
-	ChangedBytes  int           // of it in pages that the call changed; -1 if that is not known
-	Took          time.Duration // in the plugin and in the capabilities that it called
-	Err           error         // why there is no answer
+	Fuel          uint64 // about one for each instruction
+	MemoryBytes   int    // of the instance's memory after the call
+	ChangedBytes  int    // of it in pages that the call changed; -1 if that is not known
+	// Allocations of the guest and their bytes; -1 if the plugin does not count them.
+	Allocations, AllocatedBytes int
+	Took                        time.Duration // in the plugin and in the capabilities that it called
+	Err                         error         // why there is no answer
 }
 
 // usage tells Options.Called what a call has used.
@@ -216,7 +218,17 @@ func (g *Generation) usage(ctx context.Context, c *Call, i *sandbox.Instance, to
 		return
 	}
 	memory, changed := i.MemoryUse()
-	g.called(ctx, Usage{Plugin: g.name, Route: c.Match.Route.Name, Fuel: i.Fuel(), MemoryBytes: memory, ChangedBytes: changed, Took: took, Err: err})
+	u := Usage{
+		Plugin: g.name, Route: c.Match.Route.Name, Fuel: i.Fuel(), MemoryBytes: memory, ChangedBytes: changed,
+		Allocations: -1, AllocatedBytes: -1, Took: took, Err: err,
+	}
+	if err == nil && i.Has(abi.ExportAllocations) {
+		// Last, because it computes and allocates itself.
+		if n, err := i.Call(ctx, abi.ExportAllocations); err == nil {
+			u.Allocations, u.AllocatedBytes = int(n>>32), int(uint32(n))
+		}
+	}
+	g.called(ctx, u)
 }
 
 // lost replaces the outcome of a call whose session has ended by the cause of its end,

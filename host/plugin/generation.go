@@ -232,7 +232,10 @@ func (g *Generation) spec() sandbox.Spec {
 		abi.ExportAlloc: {Params: []sandbox.Type{i32}, Results: []sandbox.Type{i32}},
 		abi.ExportStart: entry, abi.ExportHandle: entry,
 	}
-	spec.Optional = map[string]sandbox.Signature{abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results}, abi.ExportRoutes: {Results: entry.Results}}
+	spec.Optional = map[string]sandbox.Signature{
+		abi.ExportInitialize: {}, abi.ExportSession: entry, abi.ExportHealth: {Results: entry.Results},
+		abi.ExportRoutes: {Results: entry.Results}, abi.ExportAllocations: {Results: entry.Results},
+	}
 	return spec
 }
 

@@ -61,7 +61,7 @@ var owners = []struct {
 	{"golang.org/x/crypto/ssh", []string{"host/capability/git"}, "one place that holds private keys and pinned host keys"},
 	{"helm.sh/helm", []string{"host/capability/helm"}, "helm reads files and environments unless it is held"},
 	{"github.com/gorilla/mux", []string{"host/gateway"}, "one router, so that one test sees all routes"},
-	{"github.com/gorilla/websocket", []string{"host/gateway"}, "one upgrade helper with origin, bounds and an end"},
+	{"github.com/gorilla/websocket", []string{"host/gateway", "cmd/bulkhead/internal/cases"}, "one upgrade helper with origin, bounds and an end; the cases of plugins are its clients"},
 	{"github.com/golang-jwt/jwt", []string{"host/authn"}, "one resolver of tokens"},
 	{"github.com/coreos/go-oidc", []string{"host/authn"}, "one place that believes identity providers"},
 	{"golang.org/x/oauth2", []string{"host/authn"}, "one place that holds client secrets"},

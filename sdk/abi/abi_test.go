@@ -81,7 +81,7 @@ func TestTheDocumentNamesExportsAndImports(t *testing.T) {
 	const entry = "(i32 i32) -> i64"
 	same(t, "exports", column(table(t, doc["Exports"], "Export"), 0, 1), []string{
 		ExportMemory + " memory", ExportAlloc + " (i32) -> i32", ExportStart + " " + entry, ExportHandle + " " + entry,
-		ExportSession + " " + entry, ExportInitialize + " () ->", ExportHealth + " () -> i64", ExportRoutes + " () -> i64",
+		ExportSession + " " + entry, ExportInitialize + " () ->", ExportHealth + " () -> i64", ExportRoutes + " () -> i64", ExportAllocations + " () -> i64",
 	})
 	capability := CapabilityModule("CAPABILITY")
 	same(t, "imports", column(table(t, doc["Imports"], "Module"), 0, 1, 2), []string{

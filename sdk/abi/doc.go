@@ -52,6 +52,10 @@ const (
 	// "unary GET /releases/{name}". The host calls it after Initialize and before Start,
 	// and refuses a plugin whose manifest has other routes.
 	ExportRoutes = "bulkhead_routes"
+	// ExportAllocations is optional: () -> i64, the number of allocations since the start,
+	// shifted left by 32, and their bytes; each at most 2^32-1. Only "bulkhead plugin bench"
+	// calls it, after a request.
+	ExportAllocations = "bulkhead_allocations"
 )
 
 // Import modules. A capability's module is ModulePrefix + name + "/v1", so the

@@ -35,6 +35,8 @@ const MaxModule = 32 << 20
 type Options struct {
 	Go  string   // the go command; default "go", found in PATH
 	Env []string // NAME=VALUE, added to the process's environment
+	// Measured makes a Go plugin count its allocations (abi.ExportAllocations), for a bench.
+	Measured bool
 	// Capabilities are the capabilities that hosts have. A manifest that requires
 	// another is refused. nil: any.
 	Capabilities []string
@@ -167,8 +169,11 @@ func isFile(path string) bool {
 // goBuild compiles the package in the working directory to wasm. The names of functions
 // stay (no -s): they take 2 % and make a guest's stack trace readable.
 func goBuild(ctx context.Context, wasm string, o Options) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), "build", "-buildmode=c-shared",
-		"-ldflags=-w", "-trimpath", "-buildvcs=false", "-o", wasm, ".")
+	args := []string{"build", "-buildmode=c-shared", "-ldflags=-w", "-trimpath", "-buildvcs=false", "-o", wasm}
+	if o.Measured {
+		args = append(args, "-tags=bulkhead_bench")
+	}
+	cmd := exec.CommandContext(ctx, cmp.Or(o.Go, "go"), append(args, ".")...)
 	cmd.Env = append(append(os.Environ(), o.Env...), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	return cmd
 }

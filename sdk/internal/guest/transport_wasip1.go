@@ -24,8 +24,14 @@ func exportAlloc(n uint32) unsafe.Pointer { return Pointer(Alloc(n)) }
 
 //go:wasmexport bulkhead_start
 func exportStart(ptr unsafe.Pointer, n uint32) uint64 {
-	defer warm()
+	defer prepare()
 	return Enter(Start, ptr, n)
+}
+
+// prepare makes the state in which requests begin.
+func prepare() {
+	warm()
+	mark()
 }
 
 //go:wasmexport bulkhead_handle

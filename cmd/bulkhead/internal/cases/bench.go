@@ -28,6 +28,10 @@ type Cost struct {
 	// ChangedKiB is what the call has changed of it, in pages of 4 KiB: what it
 	// allocated, and what it overwrote. -1 where that is not known.
 	ChangedKiB int `json:"changedKiB"`
+	// Allocations of the plugin's language, and their bytes. -1 where they are not known: only
+	// the SDK for Go counts them.
+	Allocations    int `json:"allocations"`
+	AllocatedBytes int `json:"allocatedBytes"`
 }
 
 // Baseline is costs to compare with, by route and case.
@@ -49,42 +53,33 @@ func (m *Measurement) key() string { return m.Route + ": " + m.Case }
 // the baseline's. Costs are compared, and not times, because they hardly depend on the
 // machine. A case that fails is an error.
 func Bench(ctx context.Context, o Options, factor float64) (list []Measurement, err error) {
-	files, err := Load(o.Dir)
-	if err != nil {
-		return nil, err
-	}
 	base, err := readBaseline(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	r, err := open(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	for _, f := range files {
-		for i := range f.Cases {
-			m, err := r.measure(ctx, &f.Cases[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", f.path, f.Cases[i].Name, err)
-			}
-			if m == nil {
-				continue
-			}
-			if was, ok := base[m.key()]; ok {
-				m.Was = &was
-				m.Worse = m.Cost.worse(was, factor)
-			}
-			list = append(list, *m)
+	o.measured = true
+	err = each(ctx, o, func(r *rig, _ string, c *Case) error {
+		if c.Socket != nil || c.Events != nil {
+			return nil // what a session costs depends on how long it lives
 		}
-	}
-	return list, nil
+		m, err := r.measure(ctx, c)
+		if err != nil || m == nil {
+			return err
+		}
+		if was, ok := base[m.key()]; ok {
+			m.Was = &was
+			m.Worse = m.Cost.worse(was, factor)
+		}
+		list = append(list, *m)
+		return nil
+	})
+	return list, err
 }
 
 // measure returns nil if the plugin is not called, because the host refuses the request.
 func (r *rig) measure(ctx context.Context, c *Case) (*Measurement, error) {
 	var fuel []uint64
-	var memory, changed []int
+	var memory, changed, allocations, allocated []int
 	m := &Measurement{Case: c.Name}
 	for range rounds {
 		result, err := r.run(ctx, c)
@@ -99,8 +94,9 @@ func (r *rig) measure(ctx context.Context, c *Case) (*Measurement, error) {
 		u := result.Usage
 		m.Route = u.Route
 		fuel, memory, changed = append(fuel, u.Fuel), append(memory, u.MemoryBytes>>10), append(changed, u.ChangedBytes>>10)
+		allocations, allocated = append(allocations, u.Allocations), append(allocated, u.AllocatedBytes)
 	}
-	m.Cost = Cost{median(fuel), median(memory), median(changed)}
+	m.Cost = Cost{median(fuel), median(memory), median(changed), median(allocations), median(allocated)}
 	return m, nil
 }
 
@@ -122,6 +118,13 @@ func (c Cost) worse(was Cost, factor float64) (what []string) {
 	}
 	if was.ChangedKiB >= 0 && float64(c.ChangedKiB) > float64(was.ChangedKiB)*factor+slack {
 		what = append(what, "changed")
+	}
+	// A baseline of an older version has none of these.
+	if was.Allocations > 0 && float64(c.Allocations) > float64(was.Allocations)*factor {
+		what = append(what, "allocations")
+	}
+	if was.AllocatedBytes > 0 && float64(c.AllocatedBytes) > float64(was.AllocatedBytes)*factor {
+		what = append(what, "allocated bytes")
 	}
 	return what
 }

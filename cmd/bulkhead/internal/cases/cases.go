@@ -37,8 +37,13 @@ type Case struct {
 	Name    string  `json:"name"`
 	Request Request `json:"request"`
 	Answer  Answer  `json:"answer"`
+	// Socket, Events: the request opens a websocket or an event stream, and these are its
+	// steps. Answer is then the refusal before it opens, which has no steps.
+	Socket *[]Step `json:"socket,omitempty"`
+	Events *[]Step `json:"events,omitempty"`
 	// Calls are the capability calls that the plugin makes, and their answers. Any other
-	// call fails the case, and so does one that is not made.
+	// call fails the case, and so does one that is not made. In a session, any other call
+	// waits until the session ends, as one that follows changes does.
 	Calls []Call `json:"calls,omitempty"`
 	// Cassette names a file with calls, in Dir, which --record writes.
 	Cassette string `json:"cassette,omitempty"`
@@ -147,6 +152,9 @@ func (c *Case) check(seen map[string]bool) error {
 	if err := c.Request.Content.check(); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
+	if err := c.checkSession(); err != nil {
+		return err
+	}
 	return checkCalls(c.Calls)
 }
 
@@ -163,7 +171,7 @@ func (c *Call) check() error {
 	switch {
 	case c.Request.URL == "":
 		return errors.New("request.url: is missing")
-	case (c.Answer == nil) == (c.Error == nil):
+	case !one(c.Answer != nil, c.Error != nil):
 		return errors.New("needs either answer or error")
 	case c.Error != nil && (c.Error.Status < 400 || c.Error.Status > 599):
 		return fmt.Errorf("error.status: %d must be from 400 to 599", c.Error.Status)
@@ -183,14 +191,20 @@ func (c *Call) check() error {
 	return nil
 }
 
-func (c *Content) check() error {
-	n := 0
-	for _, given := range []bool{c.Body != "", c.Base64 != "", c.JSON != nil} {
-		if given {
+// one reports whether exactly one of the things is given.
+func one(given ...bool) bool { return count(given...) == 1 }
+
+func count(given ...bool) (n int) {
+	for _, g := range given {
+		if g {
 			n++
 		}
 	}
-	if n > 1 {
+	return n
+}
+
+func (c *Content) check() error {
+	if count(c.Body != "", c.Base64 != "", c.JSON != nil) > 1 {
 		return errors.New("give one of body, base64 and json")
 	}
 	if _, err := base64.StdEncoding.DecodeString(c.Base64); err != nil {

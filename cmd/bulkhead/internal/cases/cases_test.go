@@ -47,7 +47,7 @@ func scaffolded(t *testing.T, name string) string {
 
 func run(t *testing.T, dir string, record bool) []Result {
 	t.Helper()
-	results, err := Test(t.Context(), Options{Dir: dir, Kinds: new(all.Config).Catalog(), Record: record})
+	results, err := Test(t.Context(), Options{Dir: dir, Kinds: kinds(), Record: record})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestACassetteIsReplayedAsItWasRecorded(t *testing.T) {
 		{Request: &abi.Request{Method: "POST", URL: "kube://dev/a", Body: []byte("text <b>")}, Response: &abi.Response{Status: 201, Body: []byte{0xff, 0}}},
 		{Request: &abi.Request{Method: "GET", URL: "kube://dev/b"}, Err: &abi.Error{Status: 404, Origin: abi.OriginUpstream, Message: "no b", Detail: "b"}},
 	} {
-		s.keep(x)
+		s.keep(t.Context(), x)
 	}
 	write(t, dir, "cases/x.yaml", "")
 	if err := c.record(dir, s.recording()); err != nil {
@@ -200,10 +200,10 @@ func TestACassetteIsReplayedAsItWasRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.begin(calls)
+	s.begin(calls, false)
 	ask := func(method, url, body string) *capability.Exchange {
 		x := &capability.Exchange{Request: &abi.Request{Method: method, URL: url, Body: []byte(body)}}
-		s.answer(x)
+		s.answer(t.Context(), x)
 		return x
 	}
 	if x := ask("POST", "kube://dev/a", "another"); x.Err == nil {
@@ -219,7 +219,7 @@ func TestACassetteIsReplayedAsItWasRecorded(t *testing.T) {
 	if e, ok := x.Err.(*abi.Error); !ok || e.Status != 404 || e.Origin != abi.OriginUpstream || e.Message != "no b" || e.Detail != "b" {
 		t.Errorf("%+v", x.Err)
 	}
-	if problems := s.end(); len(problems) != 1 {
+	if problems := s.end(true); len(problems) != 1 {
 		t.Errorf("%q", problems)
 	}
 	if _, err := (&Case{Cassette: "absent.json"}).calls(dir); err == nil || !strings.Contains(err.Error(), "--record") {
@@ -240,6 +240,13 @@ func TestAMistakeInACaseIsNamed(t *testing.T) {
 		"cases: [{name: a, request: {path: /}, calls: [{request: {url: x}, error: {status: 200, message: x}}]}]":            "error.status",
 		"cases: [{name: a, request: {path: /}, calls: [{request: {url: x}, error: {status: 500, origin: y, message: x}}]}]": "error.origin",
 		"cases: [{name: a, request: {path: /}, calls: [{request: {url: x}, answer: {base64: '*'}}]}]":                       "base64",
+		"cases: [{name: a, request: {path: /}, socket: [], events: []}]":                                                    "socket: excludes events",
+		"cases: [{name: a, request: {path: /}, socket: [{}]}]":                                                              "socket[0]: give one of",
+		"cases: [{name: a, request: {path: /}, socket: [{close: {}}, {send: {body: a}}]}]":                                  "socket[0]: close: must be the last step",
+		"cases: [{name: a, request: {path: /}, socket: [{receive: {event: a}}]}]":                                           "socket[0]: receive: a socket's messages",
+		"cases: [{name: a, request: {path: /}, events: [{send: {body: a}}]}]":                                               "events[0]: send: the client of an event stream",
+		"cases: [{name: a, request: {path: /}, events: [{receive: {body: a, json: 1}}]}]":                                   "events[0]: give one of body",
+		"cases: [{name: a, request: {path: /}, answer: {status: 409}, socket: [{close: {}}]}]":                              "socket: a session that is refused has no steps",
 	} {
 		dir := t.TempDir()
 		write(t, dir, "cases/a.yaml", text)
@@ -254,13 +261,14 @@ func TestAMistakeInACaseIsNamed(t *testing.T) {
 
 func TestCostsAreComparedWithTheBaseline(t *testing.T) {
 	dir := scaffolded(t, "hello")
-	o := Options{Dir: dir, Kinds: new(all.Config).Catalog()}
+	o := Options{Dir: dir, Kinds: kinds()}
 	list, err := Bench(t.Context(), o, 1.2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The refused request costs the plugin nothing.
-	if len(list) != 1 || list[0].Route != "hello" || list[0].Fuel == 0 || list[0].MemoryKiB < 1024 || list[0].ChangedKiB <= 0 || list[0].Was != nil {
+	if len(list) != 1 || list[0].Route != "hello" || list[0].Fuel == 0 || list[0].MemoryKiB < 1024 || list[0].ChangedKiB <= 0 || list[0].Was != nil ||
+		list[0].Allocations <= 0 || list[0].AllocatedBytes < 8*list[0].Allocations {
 		t.Fatalf("%+v", list)
 	}
 	if err := Update(dir, list); err != nil {
@@ -274,10 +282,12 @@ func TestCostsAreComparedWithTheBaseline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slower := strings.Replace(string(main), "\treturn ", "\tfor i := range len(kept) {\n\t\tkept[i] = byte(i)\n\t}\n\treturn ", 1) + "\nvar kept [1 << 18]byte\n"
+	slower := strings.Replace(string(main), "\treturn ", "\tfor i := range len(kept) {\n\t\tkept[i] = byte(i)\n\t\tif i%1000 == 0 {\n\t\t\tmore = append(more, make([]byte, 16))\n\t\t}\n\t}\n\treturn ", 1) +
+		"\nvar kept [1 << 18]byte\nvar more [][]byte\n"
 	write(t, dir, "main.go", slower)
 	worse, err := Bench(t.Context(), o, 1.2)
-	if err != nil || len(worse) != 1 || !slices.Contains(worse[0].Worse, "fuel") || !slices.Contains(worse[0].Worse, "changed") {
+	if err != nil || len(worse) != 1 || !slices.Contains(worse[0].Worse, "fuel") || !slices.Contains(worse[0].Worse, "changed") ||
+		!slices.Contains(worse[0].Worse, "allocations") || !slices.Contains(worse[0].Worse, "allocated bytes") {
 		t.Errorf("%+v, %v", worse, err)
 	}
 	write(t, dir, BaselineFile, `{"hello: a user is greeted": {"fule": 1}}`)
@@ -323,3 +333,5 @@ func TestACassetteIsTakenFromARealCluster(t *testing.T) {
 		t.Errorf("replayed: %+v", results)
 	}
 }
+
+func kinds() *capability.Catalog { return new(all.Config).Catalog() }

@@ -29,6 +29,8 @@ type Options struct {
 	// Record has the services of the configuration answer instead of the cases, and
 	// writes the cassettes that cases name.
 	Record bool
+
+	measured bool // the plugin counts its allocations
 }
 
 // Result is the outcome of a case.
@@ -74,7 +76,7 @@ func open(ctx context.Context, o Options) (_ *rig, err error) {
 		}
 	}()
 	module := filepath.Join(r.temp, "plugin.wasm")
-	if err := pack.Build(ctx, o.Dir, module, pack.Options{Capabilities: o.Kinds.Names()}); err != nil {
+	if err := pack.Build(ctx, o.Dir, module, pack.Options{Capabilities: o.Kinds.Names(), Measured: o.measured}); err != nil {
 		return nil, err
 	}
 	wasm, err := os.ReadFile(module)
@@ -130,26 +132,35 @@ func (r *rig) taken() []string {
 // Test runs the cases of a plugin, one after another, and returns their results. An error
 // means that they cannot be run.
 func Test(ctx context.Context, o Options) (results []Result, err error) {
+	err = each(ctx, o, func(r *rig, file string, c *Case) error {
+		result, err := r.run(ctx, c)
+		result.File = file
+		results = append(results, result)
+		return err
+	})
+	return results, err
+}
+
+// each builds the plugin, runs a host with it, and calls do for each case with the name of its
+// file, until do returns an error.
+func each(ctx context.Context, o Options, do func(r *rig, file string, c *Case) error) (err error) {
 	files, err := Load(o.Dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r, err := open(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	for _, f := range files {
 		for i := range f.Cases {
-			result, err := r.run(ctx, &f.Cases[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", f.path, f.Cases[i].Name, err)
+			if err := do(r, filepath.Base(f.path), &f.Cases[i]); err != nil {
+				return fmt.Errorf("%s: %s: %w", f.path, f.Cases[i].Name, err)
 			}
-			result.File = filepath.Base(f.path)
-			results = append(results, result)
 		}
 	}
-	return results, nil
+	return nil
 }
 
 // run makes the request of a case and compares the answer.
@@ -162,14 +173,24 @@ func (r *rig) run(ctx context.Context, c *Case) (Result, error) {
 			return out, err
 		}
 	}
-	r.script.begin(calls)
+	do, session := r.request, c.Socket != nil || c.Events != nil
+	if session {
+		do = r.session
+	}
+	r.script.begin(calls, session)
 	r.taken()
-	resp, body, trace, err := r.request(ctx, &c.Request)
+	status, problems, err := do(ctx, c)
 	if err != nil {
 		return out, err
 	}
-	out.Status, out.Took, out.Usage = resp.StatusCode, trace.Took, trace.Usage
-	out.Problems = append(c.Answer.compare(resp, body), r.script.end()...)
+	var trace *devhost.Trace
+	select {
+	case trace = <-r.traces:
+	case <-ctx.Done():
+		return out, context.Cause(ctx)
+	}
+	out.Status, out.Took, out.Usage = status, trace.Took, trace.Usage
+	out.Problems = append(problems, r.script.end(len(problems) == 0)...)
 	out.Passed = len(out.Problems) == 0
 	if out.Usage != nil {
 		out.Fuel = out.Usage.Fuel
@@ -187,34 +208,46 @@ func (r *rig) run(ctx context.Context, c *Case) (Result, error) {
 	return out, nil
 }
 
-// request makes one request, and waits for its trace.
-func (r *rig) request(ctx context.Context, q *Request) (*http.Response, []byte, *devhost.Trace, error) {
+// request makes the request of a case, and returns how the answer differs from its own.
+func (r *rig) request(ctx context.Context, c *Case) (status int, problems []string, err error) {
+	resp, err := r.send(ctx, &c.Request)
+	if err != nil {
+		return 0, nil, err
+	}
+	problems, err = c.Answer.check(resp)
+	return resp.StatusCode, problems, err
+}
+
+// send makes a request. The caller closes the answer's body.
+func (r *rig) send(ctx context.Context, q *Request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(q.Method, http.MethodGet), r.host.URL()+"/api/"+r.name+q.Path, bytes.NewReader(q.bytes()))
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
+	req.Header = q.header()
+	return r.client.Do(req)
+}
+
+func (q *Request) header() http.Header {
+	h := http.Header{}
 	if q.JSON != nil {
-		req.Header.Set("Content-Type", "application/json")
+		h.Set("Content-Type", "application/json")
 	}
 	for _, name := range sorted(q.Header) {
-		req.Header.Set(name, q.Header[name])
+		h.Set(name, q.Header[name])
 	}
-	req.Header.Set(devhost.UserHeader, cmp.Or(q.User, devhost.DefaultUser))
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return nil, nil, nil, err
-	}
+	h.Set(devhost.UserHeader, cmp.Or(q.User, devhost.DefaultUser))
+	return h
+}
+
+// check reads an answer to its end and returns how it differs from a.
+func (a *Answer) check(resp *http.Response) ([]string, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	select {
-	case t := <-r.traces:
-		return resp, body, t, nil
-	case <-ctx.Done():
-		return nil, nil, nil, context.Cause(ctx)
-	}
+	return a.compare(resp, body), nil
 }
 
 // compare returns how an answer differs from a.

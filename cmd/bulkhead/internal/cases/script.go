@@ -2,6 +2,7 @@ package cases
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,23 +19,27 @@ var origins = map[string]abi.Origin{"policy": abi.OriginPolicy, "grant": abi.Ori
 // script answers the capability calls of one case, and keeps what it was asked.
 type script struct {
 	mu       sync.Mutex
+	session  bool   // other calls wait until it ends
 	calls    []Call // that were not made yet
-	problems []string
+	others   []string
 	recorded []Call
 }
 
 // begin makes s that of a case.
-func (s *script) begin(calls []Call) {
+func (s *script) begin(calls []Call, session bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.problems, s.recorded = slices.Clone(calls), nil, nil
+	s.session, s.calls, s.others, s.recorded = session, slices.Clone(calls), nil, nil
 }
 
-// end returns what was wrong with the calls of the case.
-func (s *script) end() (problems []string) {
+// end returns what was wrong with the calls of the case. well says that the steps of a session
+// were taken, so that nothing depends on its other calls.
+func (s *script) end(well bool) (problems []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	problems = s.problems
+	if !s.session || !well {
+		problems = s.others
+	}
 	for _, c := range s.calls {
 		problems = append(problems, "this call was not made: "+c.Request.method()+" "+c.Request.URL)
 	}
@@ -51,7 +56,16 @@ func (s *script) recording() []Call {
 func (r *CallRequest) method() string { return cmp.Or(r.Method, "GET") }
 
 // answer answers a call with the first of the case's that fits.
-func (s *script) answer(x *capability.Exchange) {
+func (s *script) answer(ctx context.Context, x *capability.Exchange) {
+	if s.outcome(x) {
+		return
+	}
+	<-ctx.Done()
+	x.Err = context.Cause(ctx)
+}
+
+// outcome sets the outcome of a call; false: it waits.
+func (s *script) outcome(x *capability.Exchange) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := slices.IndexFunc(s.calls, func(c Call) bool {
@@ -63,25 +77,33 @@ func (s *script) answer(x *capability.Exchange) {
 		if body := x.Request.Body; len(body) > 0 {
 			what += fmt.Sprintf(" with the body %.200q", body)
 		}
-		s.problems = append(s.problems, "the case has no answer for this call: "+what)
+		s.others = append(s.others, "the case has no answer for this call: "+what)
+		if s.session {
+			return false
+		}
 		x.Err = &abi.Error{Status: 502, Code: abi.CodeUpstream, Origin: abi.OriginUpstream, Message: "the case has no answer for this call"}
-		return
+		return true
 	}
 	c := s.calls[k]
 	s.calls = slices.Delete(s.calls, k, k+1)
 	if e := c.Error; e != nil {
 		x.Err = &abi.Error{Status: e.Status, Code: abi.CodeOf(e.Status), Origin: origins[cmp.Or(e.Origin, "upstream")], Message: e.Message, Detail: e.Detail}
-		return
+		return true
 	}
 	a := c.Answer
 	x.Response = &abi.Response{Status: cmp.Or(a.Status, 200), Body: a.bytes()}
 	for _, name := range sorted(a.Header) {
 		x.Response.Header = append(x.Response.Header, abi.Pair{Name: name, Value: a.Header[name]})
 	}
+	return true
 }
 
-// keep records a call that a service has answered.
-func (s *script) keep(x *capability.Exchange) {
+// keep records a call that a service has answered. One that the session's end has cut short
+// has no answer.
+func (s *script) keep(ctx context.Context, x *capability.Exchange) {
+	if x.Err != nil && ctx.Err() != nil {
+		return
+	}
 	c := Call{Request: CallRequest{Method: x.Request.Method, URL: x.Request.URL, Content: contentOf(x.Request.Body)}}
 	if x.Err != nil {
 		frame := capability.ErrorFrame(x.Err)

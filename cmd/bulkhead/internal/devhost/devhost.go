@@ -43,11 +43,11 @@ type Options struct {
 	// Traced gets each request after it was answered. It is called concurrently.
 	Traced func(*Trace)
 	// Answer, if set, answers the calls of all capabilities that grants and policy permit,
-	// instead of the services that they are for. Streams are refused then.
-	Answer func(*capability.Exchange)
-	// Answered, if set, gets each call that a service has answered. It is called
-	// concurrently.
-	Answered func(*capability.Exchange)
+	// instead of the services that they are for. Streams are refused then. It is called
+	// concurrently, with the call's context.
+	Answer func(context.Context, *capability.Exchange)
+	// Answered, if set, gets each call that a service has answered, as Answer does.
+	Answered func(context.Context, *capability.Exchange)
 }
 
 // Host is a running host. Its methods are safe for concurrent use.

@@ -40,14 +40,14 @@ func (s *provider) Fetch(ctx context.Context, p *capability.Permit) (*abi.Respon
 	a := p.Payload.(asked)
 	x := &capability.Exchange{Plugin: p.Caller.Plugin, Capability: s.kind.Name, Request: a.request}
 	if s.options.Answer != nil {
-		s.options.Answer(x)
+		s.options.Answer(ctx, x)
 		return x.Response, x.Err
 	}
 	permit, began := *p, time.Now()
 	permit.Payload = a.payload
 	x.Response, x.Err = s.inner.Fetch(ctx, &permit)
 	x.Took = time.Since(began)
-	s.options.Answered(x)
+	s.options.Answered(ctx, x)
 	return x.Response, x.Err
 }
 
