@@ -14,6 +14,7 @@ type EndCause struct {
 	Err   *Error
 	Code  int        // close code of a websocket
 	Level slog.Level // level at which the end is logged
+	Cure  string     // what a client does about it
 }
 
 // Close codes of websockets (RFC 6455, section 7.4). host/gateway/README.md has their
@@ -36,27 +37,30 @@ const (
 // The causes of a session's end. Each is the cancellation cause of the session's context
 // and can be compared with errors.Is.
 var (
-	ErrLoggedOut    = endCause("logged_out", Unauthenticated, "logged out", CloseUnauthenticated, slog.LevelInfo)
-	ErrLoginExpired = endCause("login_expired", Unauthenticated, "login expired", CloseUnauthenticated, slog.LevelInfo)
-	ErrRevoked      = endCause("revoked", Unauthenticated, "session ended by an administrator", CloseUnauthenticated, slog.LevelInfo)
-	ErrEnded        = endCause("ended", Conflict, "session ended by its owner", CloseEnded, slog.LevelInfo)
-	ErrNoLonger     = endCause("no_longer", Forbidden, "no longer permitted", CloseForbidden, slog.LevelInfo)
-	ErrIdle         = endCause("idle", Timeout, "session was idle too long", CloseTimeout, slog.LevelInfo)
-	ErrTooLong      = endCause("too_long", Timeout, "session reached its time limit", CloseTimeout, slog.LevelInfo)
-	ErrSwapped      = endCause("swapped", Unavailable, "plugin was replaced", CloseRestart, slog.LevelInfo)
-	ErrShutdown     = endCause("shutdown", Unavailable, "host is shutting down", CloseRestart, slog.LevelInfo)
-	ErrFenced       = endCause("fenced", Unavailable, "the state store does not answer", CloseRestart, slog.LevelWarn)
-	ErrClientGone   = endCause("client_gone", Invalid, "client went away", CloseGone, slog.LevelDebug)
-	ErrDone         = endCause("done", Internal, "session is done", CloseNormal, slog.LevelDebug)
+	ErrLoggedOut    = endCause("logged_out", Unauthenticated, "logged out", CloseUnauthenticated, slog.LevelInfo, "sign in again")
+	ErrLoginExpired = endCause("login_expired", Unauthenticated, "login expired", CloseUnauthenticated, slog.LevelInfo, "sign in again")
+	ErrRevoked      = endCause("revoked", Unauthenticated, "session ended by an administrator", CloseUnauthenticated, slog.LevelInfo, "sign in again, if the administrator permits it")
+	ErrEnded        = endCause("ended", Conflict, "session ended by its owner", CloseEnded, slog.LevelInfo, "nothing: the user has ended it elsewhere")
+	ErrNoLonger     = endCause("no_longer", Forbidden, "no longer permitted", CloseForbidden, slog.LevelInfo, "ask the operator; do not open it again by yourself")
+	ErrIdle         = endCause("idle", Timeout, "session was idle too long", CloseTimeout, slog.LevelInfo, "open it again when the user returns")
+	ErrTooLong      = endCause("too_long", Timeout, "session reached its time limit", CloseTimeout, slog.LevelInfo, "open it again, if the user wants to go on")
+	ErrSwapped      = endCause("swapped", Unavailable, "plugin was replaced", CloseRestart, slog.LevelInfo, "open it again at once")
+	ErrShutdown     = endCause("shutdown", Unavailable, "host is shutting down", CloseRestart, slog.LevelInfo, "open it again, with growing pauses")
+	ErrFenced       = endCause("fenced", Unavailable, "the state store does not answer", CloseRestart, slog.LevelWarn, "open it again, with growing pauses; the operator sees why in `/readyz`")
+	ErrClientGone   = endCause("client_gone", Invalid, "client went away", CloseGone, slog.LevelDebug, "open it again")
+	ErrDone         = endCause("done", Internal, "session is done", CloseNormal, slog.LevelDebug, "nothing")
 )
 
 var endCauses []*EndCause
 
-func endCause(name string, kind Kind, sentence string, code int, level slog.Level) *Error {
+func endCause(name string, kind Kind, sentence string, code int, level slog.Level, cure string) *Error {
 	err := &Error{Kind: kind, Message: sentence}
-	endCauses = append(endCauses, &EndCause{name, err, code, level})
+	endCauses = append(endCauses, &EndCause{name, err, code, level, cure})
 	return err
 }
+
+// EndCauses returns all causes, in the order in which they are declared.
+func EndCauses() []*EndCause { return append([]*EndCause(nil), endCauses...) }
 
 // EndCauseOf returns the cause that err is or wraps, or nil.
 func EndCauseOf(err error) *EndCause {

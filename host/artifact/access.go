@@ -138,7 +138,7 @@ func redirect(to *http.Request, via []*http.Request) error {
 	case len(via) >= maxRedirects:
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	case first.Scheme == "https" && to.URL.Scheme != "https":
-		return errors.New("the redirect leaves https")
+		return errors.New("the redirect leaves https; name the last address, if it is https")
 	case !sameOrigin(first, to.URL):
 		to.Header.Del("Authorization")
 		to.Header.Del("Cookie")

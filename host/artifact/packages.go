@@ -264,7 +264,7 @@ func (s *Store) look(ctx context.Context, p *Packages, text string) (Entry, erro
 	switch {
 	case len(text) > maxReference || !manifest.ValidName(name):
 		text = text[:min(len(text), 50)]
-		return refused(StepReference, "", "is not catalog:PLUGIN or catalog:PLUGIN@VERSION")
+		return refused(StepReference, "", "is not catalog:PLUGIN or catalog:PLUGIN@VERSION; write one of these")
 	case len(p.Catalogs) == 0:
 		return refused(StepReference, "", "the host's configuration has no catalogue; add one to packages.catalogs, or give the plugin's own reference")
 	}

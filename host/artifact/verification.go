@@ -73,7 +73,7 @@ func (p *Package) Problems(report func(field, text string)) {
 	}
 	if p.Digest != "" {
 		if _, err := checkDigest(p.Digest); err != nil {
-			report(".digest", "is "+err.Error())
+			report(".digest", "is "+err.Error()+"; copy it whole")
 		}
 	}
 	p.Access.problems(ref.Remote(), bad)

@@ -479,7 +479,7 @@ func TestBadGrantNamesItsField(t *testing.T) {
 		"grants.box[0].clusters: is missing":                                  {"box": {{Namespaces: []string{"*"}, Actions: []string{"*"}}}},
 		"grants.box[1].verbs: this capability has no such list":               {"box": append(all(), Grant{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"*"}, Verbs: []string{"get"}})},
 		`grants.box[0].actions[1]: "delete" matches none of`:                  {"box": {{Clusters: []string{"*"}, Namespaces: []string{"*"}, Actions: []string{"get", "delete"}}}},
-		"grants.box[0].namespaces[0]: is empty":                               {"box": {{Clusters: []string{"*"}, Namespaces: []string{""}, Actions: []string{"*"}}}},
+		"grants.box[0].namespaces[0]: is empty; write a name, or remove it":   {"box": {{Clusters: []string{"*"}, Namespaces: []string{""}, Actions: []string{"*"}}}},
 	} {
 		if g, err := b.Grant("p", grants); g != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

@@ -127,7 +127,7 @@ func checkPatterns(bad *config.Problems, patterns, values []string) {
 	for i, p := range patterns {
 		bad := bad.Index("", i)
 		if p == "" {
-			bad.Add("", "is empty")
+			bad.Add("", "is empty; write a name, or remove it")
 			continue
 		}
 		matches := func(v string) bool { return host.Glob(p, v) }

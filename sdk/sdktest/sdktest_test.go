@@ -1,6 +1,7 @@
 package sdktest_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -54,8 +55,16 @@ func init() {
 		return nil, err
 	})
 	sdk.Handle("trap", func(*sdk.Request) (*sdk.Response, error) { panic("trap") })
-	session.Handle("talk", func(_ *sdk.Request, s *session.Session) error { return s.SendText("hi") })
+	session.Handle("talk", func(r *sdk.Request, s *session.Session) error {
+		if err := s.SendText("hi"); err != nil || r.Query("fail") == "" {
+			return err
+		}
+		return failures[r.Query("fail")]
+	})
 }
+
+// failures are what the handler of the socket returns after it has said hi.
+var failures = map[string]error{"client": sdk.Errorf(422, "as you wish"), "plugin": errors.New("private"), "upstream": sdk.Errorf(502, "the cluster failed")}
 
 // watched is a TB whose failures are the outcome of a test.
 type watched struct {
@@ -154,4 +163,24 @@ func TestHarnessesInParallelKeepTheirOwnConfig(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestAHandlersErrorClosesASessionAsTheHostDoes(t *testing.T) {
+	h := sdktest.New(t, manifest)
+	for fail, want := range map[string]string{"": "0 ", "client": "4000 as you wish", "plugin": "1011 the plugin failed", "upstream": "1011 the cluster failed"} {
+		out := h.Session(sdktest.Request{Path: "/?fail=" + fail})
+		if got := fmt.Sprint(out.CloseCode, " ", out.CloseReason); !out.Accepted || len(out.Sent) != 1 || got != want {
+			t.Errorf("%q: %s, %+v, want %s", fail, got, out, want)
+		}
+	}
+}
+
+// A test that goes on in spite of the failure sees what the plugin itself answers.
+func TestARouteWithoutAHandlerFailsTheTestAndAnswers404(t *testing.T) {
+	w := &watched{TB: t}
+	h := sdktest.New(w, strings.Replace(manifest, `"name": "who"`, `"name": "whom"`, 1))
+	resp := h.Do(sdktest.Request{Path: "/who"})
+	if len(w.failures) == 0 || resp.Status != 404 || resp.Err.Code != abi.CodeNoHandler {
+		t.Errorf("%q, %+v", w.failures, resp.Err)
+	}
 }

@@ -17,8 +17,11 @@ type Outcome struct {
 	Accepted bool
 	Response *Response
 
-	Sent        []abi.Message
-	CloseCode   int // 0: the plugin did not close it
+	Sent []abi.Message
+	// CloseCode and CloseReason are those that the client gets when the plugin ends the
+	// session: by Close, or by an error of the handler after the session was accepted. 0: the
+	// handler returned, and the host closes with 1000.
+	CloseCode   int
 	CloseReason string
 	Spliced     int // the stream that was connected to the client, 0 if none
 }
@@ -47,7 +50,18 @@ func (h *Harness) Session(r Request, messages ...abi.Message) *Outcome {
 		h.checkResponse(resp)
 		s.out.Response = resp
 	}
+	if x := resp.Err; s.out.Accepted && x != nil && !s.over() {
+		s.out.CloseCode, s.out.CloseReason = closeOf(x)
+	}
 	return &s.out
+}
+
+// closeOf is how the host closes an accepted session whose handler has failed.
+func closeOf(x *abi.Error) (code int, reason string) {
+	if x.Status >= 400 && x.Status < 500 {
+		return 4000, x.Message
+	}
+	return 1011, x.Message
 }
 
 // script is the client's side of a session.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -55,10 +56,12 @@ func roleFor(d *Decision, user string, kinds *capability.Catalog) []string {
 		}
 	case "prohibited":
 		return []string{fmt.Sprintf("the shipped rules prohibit this (%v); no role permits it", d.Reason.Args["what"])}
-	case "reason_required":
-		return []string{"state a reason, in the header X-Bulkhead-Reason"}
 	}
-	return []string{"policy refused this: " + or(d.Reason.Code, "denied")}
+	code := or(d.Reason.Code, "denied")
+	if r, ok := host.RefusalOf(code); ok {
+		return []string{r.Why + " " + r.Cure}
+	}
+	return []string{"policy refused this: " + code}
 }
 
 func or(s, otherwise string) string {
@@ -74,8 +77,10 @@ func grantFor(x *capability.Exchange) []string {
 	switch {
 	case e.Origin == abi.OriginGrant:
 		return []string{"add to " + ConfigFile + ":", "  " + strings.TrimSuffix(e.Detail, " would allow it")}
-	case e.Detail == "read_route":
-		return []string{`the route is declared to read; in manifest.json give it "mutates": true, a method other than GET, and an action that does not end in .read`}
+	case e.Origin == abi.OriginHost && e.Status == http.StatusForbidden:
+		if r, ok := host.RefusalOf(e.Detail); ok {
+			return []string{r.Why + " " + r.Cure}
+		}
 	}
 	return nil
 }

@@ -41,14 +41,16 @@ func TestARefusalIsAnsweredWithTheLinesThatPermitIt(t *testing.T) {
 		})}}, []string{
 			"add to permissions of a role of ann:", `  plugins: [{name: hello, custom: [{resources: ["monitor"], resourceGroups: ["rg1"], verbs: ["get"]}]}]`,
 		}},
-		"prohibited":   {&Trace{Status: 403, Events: []Event{denied("prohibited", "hello", pods)}}, []string{"the shipped rules prohibit this (secrets); no role permits it"}},
-		"needs reason": {&Trace{Status: 403, Events: []Event{denied("reason_required", "hello", nil)}}, []string{"state a reason, in the header X-Bulkhead-Reason"}},
-		"own policy":   {&Trace{Status: 403, Events: []Event{denied("too_late", "hello", nil)}}, []string{"policy refused this: too_late"}},
+		"prohibited": {&Trace{Status: 403, Events: []Event{denied("prohibited", "hello", pods)}}, []string{"the shipped rules prohibit this (secrets); no role permits it"}},
+		"needs reason": {&Trace{Status: 403, Events: []Event{denied("reason_required", "hello", nil)}}, []string{
+			"The permission counts only for requests that state a reason. User: send the header `X-Bulkhead-Reason`; a console asks for it and tries again.",
+		}},
+		"own policy": {&Trace{Status: 403, Events: []Event{denied("too_late", "hello", nil)}}, []string{"policy refused this: too_late"}},
 		"grant": {&Trace{Status: 403, Events: []Event{failed(abi.OriginGrant, "", "plugins[name=hello].grants.kube: [{clusters: [dev]}] would allow it")}}, []string{
 			"add to dev/bulkhead.yaml:", "  plugins[name=hello].grants.kube: [{clusters: [dev]}]",
 		}},
 		"reading route": {&Trace{Status: 403, Events: []Event{failed(abi.OriginHost, "", "read_route")}}, []string{
-			`the route is declared to read; in manifest.json give it "mutates": true, a method other than GET, and an action that does not end in .read`,
+			"A route that is declared to read made a call that changes something. Author: give the route `\"mutates\": true`, a method other than GET, and an action that does not end in `.read`.",
 		}},
 		"no such route": {&Trace{Method: "POST", URI: "/api/hello/a/b?x=1", Status: 403, Events: []Event{denied("no_action", "", nil)}}, []string{
 			"the plugin does not have this route; to add it, in routes of manifest.json, with a handler of its name:",
