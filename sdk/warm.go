@@ -3,9 +3,12 @@ package sdk
 import (
 	"encoding/json"
 	"reflect"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/jsonscan"
 )
 
-// WarmJSON fills the caches of encoding/json for the types of values, by encoding and
+// WarmJSON fills the caches of encoding/json, and of the capability clients' decoder, for the
+// types of values, by encoding and
 // decoding one value of each with all fields set. Call it when the plugin starts (OnStart
 // or init): these caches are kept, while caches that a request fills are lost. For a large
 // type, filling them takes most of a request's time.
@@ -16,6 +19,7 @@ func WarmJSON(values ...any) {
 		// Types that cannot be encoded or decoded are skipped; that only costs time.
 		if data, err := json.Marshal(filled.Interface()); err == nil {
 			_ = json.Unmarshal(data, reflect.New(reflect.TypeOf(v)).Interface())
+			_ = jsonscan.Decode(data, reflect.New(reflect.TypeOf(v)).Interface())
 		}
 	}
 }

@@ -123,6 +123,7 @@ type world struct {
 	allow    atomic.Bool
 	log      *records
 	wasm     string
+	fuel     atomic.Uint64 // of the last unary call
 }
 
 // records is a slog.Handler's output, as lines of JSON.
@@ -191,6 +192,7 @@ func newWorld(t testing.TB, wasm, config string, limits plugin.Limits) (*world, 
 	broker := capability.NewBroker(decide, log, w.kube, streams{w.exec}, newScripted("helm", false))
 	w.registry, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Broker: broker, Limits: plugin.Limits{BodyBytes: abi.MaxBody}, Dir: filepath.Join(t.TempDir(), "plugins"), Logger: log,
+		Counted: func(_, _, _ string, _ time.Duration, fuel uint64) { w.fuel.Store(fuel) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -98,7 +97,7 @@ func each[T any](c Cluster, path string, o ListOptions, yield func(*T, error) bo
 		p := page{}
 		if err := p.read(r, func(object []byte) error {
 			out := new(T)
-			if err := json.Unmarshal(object, out); err != nil {
+			if err := jsonscan.Decode(object, out); err != nil {
 				return err
 			}
 			if !yield(out, nil) {
@@ -143,9 +142,9 @@ func (p *page) read(r *abi.Request, each func([]byte) error) error {
 		case "items":
 			return jsonscan.Elements(value, each)
 		case "metadata":
-			return json.Unmarshal(value, &p.Metadata)
+			return jsonscan.Decode(value, &p.Metadata)
 		case "errors":
-			return json.Unmarshal(value, &p.Errors)
+			return jsonscan.Decode(value, &p.Errors)
 		}
 		return nil
 	})

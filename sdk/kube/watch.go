@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/jsonscan"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/rest"
 )
 
@@ -185,17 +186,17 @@ func (w *watch[T]) event(line []byte) error {
 		Type   EventType       `json:"type"`
 		Object json.RawMessage `json:"object"`
 	}
-	if err := json.Unmarshal(line, &e); err != nil {
+	if err := jsonscan.Decode(line, &e); err != nil {
 		return fmt.Errorf("event of %s: %w", w.path, err)
 	}
 	var head Partial
-	if err := json.Unmarshal(e.Object, &head); err != nil {
+	if err := jsonscan.Decode(e.Object, &head); err != nil {
 		return fmt.Errorf("event of %s: %w", w.path, err)
 	}
 	out := Event[T]{Type: e.Type, ResourceVersion: head.Metadata.ResourceVersion}
 	if e.Type != Bookmark {
 		out.Object = new(T)
-		if err := json.Unmarshal(e.Object, out.Object); err != nil {
+		if err := jsonscan.Decode(e.Object, out.Object); err != nil {
 			return fmt.Errorf("event of %s: %w", w.path, err)
 		}
 	}

@@ -165,7 +165,7 @@ func space(data []byte) []byte {
 
 // text decodes a member's name.
 func text(quoted []byte) (string, error) {
-	if bytes.IndexByte(quoted, '\\') < 0 {
+	if plainText(quoted) {
 		return string(quoted[1 : len(quoted)-1]), nil
 	}
 	var s string

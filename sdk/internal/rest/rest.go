@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/guest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/internal/jsonscan"
 )
 
 // URL joins scheme, target and path segments. An empty name or segment, or one that would
@@ -73,7 +74,7 @@ func Send(f guest.Func, r *abi.Request, out any) error {
 	if out == nil || len(resp.Body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(resp.Body, out); err != nil {
+	if err := jsonscan.Decode(resp.Body, out); err != nil {
 		return fmt.Errorf("answer of %s %s: %w", r.Method, r.URL, err)
 	}
 	return nil
