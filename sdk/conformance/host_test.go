@@ -192,7 +192,7 @@ func newWorld(t testing.TB, wasm, config string, limits plugin.Limits) (*world, 
 	broker := capability.NewBroker(decide, log, w.kube, streams{w.exec}, newScripted("helm", false))
 	w.registry, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Broker: broker, Limits: plugin.Limits{BodyBytes: abi.MaxBody}, Dir: filepath.Join(t.TempDir(), "plugins"), Logger: log,
-		Counted: func(_, _, _ string, _ time.Duration, fuel uint64) { w.fuel.Store(fuel) },
+		Counted: func(_ context.Context, m plugin.Measured) { w.fuel.Store(m.Fuel) },
 	})
 	if err != nil {
 		t.Fatal(err)
