@@ -354,6 +354,9 @@ func (a *attempt) admit(ctx context.Context) error {
 	}
 	a.report.Plugin, a.report.Version = m.Name, m.Version
 	a.candidate(m)
+	if a.g.ui, err = manifest.ExtractUI(a.wasm, m); err != nil {
+		return fmt.Errorf("%s: %w", a.swap.Source, err)
+	}
 	a.code, err = a.options.Sandbox.Admit(ctx, a.wasm, a.g.name, a.g.limits.sandbox())
 	return explain(err, m)
 }

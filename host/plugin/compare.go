@@ -64,6 +64,7 @@ func compare(catalog *capability.Catalog, from, to *Generation) *Comparison {
 	c.grants(catalog, from, to)
 	c.actions(from, to)
 	c.routes(from, to)
+	c.page(from, to)
 	c.limits(from, to)
 	if from != nil && !bytes.Equal(from.config.Config, to.config.Config) {
 		// Its text may have secrets in it.
@@ -164,6 +165,39 @@ func (c *Comparison) routes(from, to *Generation) {
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		c.Less = append(c.Less, Change{"routes." + name, routeText(old[name]), ""})
 	}
+}
+
+// page compares what the plugin's page may ask for as whoever looks at it. A route that
+// changes something is more, one that reads is not: the user could have read it anyway.
+func (c *Comparison) page(from, to *Generation) {
+	old, next := pageRoutes(from), pageRoutes(to)
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		switch _, had := old[name]; {
+		case !had && next[name]:
+			c.More = append(c.More, Change{"ui.routes", "", name})
+		case !had:
+			c.Changed = append(c.Changed, Change{"ui.routes", "", name})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if _, has := next[name]; !has {
+			c.Less = append(c.Less, Change{"ui.routes", name, ""})
+		}
+	}
+}
+
+// pageRoutes returns the routes that the page of g may use, and whether each mutates.
+func pageRoutes(g *Generation) map[string]bool {
+	if g == nil || g.manifest.UI == nil {
+		return nil
+	}
+	mutates := map[string]bool{}
+	for _, r := range g.manifest.Routes {
+		if slices.Contains(g.manifest.UI.Routes, r.Name) {
+			mutates[r.Name] = r.Mutates
+		}
+	}
+	return mutates
 }
 
 func routeText(r manifest.Route) string {

@@ -25,6 +25,7 @@ import (
 type Generation struct {
 	name     string
 	manifest *manifest.Manifest
+	ui       manifest.UIFiles // of its page, nil if it brings none
 	digest   string
 	routes   *routes
 	broker   *capability.Broker
@@ -56,6 +57,8 @@ type Info struct {
 	Capabilities []string `json:"capabilities"`
 	Denied       []string `json:"denied,omitempty"`
 	Routes       []Match  `json:"-"`
+	// UI describes the page that it brings for the console, nil if it brings none.
+	UI *manifest.UI `json:"-"`
 }
 
 // Info describes g.
@@ -63,7 +66,7 @@ func (g *Generation) Info() Info {
 	return Info{
 		Name: g.name, Plugin: g.manifest.Name, Version: g.manifest.Version,
 		Description: g.manifest.Description, Digest: g.digest,
-		Capabilities: g.granted.Names(), Denied: g.denied, Routes: g.routes.all(),
+		Capabilities: g.granted.Names(), Denied: g.denied, Routes: g.routes.all(), UI: g.manifest.UI,
 	}
 }
 

@@ -26,6 +26,7 @@ type module struct {
 	handle  string // instead of answering
 	health  string // the result of bulkhead_health; empty: it is not exported
 	change  func(*manifest.Manifest)
+	page    manifest.UIFiles
 }
 
 // bytes assembles m.
@@ -94,6 +95,9 @@ func (m module) bytes(t testing.TB) []byte {
 	}
 	raw, err := json.Marshal(about)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if wasm, err = manifest.EmbedUI(wasm, m.page); err != nil {
 		t.Fatal(err)
 	}
 	if wasm, err = manifest.Embed(wasm, raw); err != nil {

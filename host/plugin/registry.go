@@ -218,15 +218,34 @@ func (r *Registry) Get(name string) *Generation {
 	return nil
 }
 
-// List describes the generations that serve, by name.
-func (r *Registry) List() []Info {
+// List describes the generations that serve p, by name. p may be nil; see Lease.
+func (r *Registry) List(p *host.Principal) []Info {
 	var out []Info
-	for _, name := range slices.Sorted(maps.Keys(*r.names.Load())) {
-		if g := r.Get(name); g != nil {
-			out = append(out, g.Info())
+	slots := *r.names.Load()
+	for _, name := range slices.Sorted(maps.Keys(slots)) {
+		if l := slots[name].live.Load(); l != nil {
+			out = append(out, l.pick(p).Info())
 		}
 	}
 	return out
+}
+
+// Page returns a file of the page of a generation that is alive, by the digest of its
+// module. The caller must not change it.
+func (r *Registry) Page(name, digest, file string) (data []byte, ok bool) {
+	s := r.slot(name)
+	if s == nil {
+		return nil, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range s.alive {
+		if g.digest == digest {
+			data, ok = g.ui[file]
+			return data, ok
+		}
+	}
+	return nil, false
 }
 
 // Close ends swaps, and waits until ctx is done for all leases to be returned; their

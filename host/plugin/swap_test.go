@@ -244,6 +244,7 @@ func TestConsentIsForMore(t *testing.T) {
 	route := func(m *manifest.Manifest) {
 		m.Routes = append(m.Routes, manifest.Route{Name: "drop", Method: "POST", Path: "/drop", Action: "drop", Mutates: true})
 	}
+	page := manifest.UIFiles{"index.js": []byte("let a")}
 	narrow := []capability.Grant{{Clusters: []string{"dev"}, Namespaces: []string{"shop-*"}, Actions: []string{"list"}}}
 	for name, c := range map[string]struct {
 		old, next module
@@ -255,6 +256,12 @@ func TestConsentIsForMore(t *testing.T) {
 		"the same rights": {module{}, module{version: "2.0.0"}, nil, nil, plugin.Limits{}, nil, nil},
 		"a route with a new action": {module{}, module{version: "2.0.0", change: route}, nil, nil, plugin.Limits{},
 			[]string{"actions", "routes.drop"}, []string{"actions", "routes.drop"}},
+		"a page that changes something": {module{change: route}, module{version: "2.0.0", change: func(m *manifest.Manifest) {
+			route(m)
+			m.UI = &manifest.UI{Title: "Page", Routes: []string{"run", "drop"}}
+		}, page: page}, nil, nil, plugin.Limits{}, []string{"ui.routes"}, []string{"ui.routes"}},
+		"a page that reads": {module{}, module{version: "2.0.0", change: func(m *manifest.Manifest) { m.UI = &manifest.UI{Title: "Page", Routes: []string{"run"}} }, page: page},
+			nil, nil, plugin.Limits{}, nil, nil},
 		"a route and an action less": {module{change: route}, module{version: "2.0.0"}, nil, nil, plugin.Limits{}, nil, nil},
 		"a path that moved": {module{}, module{version: "2.0.0", change: func(m *manifest.Manifest) { m.Routes[1].Path = "/go" }}, nil, nil, plugin.Limits{},
 			[]string{"routes.wait"}, []string{"routes.wait"}},
@@ -335,6 +342,39 @@ func TestConsentIsForMore(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The files of a page are those of the version that is asked for, as long as it is alive.
+func TestAPageBelongsToItsVersion(t *testing.T) {
+	f := newFixture(t)
+	version := func(v string) module {
+		return module{version: v, page: manifest.UIFiles{"index.js": []byte(v)},
+			change: func(m *manifest.Manifest) { m.UI = &manifest.UI{Title: "Page " + v} }}
+	}
+	first := f.install(t, version("1.0.0"))
+	info := f.registry.List(nil)[0]
+	if info.UI == nil || info.UI.Title != "Page 1.0.0" {
+		t.Errorf("%+v", info.UI)
+	}
+	l, _ := f.registry.Lease("module", as("ann"))
+	second := f.install(t, version("2.0.0"))
+	for digest, want := range map[string]string{first.Digest: "1.0.0", second.Digest: "2.0.0"} {
+		if got, ok := f.registry.Page("module", digest, "index.js"); !ok || string(got) != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	l.Return()
+	f.until(t, "the first version is gone", func(s plugin.Status) bool { return len(s.Generations) == 1 })
+	for _, c := range [][3]string{{"module", first.Digest, "index.js"}, {"module", second.Digest, "other.js"}, {"other", second.Digest, "index.js"}, {"module", "", "index.js"}} {
+		if got, ok := f.registry.Page(c[0], c[1], c[2]); ok {
+			t.Errorf("%v has %q", c, got)
+		}
+	}
+	bad := version("3.0.0")
+	bad.page = nil
+	if _, err := f.registry.Swap(t.Context(), plugin.Swap{Config: bad.config(t), Origin: plugin.File}); stepOf(err) != plugin.StepAdmission || !strings.Contains(err.Error(), "no files of a page") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -485,7 +525,7 @@ func TestACanaryIsStableByUser(t *testing.T) {
 	if !on(as("bob")) || !on(&host.Principal{User: "eve", Roles: []string{"tester"}}) || !on(&host.Principal{User: "eve", Teams: []string{"core"}}) || on(nil) {
 		t.Error("named users, roles and teams")
 	}
-	if infos := f.registry.List(); infos[0].Version != "1.0.0" {
+	if infos := f.registry.List(nil); infos[0].Version != "1.0.0" {
 		t.Errorf("the list shows %+v", infos)
 	}
 	if err := f.registry.Promote("module"); err != nil {

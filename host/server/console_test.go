@@ -1,10 +1,15 @@
 package server
 
 import (
+	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack/packtest"
 )
 
 // A real browser walks through the console page as a viewer, an editor, somebody on call
@@ -19,6 +24,8 @@ kind: User
 metadata: {name: ola}
 spec: {id: ola@example.com, roles: [viewer, breakglass]}
 `)
+	w.write(t, "hostile.wasm", string(hostilePlugin(t)))
+	w.write(t, "bulkhead.yaml", read(t, filepath.Join(w.dir, "bulkhead.yaml"))+"  - {name: hostile, source: ./hostile.wasm}\n")
 	w.open(t)
 	if got := w.anonymous(t).get("/"); got.status == 404 && os.Getenv("CI") == "" && os.Getenv("BULKHEAD_SDKS") == "" {
 		t.Skip("this program has no console page; `make console` builds it: ", got)
@@ -32,6 +39,9 @@ spec: {id: ola@example.com, roles: [viewer, breakglass]}
 		Answer   string
 		Session  []string
 		Draft    string
+		Echo     string
+		Asked    []string
+		Hostile  map[string]string
 	}
 	parts.drive(t, &saw, "console.mjs", w.url, os.Getenv("BULKHEAD_SCREENSHOTS"), pod(t, c, "shop"))
 
@@ -64,4 +74,46 @@ spec: {id: ola@example.com, roles: [viewer, breakglass]}
 	if saw.Draft != "a draft" {
 		t.Errorf("after the logout the page has the draft %q", saw.Draft)
 	}
+	if !strings.Contains(saw.Echo, "user: ada@example.com") {
+		t.Errorf("the page of echo shows %q", saw.Echo)
+	}
+	if len(saw.Asked) > 0 {
+		t.Errorf("a hostile page asked for %q", saw.Asked)
+	}
+	if len(saw.Hostile) < 12 {
+		t.Errorf("a hostile page tried %v", saw.Hostile)
+	}
+	for what, got := range saw.Hostile {
+		if got != "refused" {
+			t.Errorf("a hostile page gets %s: %s", what, got)
+		}
+	}
+}
+
+// hostilePlugin is echo with a page that wants more than it may have.
+func hostilePlugin(t *testing.T) []byte {
+	t.Helper()
+	module, err := os.ReadFile(packtest.Build(t, "plugins/echo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := manifest.Extract(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Name, m.UI = "hostile", &manifest.UI{Title: "Hostile", Routes: []string{"echo-get"}}
+	if raw, err = json.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	if module, err = manifest.EmbedUI(module, manifest.UIFiles{"index.js": []byte(read(t, "testdata/signin/hostile.js"))}); err != nil {
+		t.Fatal(err)
+	}
+	if module, err = manifest.Embed(module, raw); err != nil {
+		t.Fatal(err)
+	}
+	return module
 }

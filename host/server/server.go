@@ -307,7 +307,7 @@ func (b *building) mount() {
 	console.Mount(rt.gateway)
 	door.Mount(rt.gateway, door.Config{
 		Lease:  func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) },
-		Behind: b.fleet.Behind,
+		Behind: b.fleet.Behind, Page: b.plugins.Page, PublicURL: b.public,
 	})
 }
 
@@ -351,7 +351,7 @@ func (s *base) hostView(plugin string) *policytool.HostView {
 		known := p.View()
 		v.Routes, v.Check = known.Routes, known.Check
 	}
-	for _, p := range s.plugins.List() {
+	for _, p := range s.plugins.List(nil) {
 		v.Plugins = append(v.Plugins, p.Name)
 	}
 	for _, c := range s.current.Load().config.Clusters {

@@ -60,7 +60,7 @@ func TestEveryRouteNamesAnAction(t *testing.T) {
 	}
 	public := []string{"GET /healthz", "GET /readyz", "GET /health", "POST /auth/login", "POST /auth/logout",
 		"GET /login", "GET /auth/login", "GET /auth/callback/{method}",
-		"GET /auth/cli", "POST /auth/cli/token", "GET /", "GET /console/{file}"}
+		"GET /auth/cli", "POST /auth/cli/token", "GET /", "GET /console/{file}", "GET /ui/{plugin}/{digest}/{file:.*}"}
 	seen := 0
 	for _, r := range surface {
 		name := r.Method + " " + r.Path
@@ -77,7 +77,7 @@ func TestEveryRouteNamesAnAction(t *testing.T) {
 	if seen != len(public) {
 		t.Errorf("%d public routes, want %d", seen, len(public))
 	}
-	plugins := w.server.plugins.List()
+	plugins := w.server.plugins.List(nil)
 	if len(plugins) != 3 {
 		t.Fatalf("%d plugins are loaded", len(plugins))
 	}

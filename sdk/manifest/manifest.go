@@ -46,6 +46,8 @@ type Manifest struct {
 	// version serves, without a user and without capabilities, and does not let the
 	// version serve unless the status is from 200 to 299.
 	Health string `json:"health,omitempty"`
+	// UI is the page that the plugin brings for the console.
+	UI *UI `json:"ui,omitempty"`
 }
 
 // Kind is the protocol of a route.
@@ -197,6 +199,9 @@ func (m *Manifest) Validate() error {
 		p.check(c.Reason != "", at+".reason", "is missing")
 		p.check(m.ABI.reaches(c.Name), at+".name", "a module of abi %s cannot use the capability %q", m.ABI, c.Name)
 		seen[c.Name] = true
+	}
+	if m.UI != nil {
+		m.UI.validate(&p, m.Routes)
 	}
 	p.check(m.Limits.MemoryMiB >= 0 && m.Limits.MemoryMiB <= 4096, "limits.memoryMiB", "must be from 0 to 4096")
 	p.check(m.Limits.Timeout >= 0, "limits.timeout", "must not be negative")

@@ -42,6 +42,7 @@ func TestSchemaAndStructsHaveTheSameFields(t *testing.T) {
 		"route":      {root.Defs["route"], Route{}},
 		"capability": {root.Defs["capability"], Capability{}},
 		"limits":     {root.Defs["limits"], Limits{}},
+		"ui":         {root.Defs["ui"], UI{}},
 	} {
 		got, want := slices.Sorted(maps.Keys(c.node.Properties)), jsonFields(c.fields)
 		if !slices.Equal(got, want) {

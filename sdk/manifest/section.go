@@ -12,12 +12,7 @@ var wasmHeader = []byte("\x00asm\x01\x00\x00\x00")
 // Extract returns the manifest's JSON from a wasm module. The module must have exactly one
 // custom section named Section.
 func Extract(module []byte) ([]byte, error) {
-	var found [][]byte
-	err := sections(module, func(id byte, body []byte, _ []byte) {
-		if name, rest, ok := customName(id, body); ok && name == Section {
-			found = append(found, rest)
-		}
-	})
+	found, err := find(module, Section)
 	switch {
 	case err != nil:
 		return nil, err
@@ -31,20 +26,39 @@ func Extract(module []byte) ([]byte, error) {
 
 // Embed returns module with the manifest as its last section. It replaces a manifest that
 // the module has.
-func Embed(module, manifest []byte) ([]byte, error) {
-	out := slices.Clone(wasmHeader)
-	err := sections(module, func(id byte, body []byte, whole []byte) {
-		if name, _, ok := customName(id, body); !ok || name != Section {
-			out = append(out, whole...)
+func Embed(module, manifest []byte) ([]byte, error) { return embed(module, Section, manifest) }
+
+// find returns the contents of the custom sections of this name.
+func find(module []byte, section string) (found [][]byte, err error) {
+	err = sections(module, func(id byte, body []byte, _ []byte) {
+		if name, rest, ok := customName(id, body); ok && name == section {
+			found = append(found, rest)
 		}
 	})
+	return found, err
+}
+
+// embed returns module with content as its last section, in place of any of that name.
+func embed(module []byte, section string, content []byte) ([]byte, error) {
+	out, err := without(module, section)
 	if err != nil {
 		return nil, err
 	}
-	body := binary.AppendUvarint(nil, uint64(len(Section)))
-	body = append(append(body, Section...), manifest...)
+	body := binary.AppendUvarint(nil, uint64(len(section)))
+	body = append(append(body, section...), content...)
 	out = binary.AppendUvarint(append(out, 0), uint64(len(body)))
 	return append(out, body...), nil
+}
+
+// without returns a copy of module that has no custom section of this name.
+func without(module []byte, section string) ([]byte, error) {
+	out := slices.Clone(wasmHeader)
+	err := sections(module, func(id byte, body []byte, whole []byte) {
+		if name, _, ok := customName(id, body); !ok || name != section {
+			out = append(out, whole...)
+		}
+	})
+	return out, err
 }
 
 // sections calls visit for each section (WebAssembly Core 2.0, section 5.5.2)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,9 @@ const (
 	// ScriptFile, if it exists, compiles the plugin to the module that its one argument
 	// names. Without it the plugin is a Go package.
 	ScriptFile = "build.sh"
+	// PageFolder, if it exists, has the files of the page that the plugin brings for the
+	// console, as they are served.
+	PageFolder = "ui"
 )
 
 // MaxModule bounds the compiled module, in bytes.
@@ -57,7 +61,7 @@ func Build(ctx context.Context, dir, out string, o Options) error {
 	if err != nil {
 		return err
 	}
-	return join(ctx, dir, module, text, m, out, o)
+	return join(ctx, dir, dir, module, text, m, out, o)
 }
 
 // Pack checks a module that a compiler made, whatever the language, against the
@@ -75,13 +79,23 @@ func Pack(ctx context.Context, module, manifestFile, out string, o Options) (wri
 		return "", err
 	}
 	out = cmp.Or(out, m.Name+".wasm")
-	return out, join(ctx, module, wasm, text, m, out, o)
+	return out, join(ctx, module, filepath.Dir(manifestFile), wasm, text, m, out, o)
 }
 
-// join checks a module against its manifest and writes both to out; from names the
-// module in errors.
-func join(ctx context.Context, from string, module, text []byte, m *manifest.Manifest, out string, o Options) error {
+// join checks a module against its manifest and writes both to out, with the page in the
+// folder of the manifest; from names the module in errors.
+func join(ctx context.Context, from, dir string, module, text []byte, m *manifest.Manifest, out string, o Options) error {
 	if err := check(module, m); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	files, err := readPage(filepath.Join(dir, PageFolder))
+	if err != nil {
+		return err
+	}
+	if err := files.Check(m.UI); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if module, err = manifest.EmbedUI(module, files); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	packed, err := manifest.Embed(module, text)
@@ -131,6 +145,34 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
+// readPage reads the files of a page, nil if there is no folder. Links and other files that
+// are not regular are refused.
+func readPage(dir string) (manifest.UIFiles, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	files, size := manifest.UIFiles{}, 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s: is not a regular file", path)
+		}
+		data, err := readBounded(path, manifest.MaxUIBytes)
+		if err != nil {
+			return err
+		}
+		if size += len(data); size > manifest.MaxUIBytes || len(files) == manifest.MaxUIFiles {
+			return fmt.Errorf("%s: the page has more than %d bytes or %d files", dir, manifest.MaxUIBytes, manifest.MaxUIFiles)
+		}
+		name, err := filepath.Rel(dir, path)
+		files[filepath.ToSlash(name)] = data
+		return err
+	})
+	return files, err
 }
 
 // compile compiles the plugin in dir and returns the module.

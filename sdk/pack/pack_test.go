@@ -156,6 +156,57 @@ func TestAModuleIsPackedWithAManifestWhateverMadeIt(t *testing.T) {
 	}
 }
 
+func TestAPageIsPackedFromTheFolderBesideTheManifest(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const plain = `{"name": "hello", "version": "1.0.0", "routes": [{"name": "hello", "method": "GET", "path": "/", "action": "hello.read"}]`
+	module, out := file("hello.wasm", string(build(t, "testdata/hello"))), filepath.Join(dir, "out.wasm")
+	with := file("manifest.json", plain+`, "ui": {"title": "Hello", "routes": ["hello"]}}`)
+	try := func(module, manifestFile, want string) []byte {
+		t.Helper()
+		_, err := Pack(t.Context(), module, manifestFile, out, Options{})
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return packed
+	}
+	try(module, with, "manifest: ui: the plugin has no files of a page; the folder ui")
+	file("ui/index.js", "import './lib/a.js'")
+	file("ui/lib/a.js", "let a")
+	got, err := manifest.ExtractUI(try(module, with, ""), &manifest.Manifest{UI: &manifest.UI{}})
+	if err != nil || len(got) != 2 || string(got["lib/a.js"]) != "let a" {
+		t.Errorf("%v, %v", got, err)
+	}
+	try(module, file("plain.json", plain+"}"), "manifest: ui: is missing, but the plugin has files")
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "ui", "passwd.json")); err != nil {
+		t.Fatal(err)
+	}
+	try(module, with, "passwd.json: is not a regular file")
+	if err := os.RemoveAll(filepath.Join(dir, "ui")); err != nil {
+		t.Fatal(err)
+	}
+	// A module that was packed with a page is packed without one.
+	if got, err := manifest.ExtractUI(try(out, file("plain.json", plain+"}"), ""), &manifest.Manifest{}); got != nil || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestBuildCanBeCancelledAndNeedsTheGoCommand(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "plugin.wasm")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -32,8 +32,8 @@ type SignIn interface {
 type Config struct {
 	SignIn   SignIn
 	Sessions live.Sessions
-	// Plugins lists the loaded plugins.
-	Plugins func() []plugin.Info
+	// Plugins lists the plugins as they serve a user.
+	Plugins func(*host.Principal) []plugin.Info
 	// Would returns what policy would decide, without a record in the decision log.
 	Would func(context.Context, *host.Question) host.Decision
 }

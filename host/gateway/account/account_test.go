@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,6 +57,13 @@ func would(_ context.Context, q *host.Question) host.Decision {
 	return host.Decision{Reason: host.Reason{Code: "no_action"}}
 }
 
+// plugins has a plugin with a page, and one whose page is of no use without a route.
+func plugins(*host.Principal) []plugin.Info {
+	probe, other := surfacetest.Probe{}.Info(), plugin.Info{Name: "other", UI: &manifest.UI{Title: "Others"}}
+	probe.Digest, probe.UI = "sha256:0a", &manifest.UI{Title: "Probes", Icon: "icon.svg", Routes: []string{"seen"}}
+	return []plugin.Info{probe, other}
+}
+
 func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy) {
 	t.Helper()
 	policy := &surfacetest.Policy{}
@@ -65,7 +73,7 @@ func open(t *testing.T) (*surfacetest.Surface, *surfacetest.Policy) {
 func serve(t *testing.T, policy *surfacetest.Policy, fleet *surfacetest.Fleet) *surfacetest.Surface {
 	t.Helper()
 	return surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
-		account.Mount(g, account.Config{SignIn: signIn{}, Sessions: fleet, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: would})
+		account.Mount(g, account.Config{SignIn: signIn{}, Sessions: fleet, Plugins: plugins, Would: would})
 		for _, r := range []gateway.Route{ // as administration mounts its own
 			{Method: "GET", Path: "/api/admin/things/{id}", Action: "admin:seen"},
 			{Method: "DELETE", Path: "/api/admin/things/{id}", Action: "admin:things.remove"},
@@ -130,7 +138,8 @@ func TestCredentialsAreResolvedOnce(t *testing.T) {
 func TestOnesRoutesAreThoseThatPolicyWouldPermit(t *testing.T) {
 	s, _ := open(t)
 	got := s.As(t, "nia").Do("GET", "/auth/routes", "")
-	want := `{"admin":[{"name":"seen","kind":"unary","method":"GET","path":"/api/admin/things/{id}","action":"admin:seen","mutates":false}],"routes":[` +
+	want := `{"admin":[{"name":"seen","kind":"unary","method":"GET","path":"/api/admin/things/{id}","action":"admin:seen","mutates":false}],` +
+		`"pages":[{"plugin":"probe","title":"Probes","icon":"/ui/probe/0a/icon.svg","path":"/ui/probe/0a/","routes":["seen"]}],"routes":[` +
 		`{"plugin":"probe","name":"seen","kind":"unary","method":"GET","path":"/api/probe/seen","action":"probe:seen.read","mutates":false},` +
 		`{"plugin":"probe","name":"change","kind":"unary","method":"POST","path":"/api/probe/change","action":"probe:change","mutates":true,"reasonRequired":true},` +
 		`{"plugin":"probe","name":"chat","kind":"socket","method":"GET","path":"/ws/probe","action":"probe:chat.read","mutates":false}]}`

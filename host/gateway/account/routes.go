@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
+	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
 )
 
@@ -25,13 +26,24 @@ type route struct {
 	ReasonRequired bool `json:"reasonRequired,omitempty"`
 }
 
-// routes handles GET /auth/routes: the plugins' routes that the caller may use, and those
-// of administration, as far as that is known before a request names its target. Policy
+// page is what a plugin shows in the console to who may use one of its routes.
+type page struct {
+	Plugin string `json:"plugin"`
+	Title  string `json:"title"`
+	Icon   string `json:"icon,omitempty"` // its path
+	Path   string `json:"path"`           // of the document; another for another version
+	// Routes names those of the plugin that the page may use.
+	Routes []string `json:"routes"`
+}
+
+// routes handles GET /auth/routes: the plugins' routes that the caller may use, the pages
+// of these plugins, and the routes of administration, as far as that is known before a request names its target. Policy
 // decides the request itself again, and each call that the plugin makes. Other routes are
 // not listed.
 func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
-	p, list, admin := gateway.RequestOf(r.Context()).Principal, []route{}, []route{}
-	for _, info := range a.Plugins() {
+	p, list, admin, pages := gateway.RequestOf(r.Context()).Principal, []route{}, []route{}, []page{}
+	for _, info := range a.Plugins(p) {
+		before := len(list)
 		for i := range info.Routes {
 			m := &info.Routes[i]
 			usable, reason := a.usable(r.Context(), p, m.Route)
@@ -47,14 +59,28 @@ func (a *account) routes(w http.ResponseWriter, r *http.Request) error {
 				m.Route.Action, m.Route.Mutates, m.Resource, reason,
 			})
 		}
+		if info.UI != nil && len(list) > before {
+			pages = append(pages, pageOf(&info))
+		}
 	}
 	for _, m := range a.administration() {
 		if usable, reason := a.usable(r.Context(), p, m); usable {
 			admin = append(admin, route{"", m.Name, string(manifest.Unary), m.Method, m.Path, m.Action, m.Mutates, nil, reason})
 		}
 	}
-	gateway.WriteJSON(w, http.StatusOK, map[string]any{"routes": list, "admin": admin})
+	gateway.WriteJSON(w, http.StatusOK, map[string]any{"routes": list, "admin": admin, "pages": pages})
 	return nil
+}
+
+func pageOf(info *plugin.Info) page {
+	p := page{Plugin: info.Name, Title: info.UI.Title, Path: "/ui/" + info.Name + "/" + strings.TrimPrefix(info.Digest, "sha256:") + "/", Routes: info.UI.Routes}
+	if info.UI.Icon != "" {
+		p.Icon = p.Path + info.UI.Icon
+	}
+	if p.Routes == nil {
+		p.Routes = []string{}
+	}
+	return p
 }
 
 // usable reports whether p may use the route, and whether only with a reason.
@@ -71,9 +97,9 @@ func administration(g *gateway.Gateway) (list []host.Route) {
 		return nil // a test holds that every route is mounted
 	}
 	for _, e := range surface {
-		plugin, name, _ := e.Action.Split()
-		if strings.HasPrefix(e.Path, "/api/"+plugin+"/") && !strings.Contains(e.Path, ":") {
-			list = append(list, host.Route{Plugin: plugin, Name: name, Action: e.Action, Method: e.Method, Path: e.Path, Mutates: e.Method != http.MethodGet})
+		owner, name, _ := e.Action.Split()
+		if strings.HasPrefix(e.Path, "/api/"+owner+"/") && !strings.Contains(e.Path, ":") {
+			list = append(list, host.Route{Plugin: owner, Name: name, Action: e.Action, Method: e.Method, Path: e.Path, Mutates: e.Method != http.MethodGet})
 		}
 	}
 	return list

@@ -41,6 +41,11 @@ type Config struct {
 	// Behind returns why the plugin of this name must not be served here now, nil if it
 	// may. It is asked once a request is admitted.
 	Behind func(name string) error
+	// Page returns a file of the page of the plugin of this name whose module has this
+	// digest.
+	Page func(name, digest, file string) ([]byte, bool)
+	// PublicURL is the console's address.
+	PublicURL *url.URL
 }
 
 type door struct {
@@ -57,6 +62,7 @@ const routed host.Action = "plugin:route"
 // yet, so mount them last.
 func Mount(g *gateway.Gateway, c Config) {
 	d := &door{Config: c, gateway: g}
+	g.Mount(gateway.Route{Method: http.MethodGet, Path: "/ui/{plugin}/{digest}/{file:.*}", Access: gateway.Public, Action: pageAction, Handle: d.page})
 	for _, below := range []string{"", "/{path:.*}"} {
 		g.Mount(
 			gateway.Route{Method: http.MethodGet, Path: "/ws/{plugin}" + below, Action: routed, Handle: d.socket},

@@ -18,6 +18,8 @@ export interface Ask {
   method?: string
   json?: unknown
   body?: BodyInit
+  /** The media type of body. */
+  type?: string
   signal?: AbortSignal
 }
 
@@ -26,6 +28,7 @@ let refreshing: Promise<unknown> | undefined
 export async function send(path: string, ask: Ask = {}): Promise<Response> {
   const headers: Record<string, string> = {"X-Requested-With": "XMLHttpRequest"}
   let body = ask.body
+  if (ask.type) headers["Content-Type"] = ask.type
   if (ask.json !== undefined) {
     headers["Content-Type"] = "application/json"
     body = JSON.stringify(ask.json)

@@ -7,8 +7,8 @@ import {changed} from "./live"
 import {Dialogs, Modal} from "./parts/dialog"
 import {Palette, paletteOpen} from "./parts/palette"
 import {Button, Card, Field, Problem, Title} from "./parts/view"
-import {sections} from "./sections"
-import {link, loadPerson, me, offered, place} from "./state"
+import {pluginPage, sections} from "./sections"
+import {link, loadPerson, me, offered, pages, place} from "./state"
 import {words} from "./words"
 
 const signInURL = () => "/login?redirect=" + encodeURIComponent("/" + location.hash)
@@ -46,6 +46,9 @@ function Menu() {
   return <nav aria-label={words.common.menu}>
     <a class="mark" href="#/home">{words.product}</a>
     <ul>{sections.value.map(s => <li key={s.id}><a href={link(s.id)} aria-current={s.id === here ? "page" : undefined}>{s.title}</a></li>)}</ul>
+    {pages.value.length > 0 && <ul aria-label={words.pages.plugins}>{pages.value.map(p => <li key={p.plugin}>
+      <a href={link("ui", p.plugin)} aria-current={here === "ui" && place.value[1] === p.plugin ? "page" : undefined}>
+        {p.icon && <img src={p.icon} alt="" width={16} height={16} />} {p.title}</a></li>)}</ul>}
     <div class="who">
       <button type="button" class="quiet" onClick={() => { paletteOpen.value = true }}>{words.palette.title} <kbd>Ctrl K</kbd></button>
       <span title={me.value!.user}>{me.value!.name || me.value!.user}</span>
@@ -61,7 +64,7 @@ let visited = false
 /** Page loads the code of the page in view. */
 function Page() {
   const [id = "home", ...parts] = place.value
-  const section = sections.value.find(s => s.id === id) ?? sections.value[0]!
+  const section = id === pluginPage.id ? pluginPage : sections.value.find(s => s.id === id) ?? sections.value[0]!
   const view = useSignal<{id: string; part: ComponentType<{parts: string[]}>} | undefined>(undefined)
   const problem = useSignal<unknown>(undefined)
   useEffect(() => {

@@ -25,4 +25,7 @@ const all: (Section & {shown?: () => boolean})[] = [
   {id: "settings", title: words.pages.settings, action: "admin:config.read", load: () => import("./pages/settings")},
 ]
 
+/** The page of a plugin is not in the list; see Menu. */
+export const pluginPage: Section = {id: "ui", title: words.ui.of, load: () => import("./pages/ui")}
+
 export const sections = computed<Section[]>(() => all.filter(s => (!s.shown || s.shown()) && (!s.action || offered(s.action) !== "no")))

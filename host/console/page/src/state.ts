@@ -1,10 +1,11 @@
 // What every page shares: who is signed in, what they may use, where they are.
 import {computed, signal} from "@preact/signals"
 import {call, reason, signedOut} from "./api"
-import type {Me, Route} from "./types"
+import type {Me, PluginPage, Route} from "./types"
 
 export const me = signal<Me | undefined>(undefined)
 export const routes = signal<Route[]>([])
+export const pages = signal<PluginPage[]>([])
 const admin = signal<Route[]>([])
 
 /** offered is how a route of administration with this action may be used: not at all, with a reason, or freely. */
@@ -18,10 +19,11 @@ export const plugins = computed(() => [...new Set(routes.value.map(r => r.plugin
 
 export async function loadPerson(): Promise<void> {
   const who = await call<Me>("/auth/me")
-  const mine = await call<{routes: Route[]; admin: Route[]}>("/auth/routes")
+  const mine = await call<{routes: Route[]; admin: Route[]; pages: PluginPage[]}>("/auth/routes")
   me.value = who
   routes.value = mine.routes
   admin.value = mine.admin
+  if (JSON.stringify(pages.value) !== JSON.stringify(mine.pages)) pages.value = mine.pages
   signedOut.value = false
 }
 

@@ -4,6 +4,7 @@ export interface Route {
   plugin: string; name: string; kind: "unary" | "events" | "socket"; method: string; path: string; action: string
   mutates: boolean; resource?: Record<string, string>; reasonRequired?: boolean
 }
+export interface PluginPage { plugin: string; title: string; icon?: string; path: string; routes: string[] }
 export interface Login { id: string; method: string; at: string; until: string; current?: boolean }
 export interface Session {
   id: string; user: string; kind: string; plugin: string; route?: string; target?: string

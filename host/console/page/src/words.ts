@@ -54,6 +54,9 @@ export const words = {
       4401: "you are signed out", 4403: "not permitted", 4408: "idle for too long, or at the time limit", 4410: "ended from another client",
       4404: "not found", 4503: "not available, try again later" } as Record<number, string>,
   },
+  ui: {
+    gone: "This plugin has no page, or you may not use it.", routes: "All routes", terminal: "Open a terminal here?", of: "page of a plugin",
+  },
   features: {
     title: "Features", intro: "Each route of a plugin that you may use. Fill in its parameters and send it.", send: "Send", body: "Body, as JSON",
     answer: "Answer", params: "Parameters", query: "Further parameters, as a=b&c=d", changes: "changes something", reads: "reads", stop: "Stop",

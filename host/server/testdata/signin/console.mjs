@@ -36,7 +36,7 @@ const signIn = async (page, user) => {
   await page.click("button[type=submit]");
   await page.waitForSelector("nav");
 };
-const menu = page => page.locator("nav li a").allTextContents();
+const menu = page => page.locator("nav ul:not([aria-label]) li a").allTextContents();
 const visit = async (page, title) => {
   await page.click(`nav li a:text-is("${title}")`);
   await page.waitForSelector("main h1");
@@ -140,6 +140,45 @@ for (const user of ["vic", "eve", "ola", "ada"]) {
   await page.waitForSelector('dialog:has-text("You are signed out")');
   seen.draft = await page.inputValue('label:has(span:text-is("Container (optional)")) input');
   await shot(page, "signed-out");
+}
+// A plugin's page, and one that wants more than it may have.
+{
+  const page = await open("plugin pages");
+  await signIn(page, "ada");
+  await page.click('nav a:has-text("Echo")');
+  const echo = page.frameLocator("iframe.plugin-page");
+  await echo.locator('button:text-is("Send")').click();
+  await echo.locator("pre:has-text('query: text=hello')").waitFor();
+  seen.echo = await echo.locator("pre").first().textContent();
+  await echo.locator('button:text-is("Count to ten")').click();
+  await echo.locator("pre:has-text('9 the end')").waitFor();
+  await shot(page, "plugin-echo");
+
+  await page.click('nav a:has-text("GitOps")');
+  const gitops = page.frameLocator("iframe.plugin-page");
+  await gitops.locator('h2:text-is("Releases")').waitFor();
+  for (const [label, value] of Object.entries({ namespace: "shop", release: "paged", chart: "demo/hello" })) await gitops.locator(`label:has-text("${label}") input`).last().fill(value);
+  await gitops.locator('button:text-is("Preview")').click();
+  await gitops.locator('summary:has-text("added")').first().waitFor();
+  await shot(page, "plugin-gitops-preview");
+  await gitops.locator('button:text-is("Go on")').click();
+  await gitops.locator('td:has-text("paged")').waitFor();
+  await shot(page, "plugin-gitops");
+
+  const hostile = await open("hostile");
+  seen.asked = [];
+  hostile.removeAllListeners("console"); // the browser tells of each attempt that it stopped
+  hostile.removeAllListeners("request");
+  hostile.on("requestfinished", r => { if (!r.url().startsWith(host + "/ui/hostile/") && r.frame() !== hostile.mainFrame()) seen.asked.push(r.url()); });
+  await signIn(hostile, "ada");
+  hostile.on("popup", () => seen.problems.push("the hostile page opened a window"));
+  hostile.on("dialog", () => seen.problems.push("the hostile page opened a dialog"));
+  await hostile.click('nav a:has-text("Hostile")');
+  await hostile.frameLocator("iframe.plugin-page").locator("pre#done").waitFor();
+  seen.hostile = JSON.parse(await hostile.frameLocator("iframe.plugin-page").locator("pre#done").textContent());
+  await hostile.waitForFunction(() => true, null, { polling: 1000 }); // its last attempts lead nowhere
+  await visit(hostile, "Sessions"); // the console still answers
+  if (new URL(hostile.url()).origin !== host) seen.problems.push(`the hostile page led to ${hostile.url()}`);
 }
 await browser.close();
 console.log(JSON.stringify(seen));

@@ -2,6 +2,7 @@
 import {signal, useSignal} from "@preact/signals"
 import {useEffect, useRef} from "preact/hooks"
 import {openTerminal, type Target, type Terminal} from "../terminal"
+import {prefill} from "../prefill"
 import {confirm} from "../parts/dialog"
 import {Button, Card, Field, Title} from "../parts/view"
 import {words} from "../words"
@@ -30,6 +31,11 @@ function last(): Target {
 
 function Open() {
   const target = useSignal(last())
+  useEffect(() => {
+    if (!prefill.value) return
+    target.value = {...target.value, ...prefill.value}
+    prefill.value = undefined
+  }, [prefill.value])
   const open = async (reason = "") => {
     sessionStorage.setItem(remembered, JSON.stringify(target.value))
     const t = await openTerminal({...target.value}, reason)

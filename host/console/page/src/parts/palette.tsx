@@ -1,7 +1,7 @@
 // The command palette: Ctrl-K or Cmd-K, everywhere.
 import {signal, useComputed, useSignal} from "@preact/signals"
 import {useEffect} from "preact/hooks"
-import {link, plugins, routes} from "../state"
+import {link, pages, plugins, routes} from "../state"
 import {words} from "../words"
 import {Modal} from "./dialog"
 import {sections} from "../sections"
@@ -25,6 +25,7 @@ function Open() {
   const close = () => { paletteOpen.value = false }
   const all = useComputed(() => [
     ...sections.value.map(s => ({label: s.title, to: link(s.id)})),
+    ...pages.value.map(p => ({label: p.title, to: link("ui", p.plugin)})),
     ...plugins.value.map(p => ({label: `${words.features.title}: ${p}`, to: link("features", p)})),
     ...routes.value.map(r => ({label: `${r.plugin} ${r.name}`, to: link("features", r.plugin, r.name)})),
   ])
