@@ -35,7 +35,7 @@ type CapabilityCall struct {
 	Name        string `json:"name"` // "kube", "helm", "exec", …
 	Verb        string `json:"verb"`
 	Cluster     string `json:"cluster,omitempty"`
-	Instance    string `json:"instance,omitempty"` // name of a cloud's subscription, or of a source of git, in the configuration
+	Instance    string `json:"instance,omitempty"` // name of a cloud's subscription, of a source of git, or of a site of http, in the configuration
 	Group       string `json:"group,omitempty"`
 	Resource    string `json:"resource,omitempty"` // "pods", "applications"
 	Subresource string `json:"subresource,omitempty"`

@@ -90,7 +90,7 @@ target_covered if {
 cluster_capabilities := {"exec", "helm", "kube"}
 
 # Those whose calls need a permission of resources.
-resource_capabilities := cluster_capabilities | {"git"}
+resource_capabilities := cluster_capabilities | {"git", "http"}
 
 known_capabilities := resource_capabilities | {"azure"}
 

@@ -47,6 +47,7 @@ var calls = []string{
 	"azure get containerinstances", "azure get containerinstances all", "azure restart containerinstances", "azure get resourcegroups all",
 	"azure get kubernetesservices", "azure get virtualmachinescalesets", "azure get monitor",
 	"git get repositories.git/shop", "git list repositories.git/shop",
+	"http get requests.http/shop", "http post requests.http/shop",
 	"teleport get pods",
 }
 
@@ -59,6 +60,8 @@ func callOf(text string) *host.CapabilityCall {
 		c.Instance, c.Resource, c.ResourceGroup = "prod", words[2], "rg1"
 	case "git":
 		c.Instance, c.Host, c.Path, c.Ref = "shop", "git.example.com", "/shop", "HEAD"
+	case "http":
+		c.Instance, c.Host, c.Path = "shop", "shop.example.com", "/v1"
 	default:
 		c.Cluster, c.Namespace = "dev", "shop"
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/git"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/http"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -22,6 +23,7 @@ type Config struct {
 	Helm  helm.Config    `json:"helm,omitzero"`
 	Azure []azure.Config `json:"azure,omitempty"` // subscriptions that the azure capability reaches
 	Git   []git.Config   `json:"git,omitempty"`   // repositories that the git capability reads
+	HTTP  []http.Config  `json:"http,omitempty"`  // services that the http capability sends requests to
 }
 
 // Check adds everything that is wrong to bad, which is at the root. Nothing is opened.
@@ -29,6 +31,7 @@ func (c *Config) Check(bad *config.Problems) {
 	c.Helm.Check(bad.At("helm"))
 	azure.CheckConfigs(bad.At("azure"), c.Azure)
 	git.CheckConfigs(bad.At("git"), c.Git)
+	http.CheckConfigs(bad.At("http"), c.HTTP)
 }
 
 // Paths are the fields that name files.
@@ -39,6 +42,9 @@ func (c *Config) Paths() []*string {
 	}
 	for i := range c.Git {
 		paths = append(paths, c.Git[i].Paths()...)
+	}
+	for i := range c.HTTP {
+		paths = append(paths, c.HTTP[i].Paths()...)
 	}
 	return paths
 }
@@ -64,6 +70,7 @@ var entries = []struct {
 	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
 	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config) any { return c.Azure }, 0, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
 	{func(c *Config) *capability.Kind { return git.NewKind(c.Git) }, func(c *Config) any { return c.Git }, 0, func(c *Config, h *Host) (capability.Provider, error) { return git.New(c.Git, h.Data, h.Logger) }},
+	{func(c *Config) *capability.Kind { return http.NewKind(c.HTTP) }, func(c *Config) any { return c.HTTP }, 0, func(c *Config, h *Host) (capability.Provider, error) { return http.New(c.HTTP, h.Logger) }},
 	{func(*Config) *capability.Kind { return kube.NewKind() }, nil, clusters, func(_ *Config, h *Host) (capability.Provider, error) { return kube.New(h.Clusters), nil }},
 }
 

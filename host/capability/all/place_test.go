@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,7 +39,9 @@ var exceptions = []struct{ path, capability, reason string }{
 // the host and of its command learns of it from the catalog: whoever adds one edits
 // nothing else.
 func TestACapabilityIsDescribedInOnePlace(t *testing.T) {
-	names := new(Config).Catalog().Names()
+	// "http" is the word for the protocol, the scheme and the standard library's package
+	// everywhere: for it, the imports alone are looked at, by TestImportsPointDownwards.
+	names := slices.DeleteFunc(new(Config).Catalog().Names(), func(name string) bool { return name == "http" })
 	used := make([]bool, len(exceptions))
 	files := 0
 	for _, dir := range []string{"cmd", "host", "policies"} {
