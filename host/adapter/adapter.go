@@ -57,6 +57,8 @@ func New(m *manifest.Manifest, name string, config []byte) (Adapter, error) {
 		return newExtism(m, config)
 	case manifest.HTTPWasm:
 		return newMiddleware(config)
+	case manifest.Kubewarden:
+		return newKubewarden(config)
 	}
 	return nil, fmt.Errorf("this host cannot run modules of abi %q", m.ABI)
 }

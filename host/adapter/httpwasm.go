@@ -19,10 +19,10 @@ import (
 // http-wasm, as https://http-wasm.io/http-handler-abi describes it: a middleware in front of
 // another handler. Here that handler is a place that the capability "http" reaches.
 const (
-	moduleHTTP       = "http_handler"
-	exportRequest    = "handle_request"
-	exportResponse   = "handle_response"
-	maxMiddlewareLog = 8 << 10
+	moduleHTTP     = "http_handler"
+	exportRequest  = "handle_request"
+	exportResponse = "handle_response"
+	maxLogLine     = 8 << 10
 )
 
 // Features that a guest can ask for. Both are always on: the host keeps request and
@@ -212,7 +212,7 @@ func (m *middleware) Link(spec *sandbox.Spec) {
 	})
 	add("log", signature(0, i32, i32, i32), func(ctx context.Context, x *exchange, mem sandbox.Memory, s []uint64) uint64 {
 		if level, ok := middlewareLevel(s[0]); ok {
-			x.env.Log(ctx, level, guestText(mem, s[1], min(s[2], maxMiddlewareLog), maxMiddlewareLog, "a log message"))
+			x.env.Log(ctx, level, guestText(mem, s[1], min(s[2], maxLogLine), maxLogLine, "a log message"))
 		}
 		return 0
 	})
