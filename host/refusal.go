@@ -25,6 +25,8 @@ var refusals = []Refusal{
 	{"not_redactable", "Values must be removed from the answer, but it is not JSON, or comes as events.", "Author: answer with JSON, and list instead of watching. Operator: leave `redact` out for this call."},
 	{"other_namespace", "Policy limits the request to other namespaces than the call's.", "User: choose a permitted namespace. Operator: add it to the role."},
 	{"other_resource_group", "Policy limits the request to other resource groups than the call's.", "User: choose a permitted one. Operator: add it to the role."},
+	{"policy_rejected", "A policy of Kubewarden that the operator has named at `helm.policies` rejects an object of the change; the message has its words.", "User: change the values or the chart. Operator: the policy's settings, at the plugin's `config`."},
+	{"policy_mutates", "A policy of Kubewarden at `helm.policies` would change an object, which is not possible.", "User: set in the chart's values what the policy wants. Operator: use a policy that only validates."},
 	{"consent_required", "The version may do more than the one that serves.", "Operator: read the difference in the answer, and repeat with consent, or `bulkhead plugin approve`."},
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net/url"
@@ -157,6 +158,10 @@ func (b *building) openProviders() error {
 		return err
 	}
 	h := &all.Host{Clusters: b.clusters, Recordings: recordings, Sealer: b.state, Data: b.config.Data, Logger: b.log}
+	// The registry is opened after the first runtime's providers, and before a request.
+	h.Judge = func(ctx context.Context, c *capability.Caller, policy string, request []byte) error {
+		return b.base.plugins.Judge(ctx, c, policy, request)
+	}
 	var providers []capability.Provider
 	var needs []*part
 	var problems []error

@@ -54,7 +54,8 @@ type Host struct {
 	Clusters   *cluster.Set
 	Recordings *recording.Store
 	Sealer     azure.Sealer
-	Data       string // the host's data directory
+	Judge      helm.Judge // of Kubewarden's policies
+	Data       string     // the host's data directory
 	Logger     *slog.Logger
 }
 
@@ -67,7 +68,9 @@ var entries = []struct {
 	open    func(*Config, *Host) (capability.Provider, error)
 }{
 	{func(*Config) *capability.Kind { return exec.NewKind() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
-	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) { return helm.New(c.Helm, h.Clusters, h.Logger) }},
+	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) {
+		return helm.New(c.Helm, h.Clusters, h.Judge, h.Logger)
+	}},
 	{func(c *Config) *capability.Kind { return azure.NewKind(c.Azure, nil) }, func(c *Config) any { return c.Azure }, 0, func(c *Config, h *Host) (capability.Provider, error) { return azure.New(c.Azure, h.Sealer, h.Logger) }},
 	{func(c *Config) *capability.Kind { return git.NewKind(c.Git) }, func(c *Config) any { return c.Git }, 0, func(c *Config, h *Host) (capability.Provider, error) { return git.New(c.Git, h.Data, h.Logger) }},
 	{func(c *Config) *capability.Kind { return http.NewKind(c.HTTP) }, func(c *Config) any { return c.HTTP }, 0, func(c *Config, h *Host) (capability.Provider, error) { return http.New(c.HTTP, h.Logger) }},

@@ -25,7 +25,7 @@ import (
 
 func open(t *testing.T, r ...Repository) *charts {
 	t.Helper()
-	c, err := openCharts(Config{r}, slog.New(slog.DiscardHandler))
+	c, err := openCharts(Config{Repositories: r}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestOnlyConfiguredAuthoritiesCount(t *testing.T) {
 }
 
 func TestFilesOfARepositoryAreRelativeToTheConfiguration(t *testing.T) {
-	c := Config{[]Repository{{Path: "a"}, {TokenFile: "b", CAFile: "c"}}}
+	c := Config{Repositories: []Repository{{Path: "a"}, {TokenFile: "b", CAFile: "c"}}}
 	for _, p := range c.Paths() {
 		if *p != "" {
 			*p = "/base/" + *p

@@ -153,7 +153,7 @@ func (h *Helm) begin(p *capability.Permit, q *request, c *claim, done func(), lo
 	if err := h.slots.acquire(ctx, user); err != nil {
 		return abort(client.Failure(name+"."+q.action, "", err))
 	}
-	x := &ongoing{claim: c, bridge: &bridge{request: q, client: client, permit: longer}, cancel: cancel, done: make(chan struct{})}
+	x := &ongoing{claim: c, bridge: &bridge{request: q, client: client, permit: longer, policies: h.policies}, cancel: cancel, done: make(chan struct{})}
 	if err := h.ongoing.add(x); err != nil {
 		h.slots.release(user)
 		return abort(err)

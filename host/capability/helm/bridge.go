@@ -47,10 +47,13 @@ type bridge struct {
 	*request
 	client *cluster.Client
 	permit *capability.Permit
+	// policies judge what is written; see Config.Policies.
+	policies *preflight
 
 	handlers sync.WaitGroup // requests in progress
 
 	mu      sync.Mutex
+	judged  bool  // the policies have accepted the release's objects
 	refused error // the first refusal by the host
 	failed  error // the last write that the cluster refused, or that did not reach it
 	record  key   // the newest revision that was written
@@ -171,6 +174,11 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 	if err != nil {
 		return f, err
 	}
+	if b.policies != nil && slices.Contains(changesObjects, call.Verb) && !b.accepted() {
+		if err := b.policies.request(r, b, &call); err != nil {
+			return f, err
+		}
+	}
 	f.As, f.Timeout = o.Impersonate, o.MaxSession
 	f.Answer = func(resp *http.Response) error {
 		if resp.StatusCode >= 400 && r.Method != http.MethodGet {
@@ -196,7 +204,7 @@ func (b *bridge) admit(r *http.Request) (f cluster.Forwarding, err error) {
 // record is written.
 func (b *bridge) own(r *http.Request, access cluster.Access) error {
 	mine := access.Group == "" && access.Resource == "secrets" && access.Subresource == "" && access.Namespace == b.namespace && !access.Endless
-	object, claimed := access.Name, false
+	object, claimed, packed := access.Name, false, []byte(nil)
 	switch access.Verb {
 	case "get", "delete":
 	case "list":
@@ -216,6 +224,7 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 				Name                string
 				Labels, Annotations map[string]string
 			}
+			Data struct{ Release []byte }
 		}
 		if err := json.Unmarshal(body, &secret); err != nil {
 			return host.E(host.Invalid, name, "a release's record is not JSON")
@@ -224,7 +233,7 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 			object = secret.Metadata.Name
 		}
 		h := head{status: release.Status(secret.Metadata.Labels["status"]), claim: decodeClaim(secret.Metadata.Annotations)}
-		claimed = h.claimed()
+		claimed, packed = h.claimed(), secret.Data.Release
 	default:
 		mine = false
 	}
@@ -236,13 +245,27 @@ func (b *bridge) own(r *http.Request, access cluster.Access) error {
 		if b.upgrade.DryRun {
 			return host.E(host.Forbidden, name, "a dry run writes no record")
 		}
+		judged := b.policies != nil && access.Verb == "create"
+		if judged {
+			if err := b.policies.record(r.Context(), b, packed); err != nil {
+				return err
+			}
+		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.judged = b.judged || judged
 		if k.revision >= b.record.revision {
 			b.record, b.claimed, b.at = k, claimed, time.Now()
 		}
 	}
 	return nil
+}
+
+// accepted reports whether the policies have accepted the release's objects.
+func (b *bridge) accepted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.judged
 }
 
 // held returns the newest record that the child has written, and whether it is claimed.

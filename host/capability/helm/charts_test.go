@@ -80,7 +80,7 @@ func TestChartsOfADirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := openCharts(Config{[]Repository{{Name: "demo", Path: dir}}}, slog.New(slog.DiscardHandler))
+	c, err := openCharts(Config{Repositories: []Repository{{Name: "demo", Path: dir}}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestChartsOfAnHTTPRepository(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	c, err := openCharts(Config{[]Repository{{Name: "stable", URL: server.URL + "/charts"}}}, slog.New(slog.DiscardHandler))
+	c, err := openCharts(Config{Repositories: []Repository{{Name: "stable", URL: server.URL + "/charts"}}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestBadRepositoryNamesItsField(t *testing.T) {
 		"helm.repositories[0].caFile: open":                 {{Name: "a", URL: "https://example.com", CAFile: dir + "/absent"}},
 		"contains no certificate":                           {{Name: "a", URL: "https://example.com", CAFile: dir + "/junk.pem"}},
 	} {
-		if c, err := openCharts(Config{r}, slog.New(slog.DiscardHandler)); c != nil || err == nil || !strings.Contains(err.Error(), want) {
+		if c, err := openCharts(Config{Repositories: r}, slog.New(slog.DiscardHandler)); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

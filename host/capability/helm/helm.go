@@ -53,6 +53,10 @@ var (
 // Config is the key "helm" of the host's configuration.
 type Config struct {
 	Repositories []Repository `json:"repositories"` // sources of charts; charts from elsewhere are refused
+	// Policies are names of plugins that are policies of Kubewarden. Each judges the
+	// objects of a release before helm changes anything. A change is refused if one
+	// rejects an object, would change it, or does not serve.
+	Policies []string `json:"policies,omitempty"`
 }
 
 // NewKind describes the capability. A grant has clusters, namespaces and actions.
@@ -101,6 +105,7 @@ type Helm struct {
 	kind     *capability.Kind
 	clusters *cluster.Set
 	charts   *charts
+	policies *preflight // nil: none
 	slots    *slots
 	busy     busy
 	ongoing  operations
@@ -111,16 +116,24 @@ type Helm struct {
 }
 
 // New makes the provider. It checks the configuration; its errors name the field, for
-// example "helm.repositories[0].path". Close closes the repositories.
-func New(c Config, clusters *cluster.Set, logger *slog.Logger) (*Helm, error) {
+// example "helm.repositories[0].path". judge is needed for Config.Policies. Close closes the
+// repositories.
+func New(c Config, clusters *cluster.Set, judge Judge, logger *slog.Logger) (*Helm, error) {
 	if !operating.Ready() {
 		return nil, errors.New("helm: main must call Child first")
+	}
+	var policies *preflight
+	if len(c.Policies) > 0 {
+		if judge == nil {
+			return nil, errors.New("helm.policies: this host cannot run policies")
+		}
+		policies = &preflight{c.Policies, judge}
 	}
 	charts, err := openCharts(c, logger)
 	if err != nil {
 		return nil, err
 	}
-	return &Helm{kind: NewKind(), clusters: clusters, charts: charts, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger,
+	return &Helm{kind: NewKind(), clusters: clusters, charts: charts, policies: policies, slots: newSlots(maxActions, maxPerUser, slotTimeout), logger: logger,
 		limits: child.Limits{CPU: childCPU, Memory: childMemory}}, nil
 }
 
@@ -360,6 +373,6 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 		return h.begin(p, q, c, done, logger)
 	}
 	return h.detached(ctx, user, q, client, done, func() (*abi.Response, error) {
-		return h.operate(ctx, &bridge{request: q, client: client, permit: p}, c, logger)
+		return h.operate(ctx, &bridge{request: q, client: client, permit: p, policies: h.policies}, c, logger)
 	})
 }

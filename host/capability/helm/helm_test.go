@@ -78,7 +78,7 @@ type person struct {
 
 func someone(t *testing.T, user *host.Impersonation, o host.Obligations) *person {
 	t.Helper()
-	h, err := New(Config{Repositories: []Repository{{Name: "demo", Path: "../../../examples/charts"}}}, clustertest.Start(t).Open(t), slog.New(slog.DiscardHandler))
+	h, err := New(Config{Repositories: []Repository{{Name: "demo", Path: "../../../examples/charts"}}}, clustertest.Start(t).Open(t), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func onStage(t *testing.T, charts map[string]map[string]string) *stage {
 // replica is another host with the same charts.
 func (s *stage) replica(dir string) *Helm {
 	s.t.Helper()
-	h, err := New(Config{Repositories: []Repository{{Name: "own", Path: dir}}}, clustertest.Start(s.t).Open(s.t), slog.New(slog.NewTextHandler(s.t.Output(), nil)))
+	h, err := New(Config{Repositories: []Repository{{Name: "own", Path: dir}}}, clustertest.Start(s.t).Open(s.t), nil, slog.New(slog.NewTextHandler(s.t.Output(), nil)))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestWhoWaitsGetsTheSlotThatIsFreed(t *testing.T) {
 }
 
 func TestHelmSharesItsSlots(t *testing.T) {
-	h, err := New(Config{}, nil, nil)
+	h, err := New(Config{}, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
