@@ -130,14 +130,7 @@ type identity struct {
 }
 
 func (i *identity) path() string {
-	segments := []string{"api", i.APIVersion}
-	if group, version, ok := strings.Cut(i.APIVersion, "/"); ok {
-		segments = []string{"apis", group, version}
-	}
-	if i.Namespace != "" {
-		segments = append(segments, "namespaces", i.Namespace)
-	}
-	return kube.Path(append(segments, i.Resource, i.Name)...)
+	return kube.Objects(i.APIVersion, i.Namespace, i.Resource, i.Name)
 }
 
 // key is the same for all versions of the object's group.

@@ -15,14 +15,18 @@ import (
 func (t *Trace) Advice(kinds *capability.Catalog) []string {
 	var lines []string
 	missing := t.Status == http.StatusNotFound && t.Usage == nil
+	denied := false // by the last decision, whose advice is the role's
 	for _, e := range t.Events {
+		if e.Decision != nil {
+			denied = !e.Decision.Allow
+		}
 		switch d, x := e.Decision, e.Exchange; {
 		case d != nil && !d.Allow && d.Route.Name == "":
 			missing = true // which only those learn who may read everything
 		case d != nil && !d.Allow:
 			lines = append(lines, roleFor(d, t.User, kinds)...)
 		case x != nil && x.Err != nil:
-			lines = append(lines, grantFor(x)...)
+			lines = append(lines, grantFor(x, denied)...)
 		}
 	}
 	if missing && len(lines) == 0 {
@@ -71,13 +75,13 @@ func or(s, otherwise string) string {
 	return s
 }
 
-// grantFor returns what a refused capability call lacks, but for what policy refused.
-func grantFor(x *capability.Exchange) []string {
+// grantFor returns what a refused capability call lacks, but for what policy denied.
+func grantFor(x *capability.Exchange, denied bool) []string {
 	e := capability.ErrorFrame(x.Err)
 	switch {
 	case e.Origin == abi.OriginGrant:
 		return []string{"add to " + ConfigFile + ":", "  " + strings.TrimSuffix(e.Detail, " would allow it")}
-	case e.Origin == abi.OriginHost && e.Status == http.StatusForbidden:
+	case e.Status == http.StatusForbidden && !denied:
 		if r, ok := host.RefusalOf(e.Detail); ok {
 			return []string{r.Why + " " + r.Cure}
 		}

@@ -49,6 +49,9 @@ func TestARefusalIsAnsweredWithTheLinesThatPermitIt(t *testing.T) {
 		"grant": {&Trace{Status: 403, Events: []Event{failed(abi.OriginGrant, "", "plugins[name=hello].grants.kube: [{clusters: [dev]}] would allow it")}}, []string{
 			"add to dev/bulkhead.yaml:", "  plugins[name=hello].grants.kube: [{clusters: [dev]}]",
 		}},
+		"not redactable": {&Trace{Status: 403, Events: []Event{failed(abi.OriginPolicy, "", "not_redactable")}}, []string{
+			"Values must be removed from the answer, but it is not JSON, or comes as events. Author: answer with JSON, and list instead of watching. Operator: leave `redact` out for this call.",
+		}},
 		"reading route": {&Trace{Status: 403, Events: []Event{failed(abi.OriginHost, "", "read_route")}}, []string{
 			"A route that is declared to read made a call that changes something. Author: give the route `\"mutates\": true`, a method other than GET, and an action that does not end in `.read`.",
 		}},
