@@ -8,7 +8,7 @@ import "embed"
 // and tools in Go are in it too, because a pattern cannot exclude them.
 //
 //go:embed LICENSE sdk/*.go sdk/*/*.go sdk/internal
-//go:embed sdk/README.md sdk/abi/ABI.md sdk/manifest/schema.json
+//go:embed sdk/README.md sdk/abi/ABI.md sdk/manifest/schema.json sdk/ui
 //go:embed sdk/rust/README.md sdk/rust/build.sh sdk/rust/Cargo.toml sdk/rust/src sdk/rust/hello
 //go:embed sdk/c/README.md sdk/c/build.sh sdk/c/bulkhead.h sdk/c/hello
 //go:embed sdk/assemblyscript/README.md sdk/assemblyscript/build.sh sdk/assemblyscript/package.json
