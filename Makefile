@@ -6,6 +6,8 @@ export GOTOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)+auto
 # -s -w: without symbols and debugging data the program is a quarter smaller.
 # In a clone the commit is part of `bulkhead version`, whatever GOFLAGS says.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+# make VERSION=v1.2.3 names a release; otherwise the go command derives a version from the commit.
+STAMP := $(if $(VERSION),-X github.com/seed-a3fb47d6/bulkhead/host/server.version=$(VERSION))
 PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.json)))
 
 .PHONY: help
@@ -26,13 +28,25 @@ $(CONSOLE): $(shell find host/console/page -path '*/node_modules' -prune -o -typ
 .PHONY: build
 build: console ## build the host (build/bulkhead)
 	@echo "building the host (the first time takes a few minutes)"
-	@examples/dev/progress.sh "building the host" go build -buildvcs=$(VCS) -ldflags "-s -w" -o build/bulkhead ./cmd/bulkhead
+	@examples/dev/progress.sh "building the host" env CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags "-s -w $(STAMP)" -o build/bulkhead ./cmd/bulkhead
 
 # Always handed to the go command, whose cache knows what has changed.
 .PHONY: plugins
 plugins: build ## build the plugins (build/plugins/*.wasm)
 	@mkdir -p build/plugins
 	@for p in $(PLUGINS); do build/bulkhead plugin build plugins/$$p -o build/plugins/$$p.wasm || exit; done
+
+PLATFORMS ?= linux/amd64 linux/arm64
+# The time of the files in the image: that of the commit, so that the same commit gives the same digest.
+EPOCH ?= $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+
+.PHONY: image
+image: plugins ## pack host and plugins into an OCI image layout (build/image), for PLATFORMS
+	@rm -rf build/image && mkdir -p build/static
+	@for p in $(PLATFORMS); do echo "building for $$p"; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=$(VCS) -ldflags "-s -w $(STAMP)" -o build/static/$${p%/*}-$${p#*/} ./cmd/bulkhead || exit; done
+	@version=$$(build/bulkhead version) && go run ./examples/kubernetes/image -o build/image -version "$$(echo $${version%% *} | tr + - | tr -d '()')" \
+	  -commit "$(shell git rev-parse HEAD 2>/dev/null)" -epoch $(EPOCH) -plugins build/plugins $(foreach p,$(PLATFORMS),$(p)=build/static/$(subst /,-,$(p)))
 
 .PHONY: run
 run: plugins ## run host and dev cluster; KUBECONFIG=… uses yours, CLUSTER=none none; AZURE=fake adds an Azure
