@@ -34,7 +34,7 @@ func TestMetricsCountRequestsAndNoUserMakesASeries(t *testing.T) {
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	w.write(t, "bulkhead.yaml", read(t, filepath.Join(w.dir, "bulkhead.yaml"))+"\nmetrics: 127.0.0.1:0\n")
 	var more strings.Builder
-	for i := range 20 {
+	for i := range 1000 {
 		fmt.Fprintf(&more, "---\napiVersion: bulkhead.internal/v1\nkind: User\nmetadata: {name: u%d}\nspec: {id: u%[1]d@example.com, roles: [editor]}\n", i)
 	}
 	w.write(t, "directory/more.yaml", more.String())
@@ -103,6 +103,11 @@ func TestMetricsCountRequestsAndNoUserMakesASeries(t *testing.T) {
 	known := len(w.metrics(t))
 	for i := range 20 {
 		visit(w.as(t, fmt.Sprintf("u%d", i)), i+100)
+	}
+	for i := 20; i < 1000; i++ { // of the others one request each that is answered, and one that is not
+		a := w.as(t, fmt.Sprintf("u%d", i))
+		a.get(fmt.Sprintf("/api/echo/echo?x=%d", i))
+		a.get(fmt.Sprintf("/api/echo/absent-%d", i))
 	}
 	if now := len(w.metrics(t)); now > known || known > series+40 {
 		t.Errorf("%d series, after more requests of an admin %d, and of more users %d", series, known, now)

@@ -22,7 +22,7 @@ import (
 )
 
 // collector is the HTTP side of OTLP. The test with a real collector is in
-// examples/monitoring.
+// examples/kubernetes/testdata/monitoring.
 type collector struct {
 	*httptest.Server
 	mu      sync.Mutex
