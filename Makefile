@@ -7,7 +7,8 @@ export GOTOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)+auto
 # In a clone the commit is part of `bulkhead version`, whatever GOFLAGS says.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 # make VERSION=v1.2.3 names a release; otherwise the go command derives a version from the commit.
-STAMP := $(if $(VERSION),-X github.com/seed-a3fb47d6/bulkhead/host/server.version=$(VERSION))
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)$(shell test -z "$$(git status --porcelain 2>/dev/null)" || echo +changes)
+STAMP := $(if $(VERSION),-X github.com/seed-a3fb47d6/bulkhead/host/server.version=$(VERSION)) $(if $(COMMIT),-X github.com/seed-a3fb47d6/bulkhead/host/server.commit=$(COMMIT))
 PLUGINS := $(notdir $(patsubst %/manifest.json,%,$(wildcard plugins/*/manifest.json)))
 
 .PHONY: help
@@ -46,7 +47,7 @@ image: plugins ## pack host and plugins into an OCI image layout (build/image), 
 	@for p in $(PLATFORMS); do echo "building for $$p"; \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=$(VCS) -ldflags "-s -w $(STAMP)" -o build/static/$${p%/*}-$${p#*/} ./cmd/bulkhead || exit; done
 	@version=$$(build/bulkhead version) && go run ./examples/kubernetes/image -o build/image -version "$$(echo $${version%% *} | tr + - | tr -d '()')" \
-	  -commit "$(shell git rev-parse HEAD 2>/dev/null)" -epoch $(EPOCH) -plugins build/plugins $(foreach p,$(PLATFORMS),$(p)=build/static/$(subst /,-,$(p)))
+	  -commit "$(COMMIT)" -epoch $(EPOCH) -plugins build/plugins $(foreach p,$(PLATFORMS),$(p)=build/static/$(subst /,-,$(p)))
 
 .PHONY: run
 run: plugins ## run host and dev cluster; KUBECONFIG=… uses yours, CLUSTER=none none; AZURE=fake adds an Azure

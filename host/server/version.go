@@ -5,8 +5,9 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker for a release: -X …/host/server.version=v1.2.3.
-var version string
+// version and commit are set by the linker: -X …/host/server.version=v1.2.3. make does so
+// for the commit, which the toolchain does not find in each kind of clone.
+var version, commit string
 
 // Version is the host's version: that of the release, or else what the Go toolchain
 // recorded.
@@ -19,23 +20,23 @@ func Version() string {
 }
 
 // Commit is the git commit that the host was built from, with "+changes" if files
-// differed from it; "" if the toolchain did not record it.
+// differed from it; "" if it is not known.
 func Commit() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
+	if commit != "" || !ok {
+		return commit
 	}
-	var commit, changed string
+	var recorded, changed string
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			commit = s.Value
+			recorded = s.Value
 		case s.Key == "vcs.modified" && s.Value == "true":
 			changed = "+changes"
 		}
 	}
-	if commit == "" {
+	if recorded == "" {
 		return ""
 	}
-	return commit + changed
+	return recorded + changed
 }
