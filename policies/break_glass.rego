@@ -44,11 +44,17 @@ shortest := min([[time.parse_duration_ns(permission.max_session), permission.max
 default recording := {}
 
 recording := {"record": "all"} if {
-	input.capability.name == "exec"
+	records
 	some permission in break_glass_permissions
 	permission.record == "all"
 } else := {"record": "output"} if {
-	input.capability.name == "exec"
+	records
 	some permission in break_glass_permissions
 	permission.record == "output"
+}
+
+# Terminals are what can be recorded.
+records if {
+	input.capability.name in {"exec", "pods"}
+	input.capability.subresource in {"attach", "ephemeralcontainers", "exec"}
 }

@@ -87,7 +87,7 @@ target_covered if {
 	some _ in azure_triples
 }
 
-cluster_capabilities := {"exec", "helm", "kube"}
+cluster_capabilities := {"exec", "helm", "kube", "pods"}
 
 # Those whose calls need a permission of resources.
 resource_capabilities := cluster_capabilities | {"git", "http"}

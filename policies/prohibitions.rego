@@ -5,7 +5,8 @@ package bulkhead.default
 #   What is prohibited for every user, whatever their permissions: a short text that
 #   names it, undefined if nothing applies. Secrets and tokens would give away
 #   identities that the host cannot revoke; no rule here would apply to a proxied
-#   request; and a logout would not end a terminal that is not an exec call.
+#   request; and a logout would not end a terminal that is not a call of pods, nor is its
+#   image one of the operator's.
 prohibited := "secrets" if {
 	input.capability.name == "kube"
 	input.capability.resource == "secrets"
@@ -24,6 +25,13 @@ prohibited := "secrets" if {
 } else := concat("/", ["pods", input.capability.subresource]) if {
 	input.capability.name == "kube"
 	input.capability.subresource in terminal_subresources
+} else := "pods/ephemeralcontainers" if {
+	input.capability.name == "kube"
+	input.capability.subresource == "ephemeralcontainers"
+	not input.capability.verb in {"get", "list", "watch"}
+} else := "pods on anything but a pod" if {
+	input.capability.name == "pods"
+	not of_a_pod
 } else := "exec on anything but a pod's terminal" if {
 	input.capability.name == "exec"
 	not terminal
@@ -42,6 +50,12 @@ terminal if {
 	not other_group
 	input.capability.resource == "pods"
 	input.capability.subresource in terminal_subresources
+}
+
+of_a_pod if {
+	not other_group
+	input.capability.resource == "pods"
+	input.capability.subresource in (terminal_subresources | {"copy", "ephemeralcontainers", "log"})
 }
 
 # Whether the resource belongs to a group other than the core group.

@@ -85,8 +85,27 @@ test_terminals_are_exec_calls_only if {
 				concat("/", ["pods", subresource]),
 			)
 		}
-		decide(base.call("exec", {"resource": "pods", "subresource": subresource, "verb": "create"})).allow
+		every name in ["exec", "pods"] {
+			decide(base.call(name, {"resource": "pods", "subresource": subresource, "verb": "create"})).allow
+		}
 	}
+}
+
+test_calls_of_pods_are_of_a_pod_only if {
+	every subresource in ["exec", "attach", "portforward", "log", "copy", "ephemeralcontainers"] {
+		decide(base.call("pods", {"resource": "pods", "subresource": subresource})).allow
+		refused(base.call("pods", {"resource": "nodes", "subresource": subresource}), "pods on anything but a pod")
+	}
+	every subresource in ["", "proxy", "status"] {
+		refused(base.call("pods", {"resource": "pods", "subresource": subresource}), "pods on anything but a pod")
+	}
+}
+
+test_debug_containers_have_an_image_of_the_operator if {
+	every verb in ["update", "patch"] {
+		refused(base.call("kube", {"resource": "pods", "subresource": "ephemeralcontainers", "verb": verb}), "pods/ephemeralcontainers")
+	}
+	decide(base.call("kube", {"resource": "pods", "subresource": "ephemeralcontainers", "verb": "get"})).allow
 }
 
 test_exec_calls_are_terminals_only if {

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/pods"
 	"github.com/seed-a3fb47d6/bulkhead/host/policytool"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -68,18 +68,21 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		{"POST helm://dev/shop/web/upgrade", "helm.upgrade", "dev/shop/releases.helm.sh:web"},
 		{"DELETE helm://dev/shop/web", "helm.uninstall", "dev/shop/releases.helm.sh:web"},
 		{"GET exec://dev/shop/web-0?command=sh", "open", "dev/shop/pods/exec:web-0"},
+		{"GET pods://dev/shop/web-0/attach", "open", "dev/shop/pods/attach:web-0"},
+		{"GET pods://dev/shop/web-0/portforward?port=80", "open", "dev/shop/pods/portforward:web-0"},
 	}
 	var asked *host.Question
 	broker := capability.NewBroker(func(_ context.Context, q *host.Question) host.Decision {
 		asked = q
 		return host.Decision{} // so that nothing is reached
-	}, nil, cloud, exec.New(nil, nil), unopened{helm.NewKind()}, kube.New(nil))
+	}, nil, cloud, pods.New(pods.NewKind(), nil, nil), pods.New(pods.NewAlias(), nil, nil), unopened{helm.NewKind()}, kube.New(nil))
 	every := []string{"*"}
 	grants := map[string][]capability.Grant{
 		"azure": {{Instances: every, Resources: every, ResourceGroups: every, Verbs: every}},
 		"kube":  {{Clusters: every, Namespaces: every, Resources: every, Verbs: every}},
 		"helm":  {{Clusters: every, Namespaces: every, Actions: every}},
 		"exec":  {{Clusters: every, Namespaces: every}},
+		"pods":  {{Clusters: every, Namespaces: every, Resources: every, Verbs: every}},
 	}
 	granted, err := broker.Grant("x", grants)
 	if err != nil {
@@ -92,7 +95,7 @@ func TestAQuestionInWordsIsTheOneThatTheHostAsks(t *testing.T) {
 		asked = nil
 		caller := &capability.Caller{Principal: &host.Principal{User: "ann"}, Route: host.Route{Mutates: true}, Authority: alive{}}
 		r := &abi.Request{Method: method, URL: url}
-		if name == "exec" {
+		if name == "exec" || name == "pods" {
 			_, err = granted.Open(t.Context(), caller, name, r)
 		} else {
 			_, err = granted.Fetch(t.Context(), caller, name, r)

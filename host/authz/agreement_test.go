@@ -199,9 +199,9 @@ func (w *world) question() *host.Question {
 		return q
 	}
 	c := &host.CapabilityCall{
-		Name: one("kube", "kube", "helm", "exec", "azure"), Verb: one("get", "list", "create", "delete", "upgrade", "proxy"),
+		Name: one("kube", "kube", "helm", "exec", "pods", "azure"), Verb: one("get", "list", "create", "delete", "upgrade", "proxy"),
 		Cluster: one("dev", "prod", ""), Namespace: one("shop", "shop-2", "pay", ""),
-		Resource: one("pods", "pods", "secrets", "nodes", "serviceaccounts", ""), Subresource: one("", "", "", "exec", "log", "proxy", "token"),
+		Resource: one("pods", "pods", "secrets", "nodes", "serviceaccounts", ""), Subresource: one("", "", "", "exec", "log", "copy", "ephemeralcontainers", "proxy", "token"),
 	}
 	switch {
 	case c.Name == "azure":
@@ -213,7 +213,7 @@ func (w *world) question() *host.Question {
 	case w.rng.IntN(4) == 0:
 		c.Group, c.Resource = "argoproj.io", one("applications", "secrets")
 	}
-	c.Spans = c.Spans || c.Namespace == "" && c.Verb == "list" && c.Name != "exec"
+	c.Spans = c.Spans || c.Namespace == "" && c.Verb == "list" && c.Name != "exec" && c.Name != "pods"
 	c.Effect, c.Via = host.Effect(one("read", "change", "dry_run", "")), one("", "", "helm", "helm.lookup")
 	q.Capability = c
 	return q

@@ -98,7 +98,7 @@ func reaches(r [4][]string, q *host.Question) bool {
 	} else if c.Name == "exec" {
 		verb = "create"
 	}
-	return fits(c.Name, "kube", "helm", "exec") && fits(c.Cluster, r[0]...) && (c.Spans || fits(c.Namespace, r[1]...)) && fits(kind, r[2]...) && fits(verb, r[3]...)
+	return fits(c.Name, "kube", "helm", "exec", "pods") && fits(c.Cluster, r[0]...) && (c.Spans || fits(c.Namespace, r[1]...)) && fits(kind, r[2]...) && fits(verb, r[3]...)
 }
 
 func forbidden(c *host.CapabilityCall) bool {
@@ -106,7 +106,8 @@ func forbidden(c *host.CapabilityCall) bool {
 	if c.Via == "helm" && fits(kind, "secrets", "secrets/*") && fits(c.Verb, "get", "create", "update", "patch", "delete") && !fits(c.Subresource, "proxy", "exec", "attach", "portforward") {
 		return false
 	}
-	return c.Name == "kube" && (c.Verb == "proxy" || fits(kind, "secrets", "secrets/*", "serviceaccounts/token", "serviceaccounts.*/token", "*/proxy", "*/exec", "*/attach", "*/portforward")) ||
+	return c.Name == "kube" && (c.Verb == "proxy" || fits(kind, "secrets", "secrets/*", "serviceaccounts/token", "serviceaccounts.*/token", "*/proxy", "*/exec", "*/attach", "*/portforward") || fits(kind, "*/ephemeralcontainers") && !fits(c.Verb, "get", "list", "watch")) ||
+		c.Name == "pods" && !fits(kind, "pods/exec", "pods/attach", "pods/portforward", "pods/log", "pods/copy", "pods/ephemeralcontainers") ||
 		c.Name == "exec" && !fits(kind, "pods/exec", "pods/attach", "pods/portforward")
 }
 

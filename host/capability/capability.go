@@ -128,5 +128,8 @@ type Client interface {
 	Subprotocol() string
 	Read() (binary bool, data []byte, err error)
 	Write(binary bool, data []byte) error
+	// Touch counts as use of the session, which can end when it is not used. Read and
+	// Write do not count.
+	Touch()
 	Close(code int, reason string) error
 }

@@ -54,9 +54,22 @@ type Response struct {
 	Body   []byte
 }
 
-// Do sends r and reads the answer. A status of 400 or above is not an error here;
-// see Response.Err. Redirects are not followed.
-func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+// Open sends r and returns the body of the answer, which need not end; the caller closes
+// it. A status of 400 or above is an error, as that of Response.Err.
+func (c *Client) Open(ctx context.Context, r *Request) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < 400 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what is missing is of the refusal's message
+	return nil, (&Response{Status: resp.StatusCode, Header: resp.Header, Body: text}).Err()
+}
+
+func (c *Client) send(ctx context.Context, r *Request) (*http.Response, error) {
 	u := c.endpoint.url + (&url.URL{Path: r.Path, RawQuery: r.Query.Encode()}).String()
 	req, err := http.NewRequestWithContext(ctx, r.Method, u, bytes.NewReader(r.Body))
 	if err != nil {
@@ -68,6 +81,16 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.Failure(op, "the request failed", err)
+	}
+	return resp, nil
+}
+
+// Do sends r and reads the answer. A status of 400 or above is not an error here;
+// see Response.Err. Redirects are not followed.
+func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(r.Limit)+1))

@@ -25,7 +25,8 @@ type ExecOptions struct {
 	Namespace string
 	Pod       string
 	Container string
-	Command   []string
+	Command   []string // none: attach to the container's own process
+	NoStdin   bool     // the container's own process reads no input
 	TTY       bool
 }
 
@@ -42,9 +43,10 @@ type Streams struct {
 	Started func()      // called once when the API server has accepted the request; may be nil
 }
 
-// Exec runs a command in a container and returns its exit code once it has
-// ended and its output is written. The end of ctx, or of the client's own
-// context, closes the connection at once, and the node kills the command.
+// Exec runs a command in a container, or attaches to the container's own process, and
+// returns the exit code once the process has ended and its output is written. The end of ctx, or of the client's own
+// context, closes the connection at once, and the node kills the command;
+// a container's own process goes on.
 //
 // Exec tries WebSocket first and then SPDY, which older API servers support and
 // which needs fewer RBAC verbs. It may return while a Read of Stdin is still under
@@ -63,6 +65,9 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions, s Streams) (exitCode i
 	}
 	sizes := &sizeQueue{ctx: ctx, sizes: s.Sizes}
 	options := remotecommand.StreamOptions{Stdin: s.Stdin, Stdout: s.Stdout, Tty: o.TTY}
+	if o.NoStdin {
+		options.Stdin = nil
+	}
 	if o.TTY {
 		options.TerminalSizeQueue = sizes
 	} else {
@@ -107,12 +112,13 @@ func upgradeCause(err error) error {
 }
 
 func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bool) (remotecommand.Executor, error) {
-	config := rest.CopyConfig(c.endpoint.rest)
-	config.Impersonate = rest.ImpersonationConfig{UserName: c.user.User, Groups: c.user.Groups}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &upgrade{client: c, started: started, next: next}
-	})
-	query := url.Values{"command": o.Command, "stdin": {"true"}, "stdout": {"true"}}
+	subresource, query := "exec", url.Values{"command": o.Command, "stdout": {"true"}}
+	if len(o.Command) == 0 {
+		subresource = "attach"
+	}
+	if !o.NoStdin {
+		query.Set("stdin", "true")
+	}
 	if o.Container != "" {
 		query.Set("container", o.Container)
 	}
@@ -121,12 +127,11 @@ func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bo
 	} else {
 		query.Set("stderr", "true")
 	}
-	target, err := url.Parse(c.endpoint.url)
+	config := c.upgrading(c.ctx, started)
+	target, err := c.endpoint.pod(o.Namespace, o.Pod, subresource, query)
 	if err != nil {
 		return nil, err
 	}
-	target = target.JoinPath("api/v1/namespaces", o.Namespace, "pods", o.Pod, "exec")
-	target.RawQuery = query.Encode()
 	ws, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, target.String())
 	if err != nil {
 		return nil, err
@@ -136,6 +141,27 @@ func (c *Client) executor(o ExecOptions, started func(), fallback func(error) bo
 		return nil, err
 	}
 	return remotecommand.NewFallbackExecutor(ws, spdy, fallback)
+}
+
+// upgrading returns a configuration for handshakes as the user, that end with ctx.
+func (c *Client) upgrading(ctx context.Context, started func()) *rest.Config {
+	config := rest.CopyConfig(c.endpoint.rest)
+	config.Impersonate = rest.ImpersonationConfig{UserName: c.user.User, Groups: c.user.Groups}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &upgrade{ctx: ctx, client: c, started: started, next: next}
+	})
+	return config
+}
+
+// pod returns the URL of a subresource of a pod.
+func (e *endpoint) pod(namespace, name, subresource string, query url.Values) (*url.URL, error) {
+	target, err := url.Parse(e.url)
+	if err != nil {
+		return nil, err
+	}
+	target = target.JoinPath("api/v1/namespaces", namespace, "pods", name, subresource)
+	target.RawQuery = query.Encode()
+	return target, nil
 }
 
 // needsSPDY reports whether SPDY may work after a WebSocket failed with err: the
@@ -159,6 +185,7 @@ func needsSPDY(err error) bool {
 
 // upgrade checks authority before the handshake and calls started after it.
 type upgrade struct {
+	ctx     context.Context
 	client  *Client
 	started func()
 	next    http.RoundTripper
@@ -169,7 +196,10 @@ func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, lost(auth)
 	}
-	resp, err := trace.Send(u.client.ctx, u.next.RoundTrip, req, u.client.endpoint.cluster)
+	// The dialer of port-forward has no context of its own.
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer context.AfterFunc(u.ctx, func() { cancel(context.Cause(u.ctx)) })()
+	resp, err := trace.Send(u.client.ctx, u.next.RoundTrip, req.WithContext(ctx), u.client.endpoint.cluster)
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols && u.started != nil {
 		u.started()
 	}

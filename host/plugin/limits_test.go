@@ -35,6 +35,7 @@ func newClient() *client {
 
 func (c *client) Accept([]string, int) (capability.Client, error) { c.accept(); return c, nil }
 func (c *client) End(error)                                       { c.end.Do(func() { close(c.ended) }) }
+func (c *client) Touch()                                          {}
 func (c *client) Subprotocol() string                             { return "" }
 func (c *client) Read() (bool, []byte, error) {
 	select {

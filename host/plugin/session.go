@@ -140,6 +140,7 @@ func (s *socket) read(client capability.Client) {
 			if err != nil {
 				return
 			}
+			client.Touch()
 			if len(data) > abi.MaxBody {
 				client.Close(host.CloseTooLarge, "message is too large")
 				return
@@ -287,6 +288,7 @@ func send(_ context.Context, c *call, m sandbox.Memory, stack []uint64) {
 		stack[0] = status(abi.StatusClosed)
 		return
 	}
+	client.Touch()
 	stack[0] = status(abi.StatusOK)
 }
 

@@ -17,7 +17,7 @@ var levels = map[string]int{
 	"sdk/abi": 0, "sdk/manifest": 0, "policies": 0,
 	"sdk": 1, "host": 1,
 	"host/internal/text": 0, "host/internal/strictyaml": 1, "host/internal": 2, "host/config": 2,
-	"host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/recording": 3, "host/artifact": 3, "host/audit": 3, "host/telemetry": 3,
+	"host/state": 3, "host/cluster": 3, "host/sandbox": 3, "host/recording": 3, "host/artifact": 3, "host/audit": 3, "host/telemetry": 3, "host/stream": 3,
 	"host/session": 4, "host/capability": 4,
 	"host/adapter": 4, "host/directory": 5, "host/authz": 5,
 	"host/authn": 6, "host/policytool": 6, "host/plugin": 6,

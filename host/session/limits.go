@@ -76,13 +76,27 @@ func (s *Session) Touch() { s.touched.Store(int64(time.Since(s.info.Started))) }
 // armLimit sets the timer for the login's end or the session's, whichever is
 // first. It needs s.mu, since the timer may fire before it is assigned.
 func (s *Session) armLimit(longest time.Duration) {
-	cause, at := error(host.ErrLoginExpired), s.principal.Login.Until
-	if own := s.info.Started.Add(longest); longest > 0 && (at.IsZero() || own.Before(at)) {
-		cause, at = host.ErrTooLong, own
-	}
-	if !at.IsZero() {
+	if at, cause := s.until(longest); !at.IsZero() {
 		s.limit = time.AfterFunc(time.Until(at), func() { s.End(cause) })
 	}
+}
+
+// until returns when the session ends at the latest, and why; zero: never.
+func (s *Session) until(longest time.Duration) (at time.Time, cause error) {
+	at, cause = s.principal.Login.Until, host.ErrLoginExpired
+	if own := s.info.Started.Add(longest); longest > 0 && (at.IsZero() || own.Before(at)) {
+		return own, host.ErrTooLong
+	}
+	return at, cause
+}
+
+// Bounds returns when the session ends at the latest and why, and after how long without
+// a Touch it ends. Zero: never.
+func (s *Session) Bounds() (until time.Time, cause error, idle time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until, cause = s.until(s.longest)
+	return until, cause, s.unused
 }
 
 // checkIdle ends the session if it was idle for the whole time, and otherwise runs again

@@ -309,6 +309,7 @@ func (c *client) End(cause error) {
 	code, reason := host.CloseCode(cause)
 	_ = c.Close(code, reason)
 }
+func (c *client) Touch()              {}
 func (c *client) Subprotocol() string { return "" }
 func (c *client) Read() (bool, []byte, error) {
 	select {

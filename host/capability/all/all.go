@@ -8,11 +8,11 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/azure"
-	"github.com/seed-a3fb47d6/bulkhead/host/capability/exec"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/git"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/helm"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/http"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/capability/pods"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
@@ -67,7 +67,12 @@ var entries = []struct {
 	uses    uses
 	open    func(*Config, *Host) (capability.Provider, error)
 }{
-	{func(*Config) *capability.Kind { return exec.NewKind() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) { return exec.New(h.Clusters, h.Recordings), nil }},
+	{func(*Config) *capability.Kind { return pods.NewKind() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) {
+		return pods.New(pods.NewKind(), h.Clusters, h.Recordings), nil
+	}},
+	{func(*Config) *capability.Kind { return pods.NewAlias() }, nil, clusters | recordings, func(_ *Config, h *Host) (capability.Provider, error) {
+		return pods.New(pods.NewAlias(), h.Clusters, h.Recordings), nil
+	}},
 	{func(*Config) *capability.Kind { return helm.NewKind() }, func(c *Config) any { return c.Helm }, clusters, func(c *Config, h *Host) (capability.Provider, error) {
 		return helm.New(c.Helm, h.Clusters, h.Judge, h.Logger)
 	}},

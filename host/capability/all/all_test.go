@@ -16,6 +16,7 @@ func TestResourcePermissionsAreAboutCallsOfClusters(t *testing.T) {
 	}{
 		{host.CapabilityCall{Name: "kube", Verb: "get", Group: "apps", Resource: "deployments", Subresource: "scale"}, "get deployments.apps/scale"},
 		{host.CapabilityCall{Name: "exec", Verb: "get", Resource: "pods", Subresource: "exec"}, "create pods/exec"},
+		{host.CapabilityCall{Name: "pods", Verb: "get", Resource: "pods", Subresource: "log"}, "get pods/log"},
 		{host.CapabilityCall{Name: "helm", Verb: "upgrade", Group: "x", Resource: "y"}, "upgrade releases.helm.sh"},
 		{host.CapabilityCall{Name: "azure", Verb: "get", Resource: "monitor"}, ""},
 	} {

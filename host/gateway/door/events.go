@@ -127,12 +127,11 @@ func (s *eventStream) WriteEvent(name, id string, data []byte) error {
 	if !s.session.Alive() {
 		return s.session.Cause()
 	}
-	if err := s.send(head, data); err != nil {
-		return err
-	}
-	s.session.Touch()
-	return nil
+	return s.send(head, data)
 }
+
+// Touch counts as use of the session.
+func (s *eventStream) Touch() { s.session.Touch() }
 
 // send writes one event, with the fields of head first. It needs s.mu.
 func (s *eventStream) send(head string, data []byte) error {

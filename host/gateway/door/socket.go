@@ -164,7 +164,6 @@ func (c *client) Read() (binary bool, data []byte, err error) {
 	if c.alive() != nil {
 		return false, nil, host.ErrClientGone
 	}
-	c.session.Touch()
 	return kind == websocket.BinaryMessage, data, nil
 }
 
@@ -181,9 +180,11 @@ func (c *client) Write(binary bool, data []byte) error {
 	if err := c.conn.WriteMessage(kind, data); err != nil {
 		return host.ErrClientGone
 	}
-	c.session.Touch()
 	return nil
 }
+
+// Touch counts as use of the session.
+func (c *client) Touch() { c.session.Touch() }
 
 // Close sends a close frame and ends both directions at once.
 func (c *client) Close(code int, reason string) error {

@@ -1,13 +1,15 @@
-package exec
+package pods
 
 import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
+	"github.com/seed-a3fb47d6/bulkhead/host/stream"
 )
 
 // Channels of v5.channel.k8s.io: the first byte of each message
@@ -24,43 +26,43 @@ const (
 // channelProtocol is the protocol of kubectl and the API server.
 type channelProtocol struct{}
 
-func (channelProtocol) receive(v *splice, binary bool, data []byte) error {
+func (channelProtocol) receive(t *terminal, p *stream.Pump, binary bool, data []byte) error {
 	if !binary || len(data) == 0 {
-		return &violation{host.CloseMalformed, "a message is not binary or has no channel"}
+		return &stream.Violation{Code: host.CloseMalformed, Text: "a message is not binary or has no channel"}
 	}
 	switch body := data[1:]; data[0] {
 	case channelStdin:
-		return v.input(body)
+		return t.write(p, body)
 	case channelResize:
 		var size struct{ Width, Height uint16 }
 		if err := json.Unmarshal(body, &size); err != nil || size.Width == 0 || size.Height == 0 {
-			return &violation{host.CloseMalformed, "a resize is malformed"}
+			return &stream.Violation{Code: host.CloseMalformed, Text: "a resize is malformed"}
 		}
-		return v.resize(cluster.Size{Cols: size.Width, Rows: size.Height})
+		return t.resize(p, cluster.Size{Cols: size.Width, Rows: size.Height})
 	case channelClose:
 		if len(body) != 1 || body[0] != channelStdin {
-			return &violation{host.CloseViolation, "only channel 0 can be closed"}
+			return &stream.Violation{Code: host.CloseViolation, Text: "only channel 0 can be closed"}
 		}
-		return v.closeInput()
+		return t.closeInput()
 	}
-	return &violation{host.CloseViolation, fmt.Sprintf("channel %d is unknown", data[0])}
+	return &stream.Violation{Code: host.CloseViolation, Text: fmt.Sprintf("channel %d is unknown", data[0])}
 }
 
-func (channelProtocol) output(stderr bool, p []byte) []byte {
+func (channelProtocol) output(stderr bool, b []byte) []byte {
 	channel := byte(channelStdout)
 	if stderr {
 		channel = channelStderr
 	}
-	return append([]byte{channel}, p...)
+	return append([]byte{channel}, b...)
 }
 
 // started tells the client that its channels are open, as the API server does.
-func (channelProtocol) started(v *splice) error {
-	return v.send(true, []byte{channelStdout})
+func (channelProtocol) started(p *stream.Pump) error {
+	return p.Send(true, []byte{channelStdout})
 }
 
-// status is a metav1.Status.
-type status struct {
+// statusOf is a metav1.Status.
+type statusOf struct {
 	Metadata struct{}       `json:"metadata"`
 	Status   string         `json:"status"`
 	Message  string         `json:"message,omitempty"`
@@ -78,14 +80,14 @@ type statusCause struct {
 	Message string `json:"message"`
 }
 
-func (channelProtocol) finished(v *splice, exitCode int, err error) error {
-	s := status{Status: "Success"}
+func (channelProtocol) finished(p *stream.Pump, exitCode int, err error) error {
+	s := statusOf{Status: "Success"}
 	switch {
 	case err != nil:
-		x := capability.ErrorFrame(describe(err))
-		s = status{Status: "Failure", Message: x.Message, Reason: "InternalError", Code: x.Status}
+		x := capability.ErrorFrame(violated(err))
+		s = statusOf{Status: "Failure", Message: x.Message, Reason: "InternalError", Code: x.Status}
 	case exitCode != 0:
-		s = status{Status: "Failure", Reason: "NonZeroExitCode",
+		s = statusOf{Status: "Failure", Reason: "NonZeroExitCode",
 			Message: fmt.Sprintf("command terminated with non-zero exit code: %d", exitCode),
 			Details: &statusDetails{[]statusCause{{"ExitCode", strconv.Itoa(exitCode)}}}}
 	}
@@ -93,13 +95,16 @@ func (channelProtocol) finished(v *splice, exitCode int, err error) error {
 	if err != nil {
 		return err
 	}
-	return v.send(true, append([]byte{channelError}, body...))
+	return p.Send(true, append([]byte{channelError}, body...))
 }
 
-// describe converts a violation of the protocol to an error for the client.
-func describe(err error) error {
-	if b, ok := err.(*violation); ok {
-		return &host.Error{Kind: host.Invalid, Op: name, Message: b.text}
+// warn does nothing: the protocol has no message for it, and its clients are programs.
+func (channelProtocol) warn(*stream.Pump, error, time.Duration) error { return nil }
+
+// violated converts a violation of the protocol to an error for the client.
+func violated(err error) error {
+	if v, ok := err.(*stream.Violation); ok {
+		return &host.Error{Kind: host.Invalid, Op: name, Message: v.Text}
 	}
 	return err
 }

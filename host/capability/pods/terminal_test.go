@@ -1,4 +1,4 @@
-package exec
+package pods
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +25,10 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability/kube"
+	"github.com/seed-a3fb47d6/bulkhead/host/cluster"
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
 	"github.com/seed-a3fb47d6/bulkhead/host/recording"
+	"github.com/seed-a3fb47d6/bulkhead/host/stream"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
 
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestWhatIsNoCommand(t *testing.T) {
-	got, err := classify(&abi.Request{Method: "GET", URL: "exec://dev/shop/web-1?container=a&command=ls&command=-l&tty=true&cols=80&rows=24"})
+	got, err := classifyAlias(&abi.Request{Method: "GET", URL: "exec://dev/shop/web-1?container=a&command=ls&command=-l&tty=true&cols=80&rows=24"})
 	if err != nil || got.Call.String() != "exec create pods/exec dev/shop/web-1" {
 		t.Errorf("got %v, %v", got.Call, err)
 	}
@@ -51,7 +54,7 @@ func TestWhatIsNoCommand(t *testing.T) {
 		"GET exec://dev/shop/web?command=" + strings.Repeat("x", maxWords+1),
 	} {
 		method, target, _ := strings.Cut(bad, " ")
-		if got, err := classify(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
+		if got, err := classifyAlias(&abi.Request{Method: method, URL: target}); host.KindOf(err) != host.Invalid {
 			t.Errorf("%.80s: got %+v, %v", bad, got.Call, err)
 		}
 	}
@@ -77,6 +80,7 @@ func newSocket(protocol string) *socket {
 	return &socket{protocol: protocol, in: make(chan message), out: make(chan message, 1024), closed: make(chan string, 1), gone: make(chan struct{})}
 }
 
+func (s *socket) Touch()              {}
 func (s *socket) Subprotocol() string { return s.protocol }
 
 func (s *socket) Read() (bool, []byte, error) {
@@ -141,23 +145,31 @@ func (s *socket) wantClosed(t *testing.T, want string) {
 	}
 }
 
-// terminal opens commands through a broker whose policy allows everything.
-type terminal struct {
+// scene opens commands through a broker whose policy allows everything.
+type scene struct {
 	granted *capability.Granted
 	caller  *capability.Caller
 	auth    *clustertest.Authority
 	pod     string
 	casts   string // where recordings are
+
+	obligations host.Obligations // of calls that are not of kube
+	deny        func(*host.CapabilityCall) bool
 }
 
-func newTerminal(t *testing.T, user *host.Impersonation, o host.Obligations) *terminal {
+func newScene(t *testing.T, user *host.Impersonation, o host.Obligations) *scene {
 	t.Helper()
-	o.Impersonate = user
+	x := &scene{obligations: o, auth: &clustertest.Authority{}}
 	policy := func(_ context.Context, q *host.Question) host.Decision {
-		if q.Capability.Name != name {
-			return host.Decision{Allow: true, Obligations: host.Obligations{Impersonate: user}}
+		d := host.Decision{Allow: x.deny == nil || !x.deny(q.Capability)}
+		if q.Capability.Name != "kube" {
+			d.Obligations = x.obligations
 		}
-		return host.Decision{Allow: true, Obligations: o}
+		d.Obligations.Impersonate = user
+		if q.Principal.User != "x" { // as says as whom
+			d.Obligations.Impersonate = &host.Impersonation{User: string(q.Principal.User)}
+		}
+		return d
 	}
 	set := clustertest.Start(t).Open(t)
 	casts := filepath.Join(t.TempDir(), "recordings")
@@ -166,22 +178,31 @@ func newTerminal(t *testing.T, user *host.Impersonation, o host.Obligations) *te
 		t.Fatal(err)
 	}
 	any := []string{"*"}
-	granted, err := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(set, recordings), kube.New(set)).Grant("p", map[string][]capability.Grant{
+	granted, err := capability.NewBroker(policy, slog.New(slog.DiscardHandler), New(NewAlias(), set, recordings), New(NewKind(), set, recordings), kube.New(set)).Grant("p", map[string][]capability.Grant{
 		"exec": {{Clusters: any, Namespaces: any}},
+		"pods": {{Clusters: any, Namespaces: any, Resources: any, Verbs: any}},
 		"kube": {{Clusters: any, Namespaces: any, Resources: any, Verbs: any}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{granted: granted, casts: casts, auth: &clustertest.Authority{}}
+	x.granted, x.casts = granted, casts
 	x.caller = &capability.Caller{Principal: &host.Principal{User: "x"}, Route: host.Route{Mutates: true}, Authority: x.auth}
-	x.pod = x.findPod(t)
+	x.pod = x.pods(t, "web")[0]
 	return x
 }
 
-func (x *terminal) findPod(t *testing.T) string {
+// as returns a scene of another user, with the same policy.
+func (x *scene) as(user *host.Impersonation) *scene {
+	other := *x
+	other.caller = &capability.Caller{Principal: &host.Principal{User: host.UserID(user.User)}, Route: host.Route{Mutates: true}, Authority: x.auth}
+	return &other
+}
+
+// pods returns the names of the pods of an application, sorted.
+func (x *scene) pods(t *testing.T, app string) (names []string) {
 	t.Helper()
-	resp, err := x.granted.Fetch(t.Context(), x.caller, "kube", &abi.Request{Method: "GET", URL: "kube://dev/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"})
+	resp, err := x.granted.Fetch(t.Context(), x.caller, "kube", &abi.Request{Method: "GET", URL: "kube://dev/api/v1/namespaces/shop/pods?labelSelector=app%3D" + app})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,16 +212,20 @@ func (x *terminal) findPod(t *testing.T) string {
 	if err := json.Unmarshal(resp.Body, &pods); err != nil || len(pods.Items) == 0 {
 		t.Fatalf("no pod: %v", err)
 	}
-	return pods.Items[0].Metadata.Name
+	for _, item := range pods.Items {
+		names = append(names, item.Metadata.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
-func (x *terminal) open(t *testing.T, pod, query string) (capability.Stream, error) {
+func (x *scene) open(t *testing.T, pod, query string) (capability.Stream, error) {
 	t.Helper()
 	return x.granted.Open(t.Context(), x.caller, "exec", &abi.Request{Method: "GET", URL: "exec://dev/shop/" + pod + "?" + query})
 }
 
 // splice runs a command on a socket; the result arrives once it is over.
-func (x *terminal) splice(t *testing.T, ctx context.Context, protocol, query string) (*socket, <-chan error) {
+func (x *scene) splice(t *testing.T, ctx context.Context, protocol, query string) (*socket, <-chan error) {
 	t.Helper()
 	s, err := x.open(t, x.pod, query)
 	if err != nil {
@@ -228,7 +253,7 @@ func wait(t *testing.T, done <-chan error) error {
 }
 
 func TestExecEchoAndExitCode(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	t.Run(ControlProtocol, func(t *testing.T) {
 		c, done := x.splice(t, t.Context(), ControlProtocol, sh("read a; echo got $a; cat; echo low >&2; exit 7"))
 		c.until(t, `{\"type\":\"started\"}`)
@@ -263,7 +288,7 @@ func TestExecEchoAndExitCode(t *testing.T) {
 }
 
 func TestTerminalKnowsItsSize(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	const script = "until [ $(stty size | cut -d' ' -f2) = 100 ]; do sleep 0.05; done; stty size; until [ $(stty size | cut -d' ' -f2) = 120 ]; do sleep 0.05; done; stty size"
 	c, done := x.splice(t, t.Context(), ControlProtocol, "tty=true&cols=100&rows=30&"+sh(script))
 	c.until(t, "30 100")
@@ -276,7 +301,7 @@ func TestTerminalKnowsItsSize(t *testing.T) {
 }
 
 func TestInputIsNeverDropped(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	c, done := x.splice(t, t.Context(), ControlProtocol, sh("sleep 0.3; wc -c"))
 	const messages, size = 64, 64 << 10
 	chunk := "\x00" + strings.Repeat("x", size)
@@ -291,7 +316,7 @@ func TestInputIsNeverDropped(t *testing.T) {
 }
 
 func TestBreachesOfTheProtocolAreAnswered(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	for _, c := range []struct {
 		protocol string
 		binary   bool
@@ -304,7 +329,7 @@ func TestBreachesOfTheProtocolAreAnswered(t *testing.T) {
 		{ControlProtocol, false, `nonsense`, "1007"},
 		{ControlProtocol, true, "", "1007"},
 		{ControlProtocol, true, "\x01output", "1008"},
-		{ControlProtocol, true, strings.Repeat("\x00", maxMessage+1), "1009"},
+		{ControlProtocol, true, strings.Repeat("\x00", stream.MaxMessage+1), "1009"},
 		{ChannelProtocol, false, "text", "1007"},
 		{ChannelProtocol, true, "", "1007"},
 		{ChannelProtocol, true, "\x04{}", "1007"},
@@ -331,7 +356,7 @@ func TestBreachesOfTheProtocolAreAnswered(t *testing.T) {
 }
 
 func TestLogoutKillsExec(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	marker := filepath.Join(t.TempDir(), "alive") // the dev cluster's commands run on this machine
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c, done := x.splice(t, ctx, ControlProtocol, sh("echo up; while :; do touch '"+marker+"'; sleep 0.05; done"))
@@ -358,7 +383,7 @@ func TestLogoutKillsExec(t *testing.T) {
 }
 
 func TestNoFramePassesWithoutAuthority(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	c, done := x.splice(t, t.Context(), ControlProtocol, sh("echo up; read a; echo secret; sleep 5"))
 	c.until(t, "up")
 	x.auth.Lose(host.ErrRevoked) // and the session's context was not cancelled yet
@@ -375,7 +400,7 @@ func TestNoFramePassesWithoutAuthority(t *testing.T) {
 // not cancelled yet: the file that the input asks for is never made.
 func TestInputStopsWithAuthority(t *testing.T) {
 	for _, protocol := range []string{ControlProtocol, ChannelProtocol} {
-		x := newTerminal(t, clustertest.Editor, host.Obligations{})
+		x := newScene(t, clustertest.Editor, host.Obligations{})
 		first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
 		c, done := x.splice(t, t.Context(), protocol, sh("while read file; do touch $file; echo made $file; done"))
 		c.send(t, true, "\x00"+first+"\n")
@@ -406,7 +431,7 @@ func TestSessionsEndWithTheirLimitsAndClients(t *testing.T) {
 		"client gone": {leave: true, want: host.ErrClientGone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := newTerminal(t, clustertest.Editor, limit.o)
+			x := newScene(t, clustertest.Editor, limit.o)
 			c, done := x.splice(t, t.Context(), ControlProtocol, sh("sleep 60"))
 			if limit.leave {
 				_ = c.Close(1001, "")
@@ -419,7 +444,7 @@ func TestSessionsEndWithTheirLimitsAndClients(t *testing.T) {
 }
 
 // recorded is the one recording that there is, with its events as text.
-func (x *terminal) recorded(t *testing.T) (*recording.Entry, string) {
+func (x *scene) recorded(t *testing.T) (*recording.Entry, string) {
 	t.Helper()
 	list, err := recording.List(x.casts)
 	if err != nil || len(list) != 1 {
@@ -444,7 +469,7 @@ func TestATerminalIsRecordedAsPolicySays(t *testing.T) {
 		{"", host.RecordOutput, false}, {host.RecordOutput, "", false}, {"", host.RecordAll, true}, {host.RecordAll, host.RecordOutput, true},
 	} {
 		t.Run(fmt.Sprintf("%q %q", c.route, c.call), func(t *testing.T) {
-			x := newTerminal(t, clustertest.Editor, host.Obligations{Record: c.call})
+			x := newScene(t, clustertest.Editor, host.Obligations{Record: c.call})
 			x.caller.Obligations.Record = c.route
 			x.caller.Reason = "INC-1"
 			s, done := x.splice(t, t.Context(), ControlProtocol, "tty=true&"+sh("stty -echo; echo ready; read a; echo got it; exit 3"))
@@ -471,7 +496,7 @@ func TestATerminalIsRecordedAsPolicySays(t *testing.T) {
 }
 
 func TestWhatCannotBeRecordedEnds(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	x := newScene(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
 	_, done := x.splice(t, t.Context(), ControlProtocol, sh("head -c 4000000 /dev/zero | tr '\\000' x; sleep 60"))
 	if err := wait(t, done); host.KindOf(err) != host.Limited {
 		t.Errorf("got %v", err)
@@ -482,7 +507,7 @@ func TestWhatCannotBeRecordedEnds(t *testing.T) {
 }
 
 func TestALogoutIsInTheRecording(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	x := newScene(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s, done := x.splice(t, ctx, ControlProtocol, sh("echo up; sleep 60"))
 	s.until(t, "up")
@@ -495,7 +520,7 @@ func TestALogoutIsInTheRecording(t *testing.T) {
 }
 
 func TestWithoutARecordingNothingOpens(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
+	x := newScene(t, clustertest.Editor, host.Obligations{Record: host.RecordOutput})
 	s, err := x.open(t, x.pod, sh("true"))
 	if err != nil {
 		t.Fatal(err)
@@ -513,14 +538,14 @@ func TestWithoutARecordingNothingOpens(t *testing.T) {
 		t.Errorf("got %v, %v", s, err)
 	}
 	for _, record := range []host.Record{host.RecordOutput, host.RecordAll} {
-		if r, err := New(nil, nil).record(&capability.Permit{Caller: x.caller}, &request{}, record); r != nil || host.KindOf(err) != host.Forbidden {
+		if r, err := New(NewKind(), nil, nil).record(&capability.Permit{Caller: x.caller, Obligations: host.Obligations{Record: record}}, &request{}, &cluster.ExecOptions{}); r != nil || host.KindOf(err) != host.Forbidden {
 			t.Errorf("without recordings: %v, %v", r, err)
 		}
 	}
 }
 
 func TestRefusalsComeBeforeTheUpgrade(t *testing.T) {
-	editor := newTerminal(t, clustertest.Editor, host.Obligations{})
+	editor := newScene(t, clustertest.Editor, host.Obligations{})
 	for query, status := range map[string]int{
 		"absent-pod?":                   404,
 		editor.pod + "?container=other": 400,
@@ -532,7 +557,7 @@ func TestRefusalsComeBeforeTheUpgrade(t *testing.T) {
 			t.Errorf("%s?%s: got %v, want %d", pod, query, err, status)
 		}
 	}
-	viewer := newTerminal(t, clustertest.Viewer, host.Obligations{})
+	viewer := newScene(t, clustertest.Viewer, host.Obligations{})
 	for _, pod := range []string{viewer.pod, "absent-pod"} {
 		_, err := viewer.open(t, pod, "")
 		if x := capability.ErrorFrame(err); x.Status != 403 || x.Origin != abi.OriginUpstream || strings.Contains(x.Message+x.Detail, pod) {
@@ -545,12 +570,12 @@ func TestRefusalsComeBeforeTheUpgrade(t *testing.T) {
 }
 
 func TestStreamIsUsedOnce(t *testing.T) {
-	x := newTerminal(t, clustertest.Editor, host.Obligations{})
+	x := newScene(t, clustertest.Editor, host.Obligations{})
 	s, err := x.open(t, x.pod, sh("true"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.MaxMessage(); n != maxMessage+1 {
+	if n := s.MaxMessage(); n != stream.MaxMessage+1 {
 		t.Errorf("the socket may read %d bytes of a message", n)
 	}
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
@@ -630,7 +655,7 @@ func TestWhatOfRBACATerminalTakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bind(t, c.user, c.rules)
-			x := newTerminal(t, &host.Impersonation{User: c.user}, host.Obligations{})
+			x := newScene(t, &host.Impersonation{User: c.user}, host.Obligations{})
 			if c.lacks != "" {
 				_, err := x.open(t, x.pod, "command=true")
 				if e := capability.ErrorFrame(err); e.Status != 403 || !strings.Contains(e.Message, c.lacks) {
@@ -656,7 +681,7 @@ func TestWhatOfRBACATerminalTakes(t *testing.T) {
 // RBAC requires create to open a terminal, so directory permissions do too.
 func TestATerminalNeedsTheVerbCreate(t *testing.T) {
 	call := &host.CapabilityCall{Name: "exec", Verb: "get", Resource: "pods", Subresource: "exec"}
-	if resource, verb := NewKind().Permission(call); resource != "pods/exec" || verb != "create" {
+	if resource, verb := NewAlias().Permission(call); resource != "pods/exec" || verb != "create" {
 		t.Errorf("a permission must cover %s of %s", verb, resource)
 	}
 }
