@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,7 +23,7 @@ func TestRecordingsAreListedShownAndPlayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	const said = "\x1b[31mred\x1b[0m \x1b]52;c;c3RvbGVu\x07word\r\n"
-	if err := errors.Join(r.Input([]byte("ls\r")), r.Output(false, []byte(said)), r.End("logged out")); err != nil {
+	if err := errors.Join(r.Input([]byte("ls\r")), r.Output(false, []byte(said)), r.Exit(7), r.End("logged out")); err != nil {
 		t.Fatal(err)
 	}
 
@@ -34,11 +36,33 @@ func TestRecordingsAreListedShownAndPlayed(t *testing.T) {
 		t.Errorf("list --json: %s", stdout)
 	}
 	stdout, stderr, code = bulkhead(t, "recording", "show", r.ID(), "--dir", dir)
-	if code != 0 || strings.ContainsAny(stdout, "\x1b\x07\r") || !strings.Contains(stdout, "«ls»red word\n") || !strings.Contains(stdout, "INC-1") {
+	if code != 0 || strings.ContainsAny(stdout, "\x1b\x07\r") || !strings.Contains(stdout, "«ls»red word\n") || !strings.Contains(stdout, "INC-1") || !strings.Contains(stdout, "exit code      7") {
 		t.Errorf("show: %d\n%q%s", code, stdout, stderr)
 	}
 	if stdout, stderr, code = bulkhead(t, "recording", "play", r.ID(), "--dir", dir, "--speed", "100"); code != 0 || stdout != said {
 		t.Errorf("play: %d %q%s", code, stdout, stderr)
+	}
+	for flags, found := range map[string]bool{
+		"--text|red word": true, "--text|blue": false, "--user|ann@*": true, "--user|ben@*": false, "--target|dev/*": true, "--since|1h": true, "--until|1h": false,
+	} {
+		stdout, stderr, code := bulkhead(t, append([]string{"recording", "search", "--dir", dir}, strings.Split(flags, "|")...)...)
+		if code != 0 || strings.Contains(stdout, r.ID()) != found {
+			t.Errorf("search %s: %d\n%s%s", flags, code, stdout, stderr)
+		}
+	}
+	if _, stderr, code := bulkhead(t, "recording", "search", "--dir", dir, "--since", "yesterday"); code != 2 || !strings.Contains(stderr, "--since") {
+		t.Errorf("a time that is none: %d %q", code, stderr)
+	}
+	copied := filepath.Join(t.TempDir(), "x.cast")
+	if _, stderr, code := bulkhead(t, "recording", "export", r.ID(), "--dir", dir, "-o", copied); code != 0 {
+		t.Errorf("export: %d %s", code, stderr)
+	}
+	original, _ := os.ReadFile(filepath.Join(dir, r.ID()+".cast"))
+	if text, err := os.ReadFile(copied); err != nil || string(text) != string(original) {
+		t.Errorf("exported\n%s\nof\n%s%v", text, original, err)
+	}
+	if _, _, code := bulkhead(t, "recording", "export", r.ID(), "--dir", dir, "-o", copied); code != 1 {
+		t.Errorf("a file was overwritten: %d", code)
 	}
 	for _, args := range [][]string{{"show", "../x"}, {"play", "20250101T000000Z-abcdefghij"}} {
 		if _, stderr, code := bulkhead(t, append([]string{"recording", "--dir", dir}, args...)...); code != 1 || !strings.Contains(stderr, "recording") {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -36,12 +37,25 @@ func (m *Meta) Target() string { return m.Cluster + "/" + m.Namespace + "/" + m.
 // head is the first line of a file.
 type head struct {
 	Version   int    `json:"version"`
-	Width     uint16 `json:"width"`
-	Height    uint16 `json:"height"`
+	Term      term   `json:"term,omitzero"`    // v3
+	Width     uint16 `json:"width,omitempty"`  // v2
+	Height    uint16 `json:"height,omitempty"` // v2
 	Timestamp int64  `json:"timestamp"`
 	Command   string `json:"command,omitempty"`
 	Title     string `json:"title,omitempty"`
 	Bulkhead  Meta   `json:"bulkhead"`
+}
+
+func newHead(began time.Time, command string, m Meta) head {
+	return head{
+		Version: 3, Term: term{m.Cols, m.Rows}, Timestamp: began.Unix(), Command: command,
+		Title: m.User + " in " + m.Target(), Bulkhead: m,
+	}
+}
+
+type term struct {
+	Cols uint16 `json:"cols"`
+	Rows uint16 `json:"rows"`
 }
 
 // Kinds of events.
@@ -49,6 +63,7 @@ const (
 	output = "o"
 	input  = "i"
 	resize = "r"
+	exit   = "x"
 	marker = "m"
 )
 
@@ -69,8 +84,12 @@ type Recording struct {
 	tty   bool
 
 	mu      sync.Mutex
-	file    *os.File // nil after End or Discard
-	left    int64    // bytes
+	last    time.Duration // of the last event, since began, in whole microseconds
+	file    *os.File      // nil after End or Discard
+	index   *os.File      // nil until the first point
+	written int64         // bytes of file
+	marked  int64         // where the last point of the index is
+	left    int64         // bytes
 	failed  error
 	partial [3][]byte // incomplete character at the end of each stream
 }
@@ -79,13 +98,9 @@ type Recording struct {
 func (r *Recording) ID() string { return r.id }
 
 func (r *Recording) header(m Meta) error {
-	h := head{
-		Version: 2, Width: m.Cols, Height: m.Rows, Timestamp: r.began.Unix(), Command: m.Command,
-		Title: m.User + " in " + m.Target(), Bulkhead: m,
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.line(h)
+	return r.line(newHead(r.began, m.Command, m))
 }
 
 // Output records output of the command.
@@ -111,6 +126,13 @@ func (r *Recording) Resize(cols, rows uint16) error {
 	return r.event(resize, fmt.Sprintf("%dx%d", cols, rows))
 }
 
+// Exit records the exit code of the process.
+func (r *Recording) Exit(code int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.event(exit, strconv.Itoa(code))
+}
+
 // End records how the session ended and closes the file. It may be called
 // repeatedly.
 func (r *Recording) End(how string) error {
@@ -130,6 +152,9 @@ func (r *Recording) End(how string) error {
 		err = closing
 	}
 	r.file = nil
+	if r.index != nil {
+		_ = r.index.Close() // a file without an index can be read as well
+	}
 	return err
 }
 
@@ -178,8 +203,11 @@ func whole(p []byte) int {
 
 // event needs r.mu.
 func (r *Recording) event(kind, data string) error {
-	at := json.RawMessage(fmt.Sprintf("%.6f", time.Since(r.began).Seconds()))
-	return r.line([]any{at, kind, data})
+	at := time.Since(r.began).Truncate(time.Microsecond)
+	interval := json.RawMessage(fmt.Sprintf("%.6f", (at - r.last).Seconds())) // since the event before
+	r.mark()
+	r.last = at
+	return r.line([]any{interval, kind, data})
 }
 
 // line needs r.mu.
@@ -200,8 +228,10 @@ func (r *Recording) line(v any) error {
 	}
 	if r.file == nil {
 		r.failed = failed(os.ErrClosed)
-	} else if _, err := r.file.Write(b.Bytes()); err != nil {
+	} else if n, err := r.file.Write(b.Bytes()); err != nil {
 		r.failed = failed(err)
+	} else {
+		r.written += int64(n)
 	}
 	return r.failed
 }

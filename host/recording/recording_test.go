@@ -2,6 +2,7 @@ package recording
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func TestARecordingIsAsciicast(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		for _, err := range []error{
 			r.Input([]byte("é\r")), r.Output(false, []byte("caf\xc3")), r.Output(true, []byte("\xff!")),
-			r.Output(false, []byte("\xa9 <\x1b[0m>\r\n")), r.Resize(100, 30), r.End("exit 0"), r.End("again"),
+			r.Output(false, []byte("\xa9 <\x1b[0m>\r\n")), r.Resize(100, 30), r.Exit(3), r.End("ended"), r.End("again"),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -49,20 +50,21 @@ func TestARecordingIsAsciicast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := `{"version":2,"width":80,"height":24,"timestamp":946684800,"command":"/bin/sh","title":"ann in dev/shop/web",` +
+		want := `{"version":3,"term":{"cols":80,"rows":24},"timestamp":946684800,"command":"/bin/sh","title":"ann in dev/shop/web",` +
 			`"bulkhead":{"user":"ann","cluster":"dev","namespace":"shop","pod":"web","container":"","decision":"","requestId":"","reason":"<why>","record":"all","tty":true}}
 [1.500000,"i","é\r"]
-[1.500000,"o","caf"]
-[1.500000,"o","�!"]
-[1.500000,"o","é <\u001b[0m>\r\n"]
-[1.500000,"r","100x30"]
-[1.500000,"m","exit 0"]
+[0.000000,"o","caf"]
+[0.000000,"o","�!"]
+[0.000000,"o","é <\u001b[0m>\r\n"]
+[0.000000,"r","100x30"]
+[0.000000,"x","3"]
+[0.000000,"m","ended"]
 `
 		if string(text) != want {
 			t.Errorf("recorded\n%s\nwant\n%s", text, want)
 		}
 		list, err := List(s.dir)
-		if err != nil || len(list) != 1 || list[0].Ended != "exit 0" || list[0].Duration != 1500*time.Millisecond || list[0].Target() != "dev/shop/web" {
+		if err != nil || len(list) != 1 || list[0].Ended != "ended" || *list[0].ExitCode != 3 || list[0].Cols != 80 || list[0].Duration != 1500*time.Millisecond || list[0].Target() != "dev/shop/web" {
 			t.Errorf("listed %+v, %v", list, err)
 		}
 	})
@@ -229,5 +231,162 @@ func TestALineOfARecordingIsBounded(t *testing.T) {
 	}
 	if _, err := Read(s.dir, r.ID(), nil); err == nil || !strings.Contains(err.Error(), "a line is too long") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestARecordingInTheEarlierFormatIsRead(t *testing.T) {
+	s := open(t, Config{})
+	const id = "20260101T000000Z-aaaaaaaaaa"
+	old := `{"version":2,"width":100,"height":30,"timestamp":1767225600,"bulkhead":{"user":"ann","cluster":"dev","namespace":"shop","pod":"web"}}
+[0.5,"o","one"]
+[1.25,"o","two"]
+[2.5,"m","logged out"]
+`
+	if err := os.WriteFile(filepath.Join(s.dir, id+extension), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var at []time.Duration
+	e, err := Read(s.dir, id, func(v Event) error { at = append(at, v.At); return nil })
+	want := []time.Duration{500 * time.Millisecond, 1250 * time.Millisecond, 2500 * time.Millisecond}
+	if err != nil || !slices.Equal(at, want) || e.Duration != want[2] || e.Ended != "logged out" || e.Cols != 100 || e.ExitCode != nil {
+		t.Errorf("read %v, %+v, %v", at, e, err)
+	}
+}
+
+func TestIntervalsAddUpToTheTimesOfEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		r := begin(t, s, host.RecordOutput)
+		const events = 1000
+		for range events {
+			time.Sleep(1333333 * time.Nanosecond)
+			if err := r.Output(false, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.End("ended"); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := Read(s.dir, r.ID(), nil); err != nil || e.Duration != (events*1333333*time.Nanosecond).Truncate(time.Microsecond) {
+			t.Errorf("lasted %v, %v", e.Duration, err)
+		}
+	})
+}
+
+func TestRecordingsAreSearched(t *testing.T) {
+	s := open(t, Config{Input: true})
+	record := func(user, pod string, output ...string) {
+		t.Helper()
+		r, err := s.Begin(Meta{User: user, Cluster: "dev", Namespace: "shop", Pod: pod, TTY: true}, host.RecordAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range output {
+			if err := errors.Join(r.Output(false, []byte(part)), r.Input([]byte("s"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.End("ended"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record("ann", "web-1", "drop ta", "ble \x1b[1mord\x1b[0mers")
+	record("ben", "db-0", "hello")
+	hour := time.Now().Add(time.Hour)
+	for name, c := range map[string]struct {
+		filter Filter
+		want   string
+	}{
+		"all": {Filter{}, "ann ben"}, "a user": {Filter{User: "a*"}, "ann"}, "a target": {Filter{Target: "dev/shop/db-*"}, "ben"},
+		"a text in parts, with control sequences": {Filter{Text: "table orders"}, "ann"}, "what was typed": {Filter{Text: "ss"}, "ann"},
+		"no such text": {Filter{Text: "tables"}, ""}, "later": {Filter{Since: hour}, ""}, "until then": {Filter{Until: hour}, "ann ben"}, "before": {Filter{Until: hour.Add(-25 * time.Hour)}, ""},
+	} {
+		list, err := Search(s.dir, c.filter)
+		var users []string
+		for _, e := range list {
+			users = append(users, e.User)
+		}
+		slices.Sort(users)
+		if got := strings.Join(users, " "); err != nil || got != c.want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestALongRecordingIsReadFromItsMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{Keep: "24h"})
+		r := begin(t, s, host.RecordOutput)
+		for i := range 1000 {
+			time.Sleep(time.Second)
+			if err := r.Output(false, []byte(fmt.Sprint(i, strings.Repeat("x", 1<<10)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.End("ended"); err != nil {
+			t.Fatal(err)
+		}
+		index := filepath.Join(s.dir, r.ID()+indexExtension)
+		read := func() (first time.Duration, n int) {
+			t.Helper()
+			e, err := ReadFrom(s.dir, r.ID(), 900*time.Second, func(v Event) error {
+				if n++; n == 1 {
+					first = v.At
+				}
+				if i := int(v.At/time.Second) - 1; v.Kind == output && !strings.HasPrefix(v.Data, fmt.Sprint(i, "x")) {
+					t.Errorf("at %v is %.10s", v.At, v.Data)
+				}
+				return nil
+			})
+			if err != nil || e.Duration != 1000*time.Second || e.Ended != "ended" {
+				t.Errorf("%+v, %v", e, err)
+			}
+			return first, n
+		}
+		if first, n := read(); first > 900*time.Second || n > 400 {
+			t.Errorf("read %d events from %v", n, first)
+		}
+		text, err := os.ReadFile(index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, broken := range []string{string(text[:len(text)-3]), "nonsense\n", ""} {
+			if err := os.WriteFile(index, []byte(broken), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			read()
+		}
+		if err := os.Remove(index); err != nil {
+			t.Fatal(err)
+		}
+		if first, n := read(); first != time.Second || n != 1001 {
+			t.Errorf("without an index, read %d events from %v", n, first)
+		}
+	})
+}
+
+// BenchmarkSeek reads one event at the end of a recording of 100 MB.
+func BenchmarkSeek(b *testing.B) {
+	s, err := Open(b.TempDir(), Config{MaxMiB: 128}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := s.Begin(Meta{TTY: true}, host.RecordOutput)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for chunk := []byte(strings.Repeat("x", 4<<10)); r.written < 100<<20; {
+		if err := r.Output(false, chunk); err != nil {
+			b.Fatal(err)
+		}
+	}
+	end := r.last
+	if err := r.End("ended"); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := ReadFrom(s.dir, r.ID(), end, func(Event) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -114,12 +114,17 @@ func (s *Store) measure() (total int64, err error) {
 		info, err := f.Info()
 		id, named := strings.CutSuffix(f.Name(), extension)
 		switch {
+		case strings.HasSuffix(f.Name(), indexExtension) && err == nil:
+			total += info.Size()
 		case errors.Is(err, fs.ErrNotExist) || !named || !idRE.MatchString(id):
 		case err != nil:
 			return 0, err
 		case !info.Mode().IsRegular(): // not a recording, despite its name
 		case s.keep > 0 && time.Since(info.ModTime()) > s.keep:
 			if err := os.Remove(filepath.Join(s.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return 0, err
+			}
+			if err := os.Remove(filepath.Join(s.dir, id+indexExtension)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, err
 			}
 			s.log.Info("recording deleted", "recording", id, "keep", s.keep)

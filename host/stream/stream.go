@@ -36,6 +36,7 @@ type Recorder interface {
 	Output(toStderr bool, b []byte) error
 	Input(b []byte) error
 	Resize(cols, rows uint16) error
+	Exit(code int) error
 	End(how string) error
 }
 

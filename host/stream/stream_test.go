@@ -251,6 +251,7 @@ func (m *memory) Output(_ bool, b []byte) error {
 }
 func (m *memory) Input([]byte) error          { return nil }
 func (m *memory) Resize(uint16, uint16) error { return nil }
+func (m *memory) Exit(int) error              { return nil }
 func (m *memory) End(how string) error        { m.how = how; return nil }
 
 func TestNothingIsSentUnrecorded(t *testing.T) {

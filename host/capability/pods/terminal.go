@@ -150,6 +150,9 @@ func (t *terminal) Run(ctx context.Context, p *stream.Pump) error {
 			}
 		},
 	})
+	if err == nil && p.Recorder != nil {
+		err = p.Recorder.Exit(t.exitCode)
+	}
 	return err
 }
 
