@@ -109,6 +109,7 @@ SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnd
 .PHONY: soak
 soak: ## tests that take long, at their full length
 	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state
+	go test -timeout 2h -run '^$$' -bench SwapsOverHTTP -benchtime 1000x ./host/server
 
 .PHONY: mutants
 mutants: ## change critical lines one at a time: do the tests notice? (PACKAGES=host/authn: of one package)

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
@@ -164,39 +163,6 @@ func BenchmarkInstallCold(b *testing.B) {
 		f.open(b)
 		f.load(b, plugin.Config{Name: "gitops", Source: source, Grants: everything})
 	}
-}
-
-// BenchmarkPublish reports the longest that a request waited for its lease while versions
-// were published.
-func BenchmarkPublish(b *testing.B) {
-	f := newFixture(b)
-	list := []plugin.Config{module{version: "1.0.0"}.config(b), module{version: "2.0.0"}.config(b)}
-	if err := f.swap(list[1]); err != nil {
-		b.Fatal(err)
-	}
-	stop, longest := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		var most time.Duration
-		for {
-			select {
-			case <-stop:
-				longest <- most
-				return
-			default:
-			}
-			began := time.Now()
-			l, _ := f.registry.Lease("module", nil)
-			most = max(most, time.Since(began))
-			l.Return()
-		}
-	}()
-	for k := 0; b.Loop(); k++ {
-		if err := f.swap(list[k%2]); err != nil {
-			b.Fatal(err)
-		}
-	}
-	close(stop)
-	b.ReportMetric(float64((<-longest).Microseconds()), "µs-longest-lease")
 }
 
 // BenchmarkLease is what a request pays for being on a generation.

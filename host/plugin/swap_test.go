@@ -856,3 +856,32 @@ func TestAHealthCallIsBounded(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Options.Hold is called under the lock of all swaps: a lease that needed it would never be
+// had.
+func TestALeaseWaitsForNoSwap(t *testing.T) {
+	f := newFixture(t)
+	held := 0
+	f.options.Hold = func(*capability.Broker) func() {
+		had := make(chan struct{})
+		go func() {
+			defer close(had)
+			if l, ok := f.registry.Lease("module", as("ann@example.com")); ok {
+				l.Return()
+				held++
+			}
+		}()
+		select {
+		case <-had:
+		case <-time.After(10 * time.Second):
+			t.Error("a lease waits for the lock of swaps")
+		}
+		return func() {}
+	}
+	f.restart(t) // with this Hold
+	f.install(t, module{version: "1.0.0"})
+	f.install(t, module{version: "2.0.0"})
+	if held != 1 {
+		t.Errorf("%d leases were had while another version was swapped in", held)
+	}
+}
