@@ -27,6 +27,10 @@ type Packages struct {
 	// Catalogs are lists of plugins that administrators can browse and install from by name. What they
 	// list is fetched from their own repositories, for which there has to be a source.
 	Catalogs []Package `json:"catalogs,omitempty"`
+	// StopUnverified stops a plugin that was installed by reference and that sources no longer allow, or whose signatures
+	// they no longer accept, when the configuration is read again. By default it runs on until it is replaced or the host
+	// restarts, and readiness is degraded.
+	StopUnverified bool `json:"stopUnverified,omitempty"`
 }
 
 // PackageSource allows plugins from one place.

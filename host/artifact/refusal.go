@@ -36,6 +36,12 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
+// ErrUnsigned is what every Refusal of StepSignature is, also beside other errors.
+var ErrUnsigned = errors.New("no signature that the policy accepts")
+
+// Is makes errors.Is find ErrUnsigned.
+func (r *Refusal) Is(target error) bool { return target == ErrUnsigned && r.Step == StepSignature }
+
 // refuse makes a Refusal about a reference. Inside the package the origin may be left
 // to the caller that knows it.
 func refuse(step Step, field, format string, args ...any) *Refusal {

@@ -37,6 +37,8 @@ type Registry interface {
 	Approve(ctx context.Context, name, digest string) (*plugin.Report, error)
 	Promote(name string) error
 	Remove(ctx context.Context, name string) error
+	Verify(ctx context.Context, name string) error
+	Suspend(name string)
 	Retain(origin plugin.Origin, names []string)
 	Status() []plugin.Status
 	Changed() <-chan struct{}
@@ -51,6 +53,8 @@ type Packages interface {
 	Resolve(ctx context.Context, name, reference, digest string) (*artifact.Artifact, error)
 	// Catalogs fetches and verifies the catalogues.
 	Catalogs(ctx context.Context) []*artifact.Catalog
+	// StopUnverified reports whether a plugin that runs and is not verified any more stops.
+	StopUnverified() bool
 }
 
 // Config is what a Fleet is made of. Every field is required.
@@ -77,6 +81,8 @@ type Fleet struct {
 
 	mu    sync.Mutex
 	names map[string]*work
+	// policy counts calls of Recheck.
+	policy uint64
 	// approvals is what this replica does about versions of its configuration file.
 	approvals map[string]*work
 	held      map[string]bool
@@ -92,6 +98,11 @@ type work struct {
 	step     string
 	reason   string
 	retry    time.Time // when to try again; zero: when something changes
+
+	policy     uint64    // Fleet.policy when it was verified last
+	recheck    time.Time // when to verify again what could not be reached; zero: at once
+	unverified string    // why what runs does not pass; empty: it does
+	stopped    bool      // therefore
 }
 
 // Phase is how far a replica is with a description.
@@ -204,11 +215,15 @@ func (f *Fleet) pass(now time.Time) time.Duration {
 			w.phase == Refused && (st.Origin != plugin.File || !serves(st) && st.Waiting == nil),
 			!w.retry.IsZero() && !now.Before(w.retry):
 			f.begin(w, d)
+		case f.unchecked(w, now):
+			f.recheck(w, d)
 		case w.phase == Done:
 			f.diverged(w, d, st)
 		}
-		if !w.retry.IsZero() {
-			next = min(next, max(time.Second, w.retry.Sub(now)))
+		for _, at := range []time.Time{w.retry, w.recheck} {
+			if !at.IsZero() {
+				next = min(next, max(time.Second, at.Sub(now)))
+			}
 		}
 	}
 	f.hold(gaps, list)
@@ -253,10 +268,7 @@ func (f *Fleet) start(w *work, do func()) {
 		close(f.settled)
 		f.settled = make(chan struct{})
 		f.mu.Unlock()
-		select {
-		case f.wake <- struct{}{}:
-		default:
-		}
+		f.nudge()
 	})
 }
 
@@ -264,6 +276,7 @@ func (f *Fleet) start(w *work, do func()) {
 func (f *Fleet) begin(w *work, d state.Desired) {
 	before := w.spec
 	w.revision, w.phase, w.step, w.reason, w.retry = d.Revision, Applying, "", "", time.Time{}
+	w.policy, w.recheck = f.policy, time.Time{}
 	f.start(w, func() {
 		ctx, cancel := context.WithTimeout(f.ctx, applyTimeout)
 		defer cancel()
@@ -274,7 +287,7 @@ func (f *Fleet) begin(w *work, d state.Desired) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if err == nil {
-			w.phase, w.spec = Done, s
+			w.phase, w.spec, w.unverified, w.stopped = Done, s, "", false
 			return
 		}
 		if f.ctx.Err() != nil {
@@ -453,6 +466,9 @@ func (f *Fleet) report(status map[string]plugin.Status) map[string]Running {
 			continue
 		}
 		r.Origin, r.Revision, r.Phase, r.Step, r.Reason = plugin.API, w.revision, w.phase, w.step, w.reason
+		if w.unverified != "" {
+			r.Phase, r.Step, r.Reason = Failing, string(plugin.StepVerify), w.unverified
+		}
 		out[name] = r
 	}
 	return out
@@ -477,6 +493,8 @@ func (f *Fleet) Problem() error {
 	var errs []error
 	for _, name := range sortedKeys(f.names) {
 		switch w := f.names[name]; {
+		case w.unverified != "":
+			errs = append(errs, errors.New(name+": "+string(plugin.StepVerify)+": "+w.unverified))
 		case w.phase == Failing || w.phase == Refused:
 			errs = append(errs, errors.New(name+": "+w.step+": "+w.reason))
 		case f.held[name]:

@@ -24,10 +24,7 @@ func (f *Fleet) Behind(name string) error {
 	if f.gaps.Load() != f.Store.Gaps() { // no pass has looked since
 		list, _ := f.Store.Desired()
 		behind = f.behind(name, list)
-		select {
-		case f.wake <- struct{}{}: // let one look
-		default:
-		}
+		f.nudge()
 	}
 	if !behind {
 		return nil

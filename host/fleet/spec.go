@@ -46,12 +46,23 @@ func (v *version) config(name string, allowed Packages) (plugin.Config, error) {
 	if v.Source == "" {
 		return c, nil
 	}
-	p, err := allowed.Package(name, v.Source)
+	c.Source = v.Source
+	return c, Renew(&c, allowed)
+}
+
+// Renew makes the access and verification of a version those that this replica's
+// configuration has now for its reference. The error is a *plugin.StepError if it
+// allows the reference no more.
+func Renew(c *plugin.Config, allowed Packages) error {
+	if strings.HasPrefix(c.Source, uploadSource) {
+		return nil
+	}
+	p, err := allowed.Package(c.Name, c.Source)
 	if err != nil {
-		return c, &plugin.StepError{Name: name, Step: plugin.StepVerify, Err: err}
+		return &plugin.StepError{Name: c.Name, Step: plugin.StepVerify, Err: err}
 	}
 	c.Source, c.Access, c.Verification = p.Source, p.Access, p.Verification
-	return c, nil
+	return nil
 }
 
 // same reports whether other would run the same.

@@ -53,6 +53,11 @@ func (r *Registry) attempt(ctx context.Context, s Swap, m mode) (*Report, error)
 	if err == nil {
 		defer done()
 		err = a.step(StepCheck, func() error { return a.begin(ctx) })
+		if err == nil && (m.back || m.again) {
+			if err = a.step(StepVerify, func() error { return r.policy(s.Origin, &a.swap.Config) }); err != nil {
+				a.end()
+			}
+		}
 	} else {
 		err = &StepError{s.Name, StepCheck, err}
 	}

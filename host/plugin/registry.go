@@ -32,6 +32,10 @@ type Options struct {
 	// has more than most bytes. An error that is a *StepError keeps its step, so that it
 	// can be StepVerify. Nil: ReadFile.
 	Fetch func(ctx context.Context, c *Config, most int) ([]byte, error)
+	// Policy, if set, makes c's access and verification those that the configuration of now
+	// has for c's name and source, and fails if it does not allow these any more. It is asked
+	// before a version that served earlier is fetched again: its own are of that time.
+	Policy func(o Origin, c *Config) error
 	// Called, if set, is told what each unary call has used, before its answer is written.
 	Called func(context.Context, Usage)
 	// Counted, if set, is told of each unary call.

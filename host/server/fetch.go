@@ -3,8 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
+	"github.com/seed-a3fb47d6/bulkhead/host/fleet"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
 )
 
@@ -34,10 +37,35 @@ func fetcher(store *artifact.Store) func(context.Context, *plugin.Config, int) (
 type allowed struct{ *base }
 
 func (a allowed) packages() *artifact.Packages {
-	if rt := a.current.Load(); rt != nil {
-		return &rt.config.Packages
+	if c := a.rules.Load(); c != nil {
+		return &c.Packages
 	}
 	return &artifact.Packages{}
+}
+
+func (a allowed) StopUnverified() bool { return a.packages().StopUnverified }
+
+// packageRules gives a plugin that served before the access and verification that the
+// configuration of now has for its name. It implements plugin.Options.Policy.
+func (b *base) packageRules(o plugin.Origin, p *plugin.Config) error {
+	if o == plugin.API {
+		return fleet.Renew(p, allowed{b})
+	}
+	c := b.rules.Load()
+	k := -1
+	if c != nil {
+		k = slices.IndexFunc(c.Plugins, func(entry plugin.Config) bool { return entry.Name == p.Name })
+	}
+	if k < 0 {
+		return host.E(host.Unprocessable, "", "the configuration has no plugin of this name any more")
+	}
+	p.Access, p.Verification = c.Plugins[k].Access, c.Plugins[k].Verification
+	var problems []error // such as a source that needs a signature, and an entry that asks for none
+	from := p.Package()
+	from.Problems(func(field, text string) {
+		problems = append(problems, host.E(host.Unprocessable, "", "%s%s: %s", p.Source, field, text))
+	})
+	return errors.Join(problems...)
 }
 
 func (a allowed) Package(name, reference string) (artifact.Package, error) {

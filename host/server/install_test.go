@@ -187,7 +187,40 @@ func TestAPluginIsInstalledByReference(t *testing.T) {
 	if got := w.as(t, "eve").get("/api/echo/echo"); got.status != 200 {
 		t.Errorf("after a restart without the registry: %v", got)
 	}
-	// An operator who withdraws the source is heeded at the next start or change.
+	// An operator who withdraws the source is heeded: the plugin is reported, or stops.
+	w.write(t, "bulkhead.yaml", bare)
+	w.reload(t)
+	failed := func(want string) {
+		t.Helper()
+		for tag := ""; t.Context().Err() == nil; tag = p.Tag {
+			if err := w.admin(t, "GET", "/plugins/echo?after="+tag, nil, &p); err != nil {
+				t.Fatal(err)
+			}
+			if p.State == fleet.Failed && strings.Contains(p.Because, want) {
+				return
+			}
+			if tag == p.Tag { // nothing changes any more
+				t.Fatalf("it is %s because %q, and not because %q", p.State, p.Because, want)
+			}
+		}
+	}
+	failed("add one to packages.sources, with place, plugins and verification; it runs on, and is not started again")
+	if got := w.as(t, "eve").get("/api/echo/echo"); got.status != 200 {
+		t.Errorf("while it runs on: %v", got)
+	}
+	w.write(t, "bulkhead.yaml", bare+"packages: {stopUnverified: true}\n")
+	w.reload(t)
+	failed("it was stopped")
+	if got := w.as(t, "eve").get("/api/echo/echo"); got.status != 404 {
+		t.Errorf("where it stops: %v", got)
+	}
+	w.write(t, "bulkhead.yaml", bare+packages)
+	w.reload(t)
+	p = w.activeOn(t, "echo", "0.1.1", 1)
+	// A key that is another one has the same effect as one that is withdrawn.
+	hub.key(t, "ops")
+	w.reload(t)
+	failed("the copy on disk cannot be used either: ")
 	w.write(t, "bulkhead.yaml", bare)
 	w.reload(t)
 	if _, err := w.put(t, "echo", fleet.Request{Keep: []string{"module"}, Config: json.RawMessage(`{"a":1}`), Revision: p.Revision}); err == nil || !strings.Contains(err.Error(), "verify: ") {

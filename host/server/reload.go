@@ -171,6 +171,7 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	}
 	if serving != nil && serving.digest == next.digest && plugins.unchanged() {
 		_, err := plugins.publish(context.WithoutCancel(ctx)) // nothing waits for consent any more
+		r.fleet.Recheck()                                     // the files that it names may have changed
 		next.close()                                          // all its parts are those of what serves
 		report.Outcome = config.Unchanged
 		return err
@@ -185,6 +186,7 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	ctx = context.WithoutCancel(ctx)
 	now := time.Now()
 	r.since.Store(&now)
+	r.rules.Store(c)
 	c.Log.set(r.log)
 	r.sessions.SetBounds(c.Limits.bounds())
 	r.plugins.SetLimits(c.Limits.Plugins, c.Limits.User)
@@ -192,6 +194,7 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	report.Outcome = config.Applied
 	report.Plugins, err = plugins.publish(ctx)
 	r.publish(next)
+	r.fleet.Recheck()
 	r.renewPlugins(ctx, next, serving)
 	err = errors.Join(err, r.removePlugins(ctx, c, serving, report))
 	r.collectPackages()

@@ -55,6 +55,9 @@ type base struct {
 	export          *telemetry.Export // nil: nothing is sent
 
 	current atomic.Pointer[Runtime]
+	// rules is the configuration whose rules on packages count: that of current, or the one
+	// that is about to be.
+	rules   atomic.Pointer[Config]
 	retired sync.WaitGroup // runtimes that are being closed
 	brokers sync.Map       // parts, by their *capability.Broker
 	mu      sync.Mutex
@@ -155,7 +158,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	}
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
-		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)),
+		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)), Policy: b.packageRules,
 		Called: c.Instrument.called(), Counted: b.countCall, Swapped: b.countSwap,
 	})
 	if err != nil {
