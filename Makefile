@@ -111,6 +111,10 @@ soak: ## tests that take long, at their full length
 	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state
 	go test -timeout 2h -run '^$$' -bench SwapsOverHTTP -benchtime 1000x ./host/server
 
+.PHONY: cosign
+cosign: ## signatures of the real cosign count here, and ours there (builds it: 5 minutes of processor time)
+	program=$$(examples/cosign/build.sh) && BULKHEAD_COSIGN=$$program go test -count=1 -run RealCosign ./host/artifact
+
 .PHONY: mutants
 mutants: ## change critical lines one at a time: do the tests notice? (PACKAGES=host/authn: of one package)
 	@go build -o build/mutants ./host/internal/mutants && nice -n 19 build/mutants $(PACKAGES)

@@ -250,7 +250,8 @@ func signatures(ctx context.Context, p place, of ocispec.Descriptor) ([]proof, e
 			if seen++; seen > maxReferrers {
 				return refuse(StepFetch, "", "over %d manifests refer to %s; remove some from the registry", maxReferrers, of.Digest)
 			}
-			if r.ArtifactType != typeSignature && !strings.HasPrefix(r.ArtifactType, typeBundlePrefix) {
+			// Some registries list the type of the empty config in place of the manifest's own.
+			if r.ArtifactType != typeSignature && !strings.HasPrefix(r.ArtifactType, typeBundlePrefix) && r.ArtifactType != ocispec.MediaTypeEmptyJSON {
 				continue
 			}
 			if kind := r.Annotations[annotationBundleKind]; kind != "" && kind != signPredicate {
@@ -285,6 +286,9 @@ func (g *gatherer) add(desc ocispec.Descriptor) error {
 	m, err := readManifest(text)
 	if err != nil {
 		return err
+	}
+	if kind := m.Annotations[annotationBundleKind]; kind != "" && kind != signPredicate {
+		return nil // which the list of referrers did not say
 	}
 	for _, l := range m.Layers {
 		var p proof

@@ -477,13 +477,13 @@ func (s sigstore) bundled(d digest.Digest, predicate string) []byte {
 	return text
 }
 
-// refer stores a bundle as a referrer of ref.
+// refer stores a bundle as a referrer of ref, as cosign 3 does: with an empty config.
 func (f *fixture) refer(ref Reference, bundle []byte) {
 	f.t.Helper()
 	const kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	config := []byte("{}")
 	m := ocispec.Manifest{
-		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: kind, Config: content.NewDescriptorFromBytes(kind, config),
+		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: kind, Config: content.NewDescriptorFromBytes(ocispec.MediaTypeEmptyJSON, config),
 		Layers:  []ocispec.Descriptor{content.NewDescriptorFromBytes(kind, bundle)},
 		Subject: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: ref.digest, Size: f.size(ref)},
 	}
