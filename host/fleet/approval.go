@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -64,6 +65,41 @@ func (f *Fleet) Approve(ctx context.Context, who *host.Principal, name, consent 
 			"method", who.Login.Method, "consent", consent)
 	}
 	return err
+}
+
+// approvalGrace is how long a record stays whose plugin no configuration file has: a
+// replica that has it may be away.
+const approvalGrace = 24 * time.Hour
+
+// collectApprovals removes the records that no replica can use: none has a plugin of that
+// name in its configuration file, also none that is not fresh, and the approval is older
+// than approvalGrace.
+func (f *Fleet) collectApprovals(ctx context.Context, now time.Time) error {
+	view, err := f.Store.Fleet(ctx)
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, r := range view.Replicas {
+		report := map[string]Running{}
+		if err := json.Unmarshal(r.Report, &report); err != nil {
+			return nil // what it has is not known
+		}
+		for name, running := range report {
+			used[name] = used[name] || running.Origin == plugin.File || running.Refused != ""
+		}
+	}
+	for _, d := range view.Desired {
+		name, ok := strings.CutPrefix(d.Name, approvalOf)
+		if !ok || used[name] || now.Sub(d.At) < approvalGrace {
+			continue
+		}
+		if err := f.Store.RemoveDesired(ctx, d.Name, d.Revision); err != nil && host.KindOf(err) != host.Conflict {
+			return err
+		}
+		f.Logger.Info("an approval was removed, because no configuration file has the plugin any more", "plugin", name)
+	}
+	return nil
 }
 
 // approve takes the version of name that waits here, if d approves it. It needs f.mu.
