@@ -24,7 +24,9 @@ func judged(seen *[]string) *bridge {
 			Resource                   struct{ Resource string }
 			Name, Namespace, Operation string
 			UserInfo                   struct{ Username string }
-			Object                     struct{ Metadata struct{ Labels map[string]string } }
+			Object                     struct {
+				Metadata struct{ Labels map[string]string }
+			}
 		}
 		if err := json.Unmarshal(request, &r); err != nil {
 			return err
@@ -149,5 +151,44 @@ func TestAnObjectWithoutAJudgedRecordIsJudgedByItself(t *testing.T) {
 func TestPoliciesNeedAHostThatRunsThem(t *testing.T) {
 	if _, err := New(Config{Policies: []string{"labels"}}, nil, nil, nil); err == nil || !strings.Contains(err.Error(), "helm.policies") {
 		t.Error(err)
+	}
+}
+
+// On a real cluster: a change that a policy rejects leaves neither a record nor an object,
+// and one that it accepts is made.
+func TestADeniedChangeLeavesTheReleaseAsItWas(t *testing.T) {
+	s := onStage(t, map[string]map[string]string{"judged": {
+		"templates/map.yaml":  "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: judged\n  labels: {team: shop{{ if .Values.bad }}, bad: \"yes\"{{ end }}}\n",
+		"templates/test.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: judged-test\n  annotations: {helm.sh/hook: test}\n",
+	}})
+	s.fresh("judged")
+	var seen []string
+	s.helm.policies = judged(&seen).policies
+	upgrade := func(values string) error {
+		_, err := s.call(t.Context(), "POST judged/upgrade", `{"chart": "own/judged", "values": `+values+`}`)
+		return err
+	}
+	denied := func(what string, err error) {
+		t.Helper()
+		e, ok := errors.AsType[*host.Error](err)
+		if !ok || e.Kind != host.Forbidden || e.Detail != "policy_rejected" || !strings.Contains(e.Message, `policy "labels", ConfigMap shop/judged: rejected: it is bad`) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	denied("an installation", upgrade(`"bad: true"`))
+	if got := s.statuses("judged"); strings.Contains(got, "deployed") || strings.Contains(got, "pending") {
+		t.Errorf("after a denied installation: %s", got)
+	}
+	if err := upgrade(`""`); err != nil {
+		t.Fatal(err)
+	}
+	before := s.statuses("judged")
+	denied("an upgrade", upgrade(`"bad: true"`))
+	if got := s.statuses("judged"); got != before {
+		t.Errorf("after a denied upgrade: %s, was %s", got, before)
+	}
+	seen = nil
+	if _, err := s.call(t.Context(), "POST judged/test", ""); err != nil || len(seen) != 1 || !strings.Contains(seen[0], "ConfigMap configmaps shop judged-test") {
+		t.Errorf("a test: %v, the policies saw %q", err, seen)
 	}
 }
