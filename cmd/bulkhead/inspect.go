@@ -100,11 +100,11 @@ func describe(out io.Writer, i *plugin.Inspection) error {
 	row("digest", "%s", i.Digest)
 	if m := i.Manifest; m != nil {
 		row("plugin", "%s %s", m.Name, m.Version)
-		if m.ABI != "" {
-			row("abi", "%s: %s", m.ABI, abiNames[m.ABI])
-		}
 		if m.Description != "" {
 			row("", "%s", m.Description)
+		}
+		if m.ABI != "" {
+			row("abi", "%s: %s", m.ABI, abiNames[m.ABI])
 		}
 		for _, r := range m.Routes {
 			row("route "+r.Name, "%s %s (%s), action %s", r.Method, r.Path, r.Kind, r.Action)

@@ -69,6 +69,9 @@ func TestAModuleOfAnotherHostIsAdopted(t *testing.T) {
 	if stdout, stderr, code := bulkhead(t, "plugin", "inspect", "hello-world.wasm"); code != 0 || !strings.Contains(stdout, "wasi-command: a WASI preview 1 command") {
 		t.Errorf("inspect: %d %s%s", code, stdout, stderr)
 	}
+	if stdout, _, code := bulkhead(t, "plugin", "inspect", "Hello_World.wasm"); code != 1 || !strings.Contains(stdout, `one of abi "wasi-command"; "bulkhead plugin adopt" makes a plugin of it`) {
+		t.Errorf("inspect of the module: %d %s", code, stdout)
+	}
 	// What was written is the module as it was, and the manifest behind it.
 	plain, err := os.ReadFile("Hello_World.wasm")
 	if err != nil {

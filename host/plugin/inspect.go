@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/manifest"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/pack"
 )
 
 // Inspection is what can be said of a plugin's file without running it.
@@ -59,6 +61,7 @@ func Inspect(catalog *capability.Catalog, c Config) (*Inspection, error) {
 		err = named(err, refused)
 	}
 	i.refuse(err)
+	i.foreign(wasm)
 	if i.Module != nil {
 		i.compare()
 	}
@@ -80,6 +83,23 @@ func reasons(err error) (list []string) {
 		return list
 	}
 	return []string{err.Error()}
+}
+
+// foreign looks for the ABI of another host: a manifest's must be the module's, and a module
+// without a manifest can be adopted.
+func (i *Inspection) foreign(wasm []byte) {
+	found, err := pack.Recognize(wasm)
+	switch {
+	case i.Manifest == nil && err == nil && found.ABI != "":
+		i.Refused = append(i.Refused, fmt.Sprintf("the module is one of abi %q; \"bulkhead plugin adopt\" makes a plugin of it", found.ABI))
+	case i.Manifest == nil || i.Manifest.ABI == "":
+	case err != nil:
+		i.refuse(err)
+	case found.ABI != i.Manifest.ABI:
+		i.Refused = append(i.Refused, fmt.Sprintf("the manifest says abi %q, and the module is of abi %q", i.Manifest.ABI, found.ABI))
+	default:
+		i.Imported = found.Capabilities
+	}
 }
 
 // compare finds the capabilities that are imported, and those among them that
