@@ -23,6 +23,17 @@ type Collection struct {
 	// Keep returns what is kept of an object; nil leaves the object out. If Keep is nil,
 	// objects are kept without their managed fields.
 	Keep func(object []byte) (json.RawMessage, error)
+	// ListSuffices means that a user needs no right to watch the resource: who may list it
+	// can list it again. If a watch of the user's own is refused, that is what happens.
+	ListSuffices bool
+}
+
+// verbs are the rights that a user needs to see the collection.
+func (c *Collection) verbs() []string {
+	if c.ListSuffices {
+		return []string{"list"}
+	}
+	return []string{"list", "watch"}
 }
 
 func (c *Collection) name() string {

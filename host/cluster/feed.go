@@ -23,11 +23,13 @@ const (
 	maxFeedBytes  = 64 << 20 // of its objects and its history
 	maxHistory    = 4096     // changes
 	historyBytes  = 8 << 20
-	listPage      = 250
-	maxListAnswer = 64 << 20
+	listPage      = 250 // objects
+	leastPage     = 8
+	maxListAnswer = 16 << 20
 	maxEvent      = 8 << 20 // of one event of a watch; etcd's own limit for an object is 1.5 MiB
 	watchSeconds  = 600
 	unusedTime    = 30 * time.Second
+	listAgain     = 5 * time.Second // for a user who may not watch
 	firstRetry    = 500 * time.Millisecond
 	lastRetry     = 15 * time.Second
 )
@@ -269,6 +271,10 @@ func (f *feed) round(ctx context.Context) error {
 		}
 	}
 	err = f.follow(ctx, c)
+	if host.KindOf(err) == host.Forbidden && err != nil && f.user != nil && f.collection.ListSuffices {
+		pause(ctx, listAgain)
+		err = errExpired
+	}
 	if errors.Is(err, errExpired) {
 		err = f.list(ctx, c)
 	}
@@ -290,9 +296,9 @@ func (f *feed) failure(c *Client, err error) error {
 // list replaces the state.
 func (f *feed) list(ctx context.Context, c *Client) error {
 	fresh := map[objectKey]*kept{}
-	version, next, size := "", "", 0
+	version, next, size, limit := "", "", 0, listPage
 	for {
-		query := url.Values{"limit": {strconv.Itoa(listPage)}}
+		query := url.Values{"limit": {strconv.Itoa(limit)}}
 		if f.collection.Selector != "" {
 			query.Set("labelSelector", f.collection.Selector)
 		}
@@ -300,6 +306,10 @@ func (f *feed) list(ctx context.Context, c *Client) error {
 			query.Set("continue", next)
 		}
 		resp, err := c.Do(ctx, &Request{Method: http.MethodGet, Path: f.collection.path(), Query: query, Header: acceptObjects.Clone(), Limit: maxListAnswer})
+		if errors.Is(err, ErrTooLarge) && limit > leastPage {
+			limit = max(limit/4, leastPage)
+			continue
+		}
 		if err == nil {
 			err = resp.Err()
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,10 @@ type rights struct {
 	by map[reviewKey]review
 }
 
-type reviewKey struct{ user, group, resource, namespace string }
+type reviewKey struct {
+	user, group, resource, namespace string
+	listSuffices                     bool
+}
 
 type review struct {
 	allowed bool
@@ -111,13 +115,13 @@ func (r *rights) visible(ctx context.Context, client *Client, w *Watch, namespac
 // refusedList is what the API server would have said to the user's own list.
 func refusedList(w *Watch, where string) error {
 	return &host.Error{Kind: host.Forbidden, Op: op, Status: http.StatusForbidden,
-		Message: "the cluster does not allow you to list and watch " + w.name() + where}
+		Message: "the cluster does not allow you to " + strings.Join(w.verbs(), " and ") + " " + w.name() + where}
 }
 
 // may asks the API server, as the user, whether the user may list and watch the
 // collection's resource in the namespace; "" is all.
 func (r *rights) may(ctx context.Context, client *Client, w *Watch, namespace string) (bool, error) {
-	key := reviewKey{identityKey(client.user), w.Group, w.Resource, namespace}
+	key := reviewKey{identityKey(client.user), w.Group, w.Resource, namespace, w.ListSuffices}
 	now := time.Now()
 	r.mu.Lock()
 	known, ok := r.by[key]
@@ -126,7 +130,7 @@ func (r *rights) may(ctx context.Context, client *Client, w *Watch, namespace st
 		return known.allowed, nil
 	}
 	allowed := true
-	for _, verb := range []string{"list", "watch"} {
+	for _, verb := range w.verbs() {
 		yes, err := client.may(ctx, right{verb, w.Group, w.Resource, namespace})
 		if err != nil {
 			return false, err

@@ -73,7 +73,7 @@ plugins:
     grants:
       helm: [{clusters: ["*"], namespaces: ["*"], actions: ["*"]}]
       kube:
-        - {clusters: ["*"], namespaces: ["*"], resources: ["*.argoproj.io", "*.fluxcd.io", "*.operators.coreos.com", configmaps, events], verbs: [get, list, patch]}
+        - {clusters: ["*"], namespaces: ["*"], resources: ["*.argoproj.io", "*.fluxcd.io", "*.operators.coreos.com", configmaps, events], verbs: [get, list, watch, patch]}
     config: {defaultCluster: dev}
   - name: exec
     source: %q

@@ -400,6 +400,9 @@ func (b *base) countClusters() (up, all int) {
 	return up, len(list)
 }
 
+// watches counts the watches of API servers that users share.
+func (b *base) watches() int { return b.current.Load().clusters.Watches() }
+
 // URL is where the host is reached.
 func (s *Server) URL() string { return s.current.Load().public.String() }
 

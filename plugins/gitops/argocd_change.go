@@ -238,6 +238,9 @@ func argoSync(r *sdk.Request) (*sdk.Response, error) {
 	if err := a.idle(); err != nil {
 		return nil, err
 	}
+	if err := a.permitted(&t); err != nil {
+		return nil, err
+	}
 	if p := a.Spec.SyncPolicy; p != nil && b.SyncOptions == nil {
 		sync.SyncOptions = p.SyncOptions
 	}
@@ -313,6 +316,9 @@ func argoRollback(r *sdk.Request) (*sdk.Response, error) {
 		}
 	}
 	if err := a.idle(); err != nil {
+		return nil, err
+	}
+	if err := a.permitted(&t); err != nil {
 		return nil, err
 	}
 	sync := &argoSyncOperation{

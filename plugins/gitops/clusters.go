@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
@@ -20,17 +21,12 @@ const (
 // configured. A failure of the only one is the request's; of several it is in the result.
 // A type of object that a cluster does not have counts as none.
 func eachCluster(r *sdk.Request, read func(kube.Cluster) error) (failed []listError, err error) {
-	clusters, err := clustersOf(r.Query("cluster"))
+	clusters, _, err := scopeOf(r)
 	if err != nil {
 		return nil, err
 	}
-	if namespace := r.Query("namespace"); namespace != "" {
-		if err := checkName("namespace", namespace); err != nil {
-			return nil, err
-		}
-	}
 	for _, cluster := range clusters {
-		if len(clusters) > 1 && r.Remaining() < reserve {
+		if len(clusters) > 1 && short(r, reserve) {
 			failed = append(failed, listError{Type: "cluster_skipped", Cluster: string(cluster), Status: 504, Message: "there was no time left"})
 			continue
 		}
@@ -45,6 +41,11 @@ func eachCluster(r *sdk.Request, read func(kube.Cluster) error) (failed []listEr
 		failed = append(failed, listError{"cluster_error", string(cluster), "", e.Status, e.Message, e.Detail})
 	}
 	return failed, nil
+}
+
+// short reports whether a request has less time left than d. A stream has no deadline.
+func short(r *sdk.Request, d time.Duration) bool {
+	return !strings.HasSuffix(r.Route(), "-stream") && r.Remaining() < d
 }
 
 // absent reports whether the API server does not know the type of object.
@@ -85,7 +86,7 @@ func listObjects[T any](r *sdk.Request, cluster kube.Cluster, api, plural string
 		if page.Metadata.Continue == "" {
 			return nil
 		}
-		if n >= maxObjects || r.Remaining() < reserve {
+		if n >= maxObjects || short(r, reserve) {
 			*truncated = true
 			return nil
 		}

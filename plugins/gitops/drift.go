@@ -74,7 +74,7 @@ func detectDrift(r *sdk.Request) (*sdk.Response, error) {
 func compareAll(r *sdk.Request, cluster kube.Cluster, source git.Where, items []*item) (*driftAnswer, error) {
 	out := &driftAnswer{Source: source, Resources: []difference{}, Errors: []failure{}}
 	for _, i := range items {
-		if r.Remaining() < reserve {
+		if short(r, reserve) {
 			out.Errors = append(out.Errors, failure{i.identity, i.at.File, i.at.Line, 504, "plugin", "there was no time left", ""})
 			continue
 		}

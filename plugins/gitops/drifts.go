@@ -74,7 +74,7 @@ func comparePath(r *sdk.Request, cluster kube.Cluster, inventory *inventoryMeta)
 		Cluster: string(cluster), Namespace: inventory.Namespace, Repository: a[annotationFrom], Path: a[annotationPath],
 		Branch: a[annotationBranch], SyncedCommit: a[annotationCommit], CheckedAt: time.Now().UTC().Format(time.RFC3339),
 	}
-	if r.Remaining() < driftTime {
+	if short(r, driftTime) {
 		p.Error, p.Status = "there was no time left; name a namespace or the path", 504
 		return p, nil
 	}

@@ -189,15 +189,21 @@ type fluxList struct {
 	Errors     []listError   `json:"errors,omitempty"`
 }
 
+// fluxTypesOf returns the type whose kind the query names, or all.
+func fluxTypesOf(r *sdk.Request) ([]fluxType, error) {
+	kind := r.Query("kind")
+	if kind == "" {
+		return fluxTypes, nil
+	}
+	t, err := fluxTypeOf(kind)
+	return []fluxType{t}, err
+}
+
 // fluxObjects answers the objects of Flux, of one kind or of all.
 func fluxObjects(r *sdk.Request) (*sdk.Response, error) {
-	types := fluxTypes
-	if kind := r.Query("kind"); kind != "" {
-		t, err := fluxTypeOf(kind)
-		if err != nil {
-			return nil, err
-		}
-		types = []fluxType{t}
+	types, err := fluxTypesOf(r)
+	if err != nil {
+		return nil, err
 	}
 	list, err := listFlux(r, types)
 	if err != nil {

@@ -27,6 +27,31 @@ type operator struct {
 	Replaces    string `json:"replaces,omitempty"`
 }
 
+// serviceVersion is what is read of a ClusterServiceVersion.
+type serviceVersion struct {
+	Metadata struct {
+		Name, Namespace string
+		Labels          map[string]string
+	}
+	Spec struct {
+		DisplayName, Version, Replaces string
+		Provider                       struct{ Name string }
+	}
+	Status struct{ Phase, Reason, Message string }
+}
+
+func (c *serviceVersion) copied() bool {
+	_, copied := c.Metadata.Labels["olm.copiedFrom"]
+	return copied
+}
+
+func (c *serviceVersion) shown(cluster string) operator {
+	return operator{
+		c.Metadata.Name, c.Spec.DisplayName, c.Metadata.Namespace, cluster, c.Spec.Version,
+		c.Status.Phase, c.Status.Reason, c.Status.Message, c.Spec.Provider.Name, c.Spec.Replaces,
+	}
+}
+
 // operators answers the installed operators, which are ClusterServiceVersions. OLM copies
 // one into every namespace that its operator watches; copies are left out.
 func operators(r *sdk.Request) (*sdk.Response, error) {
@@ -38,24 +63,10 @@ func operators(r *sdk.Request) (*sdk.Response, error) {
 	answer.Operators = []operator{}
 	var err error
 	answer.Errors, err = eachCluster(r, func(cluster kube.Cluster) error {
-		return listObjects(r, cluster, olmPath, "clusterserviceversions", &answer.Truncated, func(c *struct {
-			Metadata struct {
-				Name, Namespace string
-				Labels          map[string]string
+		return listObjects(r, cluster, olmPath, "clusterserviceversions", &answer.Truncated, func(c *serviceVersion) {
+			if !c.copied() {
+				answer.Operators = append(answer.Operators, c.shown(string(cluster)))
 			}
-			Spec struct {
-				DisplayName, Version, Replaces string
-				Provider                       struct{ Name string }
-			}
-			Status struct{ Phase, Reason, Message string }
-		}) {
-			if _, copied := c.Metadata.Labels["olm.copiedFrom"]; copied {
-				return
-			}
-			answer.Operators = append(answer.Operators, operator{
-				c.Metadata.Name, c.Spec.DisplayName, c.Metadata.Namespace, string(cluster), c.Spec.Version,
-				c.Status.Phase, c.Status.Reason, c.Status.Message, c.Spec.Provider.Name, c.Spec.Replaces,
-			})
 		})
 	})
 	if err != nil {
@@ -79,6 +90,25 @@ type subscription struct {
 	Pending      string `json:"pendingUpgrade,omitempty"`
 }
 
+// olmSubscription is what is read of a Subscription.
+type olmSubscription struct {
+	Metadata objectMeta
+	Spec     struct{ Name, Channel, Source, SourceNamespace, InstallPlanApproval string }
+	Status   struct{ InstalledCSV, CurrentCSV, State string }
+}
+
+func (s *olmSubscription) shown(cluster string) subscription {
+	shown := subscription{
+		Name: s.Metadata.Name, Namespace: s.Metadata.Namespace, Cluster: cluster, Package: s.Spec.Name, Channel: s.Spec.Channel,
+		Source: s.Spec.Source, SourceNS: s.Spec.SourceNamespace, Approval: s.Spec.InstallPlanApproval,
+		InstalledCSV: s.Status.InstalledCSV, CurrentCSV: s.Status.CurrentCSV, State: s.Status.State,
+	}
+	if shown.CurrentCSV != shown.InstalledCSV {
+		shown.Pending = shown.CurrentCSV
+	}
+	return shown
+}
+
 // operatorSubscriptions answers OLM's Subscriptions, with the upgrade that waits for
 // each.
 func operatorSubscriptions(r *sdk.Request) (*sdk.Response, error) {
@@ -90,20 +120,8 @@ func operatorSubscriptions(r *sdk.Request) (*sdk.Response, error) {
 	answer.Subscriptions = []subscription{}
 	var err error
 	answer.Errors, err = eachCluster(r, func(cluster kube.Cluster) error {
-		return listObjects(r, cluster, olmPath, "subscriptions", &answer.Truncated, func(s *struct {
-			Metadata objectMeta
-			Spec     struct{ Name, Channel, Source, SourceNamespace, InstallPlanApproval string }
-			Status   struct{ InstalledCSV, CurrentCSV, State string }
-		}) {
-			shown := subscription{
-				Name: s.Metadata.Name, Namespace: s.Metadata.Namespace, Cluster: string(cluster), Package: s.Spec.Name, Channel: s.Spec.Channel,
-				Source: s.Spec.Source, SourceNS: s.Spec.SourceNamespace, Approval: s.Spec.InstallPlanApproval,
-				InstalledCSV: s.Status.InstalledCSV, CurrentCSV: s.Status.CurrentCSV, State: s.Status.State,
-			}
-			if shown.CurrentCSV != shown.InstalledCSV {
-				shown.Pending = shown.CurrentCSV
-			}
-			answer.Subscriptions = append(answer.Subscriptions, shown)
+		return listObjects(r, cluster, olmPath, "subscriptions", &answer.Truncated, func(s *olmSubscription) {
+			answer.Subscriptions = append(answer.Subscriptions, s.shown(string(cluster)))
 		})
 	})
 	if err != nil {

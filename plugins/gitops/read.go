@@ -53,39 +53,22 @@ type valuesBody struct {
 // values answers {"values": {…}, "format": "json"}, and with "redacted" if some of them
 // are secret.
 func values(r *sdk.Request) (*sdk.Response, error) {
-	cluster, namespace, release, err := oneRelease(r)
-	if err != nil {
-		return nil, err
-	}
-	revision, err := revisionOf(r, "revision")
-	if err != nil {
-		return nil, err
-	}
-	set, err := cluster.Values(namespace, release, revision, r.Query("all") == "true")
-	if err != nil {
-		return nil, err
-	}
-	if len(set.Values) == 0 || string(set.Values) == "null" {
-		set.Values = json.RawMessage("{}")
-	}
-	return sdk.JSON(200, valuesBody{set, "json"})
+	return ofRevision(r, func(c helm.Cluster, namespace, release string, revision int) (*valuesBody, error) {
+		set, err := c.Values(namespace, release, revision, r.Query("all") == "true")
+		if err == nil && (len(set.Values) == 0 || string(set.Values) == "null") {
+			set.Values = json.RawMessage("{}")
+		}
+		return &valuesBody{set, "json"}, err
+	})
 }
 
-// notes answers the notes of a revision.
-func notes(r *sdk.Request) (*sdk.Response, error) {
-	cluster, namespace, release, err := oneRelease(r)
-	if err != nil {
-		return nil, err
-	}
-	revision, err := revisionOf(r, "revision")
-	if err != nil {
-		return nil, err
-	}
-	return shown(cluster.Notes(namespace, release, revision))
-}
+// notes answers the notes of a revision, manifestOf its manifest.
+func notes(r *sdk.Request) (*sdk.Response, error) { return ofRevision(r, helm.Cluster.Notes) }
 
-// manifestOf answers the manifest of a revision.
-func manifestOf(r *sdk.Request) (*sdk.Response, error) {
+func manifestOf(r *sdk.Request) (*sdk.Response, error) { return ofRevision(r, helm.Cluster.Manifest) }
+
+// ofRevision answers what read returns of the release and the revision that a query names.
+func ofRevision[T any](r *sdk.Request, read func(c helm.Cluster, namespace, release string, revision int) (*T, error)) (*sdk.Response, error) {
 	cluster, namespace, release, err := oneRelease(r)
 	if err != nil {
 		return nil, err
@@ -94,7 +77,7 @@ func manifestOf(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shown(cluster.Manifest(namespace, release, revision))
+	return shown(read(cluster, namespace, release, revision))
 }
 
 // diff answers how the manifests of two revisions differ.

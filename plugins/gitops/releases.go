@@ -43,15 +43,9 @@ type releasesBody struct {
 // configured. A cluster or namespace that cannot be read is in "errors", and does not
 // hide the others; if the query names the cluster, its failure is the answer's.
 func releases(r *sdk.Request) (*sdk.Response, error) {
-	clusters, err := clustersOf(r.Query("cluster"))
+	clusters, namespace, err := scopeOf(r)
 	if err != nil {
 		return nil, err
-	}
-	namespace := r.Query("namespace")
-	if namespace != "" {
-		if err := checkName("namespace", namespace); err != nil {
-			return nil, err
-		}
 	}
 	limit, err := r.Int("limit", 0, 1, maxPage)
 	if err != nil {

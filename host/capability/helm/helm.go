@@ -162,6 +162,8 @@ type request struct {
 	limit                       int // of a list; 0: all
 	after                       key // of a list: only the releases after this one
 	within                      time.Duration
+	changes                     bool // of a list, since the cursor
+	cursor                      string
 	async                       bool          // answer before the operation has ended
 	operation                   string        // the id of the one that the request is about
 	patience                    time.Duration // to wait for its end
@@ -217,6 +219,9 @@ func parse(r *abi.Request) (*request, error) {
 			return nil, host.E(host.Invalid, name, "the URL must name a release")
 		}
 		q.action = actList
+		if t.Query.Has("changes") {
+			return q, q.readChanges(t)
+		}
 		if err := t.Only(name, "limit", "after", "within"); err != nil {
 			return nil, err
 		}
@@ -264,6 +269,20 @@ func (q *request) readPage(t *capability.Target) (err error) {
 		q.after = key{namespace: namespace, release: release}
 	}
 	return nil
+}
+
+// readChanges reads a request for changes of a list: changes=true, and cursor (of the answer
+// before) and wait (0 to 20 seconds, for a change) if wanted.
+func (q *request) readChanges(t *capability.Target) error {
+	if err := t.Only(name, "changes", "cursor", "wait"); err != nil {
+		return err
+	}
+	if t.Query.Get("changes") != "true" {
+		return host.E(host.Invalid, name, "the query's changes must be true")
+	}
+	seconds, err := number(t, "wait", maxPatience)
+	q.changes, q.cursor, q.within = true, t.Query.Get("cursor"), time.Duration(seconds)*time.Second
+	return err
 }
 
 func (q *request) readQuery(t *capability.Target) (err error) {
@@ -338,7 +357,7 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	if !q.read {
 		limit = writeTimeout
 	}
-	if q.within > 0 {
+	if q.within > 0 && !q.changes {
 		limit = q.within
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -356,6 +375,8 @@ func (h *Helm) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response, 
 	}
 	user := p.Caller.Principal.User
 	switch {
+	case q.changes:
+		return h.changes(ctx, p, q)
 	case q.read && q.operation == "":
 		return h.detached(ctx, user, q, client, func() {}, func() (*abi.Response, error) {
 			return (&run{request: q, client: client, within: p.Narrowing, logger: logger,
