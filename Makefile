@@ -86,6 +86,7 @@ sdks:
 test: cc signin console sdks lint ## everything, with the race detector, on a real cluster
 	@program=$$(examples/devcluster/build.sh) && export BULKHEAD_DEVCLUSTER=$$program && \
 	program=$$(examples/azure-fake/build.sh) && export BULKHEAD_AZUREFAKE=$$program && \
+	program=$$(examples/flux-source/build.sh) && export BULKHEAD_FLUXSOURCE=$$program && \
 	echo "testing the dev cluster" && (cd examples/devcluster && CGO_ENABLED=0 go test -ldflags "$$(./ldflags.sh)" ./...) && \
 	echo "testing azure-fake" && (cd examples/azure-fake && CGO_ENABLED=0 go test ./...) && \
 	echo "testing monitoring" && (cd examples/kubernetes/testdata/monitoring && CGO_ENABLED=0 go test ./...) && \

@@ -51,6 +51,23 @@ func administer(t *testing.T, c *clustertest.Cluster) dynamic.Interface {
 // controller has, a file in its Go module.
 func define(t *testing.T, d dynamic.Interface, module, file string) {
 	t.Helper()
+	var crd unstructured.Unstructured
+	if err := yaml.Unmarshal(moduleFile(t, module, file), &crd.Object); err != nil {
+		t.Fatal(err)
+	}
+	old, err := d.Resource(crds).Get(t.Context(), crd.GetName(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crd.SetResourceVersion(old.GetResourceVersion())
+	if _, err := d.Resource(crds).Update(t.Context(), &crd, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// moduleFile reads a file of a Go module.
+func moduleFile(t *testing.T, module, file string) []byte {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module)
 	cmd.Dir = t.TempDir() // outside this module, whose go.mod does not list it
 	out, err := cmd.Output()
@@ -62,18 +79,7 @@ func define(t *testing.T, d dynamic.Interface, module, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var crd unstructured.Unstructured
-	if err := yaml.Unmarshal(text, &crd.Object); err != nil {
-		t.Fatal(err)
-	}
-	old, err := d.Resource(crds).Get(t.Context(), crd.GetName(), metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	crd.SetResourceVersion(old.GetResourceVersion())
-	if _, err := d.Resource(crds).Update(t.Context(), &crd, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	return text
 }
 
 // field returns what is at a path of an object, as JSON.
