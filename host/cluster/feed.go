@@ -18,10 +18,15 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
+// Tests lower these.
+var (
+	maxFeedBytes = 64 << 20 // of a feed's objects and its history
+	firstRetry   = 500 * time.Millisecond
+)
+
 // Bounds of one feed.
 const (
-	maxFeedBytes  = 64 << 20 // of its objects and its history
-	maxHistory    = 4096     // changes
+	maxHistory    = 4096 // changes
 	historyBytes  = 8 << 20
 	listPage      = 250 // objects
 	leastPage     = 8
@@ -30,7 +35,6 @@ const (
 	watchSeconds  = 600
 	unusedTime    = 30 * time.Second
 	listAgain     = 5 * time.Second // for a user who may not watch
-	firstRetry    = 500 * time.Millisecond
 	lastRetry     = 15 * time.Second
 )
 
@@ -156,8 +160,8 @@ func (f *feed) since(w *Watch, seen *visible) *Changes {
 	case at.after != nil:
 		return f.state(at, w, seen, false)
 	}
-	c := &Changes{Cursor: w.Cursor}
-	size := 0
+	c := &Changes{}
+	size, last := 0, map[objectKey]int{}
 	for i := range f.history {
 		p := &f.history[i]
 		if !older(at.version, p.version) || !w.sees(seen, p.key) {
@@ -169,8 +173,13 @@ func (f *feed) since(w *Watch, seen *visible) *Changes {
 		}
 		at.version = p.version
 		size += len(p.object) + len(p.key.name)
+		if before, ok := last[p.key]; ok {
+			c.List[before].Name = "" // only the newest counts
+		}
+		last[p.key] = len(c.List)
 		c.List = append(c.List, Change{p.object == nil, p.key.namespace, p.key.name, p.object})
 	}
+	c.List = slices.DeleteFunc(c.List, func(x Change) bool { return x.Name == "" })
 	if !c.More {
 		at.version = newer(at.version, f.version)
 	}
