@@ -166,7 +166,7 @@ func (c *Config) shares(of *Collection) bool {
 
 // refusedWatch explains to the operator what the host lacks for a shared watch.
 func refusedWatch(c *Collection, cluster string, err error) error {
-	return &host.Error{Kind: host.Unavailable, Op: op, Err: err,
+	return &host.Error{Kind: host.Upstream, Op: op, Err: err,
 		Message: fmt.Sprintf("the host may not watch %s in cluster %q", c.name(), cluster),
 		Detail:  "sharedWatches names it: the host's own identity needs list and watch on it",
 	}

@@ -160,7 +160,7 @@ func TestAWatchThatTheAPIServerForgetsIsListedAgain(t *testing.T) {
 func TestAFailureIsToldAndOvercome(t *testing.T) {
 	f := newFakeAPI(t, true)
 	f.answers(`{"kind":"Status","message":"things is forbidden"}`, 403)
-	if _, got := f.ask("", 0); got != host.Unavailable.String() {
+	if _, got := f.ask("", 0); got != host.Upstream.String() {
 		t.Errorf("the host may not watch what it shares: %s", got)
 	}
 	f.answers(`{`, 0)

@@ -14,8 +14,8 @@ import (
 
 // Bounds of the feeds of one cluster.
 const (
-	maxFeeds       = 256
-	maxFeedsOfUser = 16
+	maxFeeds       = 1024
+	maxFeedsOfUser = 64
 	maxAllBytes    = 256 << 20
 	checkUnused    = time.Second
 )

@@ -86,10 +86,9 @@ func (s *stream) run() error {
 			}
 			if err != nil {
 				refused = err
-				if len(clusters) > 1 && sdk.StatusOf(err) != 401 {
-					continue
+				if e, ok := errors.AsType[*sdk.Error](err); !ok || e.Status == 401 || first && len(clusters) == 1 {
+					return err
 				}
-				return err
 			}
 		}
 		if first && s.request.Query("follow") != "true" {

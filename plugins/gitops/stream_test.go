@@ -112,8 +112,8 @@ func TestAStreamFollowsAndResumesWhereItsIdEnds(t *testing.T) {
 		`cluster_data {"cluster":"one","complete":true,"subscriptions":[`+shownOne+`]}`,
 		`cluster_data {"cluster":"one","complete":false,"removed":[{"namespace":"shop","name":"a"}],"subscriptions":[]}`,
 		`cluster_error {"cluster":"one","message":"away","status":502}`)
-	if out.CloseCode != 0 {
-		t.Errorf("closed with %d", out.CloseCode)
+	if out.CloseCode != 0 || out.Response != nil || len(c.cursors) != 6 {
+		t.Errorf("closed with %d, %+v after %q", out.CloseCode, out.Response, c.cursors)
 	}
 	c.cursors, c.answers["one"] = nil, []any{subscriptionEvents("12/all", "false", oneSubscription)}
 	out = h.Session(sdktest.Request{Path: "/operator-subscriptions/stream", Header: []abi.Pair{{Name: "Last-Event-ID", Value: id}}})
