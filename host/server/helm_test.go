@@ -187,7 +187,7 @@ func audited(t *testing.T, c *clustertest.Cluster) {
 		if json.Unmarshal(lines.Bytes(), &e) != nil || !strings.Contains(e.User.Username, "system:serviceaccount:bulkhead") {
 			continue
 		}
-		own := e.ObjectRef.APIGroup == "bulkhead.internal" // people, teams and roles, which the host follows for itself
+		own := e.ObjectRef.APIGroup == "bulkhead.internal"                                             // people, teams and roles, which the host follows for itself
 		own = own || e.ObjectRef.Resource == "applications" && (e.Verb == "list" || e.Verb == "watch") // shared between users; see sharing
 		if e.ImpersonatedUser == nil && e.ObjectRef.Resource != "" && !own {
 			t.Errorf("the host itself did %s %s", e.Verb, e.RequestURI)

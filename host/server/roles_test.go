@@ -11,7 +11,7 @@ import (
 // nothing, for everybody who may read.
 var gitopsReads = map[string]int{
 	"/helm-releases": 200, "/helm-releases/stream": 200, "/helm-history": 200,
-	"/helm-values": 400, "/helm-notes": 400, "/helm-manifest": 400, "/helm-diff": 400, "/helm-operation": 400,
+	"/helm-values": 400, "/helm-notes": 400, "/helm-manifest": 400, "/helm-diff": 400, "/helm-operation": 400, "/helm-operation/stream": 400,
 	"/argocd/applications": 200, "/argocd/applications/stream": 200, "/argocd/application": 400, "/argocd/resource-tree": 400,
 	"/argocd/applicationsets": 200, "/argocd/health": 200, "/argocd/sync": 200, "/argocd/status": 200,
 	"/kustomizations": 200, "/kustomizations/stream": 200, "/flux/objects": 200, "/flux/objects/stream": 200, "/flux/object": 400,

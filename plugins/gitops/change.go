@@ -58,8 +58,8 @@ func upgrade(r *sdk.Request) (*sdk.Response, error) {
 	if b.DryRun && b.Async {
 		return nil, sdk.Errorf(400, "dryRun excludes async")
 	}
-	if b.Async {
-		return begun(cluster.BeginUpgrade(b.Namespace, b.Release, b.Upgrade))
+	if background(r, b.Async) && !b.DryRun { // a dry run does not heed the preference
+		return started(r, b.Cluster, b.Namespace, b.Release)(cluster.BeginUpgrade(b.Namespace, b.Release, b.Upgrade))
 	}
 	result, err := cluster.Upgrade(b.Namespace, b.Release, b.Upgrade)
 	if err == nil && b.DryRun {
@@ -95,8 +95,8 @@ func rollback(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Async {
-		return begun(cluster.BeginRollback(b.Namespace, b.Release, b.Rollback))
+	if background(r, b.Async) {
+		return started(r, b.Cluster, b.Namespace, b.Release)(cluster.BeginRollback(b.Namespace, b.Release, b.Rollback))
 	}
 	result, err := cluster.Rollback(b.Namespace, b.Release, b.Rollback)
 	return outcome("rolled back", b.Release, result, err)
@@ -115,8 +115,8 @@ func uninstall(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Async {
-		return begun(cluster.BeginUninstall(b.Namespace, b.Release))
+	if background(r, b.Async) {
+		return started(r, b.Cluster, b.Namespace, b.Release)(cluster.BeginUninstall(b.Namespace, b.Release))
 	}
 	result, err := cluster.Uninstall(b.Namespace, b.Release)
 	return outcome("uninstalled", b.Release, result, err)
@@ -135,8 +135,8 @@ func test(r *sdk.Request) (*sdk.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Async {
-		return begun(cluster.BeginTest(b.Namespace, b.Release))
+	if background(r, b.Async) {
+		return started(r, b.Cluster, b.Namespace, b.Release)(cluster.BeginTest(b.Namespace, b.Release))
 	}
 	result, err := cluster.Test(b.Namespace, b.Release)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -311,6 +312,58 @@ func TestAChangeInTheBackgroundIsAnswered202UntilItEnds(t *testing.T) {
 				t.Errorf("%s: %d %s after %+v", path, resp.Status, resp.Text(), helm.asked)
 			}
 		}
+	}
+}
+
+func TestAPreferenceForAnAsynchronousAnswerIsHeeded(t *testing.T) {
+	for prefer, want := range map[string]string{
+		"respond-async": "POST helm://dev/shop/web/rollback?async=true", "wait=5, Respond-Async; x=1": "POST helm://dev/shop/web/rollback?async=true",
+		"wait=5": "POST helm://dev/shop/web/rollback", "": "POST helm://dev/shop/web/rollback",
+	} {
+		helm := &calls{body: `{"id":"rollback.X","status":"InProgress"}`}
+		r := post("/helm-rollback", `{"release":"web","namespace":"shop","revision":2,"cluster":"dev"}`)
+		r.Header = []abi.Pair{{Name: "Prefer", Value: prefer}}
+		resp := serve(t, helm).Do(r)
+		if got := helm.asked[0].Method + " " + helm.asked[0].URL; got != want {
+			t.Errorf("%q: asked %s", prefer, got)
+		}
+		async := strings.HasSuffix(want, "async=true")
+		header := map[string]string{}
+		for _, h := range resp.Header {
+			header[h.Name] = h.Value
+		}
+		if async && (resp.Status != 202 || header["Preference-Applied"] != "respond-async" || header["Location"] != "helm-operation?cluster=dev&id=rollback.X&namespace=shop&release=web") ||
+			!async && (resp.Status != 200 || header["Location"] != "") {
+			t.Errorf("%q: %d %v", prefer, resp.Status, header)
+		}
+	}
+	helm := &calls{body: `{"release":{"name":"web"},"dryRun":true}`}
+	r := post("/helm-upgrade", `{"release":"web","namespace":"shop","chart":"c","dryRun":true}`)
+	r.Header = []abi.Pair{{Name: "Prefer", Value: "respond-async"}}
+	if resp := serve(t, helm).Do(r); resp.Status != 200 || helm.asked[0].URL != "helm://dev/shop/web/upgrade" {
+		t.Errorf("a dry run: %d after %s", resp.Status, helm.asked[0].URL)
+	}
+}
+
+func TestTheStreamOfAnOperationEndsWithIt(t *testing.T) {
+	n := 0
+	h := sdktest.New(t, manifest)
+	h.Config(map[string]string{"defaultCluster": "dev"})
+	h.Capability("helm", func(*abi.Request) (*abi.Response, error) {
+		n++
+		status := "InProgress"
+		if n > 3 {
+			status = "Succeeded"
+		}
+		return &abi.Response{Status: 200, Body: []byte(`{"id":"upgrade.X","status":"` + status + `","action":"upgrade","objects":` + strconv.Itoa(n/2) + `}`)}, nil
+	})
+	out := h.Session(sdktest.Request{Path: "/helm-operation/stream?release=web&namespace=shop&id=upgrade.X"}, sdktest.Idle(), sdktest.Idle(), sdktest.Idle(), sdktest.Idle())
+	got, _ := events(t, out)
+	expect(t, got,
+		`operation {"id":"upgrade.X","status":"InProgress","action":"upgrade","objects":0}`, `operation {"id":"upgrade.X","status":"InProgress","action":"upgrade","objects":1}`,
+		`operation {"id":"upgrade.X","status":"Succeeded","action":"upgrade","objects":2}`, `done {}`)
+	if out := h.Session(sdktest.Request{Path: "/helm-operation/stream?release=web"}); out.Accepted || out.Response.Status != 400 {
+		t.Errorf("without an id: %+v", out.Response)
 	}
 }
 

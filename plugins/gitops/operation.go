@@ -1,11 +1,18 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/sdk"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/helm"
+	"github.com/seed-a3fb47d6/bulkhead/sdk/session"
 )
+
+func init() { session.Handle("helm-operation-stream", operationStream) }
 
 const mostWait = 20 // seconds
 
@@ -19,6 +26,42 @@ func begun(o *helm.Operation, err error) (*sdk.Response, error) {
 		status = 202
 	}
 	return sdk.JSON(status, o)
+}
+
+// respondAsync is the preference for an answer before the end (RFC 7240, section 4.1).
+const respondAsync = "respond-async"
+
+// background reports whether a change is asked for in the background.
+func background(r *sdk.Request, async bool) bool { return async || prefersAsync(r) }
+
+func prefersAsync(r *sdk.Request) bool {
+	for preference := range strings.SplitSeq(r.Header("Prefer"), ",") {
+		name, _, _ := strings.Cut(preference, ";")
+		if strings.EqualFold(strings.TrimSpace(name), respondAsync) {
+			return true
+		}
+	}
+	return false
+}
+
+// started is begun for a change that the request has begun: the answer says where it can be
+// followed, and that the preference was heeded.
+func started(r *sdk.Request, cluster, namespace, release string) func(*helm.Operation, error) (*sdk.Response, error) {
+	return func(o *helm.Operation, err error) (*sdk.Response, error) {
+		resp, err := begun(o, err)
+		if err != nil {
+			return nil, err
+		}
+		query := url.Values{"namespace": {namespace}, "release": {release}, "id": {o.ID}}
+		if cluster != "" {
+			query.Set("cluster", cluster)
+		}
+		resp.With("Location", "helm-operation?"+query.Encode())
+		if prefersAsync(r) {
+			resp.With("Preference-Applied", respondAsync)
+		}
+		return resp, nil
+	}
 }
 
 // operation answers how a change in the background goes: 202 while it runs.
@@ -38,6 +81,41 @@ func operation(r *sdk.Request) (*sdk.Response, error) {
 		}
 	}
 	return begun(cluster.Operation(namespace, release, id, wait))
+}
+
+// operationStream sends an operation whenever it has changed, until it has ended.
+func operationStream(r *sdk.Request, s *session.Session) error {
+	cluster, namespace, release, err := oneRelease(r)
+	if err != nil {
+		return err
+	}
+	id := r.Query("id")
+	if id == "" {
+		return sdk.Errorf(400, "id is required")
+	}
+	last := ""
+	for {
+		o, err := cluster.Operation(namespace, release, id, 0)
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(o)
+		if err != nil {
+			return err
+		}
+		if string(text) != last {
+			last = string(text)
+			if err := s.SendEvent("operation", "", last); err != nil {
+				return session.Done(err)
+			}
+		}
+		if o.Status != "InProgress" {
+			return session.Done(s.SendEvent("done", "", "{}"))
+		}
+		if _, err := s.Next(lookEvery); !errors.Is(err, session.ErrTimeout) {
+			return session.Done(err)
+		}
+	}
 }
 
 type cancelBody struct {
