@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/sandbox/internal/rewrite"
@@ -56,7 +55,20 @@ func (a Account) Hold(n int) (free func(), err error) {
 	if err := a.take(int64(n)); err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(func() { _ = a.take(-int64(n)) }), nil // releasing cannot fail
+	return (&held{account: a, bytes: int64(n)}).free, nil
+}
+
+// held is what Hold has counted.
+type held struct {
+	account Account
+	bytes   int64
+	freed   atomic.Bool
+}
+
+func (h *held) free() {
+	if !h.freed.Swap(true) {
+		_ = h.account.take(-h.bytes) // releasing cannot fail
+	}
 }
 
 // take charges delta bytes to both or to neither.

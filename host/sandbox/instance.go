@@ -21,11 +21,12 @@ type Instance struct {
 	stack     *stack.Stack
 	functions map[string]*stack.Function
 	meter     meter
-	unlimited bool    // calls have no limit on fuel
-	inside    bool    // a call is running
-	failed    bool    // its state is unknown; it must not be entered again
-	bytes     int64   // of memory, tables and stack
-	holder    *Budget // counts charged of them; nil: none
+	values    [8]uint64 // parameters and results of the running call
+	unlimited bool      // calls have no limit on fuel
+	inside    bool      // a call is running
+	failed    bool      // its state is unknown; it must not be entered again
+	bytes     int64     // of memory, tables and stack
+	holder    *Budget   // counts charged of them; nil: none
 	charged   int64
 	refused   error // why its last request for memory was refused
 	logged    int   // bytes of output in this call
@@ -77,8 +78,7 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	if err != nil {
 		return 0, err
 	}
-	var values [8]uint64
-	n := copy(values[:], args)
+	n := copy(i.values[:], args)
 	i.logged, i.records = 0, 0
 	fuel := i.module.spec.Limits.Fuel
 	if i.unlimited {
@@ -88,7 +88,7 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	i.inside = true
 	defer func() { i.inside = false }()
 	i.meter.enter()
-	err = fn.Call(withCallState(ctx, i), values[:max(n, 1)])
+	err = fn.Call(withCallState(ctx, i), i.values[:max(n, 1)])
 	i.meter.left()
 	i.flush(ctx)
 	if errors.Is(err, stack.ErrOverflow) {
@@ -97,7 +97,7 @@ func (i *Instance) enter(ctx context.Context, export string, args []uint64) (uin
 	if err == nil {
 		err = i.stack.Shrink(i.charge)
 	}
-	return values[0], err
+	return i.values[0], err
 }
 
 // function caches handles of exports: the engine needs some 10 KB for each.
