@@ -40,14 +40,14 @@ func open(t *testing.T, c Config) sink {
 	return nil
 }
 
-type record = map[string]any
+type document = map[string]any
 
 func TestAFullFileIsRotatedAndNoLineIsLost(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{File: &File{Path: filepath.Join(dir, "d.jsonl"), MaxMiB: 1, Keep: 2}})
 	line := strings.Repeat("x", 300<<10)
 	for i := range 10 {
-		if err := s.Write(t.Context(), []record{{strconv.Itoa(i): line}}); err != nil {
+		if err := s.Write(t.Context(), []document{{strconv.Itoa(i): line}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestOnlyARegularFileOfTheHostsOwnIsRotated(t *testing.T) {
 	open(t, c) // a stream may have several writers
 	line := strings.Repeat("x", 100)
 	for range 5 {
-		if err := s.Write(t.Context(), []record{{"a": line}}); err != nil {
+		if err := s.Write(t.Context(), []document{{"a": line}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestALinkThatTakesAFilesPlaceIsNotRotated(t *testing.T) {
 	s.max = 64
 	write := func() {
 		t.Helper()
-		if err := s.Write(t.Context(), []record{{"a": strings.Repeat("x", 100)}}); err != nil {
+		if err := s.Write(t.Context(), []document{{"a": strings.Repeat("x", 100)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,17 +150,17 @@ func TestRotationReplacesRegularFilesOnly(t *testing.T) {
 	}
 	s := open(t, Config{File: &File{Path: path, Keep: 2}}).(*file)
 	s.max = 64
-	full := record{"a": strings.Repeat("x", 100)}
-	if err := s.Write(t.Context(), []record{full}); err != nil {
+	full := document{"a": strings.Repeat("x", 100)}
+	if err := s.Write(t.Context(), []document{full}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Write(t.Context(), []record{full}); err == nil || !strings.Contains(err.Error(), path+".2 is not a regular file") {
+	if err := s.Write(t.Context(), []document{full}); err == nil || !strings.Contains(err.Error(), path+".2 is not a regular file") {
 		t.Errorf("got %v", err)
 	}
 	if to, err := os.Readlink(path + ".2"); err != nil || to != target {
 		t.Errorf("the link became %q, %v", to, err)
 	}
-	if err := errors.Join(os.Remove(path+".2"), s.Write(t.Context(), []record{full})); err != nil {
+	if err := errors.Join(os.Remove(path+".2"), s.Write(t.Context(), []document{full})); err != nil {
 		t.Errorf("once it is moved away: %v", err)
 	}
 }
@@ -169,7 +169,7 @@ func TestAFileGoesOnAfterARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "d.jsonl")
 	for range 2 {
 		s := open(t, Config{File: &File{Path: path}})
-		if err := s.Write(t.Context(), []record{{"a": 1}, {"b": 2}}); err != nil {
+		if err := s.Write(t.Context(), []document{{"a": 1}, {"b": 2}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -192,7 +192,7 @@ func TestAFileIsMendedWhereACrashTookHalfARecord(t *testing.T) {
 		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := open(t, Config{File: &File{Path: path}}).Write(t.Context(), []record{{"c": 1}}); err != nil {
+		if err := open(t, Config{File: &File{Path: path}}).Write(t.Context(), []document{{"c": 1}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
@@ -210,7 +210,7 @@ func TestAFileThatIsMovedAwayIsBegunAgain(t *testing.T) {
 		func() error { return os.Remove(path) },
 		func() error { return nil },
 	} {
-		if err := s.Write(t.Context(), []record{{"n": i}}); err != nil {
+		if err := s.Write(t.Context(), []document{{"n": i}}); err != nil {
 			t.Fatal(err)
 		}
 		if text, _ := os.ReadFile(path); string(text) != fmt.Sprintf("{\"n\":%d}\n", i) {
@@ -302,7 +302,7 @@ func TestAServerGetsOPAsShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, Config{HTTP: &Server{URL: srv.URL + "/logs", TokenFile: token}})
-	batch := []record{{"a": 1}, {"a": 2}}
+	batch := []document{{"a": 1}, {"a": 2}}
 	if err := s.Write(t.Context(), batch); err != nil || len(got) != 2 || got[1]["a"] != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -329,7 +329,7 @@ func TestWhatAServerAnswersDecidesWhetherItIsAskedAgain(t *testing.T) {
 			w.WriteHeader(c.status)
 		}))
 		s := open(t, Config{HTTP: &Server{URL: srv.URL + "/logs?key=sesame"}})
-		err := s.Write(t.Context(), []record{{}, {}})
+		err := s.Write(t.Context(), []document{{}, {}})
 		var r *refused
 		var l *later
 		if (err == nil) != (c.status/100 == 2) || errors.As(err, &r) != c.refused || c.refused && r.records != 2 {
@@ -339,7 +339,7 @@ func TestWhatAServerAnswersDecidesWhetherItIsAskedAgain(t *testing.T) {
 			t.Errorf("%d with Retry-After %q: %+v", c.status, c.later, l)
 		}
 		srv.Close()
-		if err := s.Write(t.Context(), []record{{}}); err == nil || strings.Contains(err.Error(), "sesame") {
+		if err := s.Write(t.Context(), []document{{}}); err == nil || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("away: %v", err)
 		}
 	}
@@ -351,7 +351,7 @@ func TestARedirectTakesDecisionsNowhere(t *testing.T) {
 	srv := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer srv.Close()
 	for _, c := range []Config{{HTTP: &Server{URL: srv.URL}}, {OTLP: &Server{URL: srv.URL}}} {
-		if err := open(t, c).Write(t.Context(), []record{{}}); err == nil {
+		if err := open(t, c).Write(t.Context(), []document{{}}); err == nil {
 			t.Error("what was sent elsewhere counts as written")
 		}
 	}

@@ -17,6 +17,11 @@ type Config struct {
 	// OTLP is a server that accepts OpenTelemetry logs; its URL usually ends in
 	// /v1/logs.
 	OTLP *Server `json:"otlp,omitempty"`
+	// Syslog is a syslog server (RFC 5424).
+	Syslog *Syslog `json:"syslog,omitempty"`
+	// Fallback is the name of one of these destinations, such as "syslog". It gets only
+	// the records that no other destination takes at the first attempt.
+	Fallback string `json:"fallback,omitempty"`
 	// Mask lists the values that are erased from each record, as JSON Pointers
 	// (RFC 6901). By default these are /input/principal/claims and
 	// /input/principal/login/id. A record lists its erased values as "erased".
@@ -56,10 +61,12 @@ const (
 )
 
 // maxDestinations is the greatest number of destinations.
-const maxDestinations = 3
+const maxDestinations = 4
 
 // Enabled reports whether there is a destination.
-func (c *Config) Enabled() bool { return c.File != nil || c.HTTP != nil || c.OTLP != nil }
+func (c *Config) Enabled() bool {
+	return c.File != nil || c.HTTP != nil || c.OTLP != nil || c.Syslog != nil
+}
 
 func (c *Config) queueSize() int {
 	if c.Queue == 0 {
@@ -82,17 +89,8 @@ func (c *Config) Check(problems *config.Problems) {
 			bad(true, "file.path", "%v", err)
 		}
 	}
-	for field, server := range map[string]*Server{"http.url": c.HTTP, "otlp.url": c.OTLP} {
-		if server == nil {
-			continue
-		}
-		u, err := url.Parse(server.URL)
-		bad(err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())),
-			field, "must be an https URL, or an http URL on loopback")
-		bad(err == nil && u.User != nil, field, "contains a password; use tokenFile")
-	}
-	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; add file, http or otlp")
-	bad(c.Queue < 0 || c.Queue > maxQueue, "queue", "must be from 0 to %d", maxQueue)
+	c.checkRemote(problems)
+	bad(!c.Enabled() && (c.Mask != nil || c.Queue != 0 || c.WhenFull != "" || c.Labels != nil), "", "names no destination; add file, http, otlp or syslog")
 	bad(c.WhenFull != "" && c.WhenFull != "drop" && c.WhenFull != "deny", "whenFull", "%q must be drop or deny", c.WhenFull)
 	if c.Mask != nil {
 		for i, p := range *c.Mask {
@@ -100,6 +98,44 @@ func (c *Config) Check(problems *config.Problems) {
 			bad(err != nil, fmt.Sprintf("mask[%d]", i), "%v", err)
 		}
 	}
+}
+
+// checkRemote checks what the decision log and the audit have in common.
+func (c *Config) checkRemote(problems *config.Problems) {
+	for field, server := range map[string]*Server{"http.url": c.HTTP, "otlp.url": c.OTLP} {
+		if server == nil {
+			continue
+		}
+		u, err := url.Parse(server.URL)
+		if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())) {
+			problems.Add(field, "must be an https URL, or an http URL on loopback")
+		}
+		if err == nil && u.User != nil {
+			problems.Add(field, "contains a password; use tokenFile")
+		}
+	}
+	if c.Syslog != nil {
+		c.Syslog.check(problems.At("syslog"))
+	}
+	if c.Queue < 0 || c.Queue > maxQueue {
+		problems.Add("queue", "must be from 0 to %d", maxQueue)
+	}
+	has := map[string]bool{"file": c.File != nil, "http": c.HTTP != nil, "otlp": c.OTLP != nil, "syslog": c.Syslog != nil}
+	if c.Fallback != "" && !has[c.Fallback] {
+		problems.Add("fallback", "%q is not one of the destinations that are configured", c.Fallback)
+	} else if c.Fallback != "" && c.count() == 1 {
+		problems.Add("fallback", "%q is the only destination; a fallback needs another one", c.Fallback)
+	}
+}
+
+// count returns the number of destinations.
+func (c *Config) count() (n int) {
+	for _, has := range []bool{c.File != nil, c.HTTP != nil, c.OTLP != nil, c.Syslog != nil} {
+		if has {
+			n++
+		}
+	}
+	return n
 }
 
 // Paths returns the fields of c that name files.
@@ -112,6 +148,9 @@ func (c *Config) Paths() []*string {
 		if server != nil {
 			list = append(list, &server.TokenFile, &server.CAFile)
 		}
+	}
+	if c.Syslog != nil {
+		list = append(list, &c.Syslog.CAFile)
 	}
 	return list
 }

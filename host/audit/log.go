@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +55,10 @@ type Attribute struct {
 
 // Status counts what happened to the offered records.
 type Status struct {
-	Denied       uint64                       `json:"denied"`       // effects refused because a queue was full
+	Denied uint64 `json:"denied"` // effects refused because they could not be recorded
+	// Lost counts the records that no destination will ever have, if there is a fallback,
+	// and for the audit.
+	Lost         uint64                       `json:"lost,omitempty"`
 	Destinations map[string]DestinationStatus `json:"destinations"` // by their names in the configuration
 }
 
@@ -64,12 +70,14 @@ type DestinationStatus struct {
 	Problem string `json:"problem,omitempty"` // why the latest were not written
 }
 
-// Log delivers records to every destination. No destination waits for another. It is safe
-// for concurrent use.
+// Log delivers records to every destination, and to the fallback those that no other
+// destination takes. No destination waits for another. It is safe for concurrent use.
 type Log struct {
-	destinations []*destination
+	destinations []*destination // without the fallback
+	fallback     *destination   // nil: none
+	follows      bool           // each record has a receipt
 	denies       bool
-	denied       atomic.Uint64
+	denied, lost atomic.Uint64
 	ending       context.CancelFunc // ends reading the queues once they are empty
 	abort        context.CancelFunc // ends writing
 	done         sync.WaitGroup
@@ -89,18 +97,27 @@ func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string
 	all := map[string]string{}
 	maps.Copy(all, labels)
 	maps.Copy(all, cfg.Labels)
-	l := &Log{denies: cfg.WhenFull == "deny"}
+	l := &Log{denies: cfg.WhenFull == "deny", follows: cfg.Fallback != ""}
 	var ending, abort context.Context
 	ending, l.ending = context.WithCancel(context.Background())
 	abort, l.abort = context.WithCancel(context.Background())
 	for name, s := range sinks {
+		size := cfg.queueSize()
 		d := &destination{
-			name: name, sink: s, queue: make(chan Record, cfg.queueSize()), labels: all, mask: cfg.mask(stream.Mask),
-			stream: stream.Name, log: log.With("destination", name),
+			name: name, sink: s, size: int64(size), queue: make(chan item, outcomeRoom*size), labels: all, mask: cfg.mask(stream.Mask),
+			stream: stream.Name, log: log.With("destination", name), lastRetry: lastRetry, confirms: true,
 		}
-		l.destinations = append(l.destinations, d)
+		if p, ok := s.(profiled); ok {
+			d.lastRetry, d.confirms = cmp.Or(p.profile().lastRetry, lastRetry), !p.profile().unconfirmed
+		}
+		if name == cfg.Fallback {
+			l.fallback = d
+		} else {
+			l.destinations = append(l.destinations, d)
+		}
 		l.done.Go(func() { d.run(ending, abort) })
 	}
+	slices.SortFunc(l.destinations, func(a, b *destination) int { return strings.Compare(a.name, b.name) })
 	return l
 }
 
@@ -109,7 +126,7 @@ func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string
 func (l *Log) Offer(r Record) bool {
 	room, full, stands := [maxDestinations]bool{}, false, true
 	for i, d := range l.destinations {
-		room[i] = d.reserve()
+		room[i] = d.reserve(d.size)
 		full = full || !room[i]
 	}
 	if full && l.denies {
@@ -118,12 +135,92 @@ func (l *Log) Offer(r Record) bool {
 			r, stands = refusal, false
 		}
 	}
+	l.send(r, room, l.follows, false)
+	return stands
+}
+
+// await waits until one destination has the record of c for certain, or none can take it
+// now. The error is then why; the record remains queued, and may still arrive.
+func (l *Log) await(ctx context.Context, c *receipt) error {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if c.has() {
+		return nil
+	}
+	return errors.Join(append([]error{errors.New("no destination takes the record")}, l.problems()...)...)
+}
+
+// outcomeRoom is how many times the usual size of a queue the outcomes of effects may fill,
+// whose intents were delivered.
+const outcomeRoom = 4
+
+// queue queues r and follows it. room is how many times the size of the queues r may fill.
+func (l *Log) queue(r Record, room int64, waits bool) *receipt {
+	has := [maxDestinations]bool{}
 	for i, d := range l.destinations {
-		if room[i] {
-			d.queue <- r
+		has[i] = d.reserve(room * d.size)
+	}
+	return l.send(r, has, true, waits)
+}
+
+// send queues r for the destinations that have room.
+func (l *Log) send(r Record, room [maxDestinations]bool, follow, waits bool) *receipt {
+	var c *receipt
+	if follow {
+		n := len(l.destinations)
+		c = &receipt{log: l, record: r, trying: n, keeping: n}
+		if waits {
+			c.done = make(chan struct{})
 		}
 	}
-	return stands
+	for i, d := range l.destinations {
+		// A destination that fails at the moment keeps nobody waiting.
+		down := waits && d.problem.Load() != nil
+		if room[i] {
+			d.queue <- item{record: r, receipt: c, told: down}
+		}
+		if c != nil && (down || !room[i]) {
+			c.failed()
+		}
+		if c != nil && !room[i] {
+			c.dropped()
+		}
+	}
+	if len(l.destinations) == 0 && c != nil {
+		c.failed()
+	}
+	return c
+}
+
+// problems returns why the destinations cannot be written now.
+func (l *Log) problems() (list []error) {
+	for _, d := range l.all() {
+		if p := d.problem.Load(); p != nil {
+			list = append(list, errors.New(d.name+": "+*p))
+		}
+	}
+	return list
+}
+
+// Blind returns why no destination that confirms what it takes can be written now, nil if
+// one can.
+func (l *Log) Blind() error {
+	for _, d := range l.all() {
+		if d.confirms && d.problem.Load() == nil {
+			return nil
+		}
+	}
+	return errors.Join(l.problems()...)
+}
+
+func (l *Log) all() []*destination {
+	if l.fallback == nil {
+		return l.destinations
+	}
+	return append(slices.Clone(l.destinations), l.fallback)
 }
 
 // Close writes the waiting records, for at most 5 s, and closes the destinations. Offer
@@ -134,7 +231,7 @@ func (l *Log) Close() error {
 	l.done.Wait()
 	l.abort()
 	var errs []error
-	for _, d := range l.destinations {
+	for _, d := range l.all() {
 		errs = append(errs, d.sink.Close())
 	}
 	return errors.Join(errs...)
@@ -142,143 +239,9 @@ func (l *Log) Close() error {
 
 // Status returns the counts so far.
 func (l *Log) Status() *Status {
-	s := &Status{Denied: l.denied.Load(), Destinations: map[string]DestinationStatus{}}
-	for _, d := range l.destinations {
+	s := &Status{Denied: l.denied.Load(), Lost: l.lost.Load(), Destinations: map[string]DestinationStatus{}}
+	for _, d := range l.all() {
 		s.Destinations[d.name] = d.status()
-	}
-	return s
-}
-
-// destination writes records from its own queue.
-type destination struct {
-	name   string
-	sink   sink
-	queue  chan Record
-	labels map[string]string
-	mask   mask
-	stream string
-	log    *slog.Logger
-
-	waiting          atomic.Int64 // reserved room, at most the size of the queue
-	written, dropped atomic.Uint64
-	problem          atomic.Pointer[string]
-}
-
-// reserve reserves room for one record, which must then be queued. It returns false if
-// the queue is full.
-func (d *destination) reserve() bool {
-	if d.waiting.Add(1) <= int64(cap(d.queue)) {
-		return true
-	}
-	d.waiting.Add(-1)
-	d.dropped.Add(1)
-	return false
-}
-
-func (d *destination) run(ending, abort context.Context) {
-	batch := make([]map[string]any, 0, batchSize)
-	for {
-		select {
-		case r := <-d.queue:
-			batch = d.more(append(batch[:0], d.document(r)))
-			d.write(ending, abort, batch)
-			d.waiting.Add(-int64(len(batch)))
-			clear(batch)
-		case <-ending.Done():
-			if len(d.queue) == 0 {
-				return
-			}
-		}
-	}
-}
-
-// more adds the records that are already queued.
-func (d *destination) more(batch []map[string]any) []map[string]any {
-	for len(batch) < batchSize {
-		select {
-		case r := <-d.queue:
-			batch = append(batch, d.document(r))
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// document returns r with the labels and without masked values.
-func (d *destination) document(r Record) map[string]any {
-	doc, labels := r.Document(), map[string]any{}
-	for k, v := range d.labels {
-		labels[k] = v
-	}
-	doc["labels"] = labels
-	if erased := d.mask.erase(doc); len(erased) > 0 {
-		list := make([]any, len(erased))
-		for i, pointer := range erased {
-			list[i] = pointer
-		}
-		doc["erased"] = list
-	}
-	return doc
-}
-
-// write writes the batch to the sink, with any number of attempts, until abort is done. A
-// batch that is refused as a whole is sent again in halves, so that one invalid record
-// does not cost the others.
-func (d *destination) write(ending, abort context.Context, batch []map[string]any) {
-	stop := ending.Done()
-	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := d.sink.Write(abort, batch)
-		if err == nil {
-			d.note(nil)
-			d.written.Add(uint64(len(batch)))
-			return
-		}
-		r := (*refused)(nil)
-		half := len(batch) / 2
-		if errors.As(err, &r) && r.whole && half > 0 {
-			d.write(ending, abort, batch[:half])
-			d.write(ending, abort, batch[half:])
-			return
-		}
-		d.note(err)
-		if r != nil {
-			d.dropped.Add(uint64(r.records))
-			d.written.Add(uint64(len(batch) - r.records))
-			return
-		}
-		if l := (*later)(nil); errors.As(err, &l) {
-			wait = max(wait, l.after)
-		}
-		select {
-		case <-abort.Done():
-			d.dropped.Add(uint64(len(batch)))
-			return
-		case <-stop: // one last attempt, since there may be no time for another
-			stop, wait = nil, firstRetry
-		case <-time.After(wait):
-		}
-	}
-}
-
-// note records the outcome of the latest attempt, and logs when it changes.
-func (d *destination) note(err error) {
-	if err == nil {
-		if d.problem.Swap(nil) != nil {
-			d.log.Info(d.stream + " can be written again")
-		}
-		return
-	}
-	text := err.Error()
-	if old := d.problem.Swap(&text); old == nil || *old != text {
-		d.log.Error(d.stream+" cannot be written", "error", err)
-	}
-}
-
-func (d *destination) status() DestinationStatus {
-	s := DestinationStatus{Written: d.written.Load(), Dropped: d.dropped.Load(), Waiting: int(d.waiting.Load())}
-	if p := d.problem.Load(); p != nil {
-		s.Problem = *p
 	}
 	return s
 }

@@ -30,7 +30,7 @@ type entry struct {
 	refusal Record
 }
 
-func (e entry) Document() map[string]any { return record{"decision_id": e.id} }
+func (e entry) Document() map[string]any { return document{"decision_id": e.id} }
 func (e entry) Refusal() Record          { return e.refusal }
 
 // sinkFunc is a destination under a test's control.
@@ -154,7 +154,7 @@ func TestEveryDestinationsFullLogCounts(t *testing.T) {
 		} {
 			l := &Log{denies: c.denies}
 			for i := range 3 {
-				d := &destination{queue: make(chan Record, 2), log: slog.New(slog.DiscardHandler)}
+				d := &destination{queue: make(chan item, 2), size: 2, log: slog.New(slog.DiscardHandler)}
 				if i == full {
 					d.waiting.Store(2)
 				}
@@ -174,7 +174,7 @@ func TestEveryDestinationsFullLogCounts(t *testing.T) {
 					}
 					continue
 				}
-				if got := <-d.queue; got.(entry).id != want || d.waiting.Load() != 1 {
+				if got := <-d.queue; got.record.(entry).id != want || d.waiting.Load() != 1 {
 					t.Errorf("%s, destination %d of which %d is full has %+v", name, i, full, got)
 				}
 			}
@@ -190,9 +190,9 @@ func TestARecordHasLabelsAndWhatTheMaskLeaves(t *testing.T) {
 		cfg  Config
 		want map[string]any
 	}{
-		"the stream's mask": {Config{}, record{"decision_id": "0", "labels": record{"app": "x", "site": "east"}}},
+		"the stream's mask": {Config{}, document{"decision_id": "0", "labels": document{"app": "x", "site": "east"}}},
 		"a mask": {Config{Mask: &mask, Labels: map[string]string{"app": "y"}},
-			record{"labels": record{"app": "y"}, "erased": []any{"/decision_id", "/labels/site"}}},
+			document{"labels": document{"app": "y"}, "erased": []any{"/decision_id", "/labels/site"}}},
 	} {
 		var got []map[string]any
 		l := start(&c.cfg, &decisions, map[string]sink{"file": sinkFunc(func(_ context.Context, records []map[string]any) error {

@@ -57,15 +57,15 @@ func TestACollectorGetsOpenTelemetrysShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, Config{OTLP: &Server{URL: srv.URL + "/v1/logs", TokenFile: token, CAFile: ca}})
-	full := record{
-		"labels": record{"id": "host-1", "site": "east"}, "decision_id": "d1", "timestamp": "2026-11-26T07:00:00.000000005Z",
-		"input":  record{"principal": record{"user": "ann@example.com"}, "route": record{"action": "a:b"}},
-		"result": record{"allow": false, "reason": record{"code": "no_action"}},
-		"custom": record{"policy": "sha256:p", "plugin": record{"digest": "sha256:q", "generation": uint64(3)}},
+	full := document{
+		"labels": document{"id": "host-1", "site": "east"}, "decision_id": "d1", "timestamp": "2026-11-26T07:00:00.000000005Z",
+		"input":  document{"principal": document{"user": "ann@example.com"}, "route": document{"action": "a:b"}},
+		"result": document{"allow": false, "reason": document{"code": "no_action"}},
+		"custom": document{"policy": "sha256:p", "plugin": document{"digest": "sha256:q", "generation": uint64(3)}},
 		"n":      []any{json.Number("7"), json.Number("1.5"), json.Number("1e400"), int64(-1), 0.25, nil, true, "caf\xe9"},
 	}
 	before := time.Now()
-	if err := s.Write(t.Context(), []record{full, {"result": record{"allow": true}}}); err != nil {
+	if err := s.Write(t.Context(), []document{full, {"result": document{"allow": true}}}); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -146,7 +146,7 @@ func TestWhatACollectorRejectsIsTold(t *testing.T) {
 			_, _ = io.WriteString(w, c.answer)
 		}))
 		s := open(t, Config{OTLP: &Server{URL: srv.URL}})
-		err := s.Write(t.Context(), []record{{}, {}, {}})
+		err := s.Write(t.Context(), []document{{}, {}, {}})
 		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -16,6 +16,14 @@ type sink interface {
 	Close() error
 }
 
+// profile is how a sink differs from a server that answers.
+type profile struct {
+	lastRetry   time.Duration // the longest wait between two attempts; 0: that of a server
+	unconfirmed bool          // a successful Write does not mean that the records have arrived
+}
+
+type profiled interface{ profile() profile }
+
 // open opens every destination of c; the result is by their names in the configuration.
 func (c *Config) open(stream *Stream) (map[string]sink, error) {
 	sinks := map[string]sink{}
@@ -45,6 +53,12 @@ func (c *Config) open(stream *Stream) (map[string]sink, error) {
 	if c.OTLP != nil {
 		s, err := openServer(c.OTLP)
 		if err := add("otlp", otlp{s, stream}, err); err != nil {
+			return nil, err
+		}
+	}
+	if c.Syslog != nil {
+		s, err := openSyslog(c.Syslog, stream)
+		if err := add("syslog", s, err); err != nil {
 			return nil, err
 		}
 	}
