@@ -54,7 +54,7 @@ the operator granted. The plugin acts as the user, and a logout ends everything 
 user has running.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), doctorCommand(), supportBundleCommand(), recordingCommand(), loginCommand(), logoutCommand(), versionCommand())
+	root.AddCommand(serveCommand(), pluginCommand(), policyCommand(), directoryCommand(), configCommand(), statusCommand(), doctorCommand(), supportBundleCommand(), recordingCommand(), auditCommand(), loginCommand(), logoutCommand(), versionCommand())
 	group(root)
 	return root
 }

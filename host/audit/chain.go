@@ -500,8 +500,8 @@ func (s *chain) trim() error {
 func (s *chain) Close() error {
 	chains.Lock()
 	defer chains.Unlock()
-	if s.users--; s.users > 0 {
-		return nil
+	if s.users--; s.users != 0 {
+		return nil // another configuration uses it, or it is closed already
 	}
 	delete(chains.dirs, s.dir)
 	s.mu.Lock()

@@ -235,6 +235,45 @@ func (s *Store) file(name string, oldest bool, f func([]byte) error) error {
 	return backwards(file, info.Size(), f)
 }
 
+// After returns the records after the cursor that the filter selects, the oldest first, and
+// the cursor for the next call. If they are more than one page, it returns the first ones.
+func (s *Store) After(ctx context.Context, cursor uint64, filter *Filter) (records []json.RawMessage, next uint64, err error) {
+	next = cursor
+	size := 0
+	err = s.scan(false, 0, func(line []byte) error {
+		var r map[string]any
+		if json.Unmarshal(line, &r) != nil {
+			return nil
+		}
+		seq := seqOf(r)
+		if seq <= cursor {
+			return errEnough
+		}
+		if size += len(line); size > maxScanned {
+			return errBehind
+		}
+		next = max(next, seq)
+		if filter.Match(r) {
+			records = append(records, bytes.Clone(line))
+		}
+		return ctx.Err()
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		err = nil
+	case errors.Is(err, errBehind):
+		page, err := s.Search(ctx, &Query{Filter: *filter, Cursor: cursor, Oldest: true, Limit: MaxPage})
+		if err != nil {
+			return nil, cursor, err
+		}
+		return page.Records, cmp.Or(page.Next, next), nil
+	}
+	slices.Reverse(records)
+	return records, next, err
+}
+
+var errBehind = errors.New("there are too many records after the cursor")
+
 // Changed returns a channel that is closed when records are written, or the chain is
 // closed. It is nil if another process writes the chain.
 func (s *Store) Changed() <-chan struct{} {
@@ -271,4 +310,13 @@ func (s *Store) Export(ctx context.Context, filter *Filter, f func(line []byte) 
 		}
 		return f(line)
 	})
+}
+
+// Verify is the function Verify with the key of the host that writes the chain.
+func (s *Store) Verify() (*Report, error) {
+	var key []byte
+	if s.chain != nil {
+		key = s.chain.key
+	}
+	return Verify(s.Dir, key)
 }

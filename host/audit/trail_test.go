@@ -1,11 +1,15 @@
 package audit
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/config"
 )
 
 var testKey = []byte("0123456789abcdef0123456789abcdef")
@@ -430,4 +435,118 @@ func TestOneProcessWritesAChain(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	sound(t, dir)
+}
+
+// Syslog over UDP is written without an error whether anybody listens or not.
+func TestUDPAloneAllowsNoEffect(t *testing.T) {
+	listener, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c := &TrailConfig{NoFile: true, Syslog: &Syslog{URL: "udp://" + listener.LocalAddr().String()}}
+	if err := config.Check("audit", c.Check); err == nil || !strings.Contains(err.Error(), "UDP does not tell") {
+		t.Errorf("%v", err)
+	}
+	trail, _ := opened(t, t.TempDir(), func(to *TrailConfig) { *to = *c })
+	if _, err := trail.Begin(t.Context(), &Event{Kind: KindCapability}); host.KindOf(err) != host.Unavailable {
+		t.Errorf("%v", err)
+	}
+	if text := datagram(t, listener); !strings.HasPrefix(text, "<109>1 ") || !strings.Contains(text, ` bulkhead.audit - {`) || !strings.Contains(text, `"stage":"intent"`) {
+		t.Errorf("%s", text)
+	}
+	if _, lost := trail.Status(); lost != 0 { // it may have arrived
+		t.Errorf("%d lost", lost)
+	}
+}
+
+func datagram(t *testing.T, from net.PacketConn) string {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	n, _, err := from.ReadFrom(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
+
+// Over TCP each message has its length before it, and a server that was away is found again.
+func TestSyslogOverTCPIsFramedAndFoundAgain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	trail, _ := opened(t, t.TempDir(), func(c *TrailConfig) {
+		*c = TrailConfig{NoFile: true, Syslog: &Syslog{URL: "tcp://" + listener.Addr().String()}}
+	})
+	for range 2 {
+		done := make(chan string)
+		go func() {
+			conn, err := listener.Accept()
+			if err != nil {
+				done <- err.Error()
+				return
+			}
+			defer conn.Close()
+			r := bufio.NewReader(conn)
+			var n int
+			if _, err := fmt.Fscanf(r, "%d ", &n); err != nil {
+				done <- err.Error()
+				return
+			}
+			buf := make([]byte, n)
+			_, err = io.ReadFull(r, buf)
+			done <- fmt.Sprint(string(buf), err)
+		}()
+		if _, err := trail.Begin(t.Context(), &Event{Kind: KindCapability}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-done; !strings.HasPrefix(got, "<109>1 ") || !strings.HasSuffix(got, "}<nil>") {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+func TestAnAuditConfigurationThatCannotWorkIsRefused(t *testing.T) {
+	udp := &Syslog{URL: "udp://127.0.0.1:514"}
+	for want, c := range map[string]*TrailConfig{
+		"contradicts the other keys": {Off: true, NoFile: true}, "leaves no destination": {NoFile: true},
+		"is not one of the destinations": {Fallback: "http"}, "is the only destination": {Fallback: "file"}, "must be deny, denyAll or allow": {WhenUnavailable: "drop"},
+		"UDP does not tell": {NoFile: true, Syslog: udp}, "audit.file: maxMiB and keep": {File: &Chain{MaxMiB: -1}}, "audit.file.keep: must be at least 2": {File: &Chain{Keep: 1}},
+		"audit.syslog.url: must be udp": {Syslog: &Syslog{URL: "http://x"}}, "audit.syslog.url: must name a socket": {Syslog: &Syslog{URL: "unix://x"}},
+		"audit.queue: must be from 0": {Queue: -1}, "audit.http.url: must be an https URL": {HTTP: &Server{URL: "http://logs.example.com"}},
+	} {
+		if err := config.Check("audit", c.Check); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %s", c, err, want)
+		}
+	}
+	for _, c := range []*TrailConfig{{}, {Off: true}, {Syslog: udp}, {Syslog: udp, Fallback: "syslog"}, {NoFile: true, Syslog: udp, WhenUnavailable: "allow"}} {
+		if err := config.Check("audit", c.Check); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// BenchmarkEffect is what the record before a change costs: alone, and with others at the
+// same time.
+func BenchmarkEffect(b *testing.B) {
+	for _, together := range []int{1, 16, 256} {
+		b.Run(fmt.Sprint("together=", together), func(b *testing.B) {
+			trail, _ := opened(b, b.TempDir())
+			e := Event{Kind: KindCapability, Action: "gitops:helm.upgrade", Target: "dev/shop/web", User: "ann@example.com"}
+			b.SetParallelism(max(1, together/runtime.GOMAXPROCS(0)))
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					event := e
+					x, err := trail.Begin(b.Context(), &event)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					x.End(Outcome{})
+				}
+			})
+		})
+	}
 }

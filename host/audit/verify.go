@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Report is the result of Verify.
@@ -60,11 +62,15 @@ type verifier struct {
 	from    position // of the head before the files were read
 	fromOK  bool     // it was found
 	removed uint64
-	gap     uint64 // the first kept record, if it is not the first
-	open    map[string]struct{}
-	file    string
-	line    int
-	last    Problem // where the record before is
+
+	expected   position
+	expectedOK bool
+
+	gap  uint64 // the first kept record, if it is not the first
+	open map[string]struct{}
+	file string
+	line int
+	last Problem // where the record before is
 }
 
 // Verify reads the chain in dir and reports every place at which a record was changed,
@@ -72,8 +78,16 @@ type verifier struct {
 // the signatures are not checked, and somebody who can compute SHA-256 could have written
 // the chain. A host may write the chain meanwhile. An error is that the files cannot be
 // read.
-func Verify(dir string, key []byte) (*Report, error) {
-	v := &verifier{Report: &Report{Dir: dir, Problems: []Problem{}, Open: []string{}}, key: key, open: map[string]struct{}{}}
+func Verify(dir string, key []byte) (*Report, error) { return VerifyExpecting(dir, key, "") }
+
+// VerifyExpecting is Verify; expected is also a record that must be there, as its number
+// and hash, "NUMBER:HASH", or "".
+func VerifyExpecting(dir string, key []byte, expected string) (*Report, error) {
+	want, err := parsePosition(expected)
+	if err != nil {
+		return nil, err
+	}
+	v := &verifier{expected: want, Report: &Report{Dir: dir, Problems: []Problem{}, Open: []string{}}, key: key, open: map[string]struct{}{}}
 	before, err := steadyHead(dir, key)
 	files, listed := chainFiles(dir)
 	if listed != nil {
@@ -97,9 +111,24 @@ func Verify(dir string, key []byte) (*Report, error) {
 	}
 	v.file, v.line = "", 0
 	v.end(dir, before)
+	if want.Seq > 0 && !v.expectedOK {
+		v.add(want.Seq, "it is not there with the expected hash")
+	}
 	v.Last, v.Hash = v.at.Seq, v.at.Hash
 	v.Open = append(v.Open, slices.Sorted(maps.Keys(v.open))...)
 	return v.Report, nil
+}
+
+func parsePosition(text string) (p position, err error) {
+	if text == "" {
+		return p, nil
+	}
+	number, hash, ok := strings.Cut(text, ":")
+	p.Hash = hash
+	if p.Seq, err = strconv.ParseUint(number, 10, 64); err != nil || !ok || p.Seq == 0 || len(hash) != 64 {
+		return p, fmt.Errorf("%q is not NUMBER:HASH of a record, as verify prints it", text)
+	}
+	return p, nil
 }
 
 // steadyHead is readHead while a host may be writing it.
@@ -197,6 +226,7 @@ func (v *verifier) record(line []byte, first uint64) {
 	r.track(v.open)
 	v.at, v.last = position{r.Seq, hash}, Problem{File: v.file, Line: v.line, Seq: r.Seq}
 	v.fromOK = v.fromOK || v.at == v.from
+	v.expectedOK = v.expectedOK || v.at == v.expected
 }
 
 // end compares the end of the chain with the head, as it was before the files were read and

@@ -317,3 +317,31 @@ func FuzzVerify(f *testing.F) {
 		end()
 	})
 }
+
+// A checkpoint protects what is before it also without the head.
+func TestCheckpointsAreSigned(t *testing.T) {
+	dir := written(t)
+	files, err := chainFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, dir, files[0], 2, func(r map[string]any) bool { r["user"] = "eve"; return true })
+	r, err := Verify(dir, testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(r.Problems, func(p Problem) bool { return strings.Contains(p.Text, "signature of this checkpoint") }) {
+		t.Errorf("%v", r.Problems)
+	}
+	// Without the key the hashes alone count; a record that was noted elsewhere does too.
+	if r, err := Verify(dir, nil); err != nil || len(r.Problems) != 1 { // that of the head
+		t.Errorf("%+v, %v", r.Problems, err)
+	}
+	original := sound(t, written(t))
+	if r, err := VerifyExpecting(dir, nil, fmt.Sprintf("%d:%s", original.Last, original.Hash)); err != nil || r.Sound() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := VerifyExpecting(dir, nil, "7"); err == nil {
+		t.Error("a record without a hash is accepted")
+	}
+}

@@ -39,8 +39,12 @@ func (s *Service) acceptIDToken(ctx context.Context, raw string) (*token, error)
 		return nil, err
 	}
 	s.warn(id.Identity)
+	_, known := s.State.Login(rec.ID)
 	if rec, err = s.State.AdmitLogin(ctx, rec); err != nil {
 		return nil, err
+	}
+	if !known {
+		s.noteLogin(ctx, &rec, "")
 	}
 	return &token{
 		user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, bearerBound: true, epoch: s.keys.epoch(),

@@ -115,10 +115,10 @@ func (s *Service) CLIAllow(w http.ResponseWriter, r *http.Request, who Resolved)
 	p, now := who.Principal, time.Now()
 	ctx, cancel := afterwards(r.Context())
 	defer cancel()
-	rec, err := s.State.CreateLogin(ctx, host.LoginRecord{
+	rec, err := s.createLogin(ctx, host.LoginRecord{
 		ID: newLoginID(), User: p.User, Issuer: p.Issuer, Subject: p.Subject, Method: p.Login.Method, Name: p.Name,
 		Claims: p.Claims, At: now, Until: p.Login.Until,
-	})
+	}, s.RemoteAddr(r))
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) error {
 		return host.E(host.Invalid, "authn.login", "body: user is required")
 	}
 	raw, p, err := s.Issue(r.Context(), Identity{
-		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev, Source: "user",
+		Issuer: methodDev, Subject: string(body.User), User: body.User, Method: methodDev, Source: "user", Remote: s.RemoteAddr(r),
 	})
 	if err != nil {
 		s.report(r, "sign-in refused", methodDev, err)

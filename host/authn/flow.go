@@ -190,6 +190,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) error {
 	if failed.code == "" {
 		var raw string
 		var who *host.Principal
+		id.Remote = s.RemoteAddr(r)
 		raw, who, failed = s.admit(r.Context(), id)
 		if failed.code == "" {
 			if err := s.endPrevious(r); err != nil {
@@ -289,6 +290,7 @@ func (s *Service) admit(ctx context.Context, id Identity) (string, *host.Princip
 
 func (s *Service) signInFailed(w http.ResponseWriter, r *http.Request, method, redirect string, f failure) {
 	s.log.Warn("sign-in failed", append(errorAttrs(f.err), "code", f.code, "method", method, "requestId", w.Header().Get("X-Request-Id"))...)
+	s.noteRefusal(r, method, f.code, f.err)
 	if _, err := s.Resolve(r); err == nil {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return

@@ -21,6 +21,7 @@ type Identity struct {
 	Claims  map[string]any
 	Source  string // where User comes from, for the log: `claim "email"`
 	Hint    string // the provider's ID token, for its sign-out; may be empty
+	Remote  string // the client's address, for the audit; may be empty
 	// Warnings are claims without effect, for the log.
 	Warnings []error
 }
@@ -48,10 +49,10 @@ func (s *Service) Issue(ctx context.Context, id Identity) (string, *host.Princip
 	}
 	s.warn(id)
 	rec.Hint = id.Hint
-	stored, err := s.State.CreateLogin(ctx, rec)
+	stored, err := s.createLogin(ctx, rec, id.Remote)
 	if rec.Hint != "" && host.KindOf(err) == host.TooLarge { // a user in many groups signs out without the hint
 		rec.Hint = ""
-		stored, err = s.State.CreateLogin(ctx, rec)
+		stored, err = s.createLogin(ctx, rec, id.Remote)
 	}
 	if err != nil {
 		return "", nil, err

@@ -155,5 +155,7 @@ func (s *Service) end(ctx context.Context, who loginRef, scope string) (session.
 	case scopeLogin:
 		ends = session.OneLogin(who.user, who.login)
 	}
-	return s.Sessions.End(ctx, ends, host.ErrLoggedOut)
+	ended, err := s.Sessions.End(ctx, ends, host.ErrLoggedOut)
+	s.noteEnd(ctx, who, scope, ended, err)
+	return ended, err
 }

@@ -71,6 +71,7 @@ func (s *Service) newOperatorLogin(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	s.log.Info("signed in", "user", string(rec.User), "method", rec.Method)
+	s.noteLogin(ctx, &rec, "")
 	t := &token{user: rec.User, login: rec.ID, issued: rec.At, expires: rec.Until, bearerBound: true}
 	s.operator.Store(t)
 	return t, nil

@@ -190,7 +190,7 @@ func (s *Service) acceptProxy(r *http.Request, a assertion) (*token, *host.Princ
 		return nil, nil, s.refuseProxy(r, err)
 	}
 	if err := s.proxy.checkSeparator(a.groups); err != nil {
-		s.report(r, "a list of groups may have another separator", s.proxy.method, err)
+		s.hint(r, "a list of groups may have another separator", s.proxy.method, err)
 	}
 	rec := made.(host.LoginRecord)
 	t := &token{
@@ -236,6 +236,7 @@ func (s *Service) proxyLogin(r *http.Request, a assertion) (host.LoginRecord, er
 		return rec, err
 	}
 	s.log.Info("signed in", "user", string(a.user), "method", s.proxy.method)
+	s.noteLogin(ctx, &rec, s.RemoteAddr(r))
 	s.proxyLogins.put(a.user, rec.ID)
 	return rec, nil
 }

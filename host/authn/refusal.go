@@ -56,13 +56,23 @@ func errorAttrs(err error) []any {
 // reportEvery is the least time between two log lines of one refusal, in seconds.
 const reportEvery = 60
 
-// report logs that a request's credential, or a part of it, is refused. Clients
-// repeat a credential with each request, so the same refusal is logged about once a
-// minute. A failed sign-in in a browser is logged each time, where it fails.
+// report logs and records that a request's credential is refused. Clients repeat a
+// credential with each request, so the same refusal is reported about once a minute. A
+// failed sign-in in a browser is reported each time, where it fails.
 func (s *Service) report(r *http.Request, message, method string, err error) {
-	if s.reports.take(message+"\x00"+method+"\x00"+err.Error(), time.Now()) {
-		s.log.Warn(message, append([]any{"method", method, "path", r.URL.Path}, errorAttrs(err)...)...)
+	if s.hint(r, message, method, err) {
+		s.noteRefusal(r, method, "", err)
 	}
+}
+
+// hint logs that a part of a request's credential has no effect, about once a minute. It
+// reports whether it did.
+func (s *Service) hint(r *http.Request, message, method string, err error) bool {
+	if !s.reports.take(message+"\x00"+method+"\x00"+err.Error(), time.Now()) {
+		return false
+	}
+	s.log.Warn(message, append([]any{"method", method, "path", r.URL.Path}, errorAttrs(err)...)...)
+	return true
 }
 
 // maxShown bounds a value in the log, in bytes.

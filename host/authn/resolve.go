@@ -233,7 +233,7 @@ func (s *Service) use(t *token, a state.Activity, p *host.Principal, now time.Ti
 	}
 	idle := now.Sub(last)
 	if idle > s.life.idle && !s.inUse(p, now.Add(-s.life.idle)) {
-		if _, err := s.end(context.Background(), loginRef{user: p.User, login: p.Login.ID}, scopeLogin); err != nil {
+		if _, err := s.end(context.Background(), loginRef{user: p.User, login: p.Login.ID, method: p.Login.Method}, scopeLogin); err != nil {
 			return err
 		}
 		s.log.Info("signed out, idle", "user", string(p.User), "idle", idle.Round(time.Second))

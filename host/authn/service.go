@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/host/state"
@@ -70,6 +71,8 @@ type Config struct {
 	Rates Rates
 	// Logger receives sign-ins, those that failed, and sign-outs; nil discards them.
 	Logger *slog.Logger
+	// Audit records sign-ins, refused ones too, and sign-outs; nil records nothing.
+	Audit *audit.Trail
 }
 
 // Service resolves the principals of requests and owns sign-in, refresh and logout.

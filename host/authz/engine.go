@@ -73,7 +73,10 @@ type Config struct {
 	// Deadline bounds one evaluation in wall-clock time; 0 means 1 s. An evaluation that
 	// takes longer is stopped and denied, also if the machine is slow.
 	Deadline time.Duration
-	Logger   *slog.Logger
+	// Changed, if set, is told each revision that follows the first one, and each that is
+	// refused. It must not block.
+	Changed func(Change)
+	Logger  *slog.Logger
 }
 
 // Engine decides with the published revision of the policy. It is safe for concurrent use.
@@ -108,6 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if e.track, err = openTrack(ctx, "policy", true, cfg.Source, cfg.Keep, log); err != nil {
 		return nil, err
 	}
+	e.track.told = cfg.Changed
 	ctx, e.stop = context.WithCancel(ctx)
 	e.done.Go(func() { e.track.run(ctx) })
 	if err := e.openBeside(ctx, &cfg, deadline, log); err != nil {
@@ -216,7 +220,9 @@ func (e *Engine) decideAndTell(ctx context.Context, q *host.Question, running bo
 	d := a.decision
 	d.ID, d.Cached, d.Duration = e.ids.next(), cached, time.Since(start)
 	if e.decisions != nil || e.shadow != nil {
-		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration, running: running, terms: &e.recorded}, q)
+		ids := host.RequestOf(ctx)
+		e.tell(&d, &record{answer: a, rev: rev, id: d.ID, cached: cached, at: start, took: d.Duration, running: running, terms: &e.recorded,
+			request: ids.RequestID(), trace: ids.TraceID()}, q)
 	}
 	return d
 }

@@ -42,6 +42,8 @@ type record struct {
 	at       time.Time
 	took     time.Duration
 	running  bool        // the question is about a session that already runs
+	request  string      // its id
+	trace    string      // its id, "" if it is not traced
 	terms    *termsCache // for rendering
 }
 
@@ -82,6 +84,9 @@ func (r *record) Document() map[string]any {
 	} else {
 		doc["error"] = eventError("input", err)
 	}
+	if r.trace != "" {
+		doc["trace_id"] = r.trace
+	}
 	if a.err != nil {
 		doc["error"] = eventError(PolicyError, a.err)
 	}
@@ -100,6 +105,9 @@ func customOf(r *record) map[string]any {
 		"cached":    r.cached,
 		"policy":    r.rev.content.Digest,       // of the operator's files
 		"directory": r.answer.matching.Revision, // with which permissions were matched
+	}
+	if r.request != "" {
+		custom["requestId"] = r.request
 	}
 	if q.Route.Digest != "" || q.Route.Generation != 0 {
 		custom["plugin"] = map[string]any{"digest": q.Route.Digest, "generation": q.Route.Generation}

@@ -38,6 +38,20 @@ type track struct {
 	// The last content that could not be built; used by the reloading goroutine only.
 	refused string // digest
 	why     error
+	told    func(Change) // of each later revision, and each that is refused; nil: nobody
+}
+
+// Change is a revision of the policy that was published, or refused with Err.
+type Change struct {
+	Revision uint64 // that decides now
+	Digest   string // of the operator's files; "" if they were refused
+	Err      error
+}
+
+func (t *track) tell(c Change) {
+	if t.told != nil {
+		t.told(c)
+	}
 }
 
 // openTrack opens a source and publishes its first revision. If the source does not answer,
@@ -116,6 +130,7 @@ func (t *track) reload(ctx context.Context) error {
 		return err
 	}
 	t.publish(r, number)
+	t.tell(Change{Revision: number, Digest: content.Digest})
 	return nil
 }
 
@@ -157,6 +172,9 @@ func (t *track) note(err error) {
 	e := host.E(host.Unavailable, "policy.reload", "%s: %w; %s", t.field, err, t.meanwhile(number))
 	if old := to.Swap(e); old == nil || old.Message != e.Message {
 		t.log.Error(text, "source", t.field, "error", err, "revision", number)
+		if to == &t.failed {
+			t.tell(Change{Revision: number, Err: err})
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/redact"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
@@ -21,6 +22,7 @@ type Broker struct {
 	catalog   *Catalog
 	providers map[string]Provider
 	observe   func(context.Context, *Exchange)
+	trail     *audit.Trail
 }
 
 // NewBroker makes a broker. decide asks policy and must not be nil. NewBroker panics if
@@ -58,6 +60,10 @@ type Exchange struct {
 // used; nil observes nothing.
 func (b *Broker) Observe(f func(context.Context, *Exchange)) { b.observe = f }
 
+// Audit makes t record each call that changes something, before and after it. A call that
+// cannot be recorded is refused. Call it before the broker is used; nil records nothing.
+func (b *Broker) Audit(t *audit.Trail) { b.trail = t }
+
 // Catalog returns the kinds of the broker's providers.
 func (b *Broker) Catalog() *Catalog { return b.catalog }
 
@@ -90,12 +96,15 @@ func (g *Granted) Fetch(ctx context.Context, c *Caller, capability string, r *ab
 	}
 	defer g.recover(c, capability, &err)
 	p, err := g.permit(ctx, c, capability, r)
+	if err == nil && !p.Obligations.MetBy(true, false) {
+		err = notPermitted(&p.Call, unmet)
+	}
+	ctx, err = g.begin(ctx, p, err)
 	if err != nil {
 		return nil, err
 	}
-	if !p.Obligations.MetBy(true, false) {
-		return nil, notPermitted(&p.Call, unmet)
-	}
+	defer func() { p.returned(resp, err) }()
+	defer g.recover(c, capability, &err)
 	if d := p.Obligations.MaxSession; d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, host.ErrTooLong)
@@ -133,12 +142,19 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 		return nil, host.E(host.Invalid, capability, "capability %q has no streams", capability)
 	}
 	p, err := g.permit(ctx, c, capability, r)
+	if err == nil && !p.Obligations.MetBy(false, true) {
+		err = notPermitted(&p.Call, unmet)
+	}
+	ctx, err = g.begin(ctx, p, err)
 	if err != nil {
 		return nil, err
 	}
-	if !p.Obligations.MetBy(false, true) {
-		return nil, notPermitted(&p.Call, unmet)
-	}
+	defer func() {
+		if err != nil {
+			p.returned(nil, err)
+		}
+	}()
+	defer g.recover(c, capability, &err)
 	release, err := c.hold(p.question, p.Obligations)
 	if err != nil {
 		return nil, err
@@ -147,7 +163,7 @@ func (g *Granted) Open(ctx context.Context, c *Caller, capability string, r *abi
 	if err != nil {
 		release()
 	} else {
-		s = &heldStream{s, release}
+		s = &heldStream{s, p, release}
 	}
 	if lost := g.ended(ctx, c); lost != nil {
 		if err == nil {
@@ -183,20 +199,24 @@ func (c *Caller) hold(q *host.Question, allowed host.Obligations) (release func(
 // heldStream is a stream with the standing decision that it depends on.
 type heldStream struct {
 	Stream
+	permit  *Permit
 	release func()
 }
 
-func (s *heldStream) Splice(ctx context.Context, c Client) error {
+func (s *heldStream) Splice(ctx context.Context, c Client) (err error) {
 	defer s.release()
-	return s.Stream.Splice(ctx, c)
+	defer func() { s.permit.spliced(err) }()
+	return s.Stream.Splice(host.WithCorrelation(ctx, s.permit.Correlation), c)
 }
 
 func (s *heldStream) Close() error {
 	s.release()
+	s.permit.notSpliced()
 	return s.Stream.Close()
 }
 
-// permit makes all checks that precede the effect of a call.
+// permit makes all checks that precede the effect of a call. With an error, the permit is
+// nil until it is known what the call is.
 func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *abi.Request) (*Permit, error) {
 	entry, ok := g.by[capability]
 	switch {
@@ -220,15 +240,12 @@ func (g *Granted) permit(ctx context.Context, c *Caller, capability string, r *a
 	describe(trace.Of(ctx), &prepared.Call)
 	p := &Permit{Caller: c, Prepared: prepared, granted: g, entry: entry}
 	if err := entry.admit(g.plugin, p); err != nil {
-		return nil, err
+		return p, err
 	}
 	if err := readsOnly(&c.Route, &p.Call); err != nil {
-		return nil, err
+		return p, err
 	}
-	if err := g.broker.ask(ctx, &entry, p); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, g.broker.ask(ctx, &entry, p)
 }
 
 // unmet is the reason for refusing a call that policy allows on a condition that the
@@ -240,10 +257,11 @@ func (b *Broker) ask(ctx context.Context, e *granted, p *Permit) error {
 	c := p.Caller
 	p.question = &host.Question{Principal: c.Principal, Route: c.Route, Resource: c.Resource, Capability: &p.Call, Reason: c.Reason}
 	d := b.decide(ctx, p.question)
+	p.Decision, p.revision = d.ID, d.Revision
 	if !d.Allow {
 		return notPermitted(&p.Call, cmp.Or(d.Reason.Code, "denied"))
 	}
-	p.Decision, p.Obligations = d.ID, d.Obligations
+	p.Obligations = d.Obligations
 	return e.confine(p, &c.Obligations, &d.Obligations)
 }
 

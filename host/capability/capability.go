@@ -56,7 +56,12 @@ type Permit struct {
 	Obligations host.Obligations // of that decision
 	// Narrowing limits a call that spans namespaces or resource groups; see Kind.Spans.
 	Narrowing Narrowing
+	// Correlation joins the requests that are sent for the call; never nil. The context of
+	// Fetch, Open and Splice has it.
+	Correlation *host.Correlation
 
+	revision uint64 // of the policy that decided
+	effect   *effect
 	question *host.Question // the question that was decided
 	granted  *Granted       // the plugin's; nil: Also refuses
 	entry    granted
@@ -73,6 +78,9 @@ func (p *Permit) Outlive(target string) (*Permit, Session, error) {
 	s, err := c.Outlive(target, p.question)
 	if err != nil {
 		return nil, nil, err
+	}
+	if p.effect != nil {
+		p.effect.outlives = true
 	}
 	longer := *p
 	longer.Caller = &Caller{

@@ -199,7 +199,9 @@ func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
 	// The dialer of port-forward has no context of its own.
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer context.AfterFunc(u.ctx, func() { cancel(context.Cause(u.ctx)) })()
-	resp, err := trace.Send(u.client.ctx, u.next.RoundTrip, req.WithContext(ctx), u.client.endpoint.cluster)
+	req = req.Clone(ctx)
+	correlate(req, u.client.ctx)
+	resp, err := trace.Send(u.client.ctx, u.next.RoundTrip, req, u.client.endpoint.cluster)
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols && u.started != nil {
 		u.started()
 	}

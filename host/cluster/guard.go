@@ -32,6 +32,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	release := func() { stop(); cancel(nil) }
 	req = req.Clone(ctx)
 	impersonate(req.Header, g.user)
+	c := correlate(req, g.ctx)
 	resp, err := trace.Send(g.ctx, g.next.RoundTrip, req, g.name)
 	if err != nil {
 		release()
@@ -40,8 +41,28 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	c.Answered(resp.Header.Get(auditID))
 	resp.Body = &guardedBody{ReadCloser: resp.Body, auth: g.auth, release: release}
 	return resp, nil
+}
+
+// auditID is the header whose value an API server makes the id of its own audit record, and
+// returns with its answer (k8s.io/apiserver, WithAuditInit).
+const auditID = "Audit-ID"
+
+// correlate sets the request's auditID to the id of the effect that it is part of, as the
+// request's context says, or the client's.
+func correlate(req *http.Request, client context.Context) *host.Correlation {
+	req.Header.Del(auditID)
+	c := host.CorrelationOf(req.Context())
+	if c == nil {
+		c = host.CorrelationOf(client)
+	}
+	if c != nil && c.ID != "" {
+		req.Header.Set(auditID, c.ID)
+	}
+	c.Sent()
+	return c
 }
 
 // ended returns why requests may not be sent any more, or nil.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 )
 
@@ -38,12 +39,17 @@ func (g *Gateway) Admit(parent context.Context, r *http.Request, a *Admission) (
 	if err != nil {
 		return nil, o, err
 	}
+	var d host.Decision
 	defer func() {
 		if err != nil {
+			g.refused(s.Context(), a, &d, err)
 			s.Close()
 		}
 	}()
-	d := g.Decide(s.Context(), a.Question)
+	if err := g.Audit.Readable(); err != nil {
+		return nil, o, err
+	}
+	d = g.Decide(s.Context(), a.Question)
 	switch {
 	case !d.Allow:
 		req.Log.Info("refused by policy", "action", string(route.Action), "reason", d.Reason.Code, "decision", d.ID, "revision", d.Revision)
@@ -56,6 +62,18 @@ func (g *Gateway) Admit(parent context.Context, r *http.Request, a *Admission) (
 	}
 	s.Limit(d.Obligations.MaxSession, d.Obligations.Idle)
 	return s, d.Obligations, nil
+}
+
+// refused records a request that would have changed something.
+func (g *Gateway) refused(ctx context.Context, a *Admission, d *host.Decision, err error) {
+	q := a.Question
+	if !q.Route.Mutates {
+		return
+	}
+	g.Audit.Note(ctx, &audit.Event{
+		Kind: audit.KindRequest, Action: q.Route.Action, Target: a.Target, Principal: q.Principal, Reason: q.Reason,
+		Decision: d.ID, Revision: d.Revision, Route: q.Route,
+	}, audit.Outcome{Result: audit.Refused, Err: err})
 }
 
 func forbidden(code string) error {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -32,10 +31,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &Request{ID: rand.Text(), w: cw}
 	req.Log = g.Logger.With("requestId", req.ID)
 	ctx, span := g.Tracer.Request(r, g.Authn.FromProxy)
-	if id := trace.ID(ctx); id != "" {
-		req.Log = req.Log.With("traceId", id)
+	if req.trace = trace.ID(ctx); req.trace != "" {
+		req.Log = req.Log.With("traceId", req.trace)
 	}
-	r = r.WithContext(context.WithValue(ctx, requestKey{}, req))
+	r = r.WithContext(host.WithRequest(ctx, req))
 	cw.Header().Set("X-Request-Id", req.ID)
 	cw.Header().Set("X-Content-Type-Options", "nosniff")
 	defer g.traced(span, req, r)

@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/netaddr"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/trace"
@@ -31,7 +32,8 @@ type Authenticator interface {
 	FromProxy(*http.Request) bool
 }
 
-// Config has the dependencies of a Gateway. Every field but Served and Tracer is required.
+// Config has the dependencies of a Gateway. Every field but Served, Tracer and Audit is
+// required.
 type Config struct {
 	Listen    string // the listener's address; loopback listeners refuse foreign Host headers
 	PublicURL *url.URL
@@ -45,6 +47,9 @@ type Config struct {
 	Served func(ctx context.Context, method, route string, status int, took time.Duration)
 	// Tracer begins the requests' traces; nil begins none.
 	Tracer *trace.Tracer
+	// Audit records requests that are refused and would have changed something; nil
+	// records nothing.
+	Audit *audit.Trail
 }
 
 // Gateway is the http.Handler of all routes. Mount all routes before it serves; after that

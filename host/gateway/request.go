@@ -28,6 +28,7 @@ type Request struct {
 	bodyRead bool
 	action   host.Action // for the access log
 	route    string      // its template
+	trace    string      // id of its trace, "" if it is not traced
 }
 
 // ClosesRefusal reports whether a refusal of this websocket upgrade opens the
@@ -52,11 +53,15 @@ func (r *Request) LogEnd(ctx context.Context, event string, err error) {
 
 func (r *Request) wrote() bool { return r.w.status != 0 }
 
-type requestKey struct{}
-
 // RequestOf returns the Request of a context that a Handler's request has. It
 // panics for any other context.
-func RequestOf(ctx context.Context) *Request { return ctx.Value(requestKey{}).(*Request) }
+func RequestOf(ctx context.Context) *Request { return host.RequestOf(ctx).(*Request) }
+
+// RequestID returns r.ID; see host.RequestIDs.
+func (r *Request) RequestID() string { return r.ID }
+
+// TraceID returns the id of the request's trace; see host.RequestIDs.
+func (r *Request) TraceID() string { return r.trace }
 
 // writeAnswerTimeout bounds the time that a client takes to read an answer.
 const writeAnswerTimeout = 30 * time.Second

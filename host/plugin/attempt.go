@@ -238,6 +238,7 @@ func (a *attempt) fail(err error) {
 		return // a refusal that says nothing about the name
 	}
 	s.failed = &Failure{Step: e.Step, Reason: e.Err.Error(), At: time.Now(), Source: a.swap.Source, Digest: a.report.Digest}
+	a.tell(Transition{Name: a.swap.Name, Refused: a.report.Digest, Err: e})
 	a.log.Warn("a plugin was not replaced", "plugin", a.swap.Name, "step", string(e.Step), "error", e.Err)
 	a.notify()
 }
@@ -634,6 +635,14 @@ func (r *Report) took() (sum time.Duration) {
 // It needs r.mu.
 func (r *Registry) show(s *slot, next *live) {
 	old := s.live.Swap(next)
+	c := Transition{Name: s.name}
+	if next != nil {
+		c.Serving, c.Canary = versionOf(next.serving), versionOf(next.canary)
+	}
+	if old != nil {
+		c.Before = versionOf(old.serving)
+	}
+	r.tell(c)
 	if old != nil {
 		for _, g := range []*Generation{old.serving, old.canary} {
 			if g != nil && (next == nil || g != next.serving && g != next.canary) {

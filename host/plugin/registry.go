@@ -44,7 +44,39 @@ type Options struct {
 	// checks; err is a *StepError, with StepWatch for a version that was rolled back because
 	// it was worse. It must not call the registry.
 	Swapped func(r *Report, err error)
-	Logger  *slog.Logger // required
+	// Transition, if set, is told what serves a name from now on, and each version that is
+	// refused. It is called with a lock held, must not block, and must not call the registry.
+	Transition func(Transition)
+	Logger     *slog.Logger // required
+}
+
+// Transition is what serves a plugin's name from now on, or a version that is refused.
+type Transition struct {
+	Name                    string
+	Serving, Canary, Before *Version // nil: none
+	// Refused is the digest that was refused, "" if its step came before it was known, and
+	// Err why; nil if nothing was.
+	Refused string
+	Err     error
+}
+
+// Version is one generation of a plugin.
+type Version struct {
+	Version, Digest string
+	Generation      uint64
+}
+
+func versionOf(g *Generation) *Version {
+	if g == nil {
+		return nil
+	}
+	return &Version{g.manifest.Version, g.digest, g.number}
+}
+
+func (r *Registry) tell(c Transition) {
+	if r.options.Transition != nil {
+		r.options.Transition(c)
+	}
 }
 
 // Measured is one unary call of a plugin.

@@ -47,7 +47,9 @@ type Config struct {
 	Limits   Limits            `json:"limits,omitzero"`
 	// Recordings bounds the recordings of terminals, which are kept below Data.
 	Recordings recording.Config `json:"recordings,omitzero"`
-	Log        Log              `json:"log,omitzero"`
+	// Audit is where everything that has an effect is recorded; see host/audit/README.md.
+	Audit audit.TrailConfig `json:"audit,omitzero"`
+	Log   Log               `json:"log,omitzero"`
 	// File is where the configuration was read from; nil if it was not.
 	File *config.File `json:"-"`
 	// Instrument is kept for configurations that are read later.
@@ -188,6 +190,7 @@ func (c *Config) paths() []*string {
 	}
 	paths = append(paths, c.Auth.Paths()...)
 	paths = append(paths, c.State.Paths()...)
+	paths = append(paths, c.Audit.Paths()...)
 	for i := range c.Clusters {
 		paths = append(paths, &c.Clusters[i].Kubeconfig)
 	}
@@ -226,6 +229,7 @@ func (c *Config) check(bad *config.Problems) {
 	c.State.Check(bad.At("state"))
 	c.Limits.check(bad.At("limits"))
 	c.Recordings.Check(bad.At("recordings"))
+	c.Audit.Check(bad.At("audit"))
 	if _, err := c.Log.level(); err != nil {
 		bad.Add("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}

@@ -131,6 +131,9 @@ func (b *base) telemetry() telemetry.State {
 	policy := rt.policy.Status()
 	t.Policy, t.Records = rt.policy.Revision(), append(records("decisions", policy.Log), b.export.Records()...)
 	t.StoreAge, t.StoreGaps, t.Started = b.state.Age(), b.state.Gaps(), time.Duration(b.took.Load())
+	var kept *audit.Status
+	kept, t.AuditLost = b.trail.Status()
+	t.Records = append(t.Records, records("audit", kept)...)
 	return t
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/internal/dirwatch"
 )
@@ -101,6 +102,7 @@ func (r *reloads) Reload(ctx context.Context, dryRun bool) (*config.Report, erro
 		refusal := &config.Refusal{At: time.Now().UTC(), Reason: errors.Unwrap(err).Error()}
 		if before := r.refused.Swap(refusal); before == nil || before.Reason != refusal.Reason {
 			r.log.Error("the configuration is refused; the earlier one serves on", "error", refusal.Reason)
+			r.configChanged(ctx, nil, errors.Unwrap(err))
 		}
 		return nil, err
 	}
@@ -191,10 +193,14 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	r.sessions.SetBounds(c.Limits.bounds())
 	r.plugins.SetLimits(c.Limits.Plugins, c.Limits.User)
 	r.plugins.SetBroker(next.broker)
+	if p := next.part(auditPart); p != r.audited {
+		r.useAudit(p.value.(*audit.Delivery), p)
+	}
 	report.Outcome = config.Applied
 	report.Plugins, err = plugins.publish(ctx)
 	r.publish(next)
 	r.fleet.Recheck()
+	r.configChanged(ctx, report.Changes, nil)
 	r.renewPlugins(ctx, next, serving)
 	err = errors.Join(err, r.removePlugins(ctx, c, serving, report))
 	r.collectPackages()

@@ -373,7 +373,7 @@ func TestNothingIsLeftOfEarlierConfigurations(t *testing.T) {
 // Every key can be changed while the host runs, or is named as one that cannot. A key
 // that is new has to be put on one side or the other here.
 func TestEachKeyIsHotOrNeedsARestart(t *testing.T) {
-	hot := []string{"auth", "azure", "clusters", "directory", "git", "helm", "http", "limits", "log", "packages", "plugins", "policy", "publicURL", "recordings", "tls"}
+	hot := []string{"audit", "auth", "azure", "clusters", "directory", "git", "helm", "http", "limits", "log", "packages", "plugins", "policy", "publicURL", "recordings", "tls"}
 	var root struct {
 		Defs map[string]struct {
 			Properties map[string]any `json:"properties"`

@@ -79,7 +79,7 @@ func build(c *Config, b *base, previous *Runtime) (*Runtime, error) {
 		config: c, digest: config.Digest(config.Sections(c)), parts: map[string]*part{}, brokers: map[string]*part{},
 	}}
 	for _, step := range []func() error{
-		next.openListener, next.openClusters, next.openDirectory, next.openPolicy, next.openFacts, next.openProviders, next.openSignIn,
+		next.openListener, next.openClusters, next.openDirectory, next.openPolicy, next.openFacts, next.openAudit, next.openProviders, next.openSignIn,
 	} {
 		if err := step(); err != nil {
 			next.close()
@@ -127,6 +127,7 @@ func (b *building) openClusters() (err error) {
 func (b *building) openPolicy() (err error) {
 	policy := b.config.Policy.config()
 	policy.Keep, policy.Directory, policy.Logger = filepath.Join(b.config.Data, "policy"), b.people, b.log
+	policy.Changed = b.policyChanged
 	policy.Labels = map[string]string{"app": "bulkhead", "version": Version()}
 	b.policy, _, err = partOf(b, "policy", b.config.Policy, []*part{b.parts["directory"]}, func() (*authz.Engine, func(), error) {
 		e, err := authz.Open(b.life, policy)
@@ -195,6 +196,7 @@ func (b *building) openProviders() error {
 	}
 	broker, p, err := partOf(b, brokerPart, nil, needs, func() (*capability.Broker, func(), error) {
 		broker := capability.NewBroker(b.decide, b.log, providers...)
+		broker.Audit(b.trail)
 		broker.Observe(b.observed(b.config.Instrument.exchanged()))
 		return broker, func() { b.base.brokers.Delete(broker) }, nil
 	})
@@ -238,7 +240,7 @@ func (b *building) openSignIn() (err error) {
 	b.signIn, _, err = partOf(b, "auth", []any{c.Auth, c.Limits.Rates, b.public.String()}, nil, func() (*authn.Service, func(), error) {
 		s, err := authn.New(authn.Config{
 			PublicURL: b.public, State: b.state, Sessions: b.ender, Directory: persons{b.base},
-			Options: c.Auth, Rates: c.Limits.Rates, Logger: b.log,
+			Options: c.Auth, Rates: c.Limits.Rates, Logger: b.log, Audit: b.trail,
 		})
 		return s, nil, err
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/artifact"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -49,6 +50,9 @@ type base struct {
 	plugins  *plugin.Registry
 	packages *artifact.Store
 	fleet    *fleet.Fleet
+
+	trail   *audit.Trail
+	audited *part // what the trail uses; nil before and after
 
 	metricsListener net.Listener // nil: there are no metrics
 	metrics         *telemetry.Metrics
@@ -138,8 +142,11 @@ func (b *base) openFacts(next *Runtime) (err error) {
 		return config.At("data", err)
 	}
 	b.closing(func(context.Context) error { return b.state.Close() })
+	b.trail = audit.NewTrail(b.state.Replica(), b.log)
+	b.closing(b.closeAudit)
 	b.sessions = session.NewTable(b.state.Revoked, session.Options{
 		Bounds: c.Limits.bounds(), Lapsed: b.state.Lapsed, Decide: b.redecide, Closed: b.metrics.SessionEnded, Logger: b.log,
+		Opened: b.sessionOpened, Ended: b.sessionEnded,
 	})
 	b.ender = session.NewEnder(b.sessions, b.state)
 	publishing, stop := context.WithCancel(b.life)
@@ -159,7 +166,7 @@ func (b *base) openFacts(next *Runtime) (err error) {
 	b.plugins, err = plugin.NewRegistry(plugin.Options{
 		Sandbox: box, Hold: b.hold, Limits: c.Limits.Plugins, User: c.Limits.User,
 		Dir: filepath.Join(c.Data, "plugins"), Logger: b.log, Fetch: fleet.Fetch(b.state, fetcher(b.packages)), Policy: b.packageRules,
-		Called: c.Instrument.called(), Counted: b.countCall, Swapped: b.countSwap,
+		Called: c.Instrument.called(), Counted: b.countCall, Swapped: b.countSwap, Transition: b.pluginChanged,
 	})
 	if err != nil {
 		return config.At("data", err)
@@ -294,7 +301,7 @@ func (s *Server) openFleet(ctx context.Context) error {
 func (b *building) mount() {
 	rt, c := b.Runtime, b.config
 	b.gateway = gateway.New(gateway.Config{
-		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log, Served: b.metrics.Request, Tracer: b.export.Tracer(),
+		Listen: b.listener.Addr().String(), PublicURL: b.public, Authn: b.signIn, Sessions: b.sessions, Decide: b.decide, Logger: b.log, Served: b.metrics.Request, Tracer: b.export.Tracer(), Audit: b.trail,
 		Health: gateway.Health{
 			Version: Version(), Commit: Commit(), Started: b.started, Methods: c.Auth.Methods(), OAuthConfigured: c.Auth.OAuthConfigured(),
 			Checks:   b.checks,
@@ -304,9 +311,9 @@ func (b *building) mount() {
 		},
 	})
 	kinds := c.Catalog()
-	account.Mount(rt.gateway, account.Config{SignIn: b.signIn, Sessions: b.ender, Plugins: b.plugins.List, Would: b.would})
+	account.Mount(rt.gateway, account.Config{SignIn: b.signIn, Sessions: b.ender, Audit: b.trail, Plugins: b.plugins.List, Would: b.would})
 	admin.Mount(rt.gateway, admin.Config{Sessions: b.ender, Directory: rt.people, HostView: b.hostView, Kinds: kinds,
-		Policy: policyOf{b.base, kinds}, Configuration: b.configuration, Plugins: b.fleet, Uploads: b.state})
+		Policy: policyOf{b.base, kinds}, Configuration: b.configuration, Plugins: b.fleet, Uploads: b.state, Audit: b.trail})
 	console.Mount(rt.gateway)
 	door.Mount(rt.gateway, door.Config{
 		Lease:  func(name string, p *host.Principal) (door.Plugin, bool) { return b.plugins.Lease(name, p) },
@@ -380,6 +387,9 @@ func (b *base) degraded() map[string]error {
 	degraded := map[string]error{"directory": rt.people.Degraded(), "configuration": b.configuration.problem(), "plugins": b.fleet.Problem()}
 	if rt.certificate != nil {
 		degraded["tls"] = rt.certificate.Problem()
+	}
+	if !rt.config.Audit.Off {
+		degraded["audit"] = b.auditProblem()
 	}
 	if rt.config.Policy.Log.Enabled() {
 		degraded["decisionLog"] = rt.policy.LogProblem()

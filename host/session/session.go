@@ -58,6 +58,9 @@ var _ host.Authority = (*Session)(nil)
 // Principal returns the session's principal.
 func (s *Session) Principal() *host.Principal { return s.principal }
 
+// Kind returns the session's kind.
+func (s *Session) Kind() host.SessionKind { return s.info.Kind }
+
 // Info returns the session's present description.
 func (s *Session) Info() host.SessionInfo {
 	s.mu.Lock()
@@ -209,6 +212,9 @@ func (s *Session) Close() {
 	if closed := s.table.closed; closed != nil {
 		e := s.end.Load()
 		closed(s.info.Kind, e.cause, time.Since(e.at))
+	}
+	if ended := s.table.ended; ended != nil {
+		ended(s, s.Cause())
 	}
 	s.shard.remove(s)
 	s.mu.Lock()

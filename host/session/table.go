@@ -28,6 +28,10 @@ type Options struct {
 	// again. It decides about running sessions, so it must not deny because the
 	// decision log is full.
 	Decide func(context.Context, *host.Question) host.Decision
+	// Opened, if set, is told each session that opens, and Ended each that has closed, with
+	// why it ended. They must not block.
+	Opened func(*Session)
+	Ended  func(*Session, error)
 	// Closed, if set, is told the kind of each session that has closed, why it ended, and
 	// the time from then until its work had ended. It must not block.
 	Closed func(kind host.SessionKind, cause error, took time.Duration)
@@ -52,6 +56,8 @@ type Table struct {
 	bounds  atomic.Pointer[Bounds]
 	decide  func(context.Context, *host.Question) host.Decision
 	closed  func(host.SessionKind, error, time.Duration)
+	opened  func(*Session)
+	ended   func(*Session, error)
 	log     *slog.Logger
 	changes atomic.Uint64 // counts calls of Redecide
 	seed    maphash.Seed
@@ -79,7 +85,7 @@ type owned struct {
 func NewTable(revoked func(*host.Principal) error, opts Options) *Table {
 	t := &Table{
 		revoked: revoked, lapsed: opts.Lapsed, log: opts.Logger, seed: maphash.MakeSeed(),
-		decide: opts.Decide, closed: opts.Closed,
+		decide: opts.Decide, closed: opts.Closed, opened: opts.Opened, ended: opts.Ended,
 	}
 	t.setBounds(opts.Bounds)
 	if t.log == nil {
@@ -136,6 +142,9 @@ func (t *Table) Open(ctx context.Context, p *host.Principal, info host.SessionIn
 	if err := s.shard.open(s, t.revoked, t.bounds.Load().PerUser); err != nil {
 		s.cancel(err)
 		return nil, err
+	}
+	if t.opened != nil {
+		t.opened(s)
 	}
 	return s, nil
 }

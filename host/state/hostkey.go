@@ -18,7 +18,10 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host"
 )
 
-const hostKeySize = 32
+const (
+	hostKeySize = 32
+	hostKeyName = "host.key" // in the data directory
+)
 
 // openHostKey reads the host key. If it is missing and create is set, openHostKey
 // creates one. That is allowed for an empty store only: a new key cannot decrypt an old
@@ -90,7 +93,10 @@ func createHostKey(path string) ([]byte, error) {
 }
 
 // sealer encrypts and decrypts records with a key derived from the host key.
-type sealer struct{ aead cipher.AEAD }
+type sealer struct {
+	aead    cipher.AEAD
+	hostKey []byte
+}
 
 func newSealer(hostKey []byte) (*sealer, error) {
 	key, err := hkdf.Key(sha256.New, hostKey, nil, "bulkhead state records v1", 32)
@@ -102,7 +108,29 @@ func newSealer(hostKey []byte) (*sealer, error) {
 		return nil, err
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &sealer{aead}, err
+	return &sealer{aead, hostKey}, err
+}
+
+// derive returns the 32 bytes of a purpose.
+func derive(hostKey []byte, purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, hostKey, nil, "bulkhead derived key v1 "+purpose, 32)
+}
+
+// DeriveKey returns 32 bytes that only holders of the host key can compute, and that differ
+// for each purpose.
+func (s *Store) DeriveKey(purpose string) ([]byte, error) { return derive(s.seal.hostKey, purpose) }
+
+// DeriveKey is Store.DeriveKey for a host that may not run: cfg is its configuration.
+func DeriveKey(cfg *Config, purpose string) ([]byte, error) {
+	path, refuse := cfg.KeyFile, fs.FileMode(0o037)
+	if path == "" {
+		path, refuse = filepath.Join(cfg.Dir, hostKeyName), 0o077
+	}
+	key, err := readHostKey(path, refuse)
+	if err != nil {
+		return nil, err
+	}
+	return derive(key, purpose)
 }
 
 // seal encrypts v and binds it to the store's key at: a record that is copied to

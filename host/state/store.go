@@ -128,7 +128,7 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 		return s.openCluster(ctx, &cfg.Options)
 	}
 	stateDir := filepath.Join(cfg.Dir, "state")
-	keyPath := filepath.Join(cfg.Dir, "host.key")
+	keyPath := filepath.Join(cfg.Dir, hostKeyName)
 	if cfg.KeyFile != "" {
 		keyPath = cfg.KeyFile
 		s.seal, err = givenHostKey(keyPath)

@@ -25,6 +25,8 @@ type State struct {
 	StoreGaps uint64
 	// Started is how long the start took; 0 until it is over.
 	Started time.Duration
+	// AuditLost counts the records of the audit that no destination has had.
+	AuditLost uint64
 }
 
 // Build is which program the host is.
@@ -77,6 +79,7 @@ var (
 	revision     = describe("bulkhead_policy_revision", "Revision of the policy that decides.")
 	written      = describe("bulkhead_log_records_written_total", "Records that a destination has taken.", "log", "destination")
 	lost         = describe("bulkhead_log_records_lost_total", "Records that a destination will never have.", "log", "destination")
+	auditLost    = describe("bulkhead_audit_records_lost_total", "Records of the audit that no destination has had: how blind the audit is.")
 	waiting      = describe("bulkhead_log_records_waiting", "Records that are on their way to a destination.", "log", "destination")
 )
 
@@ -170,6 +173,7 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 		gauge(started, now.Started.Seconds())
 	}
 	gauge(revision, float64(now.Policy))
+	count(auditLost, now.AuditLost)
 	for _, r := range now.Records {
 		count(written, r.Written, r.Log, r.Destination)
 		count(lost, r.Lost, r.Log, r.Destination)

@@ -115,6 +115,7 @@ func (g guard) Do(req *http.Request) (*http.Response, error) {
 	if !auth.Alive() {
 		return nil, final{lost(auth)}
 	}
+	host.CorrelationOf(req.Context()).Sent()
 	resp, err := tracing.Send(req.Context(), g.client.Do, req, "")
 	if err != nil {
 		return nil, err

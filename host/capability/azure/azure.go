@@ -74,6 +74,7 @@ func (a *Azure) Fetch(ctx context.Context, p *capability.Permit) (*abi.Response,
 	if s.logger == nil {
 		s.logger = a.logger
 	}
+	host.CorrelationOf(ctx).Answered(s.correlation) // Azure's activity log has it
 	switch q.shape {
 	case pages:
 		return s.list(ctx, q, p.Narrowing)

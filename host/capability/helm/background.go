@@ -136,7 +136,7 @@ func (h *Helm) begin(p *capability.Permit, q *request, c *claim, done func(), lo
 		done()
 		return nil, err
 	}
-	ctx, stop := context.WithTimeout(session.Context(), asyncTimeout)
+	ctx, stop := context.WithTimeout(host.WithCorrelation(session.Context(), p.Correlation), asyncTimeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	abort := func(err error) (*abi.Response, error) {
 		cancel(nil)
@@ -163,6 +163,7 @@ func (h *Helm) begin(p *capability.Permit, q *request, c *claim, done func(), lo
 		var resp *abi.Response
 		var err error
 		defer func() {
+			longer.Done(resp, err)
 			_, _ = abort(nil) // first: who sees the end may begin the next operation
 			h.ongoing.end(x, resp, err)
 		}()

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authn"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/live"
@@ -28,7 +29,7 @@ type SignIn interface {
 	Me(http.ResponseWriter, *http.Request, authn.Resolved) error
 }
 
-// Config has the dependencies of the account's routes. Every field is required.
+// Config has the dependencies of the account's routes. Every field but Audit is required.
 type Config struct {
 	SignIn   SignIn
 	Sessions live.Sessions
@@ -36,6 +37,8 @@ type Config struct {
 	Plugins func(*host.Principal) []plugin.Info
 	// Would returns what policy would decide, without a record in the decision log.
 	Would func(context.Context, *host.Question) host.Decision
+	// Audit records which sessions and logins users end; nil records nothing.
+	Audit *audit.Trail
 }
 
 type account struct {
@@ -62,9 +65,20 @@ func Mount(g *gateway.Gateway, c Config) {
 		gateway.Route{Method: "GET", Path: "/auth/me", Action: "auth:self.read", Handle: resolved(c.SignIn.Me)},
 		gateway.Route{Method: "GET", Path: "/auth/routes", Action: "auth:self.read", Handle: a.routes},
 		gateway.Route{Method: "GET", Path: "/auth/sessions", Action: "auth:sessions.read", Handle: a.sessions},
-		gateway.Route{Method: "DELETE", Path: "/auth/sessions", Action: "auth:sessions.end", Handle: a.endOthers},
-		gateway.Route{Method: "DELETE", Path: "/auth/sessions/{id}", Action: "auth:sessions.end", Handle: a.endSession},
+		gateway.Route{Method: "DELETE", Path: "/auth/sessions", Action: "auth:sessions.end", Handle: a.noted(a.endOthers)},
+		gateway.Route{Method: "DELETE", Path: "/auth/sessions/{id}", Action: "auth:sessions.end", Handle: a.noted(a.endSession)},
 	)
+}
+
+// noted records what a user ends. It takes rights away, so it does not depend on the record.
+func (a *account) noted(handle gateway.Handler) gateway.Handler {
+	return func(w http.ResponseWriter, r *http.Request) (err error) {
+		e := &audit.Event{
+			Kind: audit.KindSignOut, Action: "auth:sessions.end", Target: gateway.Vars(r)["id"], Principal: gateway.RequestOf(r.Context()).Principal,
+		}
+		defer func() { a.Audit.Note(r.Context(), e, audit.Outcome{Err: err}) }()
+		return handle(w, r)
+	}
 }
 
 // resolved calls f with the principal that the chain resolved.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/capability"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway"
@@ -39,6 +40,8 @@ type Config struct {
 	Uploads  Uploads
 	// Configuration is the host's.
 	Configuration Configuration
+	// Audit records what administrators change, and looks at the audit itself.
+	Audit *audit.Trail
 }
 
 type admin struct {
@@ -50,7 +53,7 @@ type admin struct {
 // it before the plugins.
 func Mount(g *gateway.Gateway, c Config) {
 	a := &admin{c, g}
-	for _, r := range append(a.pluginRoutes(), []gateway.Route{
+	for _, r := range append(append(a.pluginRoutes(), a.auditRoutes()...), []gateway.Route{
 		{Method: "GET", Path: "/api/admin/sessions", Action: "admin:sessions.read", Handle: a.sessions},
 		{Method: "DELETE", Path: "/api/admin/sessions", Action: "admin:sessions.end", Handle: a.endSessions},
 		{Method: "DELETE", Path: "/api/admin/sessions/{id}", Action: "admin:sessions.end", Handle: a.endSession},
@@ -102,5 +105,5 @@ func (a *admin) serve(w http.ResponseWriter, r *http.Request, route host.Route, 
 		return err
 	}
 	defer s.Close()
-	return handle(w, r.WithContext(s.Context()))
+	return a.audited(w, r.WithContext(s.Context()), question, handle)
 }

@@ -3,6 +3,7 @@
 package remote
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -116,6 +117,60 @@ func WithTokenFile(text, file string) (*Client, error) {
 	}}, nil
 }
 
+// Stream gets path and calls f with each line of the answer as it arrives, until the answer
+// ends, ctx ends or f returns an error. A refusal is a *Error.
+func (c *Client) Stream(ctx context.Context, path string, f func(line []byte) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxAnswer)
+	for lines.Scan() {
+		if err := f(lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%s: %w", c.Where, err)
+	}
+	return nil
+}
+
+// send sends req with the credential. A refusal is a *Error.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
+	if c.token != nil {
+		token, err := c.token(req.Context())
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // without the URL
+		}
+		return nil, fmt.Errorf("%s: %w", c.Where, err)
+	}
+	if resp.StatusCode < 400 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	e := &Error{}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil {
+		_ = json.Unmarshal(text, e) // a proxy's answer is no JSON
+	}
+	e.Status = resp.StatusCode
+	return nil, e
+}
+
 // Do sends in as JSON, or as it is if it is an io.Reader, and decodes the answer into
 // out unless that is nil. A refusal is a *Error.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
@@ -142,19 +197,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		}
 	}
 	req.Header.Set("Content-Type", kind)
-	if c.token != nil {
-		token, err := c.token(ctx)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(req)
 	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // without the URL
-		}
-		return fmt.Errorf("%s: %w", c.Where, err)
+		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -163,12 +208,6 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Where, err)
-	}
-	if resp.StatusCode >= 400 {
-		e := &Error{}
-		_ = json.Unmarshal(text, e) // a proxy's answer is no JSON
-		e.Status = resp.StatusCode
-		return e
 	}
 	if out == nil || len(text) == 0 {
 		return nil
