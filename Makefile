@@ -106,10 +106,10 @@ bench: clang sdks ## measure, side by side in one run
 	cd examples/peers && CGO_ENABLED=0 go test -run '^$$' -bench . -timeout 30m
 
 # Tests that do ten or a hundred times as much when asked to.
-SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad|TestNothingIsLeftOfEarlierConfigurations|TestNoReleaseIsLeftPending
+SOAK := TestAnIndependentEvaluatorAgrees|TestLogoutRace|TestReplicas|TestSwapUnderLoad|TestNothingIsLeftOfEarlierConfigurations|TestNoReleaseIsLeftPending|TestEveryEffectIsInTheAuditOnce
 .PHONY: soak
 soak: ## tests that take long, at their full length
-	BULKHEAD_SOAK=1 go test -count=1 -timeout 2h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state
+	BULKHEAD_SOAK=1 go test -count=1 -timeout 4h -v -run '$(SOAK)' ./host/authz ./host/plugin ./host/server ./host/state
 	go test -timeout 2h -run '^$$' -bench SwapsOverHTTP -benchtime 1000x ./host/server
 
 .PHONY: cosign

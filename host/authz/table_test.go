@@ -178,7 +178,7 @@ names in your configuration.
 			}})
 		}
 	}
-	for _, action := range []string{"anything.read", "anything.change"} {
+	for _, action := range []string{"anything.read", "anything.change", "audit.read"} {
 		row("`admin:"+action+"`, the host's own administration", host.Question{Route: host.Route{Plugin: "admin", Action: host.Action("admin:" + action)}})
 	}
 	row("`gone:unknown.read`, what does not exist", host.Question{Route: host.Route{Plugin: "gone", Action: "gone:unknown.read"}})
