@@ -36,7 +36,7 @@ func TestEachEventAndStateIsAMetric(t *testing.T) {
 				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 1, MemoryBytes: 10, Instances: 2, Idle: 1, ColdStarts: 3, Restores: 5},
 				{Name: "echo", Version: "1.0.0", State: "draining", Leases: 2, MemoryBytes: 20, Instances: 1, Restores: 1},
 			},
-			StoreAge: 1500 * time.Millisecond, StoreGaps: 2, Started: time.Second, Policy: 7, Records: []Records{{"decisions", "file", 3, 1, 2}},
+			StoreAge: 1500 * time.Millisecond, StoreGaps: 2, Started: time.Second, Policy: 7, AuditLost: 4, Records: []Records{{"decisions", "file", 3, 1, 2}},
 		}
 	})
 	ctx := t.Context()
@@ -72,7 +72,7 @@ func TestEachEventAndStateIsAMetric(t *testing.T) {
 		`bulkhead_plugin_queue_duration_seconds_sum{plugin="echo"} 5e-06`,
 		`bulkhead_plugin_swap_duration_seconds_count{outcome="failed",plugin="echo",step="verify"} 1`,
 		`bulkhead_state_age_seconds 1.5`, `bulkhead_state_gaps_total 2`, `bulkhead_start_duration_seconds 1`,
-		`bulkhead_policy_revision 7`, `bulkhead_log_records_lost_total{destination="file",log="decisions"} 1`,
+		`bulkhead_policy_revision 7`, `bulkhead_audit_records_lost_total 4`, `bulkhead_log_records_lost_total{destination="file",log="decisions"} 1`,
 		`bulkhead_log_records_waiting{destination="file",log="decisions"} 2`, `bulkhead_build_info{commit="c0ffee",go_version="go`, "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {

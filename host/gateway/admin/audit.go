@@ -142,6 +142,9 @@ func (a *admin) followAudit(w http.ResponseWriter, r *http.Request, store *audit
 	defer tick.Stop()
 	for {
 		changed := store.Changed()
+		if now, err := a.Audit.Store(); err != nil || now.Dir != store.Dir {
+			return nil // the records are kept elsewhere from now on
+		}
 		records, next, err := store.After(r.Context(), cursor, &q.Filter)
 		for _, record := range records {
 			if !send("data: %s\n\n", record) {
