@@ -208,6 +208,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, lost(g.auth)
 	}
+	if c := host.CorrelationOf(req.Context()); c != nil && c.ID != "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("Audit-ID", c.ID) // as API servers of Kubernetes get it
+		c.Sent()
+	}
 	resp, err := g.next.RoundTrip(req)
 	if err == nil {
 		resp.Body = &guardedBody{resp.Body, g.auth}
