@@ -130,7 +130,7 @@ func TestHealthTellsTheTruth(t *testing.T) {
 	nobody := w.anonymous(t)
 	for path, want := range map[string]string{
 		"/healthz": `{"status":"ok"}`,
-		"/readyz":  `{"checks":{"configuration":"ok","directory":"ok","plugins":"ok","policy":"ok","state":"ok"},"clusters":{"ready":0,"total":1},"status":"ready"}`,
+		"/readyz":  `{"checks":{"audit":"ok","configuration":"ok","directory":"ok","plugins":"ok","policy":"ok","state":"ok"},"clusters":{"ready":0,"total":1},"status":"ready"}`,
 	} {
 		if got := nobody.get(path); got.status != 200 || strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %v, want %s", path, got, want)
