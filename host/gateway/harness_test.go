@@ -150,7 +150,7 @@ func start(t *testing.T, cleanup func(func())) *surface {
 	s.Gateway = gateway.New(gateway.Config{
 		Listen: s.Addr, PublicURL: public, Authn: signIn, Sessions: s.Sessions, Decide: engine.Decide, Health: surfacetest.Healthy, Logger: log,
 	})
-	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: ender, Plugins: func() []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
+	account.Mount(s.Gateway, account.Config{SignIn: signIn, Sessions: ender, Plugins: func(*host.Principal) []plugin.Info { return []plugin.Info{surfacetest.Probe{}.Info()} }, Would: engine.Would})
 	admin.Mount(s.Gateway, admin.Config{
 		Sessions: ender, Directory: people, HostView: func(string) *policytool.HostView { return &policytool.HostView{} },
 		Kinds: new(all.Config).Catalog(), Uploads: store,

@@ -23,6 +23,8 @@ func (noPlugins) Approve(context.Context, string, string) (*plugin.Report, error
 func (noPlugins) Promote(string) error                 { return errNone }
 func (noPlugins) Remove(context.Context, string) error { return errNone }
 func (noPlugins) Retain(plugin.Origin, []string)       {}
+func (noPlugins) Verify(context.Context, string) error { return errNone }
+func (noPlugins) Suspend(string)                       {}
 func (noPlugins) Status() []plugin.Status              { return nil }
 func (noPlugins) Changed() <-chan struct{}             { return nil }
 
@@ -36,6 +38,7 @@ func (noPackages) Resolve(context.Context, string, string, string) (*artifact.Ar
 	return nil, errNone
 }
 func (noPackages) Catalogs(context.Context) []*artifact.Catalog { return nil }
+func (noPackages) StopUnverified() bool                         { return false }
 
 // By the roles that ship, plugins are the administrators' to see on replicas and to
 // change.
