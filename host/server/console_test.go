@@ -51,8 +51,8 @@ spec: {id: ola@example.com, roles: [viewer, breakglass]}
 	for user, want := range map[string]string{
 		"vic": "Home Features Sessions",
 		"eve": "Home Features Terminal Sessions",
-		"ola": "Home Features Terminal Sessions Plugins Policy Directory Configuration", // the last with a reason
-		"ada": "Home Features Terminal Sessions Plugins Policy Directory Configuration",
+		"ola": "Home Features Terminal Sessions Plugins Policy Directory Audit Configuration", // the last with a reason
+		"ada": "Home Features Terminal Sessions Plugins Policy Directory Audit Configuration",
 	} {
 		if got := strings.Join(saw.Pages[user], " "); got != want {
 			t.Errorf("%s sees the pages %q, want %q", user, got, want)

@@ -22,6 +22,7 @@ const all: (Section & {shown?: () => boolean})[] = [
   {id: "plugins", title: words.pages.plugins, action: "admin:plugins.read", load: () => import("./pages/plugins")},
   {id: "policy", title: words.pages.policy, action: "admin:policies.read", load: () => import("./pages/policy")},
   {id: "directory", title: words.pages.directory, action: "admin:directory.read", load: () => import("./pages/directory")},
+  {id: "audit", title: words.pages.audit, action: "admin:audit.read", load: () => import("./pages/audit")},
   {id: "settings", title: words.pages.settings, action: "admin:config.read", load: () => import("./pages/settings")},
 ]
 

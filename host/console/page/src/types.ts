@@ -46,3 +46,8 @@ export interface DirectoryState {
 }
 export interface ConfigStatus { file?: string; revision: string; since: string; refused?: {at: string; reason: string} }
 export interface ConfigReport { outcome: string; changes: {path?: string; field?: string; [key: string]: unknown}[]; plugins?: Record<string, string> }
+export interface AuditRecord {
+  seq: number; time: string; id?: string; stage: string; kind: string; action?: string; user?: string; target?: string; outcome?: string; error?: string
+  requestId?: string; traceId?: string; decision?: string; [key: string]: unknown
+}
+export interface AuditReport { records: number; problems: {file?: string; line?: number; text: string}[] }

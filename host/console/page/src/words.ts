@@ -3,7 +3,7 @@ export const words = {
   product: "Bulkhead",
   pages: {
     home: "Home", plugins: "Plugins", sessions: "Sessions", terminal: "Terminal", features: "Features",
-    policy: "Policy", directory: "Directory", settings: "Configuration",
+    policy: "Policy", directory: "Directory", audit: "Audit", settings: "Configuration",
   },
   common: {
     loading: "Loading …", none: "None.", cancel: "Cancel", close: "Close", reload: "Reload", more: "More",
@@ -67,6 +67,12 @@ export const words = {
     explain: "May this person do this?", user: "User", action: "Action", resource: "Resource (optional)", capability: "Capability (optional)", verb: "Verb (optional)",
     ask: "Ask", allowed: "Allowed", denied: "Denied", granted: "Permissions that count", near: "Permissions that almost count", rules: "Rules", misses: "misses", shadow: "Compare the candidate",
     differences: (n: number, of: number) => `${n} of ${of} decisions would change.`, matrix: "Who may do what", changed: "Change", times: "Times",
+  },
+  audit: {
+    title: "Audit", user: "User", action: "Action", target: "Target", kind: "Kind", request: "Request id", since: "Since", show: "Show", older: "Older", time: "Time",
+    what: "What", outcome: "Outcome", id: "Id", record: "Record", one: "All about this", all: "Everything again", replica: "Records of this replica",
+    verify: "Verify", sound: (n: number) => `Nothing was changed, moved or removed in ${n} records.`, unsound: "The records are not what the host wrote:",
+    joined: "The id is also the Audit-ID in the cluster's own audit log; the request's id is in the log, the decision log and the trace.",
   },
   directory: { title: "Directory", problems: "Problems", calm: "No entry has a problem.", revision: "Revision", clusters: "Clusters that it is read from", where: "Where", what: "What" },
   settings: {

@@ -100,6 +100,7 @@ for (const user of ["vic", "eve", "ola", "ada"]) {
     seen.tabbed.push(await page.evaluate(() => document.activeElement.textContent));
   }
   await page.keyboard.press("Control+k");
+  await page.waitForSelector("dialog input:focus");
   await page.keyboard.type("sess");
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => location.hash === "#/sessions");
