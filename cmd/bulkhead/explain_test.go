@@ -157,7 +157,7 @@ plugins:
 		{[]string{"ada", "gitops:helm.read", "devv/shop/releases.helm.sh"}, 1, `this host has no cluster "devv"; it has dev`},
 		{[]string{"ada", "azure:monitor.read", "prod/rg1/monitor"}, 0, `this host has no instance of Azure "prod"; it has none`},
 		{[]string{"ada", "admin:sessions.read"}, 0, "ALLOWED"},
-		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: a route of kind unary cannot redact or record as policy requires"},
+		{[]string{"ada", "gitops:helm.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host refuses  obligation_not_supported: a route of kind events or unary cannot redact or record as policy requires"},
 		{[]string{"vic", "gitops:helm.upgrade", "-p", filepath.Join(dir, "recorded")}, 1, "denied: no_action"},
 		{[]string{"ada", "admin:sessions.read", "-p", filepath.Join(dir, "recorded")}, 1, "the host's own routes can meet max_session and idle, but no other obligation"},
 		{[]string{"ada", "gitops:helm.read", "dev/shop/releases.helm.sh", "-p", filepath.Join(dir, "recorded")}, 1, "not permitted: helm list releases.helm.sh dev/shop/: obligation_not_supported"},

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	all.Child()
 	policytool.Child()
 	if os.Getenv("BULKHEAD_TEST_AS_PROGRAM") == "1" {
-		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "SDKS", "SOAK"} { // for tests, not for the host
+		for _, name := range []string{"TEST_AS_PROGRAM", "DEVCLUSTER", "AZUREFAKE", "FLUXSOURCE", "COSIGN", "SDKS", "SOAK", "SCREENSHOTS"} { // for tests, not for the host
 			os.Unsetenv("BULKHEAD_" + name)
 		}
 		main()

@@ -98,5 +98,5 @@ func (x *Explanation) compareRoutes(v *HostView, q *host.Question) {
 
 func unmetOn(kinds []string) string {
 	slices.Sort(kinds)
-	return fmt.Sprintf("obligation_not_supported: a route of kind %s cannot redact or record as policy requires", strings.Join(slices.Compact(kinds), ", "))
+	return fmt.Sprintf("obligation_not_supported: a route of kind %s cannot redact or record as policy requires", strings.Join(slices.Compact(kinds), " or "))
 }

@@ -24,9 +24,9 @@ var helmRepositories = schema.GroupVersionResource{Group: "source.toolkit.fluxcd
 // until the test or its process ends.
 func runSourceController(t *testing.T, c *clustertest.Cluster, namespace string) {
 	t.Helper()
-	program, err := buildlock.Program("flux-source", "BULKHEAD_FLUXSOURCE")
-	if err != nil {
-		t.Fatal(err)
+	program := os.Getenv("BULKHEAD_FLUXSOURCE")
+	if program == "" {
+		t.Skip("`make flux` builds the controller and runs this test")
 	}
 	dir := t.TempDir()
 	// The shell reads until this process is gone and then ends the controller.

@@ -105,18 +105,22 @@ func median[T int | uint64](list []T) T {
 	return list[len(list)/2]
 }
 
-// slack is how much memory may grow whatever the factor is, in KiB: some pages, of which a
-// call that changes few changes more or fewer by chance.
-const slack = 32
+// How much more may be used whatever the factor is, in KiB. A call that changes few pages
+// changes more or fewer by chance, and Go's heap grows by pieces of 512 KiB, one more or
+// less by the seeds of its maps.
+const (
+	changedSlack = 32
+	memorySlack  = 1024
+)
 
 func (c Cost) worse(was Cost, factor float64) (what []string) {
 	if float64(c.Fuel) > float64(was.Fuel)*factor {
 		what = append(what, "fuel")
 	}
-	if float64(c.MemoryKiB) > float64(was.MemoryKiB)*factor+slack {
+	if float64(c.MemoryKiB) > float64(was.MemoryKiB)*factor+memorySlack {
 		what = append(what, "memory")
 	}
-	if was.ChangedKiB >= 0 && float64(c.ChangedKiB) > float64(was.ChangedKiB)*factor+slack {
+	if was.ChangedKiB >= 0 && float64(c.ChangedKiB) > float64(was.ChangedKiB)*factor+changedSlack {
 		what = append(what, "changed")
 	}
 	// A baseline of an older version has none of these.
