@@ -22,9 +22,10 @@ import (
 const moduleExtism = "extism:host/env"
 
 const (
-	maxExtismMemory = 16 << 20 // of all blocks of a call
-	maxExtismVars   = 1 << 20  // names and values, as in Extism
-	maxExtismBlocks = 1 << 16
+	maxExtismMemory  = 16 << 20 // of all blocks of a call
+	maxExtismVars    = 1 << 20  // names and values, as in Extism
+	maxExtismBlocks  = 1 << 16
+	maxExtismRequest = 256 << 10 // of an HTTP request, without its body
 )
 
 // extism is an Extism plug-in (version 1).
@@ -87,7 +88,8 @@ func (x *extism) Link(spec *sandbox.Spec) {
 		"log_trace": slog.LevelDebug, "log_debug": slog.LevelDebug, "log_info": slog.LevelInfo, "log_warn": slog.LevelWarn, "log_error": slog.LevelError,
 	} {
 		add(name, signature(0, i64), func(ctx context.Context, c *extismCall, s []uint64) uint64 {
-			c.env.Log(ctx, level, string(c.block(s[0])))
+			line := c.block(s[0])
+			c.env.Log(ctx, level, string(line[:min(len(line), maxLogLine)]))
 			c.free(s[0])
 			return 0
 		})
@@ -257,8 +259,15 @@ func (c *extismCall) http(ctx context.Context, request, body uint64) uint64 {
 		Method  string            `json:"method"`
 		Headers map[string]string `json:"headers"`
 	}
-	if err := json.Unmarshal(c.block(request), &q); err != nil {
+	text := c.block(request)
+	if len(text) > maxExtismRequest { // decoding takes many times as much, which nothing counts
+		broken("http_request: the request has %d bytes without its body, the limit is %d", len(text), maxExtismRequest)
+	}
+	if err := json.Unmarshal(text, &q); err != nil {
 		broken("http_request: %w", err)
+	}
+	if len(q.Headers) > abi.MaxHeaders {
+		broken("http_request: the request has %d headers, the limit is %d", len(q.Headers), abi.MaxHeaders)
 	}
 	r := &abi.Request{Method: strings.ToUpper(cmp.Or(q.Method, http.MethodGet)), URL: q.URL, Body: slices.Clone(c.block(body))}
 	c.hold(len(r.Body))

@@ -38,8 +38,12 @@ func (f *foreign) Fetch(ctx context.Context, capability string, r *abi.Request) 
 	return resp, nil
 }
 
+// heldBytes is what remembering one Hold takes, about: a guest chooses how many there are, and may
+// choose that each is of nothing.
+const heldBytes = 128
+
 func (f *foreign) Hold(n int) error {
-	free, err := f.c.account.Hold(n)
+	free, err := f.c.account.Hold(heldBytes + n)
 	if err == nil {
 		f.frees = append(f.frees, free)
 	}

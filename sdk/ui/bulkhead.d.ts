@@ -11,7 +11,7 @@ export interface Route {
   kind: "unary" | "events"
   method: string
   mutates: boolean
-  /** The person must state a reason. */
+  /** The console asks the person for a reason at the first call. */
   reasonRequired?: boolean
 }
 
@@ -19,8 +19,6 @@ export interface Ask {
   /** Values of the {parameters} of the route's path. */
   params?: Record<string, string>
   query?: Record<string, string | string[] | undefined>
-  /** Why, where the route needs a reason. */
-  reason?: string
 }
 
 export const bulkhead: {

@@ -61,15 +61,15 @@ export const bulkhead = {
   onNavigate: on("navigate"),
   /** Whether the person may use this route. */
   can: name => routes.some(r => r.name === name),
-  call: (route, {params, query, body, reason} = {}) => new Promise((resolve, reject) => {
+  call: (route, {params, query, body} = {}) => new Promise((resolve, reject) => {
     const id = ++last;
     waiting.set(id, {resolve, reject});
-    tell({kind: "call", id, route, params, query, body, reason});
+    tell({kind: "call", id, route, params, query, body});
   }),
-  events(route, {params, query, reason, names} = {}, event, end = () => {}) {
+  events(route, {params, query, names} = {}, event, end = () => {}) {
     const id = ++last;
     waiting.set(id, {event, end});
-    tell({kind: "events", id, route, params, query, reason, names});
+    tell({kind: "events", id, route, params, query, names});
     return () => { if (waiting.delete(id)) tell({kind: "stop", id}); };
   },
   navigate: (...parts) => tell({kind: "navigate", path: parts.map(String)}),

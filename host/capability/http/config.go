@@ -2,6 +2,7 @@ package http
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -119,6 +120,11 @@ func pathProblem(path string) string {
 			return "must not contain " + bad + " in its path"
 		}
 	}
+	for i := 0; i+2 < len(path); i++ { // %61dmin is admin to a server, and not to policy
+		if b, err := strconv.ParseUint(path[i+1:i+3], 16, 8); path[i] == '%' && err == nil && unreserved(byte(b)) {
+			return "must not contain " + path[i:i+3] + " in its path"
+		}
+	}
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
 		switch {
@@ -129,4 +135,9 @@ func pathProblem(path string) string {
 		}
 	}
 	return ""
+}
+
+// unreserved reports whether b means the same with and without escaping (RFC 3986, section 2.3).
+func unreserved(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~", b) >= 0
 }

@@ -171,7 +171,11 @@ func (s *site) send(ctx context.Context, q *request, auth host.Authority) (*abi.
 	case len(body) > abi.MaxBody:
 		return nil, host.E(host.Upstream, name, "the server's answer is over %d bytes", abi.MaxBody)
 	}
-	return &abi.Response{Status: resp.StatusCode, Header: inbound(resp.Header), Body: body}, nil
+	header := inbound(resp.Header)
+	if len(header) > abi.MaxHeaders { // a guest could not decode them
+		return nil, host.E(host.Upstream, name, "the server's answer has over %d headers", abi.MaxHeaders)
+	}
+	return &abi.Response{Status: resp.StatusCode, Header: header, Body: body}, nil
 }
 
 // kept are the headers of answers that a plugin does not get: those of the connection, and

@@ -130,6 +130,7 @@ func TestWhatDoesNotBelongToASiteIsRefusedBeforeItIsSent(t *testing.T) {
 		{"GET", s.url + "/api/../admin", `"." or ".."`, abi.Pair{}},
 		{"GET", s.url + "/api/%2e%2e/admin", "%2e", abi.Pair{}},
 		{"GET", s.url + "/api/a%2Fb", "%2f", abi.Pair{}},
+		{"GET", s.url + "/api/%6fpen/x", "%6f", abi.Pair{}}, // the site "open" by another spelling
 		{"GET", s.url + "/api//b", "empty part", abi.Pair{}},
 		{"GET", s.url + "/api/a;b", ";", abi.Pair{}},
 		{"GET", s.url + "/api/a#b", "fragment", abi.Pair{}},
@@ -142,6 +143,8 @@ func TestWhatDoesNotBelongToASiteIsRefusedBeforeItIsSent(t *testing.T) {
 		{"GET", s.url + "/api/", "is set by the host", abi.Pair{Name: "authorization", Value: "x"}},
 		{"GET", s.url + "/api/", "is set by the host", abi.Pair{Name: "Host", Value: "x"}},
 		{"GET", s.url + "/api/", "is set by the host", abi.Pair{Name: "X-Forwarded-For", Value: "x"}},
+		{"POST", s.url + "/api/a", "another method", abi.Pair{Name: "x-http-method-override", Value: "DELETE"}},
+		{"GET", s.url + "/api/", "another method or path", abi.Pair{Name: "X_Original_URL", Value: "/admin"}},
 		{"GET", s.url + "/api/", "control character", abi.Pair{Name: "A", Value: "x\r\nHost: y"}},
 		{"GET", s.url + "/api/", "not the name of a header", abi.Pair{Name: "A b", Value: "x"}},
 	} {

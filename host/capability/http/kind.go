@@ -121,6 +121,9 @@ var ours = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
 }
 
+// others are headers by which many servers take another method or path than those that policy saw.
+var others = []string{"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url"}
+
 // headerProblem returns why a plugin cannot send a header.
 func headerProblem(h abi.Pair, credential bool) string {
 	canonical := http.CanonicalHeaderKey(h.Name)
@@ -131,6 +134,8 @@ func headerProblem(h abi.Pair, credential bool) string {
 		return "contains a control character"
 	case slices.Contains(ours, canonical) || strings.HasPrefix(canonical, "X-Forwarded-"):
 		return "is set by the host"
+	case slices.Contains(others, http.CanonicalHeaderKey(strings.ReplaceAll(h.Name, "_", "-"))):
+		return "names another method or path than those of the request"
 	case canonical == "Authorization" && credential:
 		return "is set by the host, which has a credential for the site"
 	}

@@ -42,6 +42,11 @@ func (d *door) events(w http.ResponseWriter, r *http.Request, v *visit) error {
 		return err
 	}
 	s.refuse()
+	if resp.Status/100 == 3 {
+		// A browser follows it with the user's cookie, to a stream that the plugin chose, and shows
+		// that to the plugin's page.
+		return &host.Error{Kind: host.Upstream, Message: "the plugin failed", Detail: "it redirects an event stream"}
+	}
 	return d.writeResponse(w, r, v, resp)
 }
 

@@ -140,6 +140,21 @@ func TestWhatACallCountsIsGivenBack(t *testing.T) {
 	}
 }
 
+// elsewhere is a plugin whose event stream is another one.
+type elsewhere struct{ surfacetest.Probe }
+
+func (elsewhere) Session(context.Context, *plugin.Call, plugin.Socket) (*abi.Response, bool, error) {
+	return &abi.Response{Status: 307, Header: []abi.Pair{{Name: "Location", Value: "/api/admin/audit?follow=true"}}}, false, nil
+}
+
+// A plugin's page would get what another route streams to its user: an EventSource follows.
+func TestAnEventStreamDoesNotRedirect(t *testing.T) {
+	s, _ := openTo(t, elsewhere{})
+	if got := s.As(t, "ann").Do("GET", "/api/probe/ticks", ""); got.Status != 502 || got.Header.Get("Location") != "" {
+		t.Errorf("%v", got)
+	}
+}
+
 // A stream that policy no longer allows ends, though it was opened by an allow.
 func TestAStreamEndsWhenPolicyNoLongerAllowsItsRoute(t *testing.T) {
 	s, policy := open(t)

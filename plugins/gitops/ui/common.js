@@ -22,9 +22,9 @@ export function sure(place, question, shown, run) {
   place.scrollIntoView({ block: "nearest" });
 }
 
-/** change calls a route that changes something, and asks for a reason where one is needed. */
-export async function change(route, body, reason) {
-  return (await bulkhead.call(route, { body, reason })).body;
+/** change calls a route that changes something. */
+export async function change(route, body) {
+  return (await bulkhead.call(route, { body })).body;
 }
 
 /** ago is a time as text. */

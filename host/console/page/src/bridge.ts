@@ -2,7 +2,7 @@
 // every message is checked, counted and bounded, and a page reaches its plugin's routes
 // that its manifest names, as far as the person may use them, and nothing else.
 import {Refusal, send} from "./api"
-import {confirm} from "./parts/dialog"
+import {asking, confirm} from "./parts/dialog"
 import {go, link, pages, routes} from "./state"
 import type {Route} from "./types"
 import {prefill} from "./prefill"
@@ -46,7 +46,7 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     if (typeof data !== "object" || data === null || --budget < 0) return
     switch (data.kind) {
       case "call": return void call(data)
-      case "events": return open(data)
+      case "events": return void open(data)
       case "stop": return close(data.id)
       case "title": return isText(data.text, most.text) ? title(data.text) : undefined
       case "navigate": return isPath(data.path) ? go("ui", plugin, ...data.path) : undefined
@@ -61,13 +61,16 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     const params = data.params ?? {}
     const path = route.path.replace(/\{([^}:]+)(?::[^}]*)?\}/g, (_, name) => {
       if (!isText(params[name], 2048) || params[name] === "") throw new Refusal(400, `the parameter ${name} is missing`)
+      if (params[name] === "." || params[name] === "..") throw new Refusal(400, `the parameter ${name} leads to another path`) // fetch would resolve it
       return encodeURIComponent(params[name])
     })
     const q = new URLSearchParams()
     for (const [key, value] of Object.entries(data.query ?? {}).slice(0, 100)) {
+      if (key === "bulkhead-reason") continue // the person states it, not the page
       for (const v of Array.isArray(value) ? value.slice(0, 100) : [value]) if (v !== undefined && v !== null && v !== "") q.append(key, String(v).slice(0, 4096))
     }
-    if (data.reason) q.set("bulkhead-reason", String(data.reason).slice(0, 500))
+    const reason = reasons.get(route.name)
+    if (reason) q.set("bulkhead-reason", reason)
     return path + (q.size ? "?" + q : "")
   }
 
@@ -76,6 +79,18 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     if (!route) throw new Refusal(403, "the page may not use this route, or there is none")
     return route
   }
+
+  /** reason has the person state why, once for a route that needs it while the page is shown. */
+  const reasons = new Map<string, string>()
+  const reason = (route: Route) => new Promise<void>((yes, no) => {
+    if (!route.reasonRequired || reasons.has(route.name)) return yes()
+    const none = () => no(new Refusal(403, "no reason was stated", "reason_required"))
+    if (asking()) return none()
+    confirm({title: words.ui.reason(page.title), text: route.name, reason: true, cancel: none, run: text => {
+      reasons.set(route.name, text)
+      yes()
+    }})
+  })
 
   const refused = (e: unknown) => e instanceof Refusal
     ? {status: e.status, error: e.message, detail: e.detail, requestId: e.requestId}
@@ -87,6 +102,7 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     calls++
     try {
       const route = find(data, "unary")
+      await reason(route)
       const hasBody = !["GET", "DELETE"].includes(route.method)
       const text = hasBody ? JSON.stringify(data.body ?? {}) : undefined
       if (text !== undefined && text.length > most.body) throw new Refusal(413, "the page sends too much")
@@ -104,7 +120,7 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     }
   }
 
-  const open = (data: any) => {
+  const open = async (data: any) => {
     if (!Number.isSafeInteger(data.id) || streams.has(data.id)) return
     const end = (problem?: object) => {
       close(data.id)
@@ -113,6 +129,8 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
     try {
       if (streams.size >= most.streams) throw new Refusal(429, "the page opens too many streams")
       const route = find(data, "events")
+      await reason(route)
+      if (stop.signal.aborted || streams.has(data.id)) return
       const source = new EventSource(url(route, data))
       streams.set(data.id, source)
       const pass = (e: MessageEvent) => tell({kind: "event", id: data.id, event: e.type, data: e.data, last: e.lastEventId})
@@ -135,7 +153,7 @@ export function connect(frame: HTMLIFrameElement, plugin: string, path: string[]
   /** terminal asks the person, who sees which container it is about. */
   const terminal = (target: any) => {
     const parts = [target?.cluster, target?.namespace, target?.pod, target?.container ?? ""]
-    if (!parts.every(p => isText(p, 253)) || parts.slice(0, 3).includes("")) return
+    if (asking() || !parts.every(p => isText(p, 253) && !p.includes("/")) || parts.slice(0, 3).includes("")) return
     confirm({
       title: words.ui.terminal, text: parts.filter(Boolean).join("/"),
       run: () => {

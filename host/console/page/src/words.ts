@@ -56,6 +56,7 @@ export const words = {
   },
   ui: {
     gone: "This plugin has no page, or you may not use it.", routes: "All routes", terminal: "Open a terminal here?", of: "page of a plugin",
+    reason: (page: string) => `${page} asks for something that needs a reason`,
   },
   features: {
     title: "Features", intro: "Each route of a plugin that you may use. Fill in its parameters and send it.", send: "Send", body: "Body, as JSON",
