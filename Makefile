@@ -116,16 +116,16 @@ flux: ## Flux's own source-controller obeys the plugin gitops (builds it: 5 minu
 	program=$$(examples/flux-source/build.sh) && BULKHEAD_FLUXSOURCE=$$program go test -count=1 -run TestFluxSourceController ./host/server
 
 .PHONY: cosign
-cosign: ## signatures of the real cosign count here, and ours there (builds it: 5 minutes of processor time)
+cosign: ## test that signatures of the real cosign count here, and ours there (builds it: 5 minutes of processor time)
 	program=$$(examples/cosign/build.sh) && BULKHEAD_COSIGN=$$program go test -count=1 -run RealCosign ./host/artifact
 
 .PHONY: mutants
-mutants: ## change critical lines one at a time: do the tests notice? (PACKAGES=host/authn: of one package)
+mutants: ## change critical lines one at a time, and list what the tests miss (PACKAGES=host/authn: one package)
 	@go build -o build/mutants ./host/internal/mutants && nice -n 19 build/mutants $(PACKAGES)
 
 .PHONY: fuzz
 FUZZTIME ?= 30s
-fuzz: ## run every fuzz target for FUZZTIME
+fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@go list ./... | while read -r p; do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit; done; done
