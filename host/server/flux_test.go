@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/seed-a3fb47d6/bulkhead/host/cluster/clustertest"
-	"github.com/seed-a3fb47d6/bulkhead/host/internal/buildlock"
 )
 
 var helmRepositories = schema.GroupVersionResource{Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "helmrepositories"}
