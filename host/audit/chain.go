@@ -406,7 +406,9 @@ func (s *chain) append(records []map[string]any) error {
 		}
 		at = position{at.Seq + 1, hashOf(lines.Bytes()[from : lines.Len()-1])}
 	}
-	if err := s.writeHead(s.at, at); err != nil {
+	// The head is on the disk first: after a power failure, a file that is ahead of it would
+	// look as if somebody had added records.
+	if err := errors.Join(s.writeHead(s.at, at), s.head.Sync()); err != nil {
 		return err
 	}
 	_, err := s.file.Write(lines.Bytes())

@@ -78,9 +78,31 @@ type Log struct {
 	follows      bool           // each record has a receipt
 	denies       bool
 	denied, lost atomic.Uint64
-	ending       context.CancelFunc // ends reading the queues once they are empty
-	abort        context.CancelFunc // ends writing
-	done         sync.WaitGroup
+	first        *group // the destinations
+	last         *group // the fallback, which gets records until the others have ended
+}
+
+// group is destinations that end together.
+type group struct {
+	ending, abort context.Context
+	end           context.CancelFunc // ends reading the queues once they are empty
+	stop          context.CancelFunc // ends writing
+	done          sync.WaitGroup
+}
+
+func newGroup() *group {
+	g := &group{}
+	g.ending, g.end = context.WithCancel(context.Background())
+	g.abort, g.stop = context.WithCancel(context.Background())
+	return g
+}
+
+// close writes what waits, for at most drainPeriod.
+func (g *group) close() {
+	g.end()
+	defer time.AfterFunc(drainPeriod, g.stop).Stop()
+	g.done.Wait()
+	g.stop()
 }
 
 // Open opens the destinations of cfg, which has passed Check and has at least one. Each
@@ -97,10 +119,7 @@ func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string
 	all := map[string]string{}
 	maps.Copy(all, labels)
 	maps.Copy(all, cfg.Labels)
-	l := &Log{denies: cfg.WhenFull == "deny", follows: cfg.Fallback != ""}
-	var ending, abort context.Context
-	ending, l.ending = context.WithCancel(context.Background())
-	abort, l.abort = context.WithCancel(context.Background())
+	l := &Log{denies: cfg.WhenFull == "deny", follows: cfg.Fallback != "", first: newGroup(), last: newGroup()}
 	for name, s := range sinks {
 		size := cfg.queueSize()
 		d := &destination{
@@ -110,12 +129,13 @@ func start(cfg *Config, stream *Stream, sinks map[string]sink, labels map[string
 		if p, ok := s.(profiled); ok {
 			d.lastRetry, d.confirms = cmp.Or(p.profile().lastRetry, lastRetry), !p.profile().unconfirmed
 		}
+		g := l.first
 		if name == cfg.Fallback {
-			l.fallback = d
+			l.fallback, g = d, l.last
 		} else {
 			l.destinations = append(l.destinations, d)
 		}
-		l.done.Go(func() { d.run(ending, abort) })
+		g.done.Go(func() { d.run(g.ending, g.abort) })
 	}
 	slices.SortFunc(l.destinations, func(a, b *destination) int { return strings.Compare(a.name, b.name) })
 	return l
@@ -223,13 +243,11 @@ func (l *Log) all() []*destination {
 	return append(slices.Clone(l.destinations), l.fallback)
 }
 
-// Close writes the waiting records, for at most 5 s, and closes the destinations. Offer
-// must not be called afterwards.
+// Close writes the waiting records, for at most 5 s, and then, for at most 5 s, those that
+// the fallback has got; it closes the destinations. Offer must not be called afterwards.
 func (l *Log) Close() error {
-	l.ending()
-	defer time.AfterFunc(drainPeriod, l.abort).Stop()
-	l.done.Wait()
-	l.abort()
+	l.first.close()
+	l.last.close()
 	var errs []error
 	for _, d := range l.all() {
 		errs = append(errs, d.sink.Close())

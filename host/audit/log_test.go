@@ -66,6 +66,25 @@ func TestClosingWritesToAllDestinationsAtOnceAndInTime(t *testing.T) {
 	})
 }
 
+// What no other destination has taken when a log is closed is the fallback's.
+func TestClosingGivesTheFallbackWhatIsLeft(t *testing.T) {
+	stuck := sinkFunc(func(ctx context.Context, _ []map[string]any) error { <-ctx.Done(); return ctx.Err() })
+	down := sinkFunc(func(context.Context, []map[string]any) error { return errors.New("down") })
+	for name, other := range map[string]sink{"stuck": stuck, "down": down} {
+		synctest.Test(t, func(t *testing.T) {
+			var got atomic.Int64
+			file := sinkFunc(func(_ context.Context, records []map[string]any) error { got.Add(int64(len(records))); return nil })
+			l := start(&Config{Fallback: "file"}, &decisions, map[string]sink{"http": other, "file": file}, nil, slog.New(slog.DiscardHandler))
+			for i := range 300 {
+				l.Offer(entry{id: strconv.Itoa(i)})
+			}
+			if err := l.Close(); err != nil || got.Load() != 300 || l.Status().Lost != 0 {
+				t.Errorf("%s: the fallback has %d records, %d are lost, %v", name, got.Load(), l.Status().Lost, err)
+			}
+		})
+	}
+}
+
 func TestADestinationIsAskedAgainWhenItSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration

@@ -72,9 +72,11 @@ func (s *Stream) logRecord(r map[string]any, now time.Time) *logs.LogRecord {
 		ObservedTimeUnixNano: uint64(now.UnixNano()), EventName: s.Event, Body: anyValue(r),
 		SeverityNumber: logs.SeverityNumber_SEVERITY_NUMBER_INFO, SeverityText: "INFO",
 	}
-	if stamp, _ := r["timestamp"].(string); stamp != "" {
-		if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
-			l.TimeUnixNano = uint64(at.UnixNano())
+	for _, key := range []string{"time", "timestamp"} { // of the audit, of decisions
+		if stamp, _ := r[key].(string); stamp != "" {
+			if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
+				l.TimeUnixNano = uint64(at.UnixNano())
+			}
 		}
 	}
 	for _, a := range s.Attributes {

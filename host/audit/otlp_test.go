@@ -114,6 +114,15 @@ func TestACollectorGetsOpenTelemetrysShape(t *testing.T) {
 	}
 }
 
+// A collector that was away for an hour learns when the effects were.
+func TestARecordOfTheAuditHasItsTime(t *testing.T) {
+	at := time.Date(2026, 11, 26, 7, 0, 0, 5, time.UTC)
+	r := &record{id: "x", stage: StageEvent, at: at, event: Event{Kind: KindHost}}
+	if got := auditStream.logRecord(r.Document(), at.Add(time.Hour)); int64(got.TimeUnixNano) != at.UnixNano() {
+		t.Errorf("%d, want %d", got.TimeUnixNano, at.UnixNano())
+	}
+}
+
 // A collector may take some records and not others; those come never again.
 func TestWhatACollectorRejectsIsTold(t *testing.T) {
 	encode := func(rejected int64, message string) string {

@@ -304,9 +304,12 @@ func (s *Store) Last() (last uint64, err error) {
 // Export calls f with each record that the filter selects, the oldest first.
 func (s *Store) Export(ctx context.Context, filter *Filter, f func(line []byte) error) error {
 	return s.scan(true, 0, func(line []byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		var r map[string]any
 		if json.Unmarshal(line, &r) != nil || !filter.Match(r) {
-			return ctx.Err()
+			return nil
 		}
 		return f(line)
 	})

@@ -116,6 +116,9 @@ type Delivery struct {
 	log   *Log // nil: the audit is off
 	chain *chain
 	when  string // TrailConfig.WhenUnavailable
+
+	earlier atomic.Pointer[Trail] // that has used it; nil before
+	counted uint64                // records lost until then, which are in Trail.before
 }
 
 // OpenDelivery opens the destinations of c, which has passed Check. dir is the directory of
@@ -169,12 +172,16 @@ func tell(s *chain, found []map[string]any, log *slog.Logger) error {
 	return s.Write(context.Background(), found)
 }
 
-// Close delivers the waiting records, for at most 5 s, and closes the destinations.
+// Close delivers the waiting records and closes the destinations; see Log.Close.
 func (d *Delivery) Close() error {
 	if d == nil || d.log == nil {
 		return nil
 	}
-	return d.log.Close()
+	err := d.log.Close()
+	if t := d.earlier.Load(); t != nil {
+		t.before.Add(d.log.lost.Load() - d.counted) // what could not be delivered any more
+	}
+	return err
 }
 
 // Trail records what has an effect. A record of an effect is at a destination before the
@@ -198,7 +205,9 @@ func (t *Trail) Use(d *Delivery) {
 	t.using.Lock()
 	defer t.using.Unlock()
 	if old := t.current.Swap(d); old != nil && old != d && old.log != nil {
-		t.before.Add(old.log.lost.Load())
+		old.counted = old.log.lost.Load()
+		t.before.Add(old.counted)
+		old.earlier.Store(t)
 	}
 }
 

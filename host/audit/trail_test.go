@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
@@ -274,6 +275,26 @@ func TestOneNumberSaysHowManyRecordsAreLost(t *testing.T) {
 			t.Errorf("%v: %d lost, want %d", slices.Sorted(maps.Keys(c.sinks)), lost, c.want)
 		}
 	}
+}
+
+// A configuration that replaces destinations that are down hides nothing.
+func TestWhatIsLostAsADeliveryClosesIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := sinkFunc(func(context.Context, []map[string]any) error { return errors.New("down") })
+		d := &Delivery{log: start(&Config{}, &auditStream, map[string]sink{"http": down}, nil, slog.New(slog.DiscardHandler))}
+		trail := NewTrail("a", slog.New(slog.DiscardHandler))
+		trail.Use(d)
+		for range 3 {
+			trail.Note(t.Context(), &Event{Kind: KindSession}, Outcome{})
+		}
+		trail.Use(&Delivery{})
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, lost := trail.Status(); lost != 3 {
+			t.Errorf("%d are lost, want 3", lost)
+		}
+	})
 }
 
 // Effects that begin at the same time share an fsync.

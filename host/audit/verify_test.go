@@ -2,7 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -343,5 +345,15 @@ func TestCheckpointsAreSigned(t *testing.T) {
 	}
 	if _, err := VerifyExpecting(dir, nil, "7"); err == nil {
 		t.Error("a record without a hash is accepted")
+	}
+}
+
+// An export ends with the authority of who asked for it.
+func TestAnExportEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err := (&Store{Dir: written(t)}).Export(ctx, &Filter{}, func([]byte) error { n++; cancel(); return nil })
+	if !errors.Is(err, context.Canceled) || n != 1 {
+		t.Errorf("%v after %d records", err, n)
 	}
 }

@@ -158,6 +158,9 @@ func (f *feed) since(w *Watch, seen *visible) *Changes {
 	case !ok || at.scope != seen.scope || older(at.version, f.floor):
 		return f.state(cursor{version: f.version, scope: seen.scope}, w, seen, true)
 	case at.after != nil:
+		if older(f.version, at.version) { // the replica that began the answer was ahead of this one
+			at.version = f.version
+		}
 		return f.state(at, w, seen, false)
 	}
 	c := &Changes{}

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -157,6 +158,19 @@ func TestAWatchThatTheAPIServerForgetsIsListedAgain(t *testing.T) {
 	}
 }
 
+// A resource whose name is that of another collection shares nothing with it.
+func TestCollectionsOfOneNameAndTwoPathsAreTwo(t *testing.T) {
+	f := newFakeAPI(t, false)
+	f.answers(things(5, thing("a", 3, "1")), 0)
+	f.until("", "complete a/a=1")
+	c, err := f.set.Watch(t.Context(), "dev", &host.Impersonation{User: "ann"}, &clustertest.Authority{}, &cluster.Watch{
+		Collection: cluster.Collection{Version: "v1", Resource: "secrets", Name: "things.example.com"}, Limit: 1 << 20,
+	})
+	if err == nil { // the API server of this test has no Secrets
+		t.Errorf("Secrets are %s", shown(c))
+	}
+}
+
 func TestAFailureIsToldAndOvercome(t *testing.T) {
 	f := newFakeAPI(t, true)
 	f.answers(`{"kind":"Status","message":"things is forbidden"}`, 403)
@@ -209,6 +223,17 @@ func TestManyObjectsComeInPagesAndTooManyAreRefused(t *testing.T) {
 		f.lines <- event("ADDED", strings.Replace(big, "big", name, 1))
 	}
 	f.until(c.Cursor, host.Unprocessable.String())
+}
+
+// The rest of a state can come from a replica that knows less: what it lacks follows.
+func TestAPageOfAReplicaThatIsBehindLosesNothing(t *testing.T) {
+	f := newFakeAPI(t, true)
+	f.answers(things(5, thing("a", 3, "1"), thing("b", 3, "1")), 0)
+	f.until("", "complete a/a=1 a/b=1")
+	after := base64.RawURLEncoding.EncodeToString([]byte("n-a/a"))
+	c := f.until("9/all/"+after, "a/b=1")
+	f.lines <- event("MODIFIED", thing("b", 8, "2"))
+	f.until(c.Cursor, "a/b=2")
 }
 
 func TestALostNamespaceDisappears(t *testing.T) {

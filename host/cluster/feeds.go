@@ -22,7 +22,8 @@ const (
 
 // feeds are the feeds of one cluster. The zero value is ready. Safe for concurrent use.
 type feeds struct {
-	budget  budget
+	budget  budget // of those that the host shares
+	own     budget // of the users' own, which must not end what all share
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -30,19 +31,21 @@ type feeds struct {
 	closed bool
 }
 
-// feedKey is what feeds differ in. The user is empty if the host shares the feed.
-type feedKey struct{ name, version, namespace, selector, user string }
+// feedKey is what feeds differ in. The user is empty if the host shares the feed. A name
+// alone does not say what is listed: a plugin can ask for a resource of the same name.
+type feedKey struct{ name, path, selector, user string }
 
 // join returns the feed that w reads, and begins it if there is none. The caller has
 // checked the user and the authority.
 func (s *feeds) join(m *member, w *Watch, user *host.Impersonation, auth host.Authority) (*feed, error) {
 	c := w.Collection
-	key := feedKey{name: c.name(), version: c.Version, selector: c.Selector}
+	key := feedKey{name: c.name(), selector: c.Selector}
 	if m.config.shares(&c) && (c.Selector == "" || c.Name != "") {
 		user, c.Namespace = nil, ""
 	} else {
-		key.namespace, key.user = c.Namespace, identityKey(user)
+		key.user = identityKey(user)
 	}
+	key.path = c.path()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.by[key]; f != nil {
@@ -62,7 +65,11 @@ func (s *feeds) join(m *member, w *Watch, user *host.Impersonation, auth host.Au
 		return nil, host.E(host.Limited, op, "too many lists of cluster %q are watched; try again later", m.config.Name)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	f := &feed{collection: c, member: m, user: user, budget: &s.budget, stop: stop, objects: map[objectKey]*kept{}, changed: make(chan struct{})}
+	bytes := &s.budget
+	if user != nil {
+		bytes = &s.own
+	}
+	f := &feed{collection: c, member: m, user: user, budget: bytes, stop: stop, objects: map[objectKey]*kept{}, changed: make(chan struct{})}
 	f.read(auth)
 	if s.by == nil {
 		s.by = map[feedKey]*feed{}
@@ -108,7 +115,7 @@ func (s *feeds) forget(key feedKey, f *feed) {
 	s.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.budget.spend(-f.size)
+	f.budget.spend(-f.size)
 	f.size, f.objects, f.history, f.version = 0, nil, nil, ""
 	f.problem = host.E(host.Unavailable, op, "the watch has ended; try again")
 	f.announce()
@@ -131,7 +138,7 @@ func (s *feeds) close() {
 	s.running.Wait()
 }
 
-// budget counts the bytes of all feeds.
+// budget counts the bytes of feeds.
 type budget struct{ used atomic.Int64 }
 
 func (b *budget) spend(n int) bool { return b.used.Add(int64(n)) <= maxAllBytes }

@@ -282,6 +282,9 @@ func (f *Fleet) start(w *work, do func()) {
 // begin applies d. It needs f.mu.
 func (f *Fleet) begin(w *work, d state.Desired) {
 	before := w.spec
+	if w.stopped { // it does not serve, so what is in force is nothing
+		before = nil
+	}
 	w.revision, w.phase, w.step, w.reason, w.retry = d.Revision, Applying, "", "", time.Time{}
 	w.policy, w.recheck = f.policy, time.Time{}
 	f.start(w, func() {

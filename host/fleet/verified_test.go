@@ -61,6 +61,22 @@ func TestWhatIsNotVerifiedAnyMoreStopsIfSoConfigured(t *testing.T) {
 	}
 }
 
+// An administrator who has signed what was stopped installs the same again.
+func TestWhatWasStoppedServesOnceItIsInstalledAgain(t *testing.T) {
+	s, r, allowed := newShared(), newRegistry(), &packages{}
+	allowed.stop.Store(true)
+	f := startWith(t, s, "a", r, allowed)
+	put(t, f, "echo", "v1")
+	active(t, f, "echo")
+	r.withdraw(f, "echo", errSigner)
+	until(t, "echo to be stopped", func() bool { return strings.Contains(fmt.Sprint(f.Problem()), "it was stopped") })
+	put(t, f, "echo", "v1")
+	active(t, f, "echo")
+	if got := r.serving("echo"); got != "v1" {
+		t.Errorf("it serves %q", got)
+	}
+}
+
 // Who cannot reach a registry knows nothing of a signature: nothing stops.
 func TestWhatCannotBeReachedIsNotStopped(t *testing.T) {
 	s, r, allowed := newShared(), newRegistry(), &packages{}

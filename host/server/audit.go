@@ -155,14 +155,26 @@ func (b *base) configChanged(ctx context.Context, changes []config.Change, err e
 	rt := b.current.Load()
 	e.Revision = rt.policy.Revision()
 	e.Details = map[string]any{"revision": rt.digest, "policy": rt.policy.Status().Digest}
+	if fields := fieldsOf(changes); fields != "" {
+		e.Details["changed"] = fields
+	}
+	b.trail.Note(ctx, e, audit.Outcome{Result: audit.Success})
+}
+
+// auditMoves is the last record at the present destinations: what follows is recorded as the
+// next configuration says, which may be elsewhere, or not at all.
+func (b *base) auditMoves(ctx context.Context, changes []config.Change) {
+	b.trail.Note(ctx, &audit.Event{
+		Kind: audit.KindConfig, Action: "audit.change", Details: map[string]any{"changed": fieldsOf(changes)},
+	}, audit.Outcome{Result: audit.Success})
+}
+
+func fieldsOf(changes []config.Change) string {
 	var fields []string
 	for _, c := range changes {
 		fields = append(fields, c.Path)
 	}
-	if len(fields) > 0 {
-		e.Details["changed"] = strings.Join(fields, " ")
-	}
-	b.trail.Note(ctx, e, audit.Outcome{Result: audit.Success})
+	return strings.Join(fields, " ")
 }
 
 // auditProblem returns why a destination of the audit cannot be written, or that records

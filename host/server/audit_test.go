@@ -326,5 +326,8 @@ func TestTheAuditIsForThoseWhoMay(t *testing.T) {
 		ada.get("/api/admin/audit?limit=1")
 		return strings.Contains(ada.get("/api/admin/audit?limit=1").body, `"labels":{"site":"east"}`)
 	})
+	eventually(t, "the record that the audit changes", func() bool {
+		return strings.Contains(ada.get("/api/admin/audit?kind=config&action=audit.change").body, `"id"`)
+	})
 	verifyAudit(t, w)
 }

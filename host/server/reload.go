@@ -194,6 +194,7 @@ func (r *reloads) apply(ctx context.Context, c *Config, serving *Runtime, report
 	r.plugins.SetLimits(c.Limits.Plugins, c.Limits.User)
 	r.plugins.SetBroker(next.broker)
 	if p := next.part(auditPart); p != r.audited {
+		r.auditMoves(ctx, report.Changes)
 		r.useAudit(p.value.(*audit.Delivery), p)
 	}
 	report.Outcome = config.Applied

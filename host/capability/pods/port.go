@@ -236,6 +236,10 @@ func (f *forward) connectReady(ctx context.Context, client *cluster.Client) (str
 		if !x.ready() || !ok {
 			continue
 		}
+		// Policy was asked about the service; a pod can be forbidden by its name.
+		if _, err = f.permit.Also(ctx, q.call(x.Metadata.Name)); err != nil {
+			continue
+		}
 		if f.conn, err = client.Dial(ctx, q.namespace, x.Metadata.Name, port); err == nil {
 			return x.Metadata.Name, port, nil
 		}

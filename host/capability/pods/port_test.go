@@ -98,6 +98,28 @@ func TestAServicesPortMovesToTheNextReadyPod(t *testing.T) {
 	}
 }
 
+// A service leads to no pod that policy forbids by its name.
+func TestAServicesPortAsksPolicyAboutThePod(t *testing.T) {
+	x := newScene(t, clustertest.Editor, host.Obligations{})
+	x.deny = func(c *host.CapabilityCall) bool { return c.Subresource == "portforward" && c.Object != "" }
+	c := clustertest.Start(t)
+	for _, manifest := range [][]byte{[]byte(movable), movablePod("movable-d")} {
+		if err := c.Apply(t, manifest); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Delete(t, manifest) })
+	}
+	_, done := x.start(t, PortProtocol, "portforward?service=movable&port=80")
+	select {
+	case err := <-done:
+		if host.KindOf(err) != host.Forbidden {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it is connected")
+	}
+}
+
 func TestBreachesOfAPortsProtocol(t *testing.T) {
 	x := newScene(t, clustertest.Editor, host.Obligations{})
 	for _, messages := range [][]string{{"text"}, {`{"type":"eof"}`, "\x00late"}, {`{"type":"resize"}`}} {

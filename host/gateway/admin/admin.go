@@ -100,10 +100,15 @@ func (a *admin) serve(w http.ResponseWriter, r *http.Request, route host.Route, 
 	if user := r.URL.Query().Get("user"); user != "" && missing == nil {
 		question.Resource = host.Resource{"user": user}
 	}
-	s, _, err := a.gateway.Admit(r.Context(), r, &gateway.Admission{Question: question, Kind: host.SessionCall, Missing: missing})
+	s, o, err := a.gateway.Admit(r.Context(), r, &gateway.Admission{Question: question, Kind: host.SessionCall, Missing: missing})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if !route.Mutates { // a look can last for hours; it ends with the right to it
+		if _, err := s.Hold(question, o); err != nil {
+			return err
+		}
+	}
 	return a.audited(w, r.WithContext(s.Context()), question, handle)
 }

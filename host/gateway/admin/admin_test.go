@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
+	"github.com/seed-a3fb47d6/bulkhead/host/audit"
 	"github.com/seed-a3fb47d6/bulkhead/host/authz"
 	"github.com/seed-a3fb47d6/bulkhead/host/config"
 	"github.com/seed-a3fb47d6/bulkhead/host/directory"
@@ -280,5 +282,35 @@ func TestAdministratorsReloadTheConfiguration(t *testing.T) {
 		if got := s.As(t, "nia").Do(map[bool]string{true: "POST", false: "GET"}[strings.HasSuffix(path, "reload")], path, ""); got.Status != 403 {
 			t.Errorf("%s, without rights: %v", path, got)
 		}
+	}
+}
+
+// Who loses the right to the audit stops seeing what is written.
+func TestTheAuditIsFollowedOnlyWhilePolicyAllowsIt(t *testing.T) {
+	trail, log := audit.NewTrail("a", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler)
+	d, err := audit.OpenDelivery(&audit.TrailConfig{}, t.TempDir(), []byte("key"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	trail.Use(d)
+	policy := &surfacetest.Policy{}
+	s := surfacetest.Open(t, policy, func(g *gateway.Gateway, _ *session.Table) {
+		admin.Mount(g, admin.Config{Sessions: &surfacetest.Fleet{}, Audit: trail})
+	})
+	resp, ended := s.As(t, "ann").Stream("/api/admin/audit?follow=true"), make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, resp.Body)
+		ended <- err
+	}()
+	policy.Says(t, func(*host.Question) host.Decision { return host.Decision{} })
+	s.Sessions.Redecide(t.Context())
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the stream goes on")
 	}
 }

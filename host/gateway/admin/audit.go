@@ -128,6 +128,9 @@ func (a *admin) followAudit(w http.ResponseWriter, r *http.Request, store *audit
 	}
 	ctl := http.NewResponseController(w)
 	send := func(format string, args ...any) bool {
+		if r.Context().Err() != nil { // authority is gone
+			return false
+		}
 		_ = ctl.SetWriteDeadline(time.Now().Add(keepAlive))
 		_, err := fmt.Fprintf(w, format, args...)
 		return err == nil && ctl.Flush() == nil
