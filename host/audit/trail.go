@@ -318,6 +318,28 @@ func (t *Trail) Note(ctx context.Context, e *Event, o Outcome) {
 	t.queue(newRecord(ctx, e, e.ID, StageEvent, t.replica, &o), 1)
 }
 
+// Refuse is Note for what a guest can repeat for as long as it runs: it waits until a destination
+// has the record, for at most some seconds, so that the queues keep room for others.
+func (t *Trail) Refuse(ctx context.Context, e *Event, o Outcome) {
+	if t == nil {
+		return
+	}
+	if e.ID == "" {
+		e.ID = t.NewID(ctx)
+	}
+	r := newRecord(ctx, e, e.ID, StageEvent, t.replica, &o)
+	log, receipt, err := t.offer(r)
+	if err != nil {
+		t.queue(r, 1) // which says that it is lost
+		return
+	}
+	if log != nil {
+		ctx, cancel := context.WithTimeout(ctx, deliverWithin)
+		defer cancel()
+		_ = log.await(ctx, receipt) // it stays queued
+	}
+}
+
 // queue queues r; room is how many times the usual size of the queues it may fill.
 func (t *Trail) queue(r *record, room int64) {
 	if t == nil {

@@ -571,3 +571,15 @@ func BenchmarkEffect(b *testing.B) {
 		})
 	}
 }
+
+// Who is refused again and again waits for each record, and does not fill the queues of others.
+func TestARefusalIsKeptWhenItReturns(t *testing.T) {
+	dir := t.TempDir()
+	trail, _ := opened(t, dir)
+	for n := 1; n <= 3; n++ {
+		trail.Refuse(t.Context(), &Event{Kind: KindCapability, Action: "a:b", Principal: &host.Principal{User: "ann"}}, Outcome{Result: Refused})
+		if got := kept(t, dir); len(got) != n {
+			t.Fatalf("%d records after %d refusals", len(got), n)
+		}
+	}
+}

@@ -182,11 +182,26 @@ func (g *Granted) failed(ctx context.Context, c *Caller, capability string, err 
 	return err
 }
 
+// maxFailures is how many failures of a caller's calls are logged: a guest can repeat a call
+// that fails for as long as it runs.
+const maxFailures = 100
+
+// logger returns the logger for one more failure of the caller's calls.
 func (g *Granted) logger(c *Caller) *slog.Logger {
-	if c != nil && c.Logger != nil {
-		return c.Logger
+	log := g.broker.logger
+	if c == nil {
+		return log
 	}
-	return g.broker.logger
+	if c.Logger != nil {
+		log = c.Logger
+	}
+	switch n := c.failures.Add(1); {
+	case n == maxFailures:
+		log.Warn("no more failures of this caller's capability calls are logged", "plugin", g.plugin)
+	case n > maxFailures:
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
 }
 
 func (c *Caller) hold(q *host.Question, allowed host.Obligations) (release func(), err error) {

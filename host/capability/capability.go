@@ -3,6 +3,7 @@ package capability
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a3fb47d6/bulkhead/host"
@@ -33,7 +34,8 @@ type Caller struct {
 	RequestID string
 	Logger    *slog.Logger
 
-	waits waits
+	waits    waits
+	failures atomic.Int64 // of its calls that were logged
 }
 
 // Session is a user's session that a capability's work runs in.

@@ -26,7 +26,7 @@ func (g *Granted) begin(ctx context.Context, p *Permit, err error) (context.Cont
 	trail := g.broker.trail
 	if err != nil {
 		if changes {
-			trail.Note(ctx, p.event(), audit.Outcome{Result: audit.Refused, Err: err})
+			trail.Refuse(ctx, p.event(), audit.Outcome{Result: audit.Refused, Err: err})
 		}
 		return ctx, err
 	}

@@ -1,6 +1,8 @@
 package capability
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,4 +36,18 @@ func TestAnUpstreamsWaitIsKeptForTheCaller(t *testing.T) {
 	expect(502, time.Minute)
 	answers(nil, &host.Error{Kind: host.Limited, Status: 429})
 	expect(429, 0)
+}
+
+// A guest can repeat a call that fails for as long as its session lives.
+func TestFailuresDoNotFillTheLog(t *testing.T) {
+	s := newScene(t, all(), allow)
+	s.box.answer = fails(errors.New("boom"))
+	for range 3 * maxFailures {
+		if _, err := s.fetch("GET", "box://dev/shop/a"); err == nil {
+			t.Fatal("it did not fail")
+		}
+	}
+	if n := strings.Count(s.log.String(), "boom"); n != maxFailures {
+		t.Errorf("%d failures are logged, want %d", n, maxFailures)
+	}
 }

@@ -144,6 +144,11 @@ func reply(c *call, frame []byte, do func(*call, *abi.Request) (*abi.Response, e
 	if err != nil {
 		return fail(host.E(host.Invalid, "", "%w", err))
 	}
+	if len(frame) > len(r.URL)+usual {
+		// The texts are parts of the frame's copy. What a stream or a record keeps of
+		// them must not keep that, which is counted no longer then.
+		r.Method, r.URL = strings.Clone(r.Method), strings.Clone(r.URL)
+	}
 	if c.caller == nil {
 		return fail(host.E(host.Unavailable, "", "capabilities are not available outside a request"))
 	}

@@ -32,6 +32,14 @@ type EventClient interface {
 	WriteEvent(name, id string, text []byte) error
 }
 
+// Counter is a client that counts a message while it arrives, which can take as long as the
+// client likes.
+type Counter interface {
+	// Count has the bytes of a message counted by hold until Read returns. It is called
+	// before the first Read.
+	Count(hold func(n int) (free func(), err error))
+}
+
 // sessionBurst is how long the guest of a session may compute at once, in processor
 // time, from one message of its client to the next: a session lives for hours, and
 // has no other bound on it.
@@ -133,6 +141,9 @@ func (s *socket) accept(protocols []string, longest int) (capability.Client, err
 // does not ask makes the client wait.
 func (s *socket) read(client capability.Client) {
 	s.messages, s.done = make(chan message), make(chan struct{})
+	if c, ok := client.(Counter); ok {
+		c.Count(s.account.Hold)
+	}
 	s.reader.Go(func() {
 		defer close(s.messages)
 		for {

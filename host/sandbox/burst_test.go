@@ -42,12 +42,19 @@ func TestABurstIsBoundedWhateverTheGuestCalls(t *testing.T) {
 	costly.Call = func(context.Context, sandbox.Memory, []uint64) { calls.Add(1) }
 	random := `(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32))) (memory (export "memory") 160)
 		(func (export "run") (loop (drop (call $random (i32.const 0) (i32.const 10000000))) (br 0))))`
+	// After a long line without an end, buffers of no bytes.
+	empty := `(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32))) (memory (export "memory") 1)
+		(func (export "run")
+			(i32.store (i32.const 20004) (i32.const 60000))
+			(drop (call $write (i32.const 1) (i32.const 20000) (i32.const 1) (i32.const 16384)))
+			(loop (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1024) (i32.const 16384))) (br 0))))`
 	counting := `(module (import "test" "count" (func $count)) (memory (export "memory") 1)
 		(func (export "run") (loop (call $count) (br 0))))`
 	for name, m := range map[string]*sandbox.Module{
 		"a loop":              bursts(t, wattest.Must(`(module (memory (export "memory") 1) (func (export "run") (loop (br 0))))`)),
 		"yielding":            bursts(t, wattest.Must(string(yield))),
 		"random bytes":        bursts(t, wattest.Must(random)),
+		"empty buffers":       bursts(t, wattest.Must(empty)),
 		"an import":           bursts(t, wattest.Must(counting), count),
 		"an expensive import": bursts(t, wattest.Must(counting), costly),
 	} {

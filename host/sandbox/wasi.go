@@ -29,6 +29,9 @@ const (
 const (
 	maxIovs   = 1024     // of one fd_write
 	maxRandom = 64 << 10 // bytes between two checks of the context
+	// iovCost is what a buffer of fd_write costs, also an empty one, as if so many bytes
+	// were moved.
+	iovCost = 64
 	// maxRecords is the number of lines of one call that are logged. A line may be
 	// empty.
 	maxRecords = 256
@@ -257,6 +260,7 @@ func (w *wasi) fdWrite(ctx context.Context, m Memory, s []uint64) uint64 {
 			return errnoFault
 		}
 		total += size
+		i.meter.moved(iovCost)
 		if program != nil && s[0] == 1 {
 			i.meter.moved(len(view))
 			program.Stdout(view)
@@ -289,6 +293,9 @@ func (w *wasi) emit(ctx context.Context, line string) {
 // write logs complete lines and keeps the rest. The trace of a Go guest, which is its last
 // output, is logged as one record.
 func (i *Instance) write(ctx context.Context, p []byte) {
+	if len(p) == 0 {
+		return // a line that is kept is not searched again
+	}
 	i.line = append(i.line, p...)
 	for i.records < maxRecords {
 		line, rest, found := bytes.Cut(i.line, []byte("\n"))

@@ -104,9 +104,13 @@ var methods = map[string]bool{
 	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true, "CONNECT": true, "TRACE": true,
 }
 
+// statuses are those that net/http knows; others are counted as _OTHER, because a plugin
+// chooses its status, and each is a series of its own for each route.
 var statuses = func() (list [600]string) {
 	for i := range list {
-		list[i] = strconv.Itoa(i)
+		if list[i] = "_OTHER"; http.StatusText(i) != "" {
+			list[i] = strconv.Itoa(i)
+		}
 	}
 	return list
 }()

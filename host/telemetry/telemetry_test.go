@@ -164,3 +164,14 @@ func BenchmarkCount(b *testing.B) {
 		m.SessionEnded(host.SessionCall, host.ErrDone, 0)
 	}
 }
+
+// A plugin chooses its status. What is counted for each must be few.
+func TestThereAreFewStatuses(t *testing.T) {
+	seen := map[string]bool{}
+	for status := range 700 {
+		seen[statusText(status)] = true
+	}
+	if len(seen) > 80 || !seen["200"] || !seen["503"] || !seen["_OTHER"] {
+		t.Errorf("%d statuses", len(seen))
+	}
+}

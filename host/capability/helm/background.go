@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ const (
 	maxPatience   = 20 // seconds that a request may wait for the end of an operation
 	keepFinished  = 10 * time.Minute
 	maxOperations = 1000 // that are remembered on this replica
+	maxEnded      = 20   // of one user; each keeps its request and its answer
 )
 
 // operationRE matches the id of an operation: its action, and random text.
@@ -105,6 +107,22 @@ func (o *operations) end(x *ongoing, resp *abi.Response, err error) {
 	defer o.mu.Unlock()
 	x.resp, x.err, x.ended = resp, err, time.Now()
 	close(x.done)
+	o.trim(x.claim.User)
+}
+
+// trim forgets the oldest of the user's operations that have ended, beyond maxEnded. Whoever
+// asks for one learns what the release's record says. It needs o.mu.
+func (o *operations) trim(user string) {
+	var ended []string
+	for id, x := range o.by {
+		if x.claim.User == user && !x.ended.IsZero() {
+			ended = append(ended, id)
+		}
+	}
+	slices.SortFunc(ended, func(a, b string) int { return o.by[b].ended.Compare(o.by[a].ended) })
+	for _, id := range ended[min(len(ended), maxEnded):] {
+		delete(o.by, id)
+	}
 }
 
 // find returns the operation with this id on q's release, or nil.

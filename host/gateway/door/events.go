@@ -1,6 +1,7 @@
 package door
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -77,7 +78,7 @@ func (s *eventStream) Accept([]string, int) (capability.Client, error) {
 	s.w.WriteHeader(http.StatusOK)
 	s.opened = true
 	s.keeper.Go(s.keepAlive)
-	return s, s.flush(nil)
+	return s, s.flush(func(*bufio.Writer) {})
 }
 
 func eventHeader(h http.Header) {
@@ -140,24 +141,39 @@ func (s *eventStream) Touch() { s.session.Touch() }
 
 // send writes one event, with the fields of head first. It needs s.mu.
 func (s *eventStream) send(head string, data []byte) error {
-	var b bytes.Buffer
-	b.WriteString(head)
-	// CR also ends a line (HTML, 9.2.5), so text with a CR could forge fields.
-	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	for line := range bytes.SplitSeq(data, []byte("\n")) {
-		b.WriteString("data: ")
-		b.Write(line)
-		b.WriteByte('\n')
-	}
-	b.WriteByte('\n')
-	return s.flush(b.Bytes())
+	return s.flush(func(b *bufio.Writer) {
+		_, _ = b.WriteString(head)
+		for more := true; more; {
+			line := data
+			// CR also ends a line (HTML, 9.2.5), so text with a CR could forge fields.
+			k := bytes.IndexAny(data, "\r\n")
+			if more = k >= 0; more {
+				line, data = data[:k], bytes.TrimPrefix(data[k:], []byte("\r"))
+				if len(data) > 0 && data[0] == '\n' {
+					data = data[1:]
+				}
+			}
+			_, _ = b.WriteString("data: ")
+			_, _ = b.Write(line)
+			if b.WriteByte('\n') != nil {
+				return
+			}
+		}
+		_ = b.WriteByte('\n')
+	})
 }
 
-// flush writes p within writeTimeout. It removes the deadline afterwards, because on HTTP/2
+// eventBuffer is what is written of an event at a time. A whole event is never copied: one
+// of line ends alone is seven times its data.
+const eventBuffer = 1 << 10
+
+// flush has write write within writeTimeout. It removes the deadline afterwards, because on HTTP/2
 // a deadline that passes resets the stream. It needs s.mu.
-func (s *eventStream) flush(p []byte) error {
+func (s *eventStream) flush(write func(*bufio.Writer)) error {
 	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // if it fails, the write ends with the connection
-	_, err := s.w.Write(p)
+	b := bufio.NewWriterSize(s.w, eventBuffer)
+	write(b)
+	err := b.Flush() // or why an earlier write failed
 	if err == nil {
 		err = s.ctl.Flush()
 	}
@@ -178,7 +194,8 @@ func (s *eventStream) keepAlive() {
 		case <-t.C:
 			s.mu.Lock()
 			if !s.closed && s.session.Alive() {
-				_ = s.flush([]byte(": alive\n\n")) // net/http detects that the client has disconnected
+				// net/http detects that the client has disconnected.
+				_ = s.flush(func(b *bufio.Writer) { _, _ = b.WriteString(": alive\n\n") })
 			}
 			s.mu.Unlock()
 		}

@@ -1,9 +1,11 @@
 package door
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -76,5 +78,38 @@ func TestAnEventForgesNoFieldAndNoneIsSentAfterTheEnd(t *testing.T) {
 	s.End(host.ErrLoggedOut)
 	if err := e.Write(false, []byte("late")); err == nil || w.Body.Len() > 0 {
 		t.Errorf("after the end: %v, %q", err, w.Body.String())
+	}
+}
+
+// discarding counts what is written.
+type discarding struct {
+	*httptest.ResponseRecorder
+	bytes int
+}
+
+func (d *discarding) Write(p []byte) (int, error) {
+	d.bytes += len(p)
+	return len(p), nil
+}
+
+// A guest chooses how many lines an event has, and a client how long it takes to read them.
+func TestTheLinesOfAnEventAreNotKept(t *testing.T) {
+	table := session.NewTable(func(*host.Principal) error { return nil }, session.Options{})
+	s, err := table.Open(t.Context(), &host.Principal{User: "ann", Login: host.Login{ID: "1"}}, host.SessionInfo{Kind: host.SessionEvents})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := &discarding{httptest.NewRecorder(), 0}
+	e := &eventStream{w: w, ctl: http.NewResponseController(w), session: s, done: make(chan struct{}), writeTimeout: time.Minute}
+	lines := bytes.Repeat([]byte("\r"), 1<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := e.Write(false, lines); err != nil || w.bytes != len("data: \n")*(len(lines)+1)+1 {
+		t.Errorf("%d bytes, %v", w.bytes, err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+		t.Errorf("an event of 1 MiB took %d KiB", took>>10)
 	}
 }

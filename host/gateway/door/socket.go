@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -109,6 +110,7 @@ type client struct {
 	session *session.Session
 	done    chan struct{}
 	pinger  sync.WaitGroup
+	hold    func(n int) (free func(), err error) // counts a message while it arrives; nil: nothing does
 
 	mu     sync.Mutex
 	closed bool
@@ -148,7 +150,10 @@ func (c *client) Read() (binary bool, data []byte, err error) {
 	if c.alive() != nil {
 		return false, nil, host.ErrClientGone
 	}
-	kind, data, err := c.conn.ReadMessage()
+	kind, from, err := c.conn.NextReader()
+	if err == nil {
+		data, err = c.message(from)
+	}
 	if err != nil {
 		if e, ok := errors.AsType[*websocket.CloseError](err); !ok || e.Code == websocket.CloseAbnormalClosure {
 			// Without a close frame, the client stopped answering or its connection
@@ -165,6 +170,39 @@ func (c *client) Read() (binary bool, data []byte, err error) {
 		return false, nil, host.ErrClientGone
 	}
 	return kind == websocket.BinaryMessage, data, nil
+}
+
+// Count implements plugin.Counter.
+func (c *client) Count(hold func(n int) (free func(), err error)) { c.hold = hold }
+
+// uncounted is how much of a message arrives before it counts, in bytes.
+const uncounted = 4 << 10
+
+// message reads a message.
+func (c *client) message(from io.Reader) ([]byte, error) {
+	if c.hold == nil {
+		return io.ReadAll(from)
+	}
+	data := make([]byte, 0, uncounted)
+	for {
+		if len(data) == cap(data) {
+			free, err := c.hold(cap(data)) // by which it grows
+			if err != nil {
+				_ = c.Close(host.CloseTooLarge, "your calls and sessions use all the memory they may")
+				return nil, err
+			}
+			defer free() // a dozen times at most
+			data = slices.Grow(data, cap(data))
+		}
+		n, err := from.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if errors.Is(err, io.EOF) {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (c *client) Write(binary bool, data []byte) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/door"
 	"github.com/seed-a3fb47d6/bulkhead/host/gateway/internal/surfacetest"
 	"github.com/seed-a3fb47d6/bulkhead/host/plugin"
+	"github.com/seed-a3fb47d6/bulkhead/host/sandbox"
 	"github.com/seed-a3fb47d6/bulkhead/host/session"
 	"github.com/seed-a3fb47d6/bulkhead/sdk/abi"
 )
@@ -153,6 +154,42 @@ func TestAnEventStreamDoesNotRedirect(t *testing.T) {
 	if got := s.As(t, "ann").Do("GET", "/api/probe/ticks", ""); got.Status != 502 || got.Header.Get("Location") != "" {
 		t.Errorf("%v", got)
 	}
+}
+
+// sparing is a plugin whose user has 1 MiB for messages.
+type sparing struct{ surfacetest.Probe }
+
+func (sparing) Session(_ context.Context, _ *plugin.Call, s plugin.Socket) (*abi.Response, bool, error) {
+	client, err := s.Accept(nil, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	used := 0
+	client.(plugin.Counter).Count(func(n int) (func(), error) {
+		if used += n; used > 1<<20 {
+			return nil, sandbox.ErrHolder
+		}
+		return func() {}, nil
+	})
+	_, _, err = client.Read()
+	return nil, true, err
+}
+
+// A client can take as long as it likes for the end of a message.
+func TestAMessageCountsBeforeItsEnd(t *testing.T) {
+	s, _ := openTo(t, sparing{})
+	conn, got := s.As(t, "ann").Dial("/ws/probe")
+	if conn == nil {
+		t.Fatal(got)
+	}
+	w, err := conn.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 3<<19)); err != nil { // and no end
+		t.Fatal(err)
+	}
+	surfacetest.WantClose(t, conn, host.CloseTooLarge, "memory")
 }
 
 // A stream that policy no longer allows ends, though it was opened by an allow.

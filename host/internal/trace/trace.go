@@ -141,8 +141,9 @@ func (s *Span) End() {
 	}
 }
 
-// clipped is text within the bound, in valid UTF-8: an exporter would lose all the spans
+// clipped is a copy of text within the bound, which keeps nothing that text is a part of: a span
+// lives as long as its session, and waits for the exporter. It is in valid UTF-8: an exporter would lose all the spans
 // that it sends together with one that is not.
 func clipped(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD")
+	return strings.Clone(strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD"))
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -194,5 +195,15 @@ func BenchmarkUntraced(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		untraced(ctx, nil, r, send)
+	}
+}
+
+// The span of a session lives for hours, and a guest's line, or the frame that a name is a
+// part of, is larger than what is kept of it.
+func TestASpanKeepsNoMoreThanItsText(t *testing.T) {
+	for _, text := range []string{strings.Repeat("x", 8*maxText), strings.Repeat("x", 10)} {
+		if got := clipped(text); len(got) != min(len(text), maxText) || unsafe.StringData(got) == unsafe.StringData(text) {
+			t.Errorf("a text of %d bytes is kept as a part of it", len(text))
+		}
 	}
 }
