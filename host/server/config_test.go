@@ -88,7 +88,7 @@ func TestMistakesShowBeforeAnythingIsOpened(t *testing.T) {
 	w := prepare(t, "")
 	good := read(t, filepath.Join(w.dir, "bulkhead.yaml"))
 	for _, c := range []struct{ old, new, want string }{
-		{"grants: {exec:", "grants: {kub: [{}], exec:", "plugins[2].grants.kub: the capability does not exist; the capabilities are azure, exec, git, helm, kube"},
+		{"grants: {exec:", "grants: {kub: [{}], exec:", "plugins[2].grants.kub: the capability does not exist; the capabilities are azure, exec, git, helm, http, kube, pods"},
 		{"grants: {exec:", "grants: {kube: [{}], exec:", "plugins[2].grants.kube[0].clusters: is missing"},
 		{"name: echo", "name: Bad_Name", "plugins[0].name"},
 		{"name: echo", "name: admin", "plugins[0].name"},

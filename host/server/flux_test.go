@@ -144,7 +144,8 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "bulkhead:ro
 		[]byte(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"by hand"}}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if s := list(); s.Current || s.Revision != suspended {
+	eventually(t, "the request to be seen", func() bool { return !list().Current })
+	if s := list(); s.Revision != suspended {
 		t.Errorf("suspended, and asked by hand: %+v", s)
 	}
 	change("resume", "", 200)

@@ -107,7 +107,7 @@ func TestNothingAnswersAnonymously(t *testing.T) {
 			t.Errorf("%s %s (public %v): %v", r.Method, path, r.Public, got)
 		}
 	}
-	for _, path := range []string{"/", "/nowhere", "/api", "/api/nowhere/x", "/ws/nowhere", "/metrics", "/debug/pprof/"} {
+	for _, path := range []string{"/nowhere", "/console", "/ui/echo", "/api", "/api/nowhere/x", "/ws/nowhere", "/metrics", "/debug/pprof/"} {
 		expect(t, nobody.get(path), 401, path)
 	}
 }

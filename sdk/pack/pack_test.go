@@ -32,7 +32,7 @@ func TestAPluginImportsOnlyWhatItUses(t *testing.T) {
 	for dir, want := range map[string][]string{
 		"testdata/hello":       {"bulkhead:log/v1"},
 		"../../plugins/echo":   {"bulkhead:abi/v1", "bulkhead:log/v1", "bulkhead:session/v1"},
-		"../../plugins/gitops": {"bulkhead:abi/v1", "bulkhead:git/v1", "bulkhead:helm/v1", "bulkhead:kube/v1", "bulkhead:log/v1"},
+		"../../plugins/gitops": {"bulkhead:abi/v1", "bulkhead:git/v1", "bulkhead:helm/v1", "bulkhead:kube/v1", "bulkhead:log/v1", "bulkhead:session/v1"},
 		"../../plugins/pods":   {"bulkhead:abi/v1", "bulkhead:log/v1", "bulkhead:pods/v1", "bulkhead:session/v1"},
 		"../../plugins/exec":   {"bulkhead:abi/v1", "bulkhead:exec/v1", "bulkhead:log/v1", "bulkhead:session/v1"},
 	} {
