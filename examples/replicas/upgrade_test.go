@@ -190,12 +190,34 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+// refusal is the answer to an upgrade that was refused, for people.
+func refusal(resp *http.Response) string {
+	if resp == nil {
+		return ""
+	}
+	text, _ := io.ReadAll(resp.Body) // gorilla keeps the first kilobyte
+	return fmt.Sprintf(": %d %s", resp.StatusCode, text)
+}
+
 // TestAnUpgradeAndItsWayBackLoseNothing replaces three replicas one by one by another
 // version, and then by the first again. Meanwhile requests go on, of which none may fail,
 // and sockets, which are told (1012) and connect again; the login of all of them holds.
 func TestAnUpgradeAndItsWayBackLoseNothing(t *testing.T) {
-	before, after := build(t, "v1.0.0"), build(t, "v1.1.0")
-	etcd, key, echo := statetest.Start(t, 1), statetest.Key(t), packtest.Build(t, "plugins/echo")
+	after, echo := build(t, "v1.1.0"), packtest.Build(t, "plugins/echo")
+	// BULKHEAD_PREVIOUS is a folder with the host of an earlier commit, bulkhead, and its
+	// echo.wasm; without it the earlier version is this one's code.
+	before, earlier := "", "v1.0.0"
+	if previous := os.Getenv("BULKHEAD_PREVIOUS"); previous != "" {
+		before, echo = filepath.Join(previous, "bulkhead"), filepath.Join(previous, "echo.wasm")
+		out, err := exec.Command(before, "version").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		earlier, _, _ = strings.Cut(strings.TrimSpace(string(out)), " ")
+	} else {
+		before = build(t, "v1.0.0")
+	}
+	etcd, key := statetest.Start(t, 1), statetest.Key(t)
 	front, at := &service{}, freePort(t)
 	var replicas []*replica
 	for range 3 {
@@ -266,9 +288,9 @@ plugins: [{name: echo, source: %q}]
 			first := sync.OnceFunc(connected.Done)
 			defer first()
 			for ctx.Err() == nil {
-				conn, _, err := (&websocket.Dialer{Jar: jar}).Dial("ws://"+at+"/ws/echo", nil)
+				conn, resp, err := (&websocket.Dialer{Jar: jar}).Dial("ws://"+at+"/ws/echo", nil)
 				if err != nil {
-					t.Errorf("a socket: %v", err)
+					t.Errorf("a socket: %v%s", err, refusal(resp))
 					return
 				}
 				unhook := context.AfterFunc(ctx, func() { conn.Close() })
@@ -294,7 +316,7 @@ plugins: [{name: echo, source: %q}]
 		})
 	}
 	connected.Wait()
-	for _, to := range []struct{ program, version string }{{after, "v1.1.0"}, {before, "v1.0.0"}} {
+	for _, to := range []struct{ program, version string }{{after, "v1.1.0"}, {before, earlier}} {
 		count := asked.Load()
 		for _, r := range replicas {
 			front.remove(r)
