@@ -51,7 +51,7 @@ func TestRecordingsAreListedShownAndPlayed(t *testing.T) {
 		}
 	}
 	if _, stderr, code := bulkhead(t, "recording", "search", "--dir", dir, "--since", "yesterday"); code != 2 || !strings.Contains(stderr, "--since") {
-		t.Errorf("a time that is none: %d %q", code, stderr)
+		t.Errorf("an invalid time: %d %q", code, stderr)
 	}
 	copied := filepath.Join(t.TempDir(), "x.cast")
 	if _, stderr, code := bulkhead(t, "recording", "export", r.ID(), "--dir", dir, "-o", copied); code != 0 {

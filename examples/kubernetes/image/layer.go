@@ -25,7 +25,7 @@ type entry struct {
 }
 
 // files are what the image has: the program, the plugins, and what a program expects of
-// a system. They are root's and nobody may write them, but for /data and /tmp.
+// a system. They belong to root and are read-only, except for /data and /tmp.
 func (o *options) files(p program) ([]entry, error) {
 	binary, err := os.ReadFile(p.path)
 	if err != nil {

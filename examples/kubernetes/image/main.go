@@ -132,7 +132,7 @@ func (o *options) annotations() map[string]string {
 	return a
 }
 
-// user is whom the host runs as: nobody's number in common images without a shell.
+// user is the user and group id that the host runs as, which minimal images commonly use.
 const user = 65532
 
 // image returns the image for one platform, and its SBOM.

@@ -14,7 +14,7 @@ import (
 
 const (
 	plugins = "../../../../plugins"
-	// mayGrow is the factor by which the cost of a shipped plugin may grow unnoticed.
+	// mayGrow is the factor up to which a shipped plugin may cost more without a failure.
 	mayGrow = 1.02
 	// loads is how often a plugin is loaded. Each has other seeds of its maps, which change fuel
 	// and allocations by up to a hundredth, and the cheapest counts.
